@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a test can end.  There is no other way, and none leads from "don't know" to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """The outcome of one test or of one of its cases."""
+
+    PASS = "pass"
+    SKIP = "skip"
+    """Could not be tried here; the reason stands beside it."""
+    XFAIL = "xfail"
+    """Failed, and that was expected."""
+    XPASS = "xpass"
+    """Passed although a failure was expected: the expectation is stale."""
+    FAIL = "fail"
+    TIMEOUT = "timeout"
+    SPLAT = "splat"
+    """The test said pass while the kernel complained in its log."""
+    CRASH = "crash"
+    """The kernel died or oopsed under the test."""
+    NOTRUN = "notrun"
+    """Planned, and never started."""
+    ERROR = "error"
+    """The harness or the machine failed, or the test's report cannot be trusted."""
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether this outcome lets the run be green."""
+        return self in (Outcome.PASS, Outcome.SKIP, Outcome.XFAIL)
+
+    @property
+    def severity(self) -> int:
+        """Position in the order from best to worst; of several outcomes the worst counts."""
+        return _ORDER.index(self)
+
+
+_ORDER = (
+    Outcome.SKIP,
+    Outcome.PASS,
+    Outcome.XFAIL,
+    Outcome.XPASS,
+    Outcome.NOTRUN,
+    Outcome.FAIL,
+    Outcome.ERROR,
+    Outcome.TIMEOUT,
+    Outcome.SPLAT,
+    Outcome.CRASH,
+)
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """Return the worst of *outcomes*; of none, ``NOTRUN``: nothing is known."""
+    return max(outcomes, key=lambda o: o.severity, default=Outcome.NOTRUN)
