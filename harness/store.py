@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one lasting cache: finished things by content, and places where unfinished ones grow.
+
+*Entries* (kernels, suites, snapshots) are addressed by the digest of everything that went into
+them.  An entry is built in a temporary directory beside its final place and published by rename,
+so it is whole or absent, and two runs that want the same one build it once.  A manifest with
+sizes, times and digests is written last; an entry that no longer agrees with its manifest is
+thrown away and built again.
+
+*Places* (git repositories, work trees, object directories, ccache) have names, change, and are
+guarded by a lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from harness.errors import MachineError
+from harness.process import disk_full
+from harness.progress import Progress
+
+_MANIFEST = "manifest.json"
+_LOCK_NOTICE_S = 2.0
+
+
+def digest(*parts: str | bytes) -> str:
+    """Return the SHA-256 (hex) of *parts*; where one part ends and the next begins counts."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        total.update(len(data).to_bytes(8, "big"))
+        total.update(data)
+    return total.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 (hex) of the file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_tree(root: Path) -> str:
+    """Return a digest of all files below *root*: names, execute bits, link targets and bytes."""
+    parts: list[str] = []
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if path.is_symlink():
+            parts += ["link", name, str(path.readlink())]
+        elif path.is_file():
+            executable = "x" if path.stat().st_mode & 0o100 else "-"
+            parts += ["file", name, executable, digest_file(path)]
+    return digest(*parts)
+
+
+class Store:
+    """The cache below *root*; safe for several processes at a time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+        try:
+            for name in ("entries", "places", "locks", "tmp"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise disk_full(str(self.root)) from error
+            raise MachineError(
+                "the cache directory cannot be used",
+                where=str(self.root),
+                why=str(error),
+                hint="set HARNESS_CACHE to a directory that you may write to",
+            ) from error
+
+    @classmethod
+    def default(cls) -> Store:
+        """Open the user's cache: ``HARNESS_CACHE``, or the platform's cache directory."""
+        named = os.environ.get("HARNESS_CACHE")
+        return cls(
+            Path(named) if named else platformdirs.user_cache_path("kernel-selftest-harness")
+        )
+
+    def place(self, *names: str) -> Path:
+        """Return the directory of a named place, made if absent; lock it before changing it."""
+        path = self.root.joinpath("places", *names)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextmanager
+    def lock(self, name: str, progress: Progress) -> Iterator[None]:
+        """Hold the lock *name*; after two seconds of waiting, say what is waited for."""
+        lock = FileLock(self.root / "locks" / f"{name.replace('/', '-')}.lock")
+        try:
+            lock.acquire(timeout=_LOCK_NOTICE_S)
+        except Timeout:
+            with progress.step(f"Waiting for another run that works on {name}"):
+                lock.acquire()
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise disk_full(str(self.root)) from error
+            raise
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def find(self, kind: str, key: str) -> Path | None:
+        """Return the entry's directory if it is there and whole; drop it if it is damaged."""
+        path = self._entry(kind, key)
+        if not path.exists():
+            return None
+        if _is_whole(path):
+            os.utime(path)
+            return path
+        self._discard(path)
+        return None
+
+    def obtain(
+        self, kind: str, key: str, build: Callable[[Path], None], progress: Progress
+    ) -> Path:
+        """Return the entry's directory, calling *build* with an empty directory if it is absent.
+
+        Raises whatever *build* raises (nothing is published then), and MachineError when the disk
+        is full.
+        """
+        found = self.find(kind, key)
+        if found:
+            return found
+        with self.lock(f"{kind}-{key[:16]}", progress):
+            found = self.find(kind, key)
+            if found:
+                return found
+            with self.scratch(kind) as work:
+                build(work)
+                try:
+                    _write_manifest(work)
+                    path = self._entry(kind, key)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    work.rename(path)
+                except OSError as error:
+                    if error.errno == errno.ENOSPC:
+                        raise disk_full(str(self.root)) from error
+                    raise
+            return path
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """Give an empty directory on the cache's file system, gone afterwards unless renamed."""
+        try:
+            work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.root / "tmp"))
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise disk_full(str(self.root)) from error
+            raise
+        # mkdtemp makes it private to the user; a published entry is as readable as any file.
+        work.chmod(0o755)
+        try:
+            yield work
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise disk_full(str(self.root)) from error
+            raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _entry(self, kind: str, key: str) -> Path:
+        return self.root / "entries" / kind / key
+
+    def _discard(self, path: Path) -> None:
+        """Move a damaged entry aside first, so that no one sees it half removed."""
+        grave = Path(tempfile.mkdtemp(prefix="damaged-", dir=self.root / "tmp"))
+        with suppress(FileNotFoundError):  # another run was faster
+            path.rename(grave / "entry")
+        shutil.rmtree(grave, ignore_errors=True)
+
+
+def _write_manifest(root: Path) -> None:
+    files = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            stat = path.stat()
+            files[path.relative_to(root).as_posix()] = {
+                "size": stat.st_size,
+                "mtime_ns": stat.st_mtime_ns,
+                "sha256": digest_file(path),
+            }
+    (root / _MANIFEST).write_text(json.dumps(files, indent=1) + "\n")
+
+
+def _is_whole(root: Path) -> bool:
+    """Compare sizes and times; where a time differs, the digest decides."""
+    try:
+        files = json.loads((root / _MANIFEST).read_text())
+        for name, wanted in files.items():
+            path = root / name
+            stat = path.stat()
+            if stat.st_size != wanted["size"]:
+                return False
+            if stat.st_mtime_ns != wanted["mtime_ns"] and digest_file(path) != wanted["sha256"]:
+                return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return True
