@@ -39,16 +39,19 @@ class Outcome(StrEnum):
         return _ORDER.index(self)
 
 
+# A splat is the kernel's complaint about a test that said pass, so whatever the test itself says
+# against the kernel outranks it.  "Error" is below fail: a test that failed and then garbled the
+# rest of its report has failed.
 _ORDER = (
     Outcome.SKIP,
     Outcome.PASS,
     Outcome.XFAIL,
     Outcome.XPASS,
     Outcome.NOTRUN,
-    Outcome.FAIL,
-    Outcome.ERROR,
-    Outcome.TIMEOUT,
     Outcome.SPLAT,
+    Outcome.ERROR,
+    Outcome.FAIL,
+    Outcome.TIMEOUT,
     Outcome.CRASH,
 )
 

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run says in the end: plain values that every report is rendered from.
+
+``results.json`` is exactly :class:`Results` in JSON; its JSON Schema is :func:`schema`, and
+``docs/results.md`` explains it.  Fields may be added under the same schema number; a field that
+changes its meaning raises it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from harness.errors import ExitCode
+from harness.outcome import Outcome
+
+SCHEMA = 1
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One case inside a test program."""
+
+    name: str
+    """``suite:program/case[/case…]``; a second case of the same name ends in ``#2``."""
+    outcome: Outcome
+    reason: str = ""
+    """One line: why it was skipped, or what went wrong."""
+    text: str = ""
+    """What the case printed, as far as it was kept: the assertion that failed stands here."""
+
+
+class Logs(msgspec.Struct, frozen=True, kw_only=True):
+    """Log files, as paths relative to the run's directory; empty where there is none."""
+
+    stdout: str = ""
+    stderr: str = ""
+    kernel: str = ""
+    build: str = ""
+
+
+class Test(msgspec.Struct, frozen=True, kw_only=True):
+    """One planned test: a program of a suite, run in a guest of its own."""
+
+    name: str
+    """``suite:program``."""
+    suite: str
+    program: str
+    outcome: Outcome
+    """The worst of exit status, reported cases, kernel log and guest."""
+    reason: str = ""
+    """One line for every outcome but pass."""
+    cases: tuple[Case, ...] = ()
+    output: str = ""
+    """The end of what the program printed, for a test that did not end as expected."""
+    kernel_log: str = ""
+    """The reports that the kernel printed under this test; empty if it had no complaint."""
+    guest_s: float | None = None
+    """Seconds on the guest's monotonic clock from start to end of the program."""
+    total_s: float | None = None
+    """Seconds on the host, start and end of QEMU included."""
+    seed: str = ""
+    """The random seed set in the guest, 32 bytes in hex."""
+    logs: Logs = Logs()
+    rerun: str = ""
+    """A command line for a shell that runs this test alone."""
+
+
+class Kernel(msgspec.Struct, frozen=True, kw_only=True):
+    """The kernel that was tested, and what it was made from."""
+
+    release: str
+    """As ``uname -r`` in the guest says it; from the build where no guest came up."""
+    source: str
+    base_commit: str
+    series: str = ""
+    """Title of the series, empty for none."""
+    series_commit: str = ""
+    """The commit with all patches applied; the base where there is no series."""
+    series_digest: str = ""
+    patches: tuple[str, ...] = ()
+    config: tuple[str, ...] = ()
+    config_digest: str = ""
+    toolchain: str = ""
+    build_id: str = ""
+    """The GNU build ID that the running kernel showed to the agent, in hex."""
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What it ran on."""
+
+    accelerator: str = ""
+    """``tcg`` or ``kvm``."""
+    accelerator_reason: str = ""
+    qemu: str = ""
+    guest: str = ""
+    """Machine type, processors and memory of the guest in one line."""
+
+
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a run has to say."""
+
+    schema: int = SCHEMA
+    run: str
+    """The run's identity, which is also the name of its directory."""
+    started: str
+    """RFC 3339, UTC."""
+    ended: str = ""
+    """Empty for a run that was cut off."""
+    seconds: float | None = None
+    interrupted: bool = False
+    command: tuple[str, ...] = ()
+    kernel: Kernel
+    machine: Machine
+    tests: tuple[Test, ...] = ()
+    """One for every planned test, in the order of the plan."""
+    notes: tuple[str, ...] = ()
+    """What the harness did differently from what was asked, and why."""
+
+    @property
+    def counts(self) -> dict[Outcome, int]:
+        """How many tests ended with each outcome; outcomes that did not occur are absent."""
+        return _count(test.outcome for test in self.tests)
+
+    @property
+    def case_counts(self) -> dict[Outcome, int]:
+        """The same over cases, a test without cases counting as one."""
+        return _count(
+            outcome
+            for test in self.tests
+            for outcome in ([case.outcome for case in test.cases] or [test.outcome])
+        )
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What ``harness run`` returns; a run that planned nothing is not green."""
+        if self.interrupted:
+            return ExitCode.INTERRUPTED
+        if self.tests and all(test.outcome.as_expected for test in self.tests):
+            return ExitCode.AS_EXPECTED
+        return ExitCode.NOT_AS_EXPECTED
+
+
+def _count(outcomes: Any) -> dict[Outcome, int]:
+    counts: dict[Outcome, int] = {}
+    for outcome in outcomes:
+        counts[outcome] = counts.get(outcome, 0) + 1
+    return counts
+
+
+def encode(results: Results) -> bytes:
+    """Return *results* as indented JSON with a final newline."""
+    return msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n"
+
+
+def decode(data: bytes) -> Results:
+    """Return the results in *data*; raises msgspec.ValidationError where they do not fit."""
+    return msgspec.json.decode(data, type=Results)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``results.json``."""
+    return msgspec.json.schema(Results)
