@@ -48,7 +48,7 @@ class Quiet:
     """Progress that nobody sees."""
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Step]:  # noqa: ARG002  the protocol names it
+    def step(self, title: str) -> Iterator[Step]:
         """Do nothing."""
         yield _QuietStep()
 
