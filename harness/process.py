@@ -27,19 +27,25 @@ PACKAGES = {
     "ccache": "ccache",
     "flex": "flex",
     "gcc": "gcc",
+    "gzip": "gzip",
     "git": "git",
     "ld": "binutils",
     "make": "make",
     "rsync": "rsync",
+    "apt-cache": "apt",
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
     "tar": "tar",
+    "xz": "xz-utils",
+    "zstd": "zstd",
     "qemu-system-x86_64": "qemu-system-x86",
 }
 """Debian package of each program that the harness runs, for the error that says one is missing."""
 
 _TAIL_LINES = 400
 _NO_SPACE = "No space left on device"
+_NO_ROOM = 1 << 20
+"""A disk with fewer free bytes than this is full."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +115,27 @@ def run(
             hint="raise the limit under [limits] in harness.toml if the machine is only slow",
         ) from None
     finally:
-        _kill_group(child)
+        kill_group(child)
     done = Completed(tuple(argv), status, output, time.monotonic() - start)
-    if not done.ok and _NO_SPACE in output:
+    if not done.ok and out_of_space(output, log, cwd):
         raise disk_full(str(log or cwd or argv[0]))
     return done
+
+
+def out_of_space(output: str, *places: Path | None) -> bool:
+    """Whether a program that failed has failed for want of disk space.
+
+    Its *output* may say so; but git, for one, reports that a file could not be written and not
+    why, so the file systems of *places* are asked as well.
+    """
+    return _NO_SPACE in output or any(_free(place) < _NO_ROOM for place in places if place)
+
+
+def _free(place: Path) -> int:
+    """Return the bytes that are free where *place* is or would be."""
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
 
 
 def disk_full(where: str) -> MachineError:
@@ -183,7 +205,7 @@ def _collect(
     return "\n".join(keep)
 
 
-def _kill_group(child: subprocess.Popen[bytes]) -> None:
+def kill_group(child: subprocess.Popen[bytes]) -> None:
     """End whatever is left of the child's process group, and reap the child."""
     for sig in (signal.SIGTERM, signal.SIGKILL):
         try:

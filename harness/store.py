@@ -115,13 +115,13 @@ class Store:
 
     def find(self, kind: str, key: str) -> Path | None:
         """Return the entry's directory if it is there and whole; drop it if it is damaged."""
-        path = self._entry(kind, key)
+        path = self.path(kind, key)
         if not path.exists():
             return None
         if _is_whole(path):
             os.utime(path)
             return path
-        self._discard(path)
+        self.discard(kind, key)
         return None
 
     def obtain(
@@ -132,25 +132,39 @@ class Store:
         Raises whatever *build* raises (nothing is published then), and MachineError when the disk
         is full.
         """
-        found = self.find(kind, key)
-        if found:
-            return found
+        with self.draft(kind, key, progress) as draft:
+            if draft:
+                build(draft)
+        return self.path(kind, key)
+
+    @contextmanager
+    def draft(self, kind: str, key: str, progress: Progress) -> Iterator[Path | None]:
+        """Give an empty directory to fill, which becomes the entry at the end of the block.
+
+        Gives None where the entry exists.  An exception in the block publishes nothing; a full
+        disk becomes a MachineError.
+        """
+        if self.find(kind, key):
+            yield None
+            return
         with self.lock(f"{kind}-{key[:16]}", progress):
-            found = self.find(kind, key)
-            if found:
-                return found
+            if self.find(kind, key):
+                yield None
+                return
             with self.scratch(kind) as work:
-                build(work)
-                try:
-                    _write_manifest(work)
-                    path = self._entry(kind, key)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    work.rename(path)
-                except OSError as error:
-                    if error.errno == errno.ENOSPC:
-                        raise disk_full(str(self.root)) from error
-                    raise
-            return path
+                yield work
+                _write_manifest(work)
+                path = self.path(kind, key)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                work.rename(path)
+
+    def discard(self, kind: str, key: str) -> None:
+        """Remove an entry that turned out to be damaged; harmless if it is absent."""
+        grave = Path(tempfile.mkdtemp(prefix="damaged-", dir=self.root / "tmp"))
+        # Moved aside first, so that no one sees it half removed.
+        with suppress(FileNotFoundError):
+            self.path(kind, key).rename(grave / "entry")
+        shutil.rmtree(grave, ignore_errors=True)
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
@@ -172,15 +186,9 @@ class Store:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
-    def _entry(self, kind: str, key: str) -> Path:
+    def path(self, kind: str, key: str) -> Path:
+        """Return where the entry is once it exists."""
         return self.root / "entries" / kind / key
-
-    def _discard(self, path: Path) -> None:
-        """Move a damaged entry aside first, so that no one sees it half removed."""
-        grave = Path(tempfile.mkdtemp(prefix="damaged-", dir=self.root / "tmp"))
-        with suppress(FileNotFoundError):  # another run was faster
-            path.rename(grave / "entry")
-        shutil.rmtree(grave, ignore_errors=True)
 
 
 def _write_manifest(root: Path) -> None:
