@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""harness.toml: defaults, and every mistake with file, key and what was expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import project
+from harness.errors import ExitCode, UserError
+
+pytestmark = pytest.mark.unit
+
+KERNEL = '[kernel]\nsource = "linux"\nconfig = ["a"]\n'
+
+
+def load(directory: Path, text: str) -> project.Project:
+    path = directory / "harness.toml"
+    path.write_text(text)
+    return project.load(path)
+
+
+def test_a_short_file_gets_the_documented_defaults(tmp_path: Path) -> None:
+    loaded = load(tmp_path, KERNEL)
+    assert loaded.series is None
+    assert loaded.guest.cpus == 2
+    assert loaded.guest.accelerator == "auto"
+    assert loaded.limits.test_s == 45
+
+
+def test_the_projects_own_file_is_valid() -> None:
+    own = Path(__file__).parents[1] / "harness.toml"
+    assert "restrictedmem" in project.load(own).suites
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        (KERNEL + "[guest]\ncpu = 2\n", "guest.cpu", "did you mean 'cpus'"),
+        (KERNEL + '[guest]\ncpus = "2"\n', "guest.cpus", "Expected an integer, got a string"),
+        (KERNEL + "[guest]\ncpus = 0\n", "guest.cpus", "Expected an integer >= 1"),
+        (KERNEL + "[guest]\ncpus = true\n", "guest.cpus", "got true or false"),
+        (KERNEL + "[guest]\nmemory_mib = 1\n", "guest.memory_mib", ">= 64"),
+        (KERNEL + '[guest]\naccelerator = "fast"\n', "guest.accelerator", "auto, kvm, tcg"),
+        (KERNEL + "[limits]\nboot_s = -1\n", "limits.boot_s", "> 0"),
+        (KERNEL + "[series]\nupto = 3\n", "series.path", "missing"),
+        (KERNEL + "[suites.x]\npath = 1\n", "suites.x.path", "Expected a string"),
+        (KERNEL + '[suites.x]\npth = "a"\n', "suites.x.pth", "did you mean 'path'"),
+        (KERNEL + "[suites]\nx = 3\n", "suites.x", "Expected a table"),
+        (KERNEL + '[suites."a:b"]\npath = "a"\n', "suites.a:b", "letters, digits"),
+        ("seris = 1\n" + KERNEL, "seris", "did you mean 'series'"),
+        ("kernel = 3\n", "kernel", "Expected a table"),
+        ('[kernel]\nsource = "x"\nconfig = [1]\n', "kernel.config[0]", "Expected a string"),
+        ('[kernel]\nconfig = ["a"]\n', "kernel.source", "missing"),
+        ("", "kernel", "missing"),
+        ("[kernel\n", "", "not TOML"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, text: str, key: str, expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, text)
+    told = str(caught.value)
+    assert str(tmp_path / "harness.toml") in caught.value.where
+    assert key in caught.value.where
+    assert expected in told
+    assert caught.value.exit_code is ExitCode.USER
+
+
+def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        project.load(tmp_path / "none.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="cannot be read"):
+        project.load(tmp_path / "bytes.toml")
+
+
+def test_the_nearest_file_above_is_found(tmp_path: Path) -> None:
+    (tmp_path / "harness.toml").write_text(KERNEL)
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    assert project.find(below) == tmp_path / "harness.toml"
+
+
+def test_no_file_anywhere_says_where_it_looked(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        project.find(tmp_path)
+    assert str(tmp_path) in caught.value.where
