@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Kernel source from a Debian package: `debian:linux-source-6.1=6.1.176-1`.
+
+`apt-get download` needs no root, and apt has checked the archive's signature and the file's
+digest.  A version that is in the cache already needs neither apt nor a network.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness.errors import MachineError, UserError
+from harness.process import check, run
+from harness.progress import Progress
+from harness.source.git import git, import_once, must, object_id
+from harness.source.model import bad_spec
+from harness.source.tarball import decompressor, import_tarball
+from harness.store import Store
+
+_SPEC = re.compile(r"debian:(?P<package>linux-source-[0-9][a-z0-9.+-]*)(?:=(?P<version>\S+))?\Z")
+_VERSION = re.compile(
+    r"(?!.*\.\.)[0-9][A-Za-z0-9.+:~-]*(?<!\.)(?<!\.lock)\Z"
+)  # Debian policy 5.6.12
+_UPDATE = "apt-get update (as root), then try again"
+
+
+def resolve_debian(
+    spec: str, repo: Path, store: Store, progress: Progress
+) -> tuple[str, str, str | None]:
+    """Return the ref, the description and the note of the package *spec*, importing it if needed.
+
+    Raises UserError for a spec that is none or a package that is nowhere, MachineError when
+    apt fails.
+    """
+    match = _SPEC.match(spec)
+    if match is None or (match["version"] and not _VERSION.match(match["version"])):
+        raise bad_spec(spec, "after debian: comes linux-source-X.Y, and perhaps =VERSION")
+    package, wanted = match["package"], match["version"]
+    version, note = wanted, None
+    if wanted is None:
+        version, note = _newest(package, repo)
+    elif object_id(repo, _ref(package, wanted)) is None:
+        offered = available(package)
+        if not offered:
+            raise _nowhere(package, spec)
+        if wanted not in offered:
+            version = offered[0]
+            note = f"{package} {wanted} is no longer in the archive; {version} was taken instead"
+    assert version is not None  # noqa: S101  it is the wanted one, or one that was found
+    ref = _ref(package, version)
+    import_once(
+        repo,
+        ref,
+        lambda: _download_and_import(package, version, spec, repo, ref, store, progress),
+        store,
+        progress,
+    )
+    return ref, f"Debian {package} {version}", note
+
+
+def available(package: str) -> list[str]:
+    """Return the versions that apt's lists offer, newest first; empty if there are none.
+
+    No network is used.  A machine without apt offers nothing.
+    """
+    try:
+        done = run(["apt-cache", "madison", package], limit_s=60)
+    except MachineError:
+        return []
+    rows = [line.split("|") for line in done.output.splitlines()]
+    return list(dict.fromkeys(r[1].strip() for r in rows if len(r) == 3 and "Packages" in r[2]))
+
+
+def _newest(package: str, repo: Path) -> tuple[str, str | None]:
+    """Return the newest version that apt offers or, without apt, that is in the cache."""
+    offered = available(package)
+    if offered:
+        return offered[0], None
+    names = must(
+        git(
+            "for-each-ref",
+            "--sort=-version:refname",
+            "--format=%(refname)",
+            f"refs/sources/debian/{package}/",
+            repo=repo,
+        ),
+        "the cache's git repository cannot be read",
+    ).text.splitlines()
+    if not names:
+        raise _nowhere(package, f"debian:{package}")
+    version = names[0].rsplit("/", 1)[1].replace("%7E", "~").replace("%3A", ":")
+    return version, f"apt offers no {package}; {version} from the cache was taken"
+
+
+def _download_and_import(
+    package: str,
+    version: str,
+    spec: str,
+    repo: Path,
+    ref: str,
+    store: Store,
+    progress: Progress,
+) -> None:
+    with store.scratch("debian") as scratch:
+        name = f"{package} {version}"
+        with progress.step(f"Downloading {name}") as step:
+
+            def show(line: str) -> None:
+                # dlstatus:1:80.0000:Retrieving file 1 of 1
+                if line.startswith("dlstatus:"):
+                    step.update(done=int(float(line.split(":")[2])), total=100)
+
+            done = run(
+                ["apt-get", "download", "-o", "APT::Status-Fd=1", f"{package}={version}"],
+                cwd=scratch,
+                limit_s=3600,
+                on_line=show,
+            )
+            check(done, f"{name} could not be downloaded", hint=_UPDATE)
+        packages = list(scratch.glob("*.deb"))
+        if len(packages) != 1:
+            raise MachineError("apt-get download left no package", where=name, why=done.output)
+        with progress.step(f"Importing {name} into git") as step:
+            step.update("unpacking")
+            check(
+                run(["dpkg-deb", "-x", str(packages[0]), str(scratch / "root")], limit_s=600),
+                f"{name} could not be unpacked",
+            )
+            packages[0].unlink()
+            for tarball in sorted((scratch / "root/usr/src").glob(f"{package}.tar*")):
+                if decompressor(tarball):
+                    import_tarball(tarball, repo, ref, spec, step)
+                    return
+        raise UserError(
+            f"{name} holds no kernel source",
+            where=spec,
+            why=f"there is no usr/src/{package}.tar.xz in it",
+        )
+
+
+def _ref(package: str, version: str) -> str:
+    # "~" and ":" are the two characters of a Debian version that a ref may not have.
+    quoted = version.replace("~", "%7E").replace(":", "%3A")
+    return f"refs/sources/debian/{package}/{quoted}"
+
+
+def _nowhere(package: str, spec: str) -> UserError:
+    return UserError(
+        f"apt offers no package {package}",
+        where=spec,
+        why="either its name is wrong, or apt's lists are empty on this machine",
+        hint=_UPDATE,
+    )

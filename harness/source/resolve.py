@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From what the user wrote to a commit in the cache."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness.errors import MachineError
+from harness.progress import Progress
+from harness.source.debian import resolve_debian
+from harness.source.directory import resolve_directory
+from harness.source.fastimport import kernel_version, not_a_kernel
+from harness.source.git import git, import_once, object_id, open_repository
+from harness.source.model import Source, bad_spec
+from harness.source.remote import resolve_git
+from harness.source.tarball import decompressor, import_tarball
+from harness.store import Store, digest_file
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/\s]+@?[^/\s]+:(?!//)")
+
+
+def resolve(spec: str, store: Store, progress: Progress, *, relative_to: Path) -> Source:
+    """Return the kernel tree that *spec* names, imported into the cache if it is not there.
+
+    Paths are relative to *relative_to*.  A note about what was taken is told to *progress* as
+    well.  Raises UserError for a spec that names nothing or no kernel (see
+    :data:`harness.source.model.FORMS`), MachineError when a network, apt or git fails.
+    """
+    repo = open_repository(store, progress)
+    ref, description, note = _resolve(spec, repo, store, progress, relative_to)
+    commit, tree = object_id(repo, f"{ref}^{{commit}}"), object_id(repo, f"{ref}^{{tree}}")
+    if commit is None or tree is None:
+        raise MachineError(
+            "the cache's git repository is damaged",
+            where=f"{repo} {ref}",
+            hint="remove it: it will be made again",
+        )
+    makefile = git("cat-file", "blob", f"{commit}:Makefile", repo=repo)
+    version = kernel_version(makefile.stdout) if makefile.ok else None
+    if version is None:
+        raise not_a_kernel(spec)
+    if note:
+        progress.note(note)
+    return Source(spec, repo, commit, tree, f"Linux {version} ({description})", note)
+
+
+def _resolve(
+    spec: str, repo: Path, store: Store, progress: Progress, relative_to: Path
+) -> tuple[str, str, str | None]:
+    if not spec.strip() or "\0" in spec or "\n" in spec:
+        raise bad_spec(spec, "it is empty, or has a line end in it")
+    if spec.startswith("debian:"):
+        return resolve_debian(spec, repo, store, progress)
+    path = (relative_to / Path(spec).expanduser()).absolute()
+    if path.is_dir():
+        return resolve_directory(path.resolve(), spec, repo, store, progress)
+    if path.is_file():
+        return _resolve_tarball(path, spec, repo, store, progress)
+    where, mark, name = spec.rpartition("#")
+    if not mark:
+        why = "a URL needs #REF at its end" if _URL.match(spec) else f"there is no {path}"
+        raise bad_spec(spec, why)
+    local = (relative_to / Path(where).expanduser()).absolute()
+    if local.is_dir():
+        where = str(local.resolve())
+    elif not _URL.match(where):
+        raise bad_spec(spec, f"there is no directory {local}")
+    return resolve_git(where, name, spec, repo, store, progress)
+
+
+def _resolve_tarball(
+    path: Path, spec: str, repo: Path, store: Store, progress: Progress
+) -> tuple[str, str, str | None]:
+    if decompressor(path) is None:
+        raise bad_spec(spec, "its name does not end like a tarball's")
+    # Its bytes name it: a tarball may be replaced under its name.
+    ref = f"refs/sources/tarball/{digest_file(path)}"
+
+    def build() -> None:
+        with progress.step(f"Importing {path.name} into git") as step:
+            import_tarball(path, repo, ref, spec, step)
+
+    import_once(repo, ref, build, store, progress)
+    return ref, path.name, None

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Debian packages, with an apt that is a script: real packages, no network."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from harness.errors import MachineError, UserError
+from harness.progress import Quiet
+from harness.source import resolve
+from harness.source.git import git
+from harness.store import Store
+from tests.kerneltree import Recorder, make_tree, sh
+
+pytestmark = pytest.mark.unit
+
+PACKAGE = "linux-source-6.1"
+
+APT_CACHE = """\
+#!/bin/sh
+echo "cache $*" >> "$APT/log"
+[ -e "$APT/offered" ] && while read -r v; do
+	echo "linux-source-6.1 |  $v | http://deb.example.org bookworm/main amd64 Packages"
+	echo "linux-source-6.1 |  $v | http://deb.example.org bookworm/main Sources"
+done < "$APT/offered"
+exit 0
+"""
+
+APT_GET = """\
+#!/bin/sh
+echo "get $*" >> "$APT/log"
+for last; do :; done
+[ -e "$APT/pool/${last#*=}.deb" ] || { echo "E: Failed to fetch: 404 Not Found"; exit 100; }
+echo "dlstatus:1:80.0000:Retrieving file 1 of 1"
+cp "$APT/pool/${last#*=}.deb" .
+"""
+
+
+class Apt:
+    """The archive and what was asked of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def offer(self, *versions: str) -> None:
+        (self.root / "offered").write_text("".join(f"{v}\n" for v in versions))
+
+    def publish(self, version: str) -> None:
+        root = self.root / "build"
+        (root / "DEBIAN").mkdir(parents=True, exist_ok=True)
+        (root / "DEBIAN/control").write_text(
+            f"Package: {PACKAGE}\nVersion: {version}\nArchitecture: all\n"
+            "Maintainer: A <a@example.org>\nDescription: source\n"
+        )
+        (root / "usr/src").mkdir(parents=True, exist_ok=True)
+        tree = self.root / "tree"
+        if not tree.exists():
+            make_tree(tree)
+        (tree / "debian-version").write_text(version)
+        with tarfile.open(root / f"usr/src/{PACKAGE}.tar.xz", "w:xz") as tar:
+            tar.add(tree, PACKAGE)
+        (self.root / "pool").mkdir(exist_ok=True)
+        sh("dpkg-deb", "-b", str(root), str(self.root / f"pool/{version}.deb"), cwd=self.root)
+
+    def calls(self) -> list[str]:
+        log = self.root / "log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return lines
+
+
+@pytest.fixture
+def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
+    root = tmp_path / "apt"
+    (root / "bin").mkdir(parents=True)
+    for name, text in (("apt-cache", APT_CACHE), ("apt-get", APT_GET)):
+        (root / "bin" / name).write_text(text)
+        (root / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("APT", str(root))
+    monkeypatch.setenv("PATH", f"{root / 'bin'}:{os.environ['PATH']}")
+    return Apt(root)
+
+
+def test_pinned_version_is_imported_once(apt: Apt, store: Store) -> None:
+    apt.publish("6.1.176-1~bpo11+1")
+    apt.offer("6.1.192-2", "6.1.176-1~bpo11+1")
+    spec = f"debian:{PACKAGE}=6.1.176-1~bpo11+1"
+    source = resolve(spec, store, Quiet(), relative_to=Path("/"))
+    assert source.description == "Linux 6.1.176 (Debian linux-source-6.1 6.1.176-1~bpo11+1)"
+    assert source.note is None
+    text = git("cat-file", "blob", f"{source.commit}:debian-version", repo=source.repo).text
+    assert text == "6.1.176-1~bpo11+1"
+    assert any(call.startswith("get download ") for call in apt.calls())
+    progress = Recorder()
+    assert resolve(spec, store, progress, relative_to=Path("/")) == source
+    assert (apt.calls(), progress.steps) == ([], [])
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_version_that_is_gone_is_replaced_and_said(apt: Apt, store: Store) -> None:
+    apt.publish("6.1.192-2")
+    apt.offer("6.1.192-2", "6.1.190-1")
+    progress = Recorder()
+    spec = f"debian:{PACKAGE}=6.1.1-1"
+    source = resolve(spec, store, progress, relative_to=Path("/"))
+    assert source.spec == spec
+    note = "linux-source-6.1 6.1.1-1 is no longer in the archive; 6.1.192-2 was taken instead"
+    assert source.note == note
+    assert progress.notes == [note]
+    assert "6.1.192-2" in source.description
+    assert resolve(spec, store, Quiet(), relative_to=Path("/")).note == note
+    pinned = resolve(f"debian:{PACKAGE}=6.1.192-2", store, Quiet(), relative_to=Path("/"))
+    assert (pinned.commit, pinned.note) == (source.commit, None)
+
+
+def test_without_version_the_newest(apt: Apt, store: Store) -> None:
+    spec = f"debian:{PACKAGE}"
+    for version in ("6.1.99-1", "6.1.176-1"):
+        apt.publish(version)
+        apt.offer(version)
+        source = resolve(spec, store, Quiet(), relative_to=Path("/"))
+        assert version in source.description
+    apt.calls()
+    (apt.root / "offered").unlink()
+    offline = resolve(spec, store, Quiet(), relative_to=Path("/"))
+    assert offline.commit == source.commit
+    assert offline.note is not None
+    assert "6.1.176-1 from the cache" in offline.note
+    assert not any(call.startswith("get") for call in apt.calls())
+
+
+@pytest.mark.parametrize("pin", ["", "=6.1.176-1"])
+def test_empty_lists_hint_at_update(apt: Apt, store: Store, pin: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve(f"debian:{PACKAGE}{pin}", store, Quiet(), relative_to=Path("/"))
+    assert "apt-get update" in caught.value.hint
+
+
+def test_failed_download_hints_at_update(apt: Apt, store: Store) -> None:
+    apt.offer("6.1.176-1")
+    with pytest.raises(MachineError, match="could not be downloaded") as caught:
+        resolve(f"debian:{PACKAGE}=6.1.176-1", store, Quiet(), relative_to=Path("/"))
+    assert "404" in caught.value.why
+    assert "apt-get update" in caught.value.hint

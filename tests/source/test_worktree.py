@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Work trees: moved without touching what stays, repaired when broken."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.errors import MachineError
+from harness.progress import Quiet
+from harness.source import Source, resolve
+from harness.source.git import git
+from harness.source.worktree import checkout
+from harness.store import Store
+from tests.kerneltree import Recorder, commit, make_repository, replace
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def sources(tmp_path: Path, store: Store) -> tuple[Source, Source]:
+    linux = make_repository(tmp_path / "linux")
+    one = resolve("linux#HEAD", store, Quiet(), relative_to=tmp_path)
+    replace(linux / "mm/memory.c", "a + 3", "a + 4")
+    (linux / "mm/sub").mkdir()
+    (linux / "mm/sub/new.c").write_text("int n;\n")
+    commit(linux, "two")
+    return one, resolve("linux#HEAD", store, Quiet(), relative_to=tmp_path)
+
+
+def state(path: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(path).as_posix(): file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file() and file.name != ".git"
+    }
+
+
+def test_move_keeps_times_of_what_stays(sources: tuple[Source, Source], store: Store) -> None:
+    one, two = sources
+    path = store.place("worktrees") / "a"
+    checkout(one.repo, one.commit, path, Quiet())
+    first = state(path)
+    times = {name: (path / name).stat().st_mtime_ns for name in first}
+    progress = Recorder()
+    checkout(two.repo, two.commit, path, progress)
+    assert progress.steps == []
+    assert state(path).keys() - first.keys() == {"mm/sub/new.c"}
+    changed = {name for name in first if (path / name).stat().st_mtime_ns != times[name]}
+    assert changed == {"mm/memory.c"}
+    checkout(one.repo, one.commit, path, Quiet())
+    assert state(path) == first
+    assert not (path / "mm/sub").exists()
+
+
+def test_edits_and_leftovers_are_removed(sources: tuple[Source, Source], store: Store) -> None:
+    one, _ = sources
+    path = store.place("worktrees") / "a"
+    checkout(one.repo, one.commit, path, Quiet())
+    first = state(path)
+    replace(path / "mm/memory.c", "a + 3", "a + 7")
+    (path / "mm/shmem.c").unlink()
+    (path / ".config").write_text("x")
+    (path / ".gitignore").write_text("*\n")
+    (path / "include/config/deep").mkdir(parents=True)
+    make_repository(path / "nested")
+    checkout(one.repo, one.commit, path, Quiet())
+    assert state(path) == first
+    assert not (path / "include/config").exists()
+    assert not (path / "nested").exists()
+
+
+def admin(source: Source) -> Path:
+    (found,) = (source.repo / "worktrees").iterdir()
+    return found
+
+
+def stale_lock(source: Source, path: Path) -> None:
+    (admin(source) / "index.lock").write_bytes(b"")
+
+
+def no_link(source: Source, path: Path) -> None:
+    (path / ".git").unlink()
+
+
+def pruned(source: Source, path: Path) -> None:
+    shutil.rmtree(admin(source))
+
+
+def bad_index(source: Source, path: Path) -> None:
+    (admin(source) / "index").write_bytes(b"garbage")
+
+
+def gone(source: Source, path: Path) -> None:
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("harm", [stale_lock, no_link, pruned, bad_index, gone])
+def test_broken_work_tree_is_repaired(
+    sources: tuple[Source, Source], store: Store, harm: Callable[[Source, Path], None]
+) -> None:
+    one, two = sources
+    path = store.place("worktrees") / "a"
+    checkout(one.repo, one.commit, path, Quiet())
+    harm(one, path)
+    progress = Recorder()
+    checkout(two.repo, two.commit, path, progress)
+    assert (path / "mm/sub/new.c").is_file()
+    assert git("status", "--porcelain", cwd=path).stdout == b""
+    assert bool(progress.steps) is (harm is not stale_lock)
+    assert len(list((one.repo / "worktrees").iterdir())) == 1
+
+
+def test_a_strangers_directory_is_not_removed(
+    sources: tuple[Source, Source], tmp_path: Path
+) -> None:
+    one, _ = sources
+    path = tmp_path / "precious"
+    path.mkdir()
+    (path / "thesis").write_text("x")
+    with pytest.raises(MachineError, match="something else"):
+        checkout(one.repo, one.commit, path, Quiet())
+    assert (path / "thesis").exists()
+    repository = make_repository(tmp_path / "mine")
+    with pytest.raises(MachineError, match="something else"):
+        checkout(one.repo, one.commit, repository, Quiet())
+    assert (repository / ".git").exists()
+
+
+def test_missing_commit_is_told(sources: tuple[Source, Source], store: Store) -> None:
+    one, _ = sources
+    with pytest.raises(MachineError, match="cannot be checked out"):
+        checkout(one.repo, "0" * 40, store.place("worktrees") / "a", Quiet())
