@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a series is, and what becomes of it on a kernel tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch mail."""
+
+    number: int
+    """Its place in the series, from 1."""
+    total: int
+    """Of how many, by its subject (or by the count of patches where subjects say nothing)."""
+    subject: str
+    """Without the bracketed prefix."""
+    author: str
+    """``Name <address>``, from the first line of the body where it has a From: of its own."""
+    path: Path
+    """The file it was read from."""
+    files: tuple[str, ...]
+    """Every kernel file that it names, sorted; both names of a renamed one."""
+    data: bytes
+    """The mail as it was read."""
+    sha256: str
+    """Of *data*, in hexadecimal."""
+
+    @property
+    def title(self) -> str:
+        """How messages name it: ``patch 2/9 "mm: do this"``."""
+        return f'patch {self.number}/{self.total} "{self.subject}"'
+
+
+@dataclass(frozen=True)
+class Series:
+    """Patches in the order in which they apply; only those that were asked for."""
+
+    title: str
+    version: int
+    """The N of ``[PATCH vN]``; 1 where there is none."""
+    total: int
+    """How many patches the whole series has; more than ``patches`` where a part was asked for."""
+    patches: tuple[Patch, ...]
+    cover: str | None
+    """The text of the cover letter's mail, headers included."""
+    digest: str
+    """Of the patches' bytes in order (SHA-256 in hexadecimal); the cover letter has no part."""
+
+
+@dataclass(frozen=True)
+class AppliedPatch:
+    """A patch that has become a commit."""
+
+    number: int
+    subject: str
+    """The first line of the commit's message."""
+    commit: str
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A base with a series on it: a commit in the cache's git repository."""
+
+    repo: Path
+    commit: str
+    tree: str
+    """The id of the tree: two commits with one tree hold the same files."""
+    base_commit: str
+    series_digest: str
+    """Empty where there is no series."""
+    patches: tuple[AppliedPatch, ...]
