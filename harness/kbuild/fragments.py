@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Configuration fragments: reading, merging, and whether the kernel took what they ask for."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.store import digest
+
+_SET = re.compile(r"CONFIG_(\w+)=(.+)")
+_UNSET = re.compile(r"# CONFIG_(\w+) is not set")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One requested option."""
+
+    name: str
+    """Without ``CONFIG_``."""
+    value: str
+    """As in a ``.config``: ``y``, ``m``, a number, a quoted string; ``n`` for "is not set"."""
+    origin: str
+    """``FILE:LINE`` of the request."""
+
+    @property
+    def line(self) -> str:
+        """The option as a line of a ``.config``."""
+        if self.value == "n":
+            return f"# CONFIG_{self.name} is not set"
+        return f"CONFIG_{self.name}={self.value}"
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """Several fragments merged; where two name one option, the later counts."""
+
+    names: tuple[str, ...]
+    options: tuple[Option, ...]
+
+    @property
+    def text(self) -> str:
+        """The merged request, as a file for ``KCONFIG_ALLCONFIG``."""
+        return "".join(f"{option.line}\n" for option in self.options)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the request; names, comments and order do not count."""
+        return digest(*sorted(option.line for option in self.options))
+
+
+def load(directory: Path, names: Sequence[str]) -> Fragments:
+    """Read ``NAME.config`` of *directory* for each of *names* and merge them.
+
+    Raises UserError for a fragment that does not exist or a line that is not an option.
+    """
+    merged: dict[str, Option] = {}
+    for name in names:
+        for option in _read(directory, name):
+            merged.pop(option.name, None)
+            merged[option.name] = option
+    return Fragments(tuple(names), tuple(merged.values()))
+
+
+def parse(text: str) -> dict[str, str]:
+    """Return the options of a ``.config`` by name; those that are not set have the value ``n``."""
+    options = {}
+    for line in text.splitlines():
+        if match := _SET.fullmatch(line):
+            options[match[1]] = match[2]
+        elif match := _UNSET.fullmatch(line):
+            options[match[1]] = "n"
+    return options
+
+
+def dropped(fragments: Fragments, config: str) -> list[tuple[Option, str]]:
+    """Return each requested option whose value in *config* differs, with the value it got.
+
+    An option that the tree does not know at all is absent from *config* like one whose
+    dependencies are not met; both come out as ``n``.
+    """
+    got = parse(config)
+    return [
+        (option, got.get(option.name, "n"))
+        for option in fragments.options
+        if not _equal(option.value, got.get(option.name, "n"))
+    ]
+
+
+def _equal(wanted: str, got: str) -> bool:
+    """Compare two values; a number may be written in another base."""
+    if wanted == got:
+        return True
+    try:
+        return int(wanted, 0) == int(got, 0)
+    except ValueError:
+        return False
+
+
+def _read(directory: Path, name: str) -> list[Option]:
+    path = directory / f"{name}.config"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        there = sorted(file.stem for file in directory.glob("*.config"))
+        close = difflib.get_close_matches(name, there, n=1)
+        raise UserError(
+            f"there is no configuration fragment '{name}'",
+            where=str(path),
+            why=f"fragments there: {', '.join(there) or 'none'}",
+            hint=f"did you mean '{close[0]}'?" if close else "",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("a fragment cannot be read", where=str(path), why=str(error)) from None
+    options = []
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        match = _SET.fullmatch(line) or _UNSET.fullmatch(line)
+        if match:
+            value = match[2] if match.re is _SET else "n"
+            options.append(Option(match[1], value, f"{path.name}:{number}"))
+        elif line and not line.startswith("#"):
+            raise UserError(
+                "a line of a fragment is not an option",
+                where=f"{path}:{number}",
+                why=f"'{line}'",
+                hint="write CONFIG_NAME=VALUE, or '# CONFIG_NAME is not set'",
+            )
+    return options

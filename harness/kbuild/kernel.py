@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Building a kernel: incremental in a slot that lasts, published as an entry that is final.
+
+A *slot* is a work tree and an object directory for one source and one list of fragments.  Builds
+in it are incremental; what comes out is copied into the store under the digest of what went in, so
+a kernel that was built once, by any clone on this machine, is never built again.
+
+Building runs the tree's own makefiles on this host, as any kernel build does: review a stranger's
+series before you build it here.  Only the guest is sealed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import UserError
+from harness.kbuild import toolchain
+from harness.kbuild.configure import configure
+from harness.kbuild.fragments import Fragments
+from harness.kbuild.make import Make
+from harness.kbuild.toolchain import Toolchain
+from harness.process import check, run
+from harness.progress import Progress, Step
+from harness.series import Tree
+from harness.source import worktree
+from harness.store import Store, digest, digest_tree
+
+_RECIPE = "1"
+"""Raise it when the same input shall give another kernel entry."""
+_BUILT = re.compile(r"^  (?:CC|AS|LD|AR)\s+(?:\[M\]\s+)?(\S+)")
+_DIAGNOSTIC = re.compile(r"^(?P<place>[^\s:]+:\d+)(?::\d+)?: (?P<kind>fatal error|error|warning): ")
+_MAKE_ERROR = re.compile(r"^make(?:\[\d+\])?: \*\*\* (?!.*Waiting for unfinished)(.+)")
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """What an entry says of its kernel (``kernel.json``)."""
+
+    release: str
+    """``make kernelrelease``."""
+    build_id: str
+    """GNU build ID of vmlinux, in hex; the running kernel shows it in /sys/kernel/notes."""
+    commit: str
+    tree: str
+    config_digest: str
+    toolchain: str
+    headers_digest: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A finished kernel in the store."""
+
+    key: str
+    path: Path
+    meta: Meta
+
+    @property
+    def image(self) -> Path:
+        """The bootable image."""
+        return self.path / "bzImage"
+
+    @property
+    def vmlinux(self) -> Path:
+        """The ELF file with symbols and line numbers."""
+        return self.path / "vmlinux"
+
+    @property
+    def headers(self) -> Path:
+        """The user-space headers of this tree, as ``make headers`` leaves them."""
+        return self.path / "include"
+
+    @property
+    def config(self) -> Path:
+        """The final ``.config``."""
+        return self.path / "config"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where builds of one source and one list of fragments happen."""
+
+    name: str
+    path: Path
+
+    @property
+    def source(self) -> Path:
+        """The work tree."""
+        return self.path / "src"
+
+    @property
+    def objects(self) -> Path:
+        """The object directory (``O=``)."""
+        return self.path / "obj"
+
+
+def slot(store: Store, source: str, fragments: Fragments) -> Slot:
+    """Return the slot for a source specification (its ``#ref`` does not count) and fragments."""
+    key = digest(source.split("#")[0], *fragments.names, _RECIPE)[:12]
+    name = f"build-{key}"
+    return Slot(name, store.place("build", key))
+
+
+def build(
+    tree: Tree,
+    fragments: Fragments,
+    place: Slot,
+    *,
+    store: Store,
+    log: Path,
+    limit_s: float,
+    progress: Progress,
+) -> Kernel:
+    """Return the kernel of *tree* with *fragments*, building it if the store has none.
+
+    *log* receives the output of make.  Raises UserError when an option is dropped or the tree does
+    not compile, MachineError when the machine fails.
+    """
+    tools = toolchain.identify()
+    key = digest(_RECIPE, tree.tree, fragments.digest, tools.identity, toolchain.ARCH)
+    work = _Work(tree, fragments, place, tools, store, log, limit_s, progress)
+    path = store.obtain("kernel", key, work.build_into, progress)
+    meta = msgspec.json.decode((path / "kernel.json").read_bytes(), type=Meta)
+    return Kernel(key, path, meta)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One build in a slot."""
+
+    tree: Tree
+    fragments: Fragments
+    place: Slot
+    tools: Toolchain
+    store: Store
+    log: Path
+    limit_s: float
+    progress: Progress
+
+    def build_into(self, out: Path) -> None:
+        """Build in the slot and copy the result to *out*."""
+        with self.store.lock(self.place.name, self.progress):
+            worktree.checkout(self.tree.repo, self.tree.commit, self.place.source, self.progress)
+            self.place.objects.mkdir(exist_ok=True)
+            make = Make(
+                self.place.source,
+                self.place.objects,
+                self.store.place("ccache"),
+                self.log,
+                self.limit_s,
+            )
+            configure(make, self.tree, self.fragments, self.tools, self.store, self.progress)
+            with self.progress.step("Building the kernel") as step:
+                warnings = self._compile(make, step)
+            with self.progress.step("Exporting the kernel's headers"):
+                make.must(["headers"], "the kernel's headers cannot be exported")
+            self._collect(out, make.release(), warnings)
+
+    def _compile(self, make: Make, step: Step) -> list[str]:
+        """Build the image; return the warnings."""
+        count_file = self.place.path / "objects.count"
+        total = int(count_file.read_text()) if count_file.exists() else None
+        warnings: list[str] = []
+        first_error: list[str] = []
+        built = 0
+
+        def look(line: str) -> None:
+            nonlocal built
+            if match := _BUILT.match(line):
+                built += 1
+                fresh = total is not None and built <= total
+                step.update(self._relative(match[1]), done=built, total=total if fresh else None)
+            elif match := _DIAGNOSTIC.match(line):
+                if match["kind"] == "warning":
+                    warnings.append(self._relative(line))
+                elif not first_error:
+                    first_error.append(self._relative(line))
+            elif (match := _MAKE_ERROR.match(line)) and not first_error:
+                first_error.append(match[1])
+
+        done = make.run(["bzImage"], look)
+        if not done.ok:
+            # With -j and several failures, the first is what the others may follow from.
+            first = first_error[0] if first_error else f"make ended with status {done.status}"
+            raise UserError(
+                "the kernel does not compile",
+                where=first.split(": ")[0],
+                why=first,
+                hint=f"the whole log is {self.log}",
+            )
+        if built > (total or 0):
+            count_file.write_text(str(built))
+        step.result(f"{built} objects" + (f", {len(warnings)} warnings" if warnings else ""))
+        return warnings
+
+    def _collect(self, out: Path, release: str, warnings: list[str]) -> None:
+        """Copy what later rooms need into the entry."""
+        objects = self.place.objects
+        shutil.copy2(objects / "arch/x86/boot/bzImage", out / "bzImage")
+        shutil.copy2(objects / "vmlinux", out / "vmlinux")
+        shutil.copy2(objects / ".config", out / "config")
+        shutil.copytree(
+            objects / "usr/include",
+            out / "include",
+            ignore=shutil.ignore_patterns(".*", "Makefile", "headers_check.pl"),
+        )
+        meta = Meta(
+            release=release,
+            build_id=build_id(out / "vmlinux"),
+            commit=self.tree.commit,
+            tree=self.tree.tree,
+            config_digest=digest((out / "config").read_bytes()),
+            toolchain=self.tools.identity,
+            headers_digest=digest_tree(out / "include"),
+            warnings=tuple(warnings),
+        )
+        (out / "kernel.json").write_bytes(msgspec.json.encode(meta))
+
+    def _relative(self, line: str) -> str:
+        """Name files as the tree does."""
+        for prefix in (f"{self.place.source}/", f"{self.place.objects}/", "../src/"):
+            line = line.replace(prefix, "")
+        return line
+
+
+def build_id(vmlinux: Path) -> str:
+    """Return the GNU build ID of an ELF file in hex, or an empty string where it has none."""
+    done = check(run(["readelf", "-n", str(vmlinux)], limit_s=60), "readelf failed")
+    match = re.search(r"Build ID: ([0-9a-f]+)", done.output)
+    return match[1] if match else ""

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Calling a kernel tree's makefiles, out of tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.kbuild import toolchain
+from harness.process import Completed, run
+
+
+@dataclass(frozen=True)
+class Make:
+    """A kernel tree and its object directory."""
+
+    source: Path
+    objects: Path
+    ccache: Path
+    log: Path
+    """Receives all output."""
+    limit_s: float
+    """For each call."""
+
+    def run(
+        self, targets: Sequence[str], on_line: Callable[[str], None] | None = None
+    ) -> Completed:
+        """Make *targets* and return how that ended."""
+        return self._run(targets, {}, on_line)
+
+    def must(
+        self, targets: Sequence[str], failure: str, env: Mapping[str, str] | None = None
+    ) -> str:
+        """Make *targets* and return the output; raises UserError *failure*.
+
+        The makefiles and Kconfig files belong to the tree, so where they fail the tree is wrong.
+        """
+        done = self._run(targets, env or {}, None)
+        if done.ok:
+            return done.output
+        raise UserError(
+            failure,
+            where=f"make {' '.join(targets)}",
+            why="\n".join(done.output.splitlines()[-15:]),
+            hint=f"the whole log is {self.log}",
+        )
+
+    def release(self) -> str:
+        """Return what ``make kernelrelease`` says."""
+        output = self.must(["-s", "--no-print-directory", "kernelrelease"], "no kernel release")
+        return output.splitlines()[-1].strip()
+
+    def _run(
+        self,
+        targets: Sequence[str],
+        env: Mapping[str, str],
+        on_line: Callable[[str], None] | None,
+    ) -> Completed:
+        return run(
+            [*toolchain.make_arguments(self.source, self.objects), *targets],
+            env={**toolchain.environment(self.ccache, self.source.parent), **env},
+            limit_s=self.limit_s,
+            log=self.log,
+            on_line=on_line,
+        )

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which tools build the kernel, and everything that keeps their output reproducible."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.process import check, run
+
+ARCH = "x86"
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """Identity of the compiler and the binary utilities."""
+
+    compiler: str
+    """First line of ``gcc --version``."""
+    linker: str
+    """First line of ``ld --version``."""
+
+    @property
+    def identity(self) -> str:
+        """One line that changes whenever the output may."""
+        return f"{self.compiler}; {self.linker}"
+
+
+def identify() -> Toolchain:
+    """Ask the tools who they are; raises MachineError where one is missing."""
+    return Toolchain(_first_line("gcc"), _first_line("ld"))
+
+
+def _first_line(tool: str) -> str:
+    done = check(run([tool, "--version"], limit_s=30), f"{tool} does not run")
+    return done.output.splitlines()[0]
+
+
+def jobs() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def environment(ccache_dir: Path, slot: Path) -> dict[str, str]:
+    """Return environment variables for make, so that only the input decides the output.
+
+    The kernel embeds user, host, time and build number (``Documentation/kbuild/
+    reproducible-builds.rst``); ccache finds objects of other slots because paths are relative to
+    *slot* in its hash.
+    """
+    return {
+        "KBUILD_BUILD_USER": "harness",
+        "KBUILD_BUILD_HOST": "harness",
+        "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
+        "KBUILD_BUILD_VERSION": "1",
+        "LOCALVERSION": "",
+        "CCACHE_DIR": str(ccache_dir),
+        "CCACHE_BASEDIR": str(slot),
+        "CCACHE_NOHASHDIR": "1",
+        "CCACHE_MAXSIZE": "5G",
+        # make asks the compiler for dependencies anyway: a second preprocessing would tell no more.
+        "CCACHE_DEPEND": "1",
+        # What a developer has exported for other builds must not leak into this one.
+        "MAKEFLAGS": "",
+        "KBUILD_OUTPUT": "",
+        "CROSS_COMPILE": "",
+    }
+
+
+def make_arguments(source: Path, objects: Path) -> list[str]:
+    """Return the argv that every make call in a slot begins with."""
+    # Debug information and __FILE__ must not name the slot, or two slots would differ.
+    maps = f"-ffile-prefix-map={source}=linux -ffile-prefix-map={objects}=linux-obj"
+    return [
+        "make",
+        "-C",
+        str(source),
+        f"O={objects}",
+        f"ARCH={ARCH}",
+        "CC=ccache gcc",
+        f"KCFLAGS={maps}",
+        f"KAFLAGS={maps}",
+        f"-j{jobs()}",
+    ]

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fragments: merging, what counts as taken, and mistakes in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+from harness.kbuild.fragments import dropped, load, parse
+
+pytestmark = pytest.mark.unit
+
+
+def write(directory: Path, **fragments: str) -> Path:
+    for name, text in fragments.items():
+        (directory / f"{name}.config").write_text(text)
+    return directory
+
+
+def test_the_later_fragment_counts(tmp_path: Path) -> None:
+    where = write(tmp_path, a="CONFIG_X=y\nCONFIG_Y=1\n", b="# a remark\n\n# CONFIG_X is not set\n")
+    merged = load(where, ["a", "b"])
+    assert merged.text == "CONFIG_Y=1\n# CONFIG_X is not set\n"
+    assert merged.options[1].origin == "b.config:3"
+
+
+def test_the_digest_is_of_the_request_alone(tmp_path: Path) -> None:
+    where = write(
+        tmp_path, a="CONFIG_X=y\nCONFIG_Y=1\n", b="# why\nCONFIG_Y=1\nCONFIG_X=y\n", c="CONFIG_X=n"
+    )
+    assert load(where, ["a"]).digest == load(where, ["b"]).digest
+    assert load(where, ["a"]).digest != load(where, ["a", "c"]).digest
+
+
+def test_a_fragment_that_does_not_exist(tmp_path: Path) -> None:
+    where = write(tmp_path, guest="CONFIG_X=y\n")
+    with pytest.raises(UserError) as caught:
+        load(where, ["gest"])
+    assert str(tmp_path / "gest.config") in caught.value.where
+    assert "guest" in caught.value.why
+    assert "did you mean 'guest'" in caught.value.hint
+
+
+@pytest.mark.parametrize("line", ["X=y", "CONFIG_X", "CONFIG_X =y", "config_x=y"])
+def test_a_line_that_is_not_an_option(tmp_path: Path, line: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load(write(tmp_path, a=f"CONFIG_A=y\n{line}\n"), ["a"])
+    assert caught.value.where.endswith("a.config:2")
+
+
+def test_what_was_dropped_is_named_with_what_it_got(tmp_path: Path) -> None:
+    request = "CONFIG_A=y\nCONFIG_B=0x10\nCONFIG_C=y\n# CONFIG_D is not set\nCONFIG_E=5\n"
+    merged = load(write(tmp_path, a=request), ["a"])
+    got = "CONFIG_A=m\nCONFIG_B=16\n# CONFIG_C is not set\nCONFIG_D=y\nCONFIG_E=5\n"
+    assert [(option.name, option.value, value) for option, value in dropped(merged, got)] == [
+        ("A", "y", "m"),
+        ("C", "y", "n"),
+        ("D", "n", "y"),
+    ]
+
+
+def test_an_option_that_is_absent_counts_as_not_set(tmp_path: Path) -> None:
+    merged = load(write(tmp_path, a="CONFIG_A=y\n# CONFIG_B is not set\n"), ["a"])
+    assert [option.name for option, _ in dropped(merged, "")] == ["A"]
+
+
+def test_parse_reads_both_forms() -> None:
+    assert parse('CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C="x y"\n# no option\n') == {
+        "A": "y",
+        "B": "n",
+        "C": '"x y"',
+    }
