@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which directory a suite's name means."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.process import run
+from harness.project import SuiteTable
+
+SELFTESTS = "tools/testing/selftests"
+_TREE = "tree:"
+
+
+@dataclass(frozen=True)
+class SuiteSource:
+    """Where a suite's sources are."""
+
+    name: str
+    """Names the suite in test names; holds no ``:`` or ``/``."""
+    target: str
+    """The directory's path below ``tools/testing/selftests`` when it is built."""
+    directory: Path | None
+    """A directory outside the kernel tree; None for a suite of the tree itself."""
+    programs: tuple[str, ...] = ()
+    """Only these programs; none named means all."""
+
+
+def find(
+    wanted: str,
+    known: Mapping[str, SuiteTable],
+    *,
+    project_dir: Path,
+    working_dir: Path,
+    repo: Path,
+    commit: str,
+) -> SuiteSource:
+    """Return the suite that *wanted* means.
+
+    In this order: a suite of the project file, a directory (relative to *working_dir*), a suite of
+    the kernel tree at *commit*, with or without ``tree:`` before its name.  Raises UserError where
+    it is none of these or where the directory is not in kselftest layout.
+    """
+    if wanted in known:
+        table = known[wanted]
+        if table.path.startswith(_TREE):
+            return _in_tree(wanted, table.path, repo, commit, table.programs)
+        return _directory(wanted, project_dir / table.path, table.programs)
+    if not wanted.startswith(_TREE) and (working_dir / wanted).is_dir():
+        directory = (working_dir / wanted).resolve()
+        return _directory(directory.name, directory, ())
+    try:
+        target = wanted.removeprefix(_TREE)
+        return _in_tree(target.replace("/", "."), _TREE + target, repo, commit, ())
+    except UserError:
+        close = difflib.get_close_matches(wanted, known, n=1)
+        raise UserError(
+            f"there is no suite '{wanted}'",
+            where=f"{working_dir / wanted}, and {SELFTESTS} of the kernel tree",
+            why=f"suites of the project: {', '.join(known) or 'none'}",
+            hint=f"did you mean '{close[0]}'?" if close else "name a directory with a Makefile",
+        ) from None
+
+
+def _directory(name: str, directory: Path, programs: tuple[str, ...]) -> SuiteSource:
+    directory = directory.resolve()
+    makefile = directory / "Makefile"
+    try:
+        text = makefile.read_text(errors="replace")
+    except OSError as error:
+        raise UserError(
+            f"the suite '{name}' has no Makefile that can be read",
+            where=str(makefile),
+            why=str(error),
+            hint="a suite has kselftest layout: Documentation/dev-tools/kselftest.rst",
+        ) from None
+    if "lib.mk" not in text:
+        raise UserError(
+            f"the suite '{name}' is not in kselftest layout",
+            where=str(makefile),
+            why="its Makefile does not include ../lib.mk",
+            hint="see Documentation/dev-tools/kselftest.rst, 'Contributing new tests'",
+        )
+    return SuiteSource(name, directory.name, directory, programs)
+
+
+def _in_tree(
+    name: str, path: str, repo: Path, commit: str, programs: tuple[str, ...]
+) -> SuiteSource:
+    target = path.removeprefix(_TREE).strip("/")
+    makefile = f"{SELFTESTS}/{target}/Makefile"
+    if ".." in target.split("/") or not exists(repo, commit, makefile):
+        raise UserError(
+            f"the suite '{name}' is not in this kernel tree",
+            where=f"{makefile} at commit {commit[:12]}",
+        )
+    return SuiteSource(name, target, None, programs)
+
+
+def exists(repo: Path, commit: str, path: str) -> bool:
+    """Whether *path* is in the tree of *commit*."""
+    argv = ["git", f"--git-dir={repo}", "cat-file", "-e", f"{commit}:{path}"]
+    return run(argv, limit_s=60).ok

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Suites: found by name, built against the tree's headers, program by program."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness import kbuild, suites
+from harness.errors import UserError
+from harness.progress import Quiet
+from harness.project import SuiteTable
+from harness.store import Store
+from harness.suites import Suite, SuiteSource
+from tests.kerneltree import FakeLinux
+
+pytestmark = pytest.mark.unit
+MAKEFILE = "TEST_GEN_PROGS := {}\ninclude ../lib.mk\n"
+MAIN = "int main(void) {{ return {}; }}\n"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A fake kernel tree with everything that suites are built with."""
+
+    root: Path
+    fake: FakeLinux
+
+    def build(self, source: SuiteSource) -> Suite:
+        store = Store(self.root / "cache")
+        (self.root / "a.config").write_text("CONFIG_PLAIN=y\n")
+        fragments = kbuild.load(self.root, ["a"])
+        tree = self.fake.commit()
+        place = kbuild.slot(store, "fake", fragments)
+        kernel = kbuild.build(
+            tree,
+            fragments,
+            place,
+            store=store,
+            log=self.root / "log",
+            limit_s=60,
+            progress=Quiet(),
+        )
+        return suites.build(source, kernel, tree, place, store=store, limit_s=60, progress=Quiet())
+
+    def suite(self, makefile: str, **files: str) -> SuiteSource:
+        directory = self.root / "mine"
+        directory.mkdir(exist_ok=True)
+        (directory / "Makefile").write_text(makefile)
+        for name, text in files.items():
+            (directory / f"{name}.c").write_text(text)
+        return SuiteSource("mine", "mine", directory)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, FakeLinux.create(tmp_path / "linux"))
+
+
+def test_a_suite_of_the_tree(bench: Bench) -> None:
+    suite = bench.build(SuiteSource("demo", "demo", None))
+    assert [(each.name, each.script) for each in suite.programs] == [
+        ("good", False),
+        ("script.sh", True),
+    ]
+    assert suite.timeout_s == 7
+    assert suite.broken == ()
+    run = subprocess.run([suite.files / "good"], capture_output=True, text=True, check=True)
+    assert "limit is 3" in run.stdout
+
+
+def test_programs_are_static(bench: Bench) -> None:
+    suite = bench.build(SuiteSource("demo", "demo", None))
+    headers = subprocess.run(
+        ["readelf", "-l", suite.files / "good"], capture_output=True, text=True, check=True
+    )
+    assert "INTERP" not in headers.stdout
+
+
+def test_the_headers_are_those_of_the_tree(bench: Bench) -> None:
+    bench.fake.write(include__uapi__linux__foo_dot_h="#define FOO_LIMIT 44\n")
+    suite = bench.build(SuiteSource("demo", "demo", None))
+    run = subprocess.run([suite.files / "good"], capture_output=True, text=True, check=True)
+    assert "limit is 44" in run.stdout
+
+
+def test_a_header_that_only_the_host_has_is_an_error(bench: Bench) -> None:
+    # linux/kvm.h is on every host that can build this project, and not in the fake tree.
+    assert Path("/usr/include/linux/kvm.h").is_file()
+    source = bench.suite(
+        MAKEFILE.format("taker good"),
+        taker="#include <linux/kvm.h>\n" + MAIN.format(0),
+        good="#include <stdlib.h>\n" + MAIN.format("EXIT_SUCCESS"),
+    )
+    suite = bench.build(source)
+    assert [each.name for each in suite.programs] == ["good"]
+    assert [each.name for each in suite.broken] == ["taker"]
+    assert "linux/kvm.h: No such file" in suite.broken[0].reason
+
+
+def test_one_broken_program_does_not_keep_the_others(bench: Bench) -> None:
+    source = bench.suite(
+        MAKEFILE.format("a bad z"),
+        a=MAIN.format(0),
+        bad="#include <linux/foo.h>\n" + MAIN.format("FOO_LIMTI"),
+        z=MAIN.format(0),
+    )
+    suite = bench.build(source)
+    assert [each.name for each in suite.programs] == ["a", "z"]
+    assert suite.broken[0].name == "bad"
+    assert "bad.c:2:" in suite.broken[0].reason
+    assert "FOO_LIMTI" in suite.broken[0].reason
+    assert str(bench.root) not in suite.broken[0].reason
+    assert "FOO_LIMTI" in suite.build_log.read_text()
+
+
+def test_a_link_error_is_told(bench: Bench) -> None:
+    source = bench.suite(
+        MAKEFILE.format("bad"), bad="void gone(void);\nint main(void) { gone(); return 0; }\n"
+    )
+    assert "undefined reference to `gone'" in bench.build(source).broken[0].reason
+
+
+def test_a_program_without_a_source(bench: Bench) -> None:
+    suite = bench.build(bench.suite(MAKEFILE.format("absent")))
+    assert suite.broken[0].name == "absent"
+    assert "absent" in suite.broken[0].reason
+
+
+def test_it_is_built_once_until_a_source_changes(bench: Bench) -> None:
+    source = bench.suite(MAKEFILE.format("a"), a=MAIN.format(0))
+    first = bench.build(source)
+    assert bench.build(source).path == first.path
+    assert source.directory is not None
+    (source.directory / "a.c").write_text(MAIN.format(1))
+    assert bench.build(source).path != first.path
+    assert sorted(path.name for path in source.directory.iterdir()) == ["Makefile", "a.c"]
+
+
+def test_only_the_programs_that_are_named(bench: Bench) -> None:
+    source = bench.suite(MAKEFILE.format("a b"), a=MAIN.format(0), b="no C at all")
+    only = SuiteSource(source.name, source.target, source.directory, ("a",))
+    suite = bench.build(only)
+    assert ([each.name for each in suite.programs], suite.broken) == (["a"], ())
+
+
+def test_a_program_that_is_named_and_not_there(bench: Bench) -> None:
+    source = bench.suite(MAKEFILE.format("a"), a=MAIN.format(0))
+    only = SuiteSource(source.name, source.target, source.directory, ("b",))
+    with pytest.raises(UserError) as caught:
+        bench.build(only)
+    assert "no program 'b'" in caught.value.what
+    assert "programs there: a" in caught.value.why
+
+
+def test_two_programs_of_one_name_in_two_directories(bench: Bench) -> None:
+    source = bench.suite(
+        "$(shell mkdir -p $(OUTPUT)/x86 $(OUTPUT)/common)\n" + MAKEFILE.format("x86/a common/a")
+    )
+    assert source.directory is not None
+    for name in ("x86", "common"):
+        (source.directory / name).mkdir()
+        (source.directory / name / "a.c").write_text(MAIN.format(0))
+    assert [each.name for each in bench.build(source).programs] == ["a", "common.a"]
+
+
+def test_a_makefile_that_does_not_work(bench: Bench) -> None:
+    with pytest.raises(UserError) as caught:
+        bench.build(bench.suite("include ../lib.mk\n$(error broken on purpose)\n"))
+    assert "broken on purpose" in caught.value.why
+
+
+# Finding
+
+
+def find(bench: Bench, wanted: str, **known: SuiteTable) -> SuiteSource:
+    tree = bench.fake.commit()
+    return suites.find(
+        wanted,
+        known,
+        project_dir=bench.root / "project",
+        working_dir=bench.root,
+        repo=tree.repo,
+        commit=tree.commit,
+    )
+
+
+def test_the_project_comes_before_the_directory_and_the_tree(bench: Bench) -> None:
+    bench.suite(MAKEFILE.format("a"))
+    (bench.root / "project" / "demo").mkdir(parents=True)
+    (bench.root / "project" / "demo" / "Makefile").write_text(MAKEFILE.format("a"))
+    table = SuiteTable(path="demo", programs=("a",))
+    found = find(bench, "demo", demo=table)
+    assert (found.directory, found.programs) == (bench.root / "project" / "demo", ("a",))
+    assert find(bench, "mine").directory == bench.root / "mine"
+    assert find(bench, "demo").directory is None
+    assert find(bench, "tree:demo").target == "demo"
+    assert find(bench, "x", x=SuiteTable(path="tree:demo")).name == "x"
+
+
+def test_a_suite_that_is_nowhere(bench: Bench) -> None:
+    with pytest.raises(UserError) as caught:
+        find(bench, "deno", demo=SuiteTable(path="tree:demo"))
+    assert "no suite 'deno'" in caught.value.what
+    assert "did you mean 'demo'" in caught.value.hint
+
+
+@pytest.mark.parametrize("wanted", ["tree:../../..", "tree:.."])
+def test_a_suite_outside_of_the_selftests(bench: Bench, wanted: str) -> None:
+    with pytest.raises(UserError):
+        find(bench, wanted)
+
+
+def test_a_directory_that_is_no_suite(bench: Bench) -> None:
+    (bench.root / "empty").mkdir()
+    with pytest.raises(UserError, match="no Makefile"):
+        find(bench, "empty")
+    (bench.root / "empty" / "Makefile").write_text("all:\n")
+    with pytest.raises(UserError, match="kselftest layout"):
+        find(bench, "empty")
