@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* ftruncate(2) sets the size of a restricted file once, to whole pages. */
+#include "restrictedmem.h"
+
+FIXTURE(size)
+{
+	int fd;
+	off_t page;
+};
+
+FIXTURE_SETUP(size)
+{
+	ASSERT_NEW_FILE(self->fd);
+	self->page = page_size();
+}
+
+FIXTURE_TEARDOWN(size)
+{
+	close(self->fd);
+}
+
+TEST_F(size, aligned_is_accepted)
+{
+	EXPECT_EQ(0, sysret(ftruncate(self->fd, self->page)));
+}
+
+TEST_F(size, beyond_2g_is_accepted)
+{
+	long ret = sysret(ftruncate(self->fd, (1L << 31) + self->page));
+
+	/* Whether a size costs memory is the subject of another case. */
+	if (ret == -ENOMEM)
+		SKIP_CASE("not enough memory for a size beyond 2G");
+	EXPECT_EQ(0, ret);
+}
+
+TEST_F(size, unaligned_is_einval)
+{
+	/* Refused sizes leave the file without one, so each is a first. */
+	EXPECT_EQ(-EINVAL, sysret(ftruncate(self->fd, 1)));
+	EXPECT_EQ(-EINVAL, sysret(ftruncate(self->fd, self->page - 1)));
+	EXPECT_EQ(-EINVAL, sysret(ftruncate(self->fd, self->page + 1)));
+	EXPECT_EQ(-EINVAL, sysret(ftruncate(self->fd, self->page / 2)));
+}
+
+TEST_F(size, zero_does_not_count_as_a_size)
+{
+	ASSERT_EQ(0, sysret(ftruncate(self->fd, 0)));
+	EXPECT_EQ(0, sysret(ftruncate(self->fd, self->page)));
+}
+
+/* The size is a promise of address space, not of memory. */
+TEST_F(size, reserves_no_memory)
+{
+	const long gib = 1 << 20;
+	long before, after;
+
+	before = meminfo_field("Committed_AS");
+	if (before < 0)
+		SKIP_CASE("no /proc/meminfo or not root");
+	ASSERT_EQ(0, sysret(ftruncate(self->fd, gib * 1024)));
+	after = meminfo_field("Committed_AS");
+	EXPECT_GT(before + gib / 2, after);
+}
+
+FIXTURE(size_once)
+{
+	int fd;
+	off_t page;
+};
+
+FIXTURE_SETUP(size_once)
+{
+	ASSERT_NEW_FILE(self->fd);
+	self->page = page_size();
+	ASSERT_EQ(0, sysret(ftruncate(self->fd, 4 * self->page)));
+}
+
+FIXTURE_TEARDOWN(size_once)
+{
+	close(self->fd);
+}
+
+TEST_F(size_once, larger_is_eperm)
+{
+	EXPECT_EQ(-EPERM, sysret(ftruncate(self->fd, 8 * self->page)));
+}
+
+TEST_F(size_once, smaller_is_eperm)
+{
+	EXPECT_EQ(-EPERM, sysret(ftruncate(self->fd, self->page)));
+}
+
+TEST_F(size_once, same_is_eperm)
+{
+	EXPECT_EQ(-EPERM, sysret(ftruncate(self->fd, 4 * self->page)));
+}
+
+TEST_F(size_once, zero_is_eperm)
+{
+	EXPECT_EQ(-EPERM, sysret(ftruncate(self->fd, 0)));
+}
+
+/* Both rules are broken; that the size is set is the one to report. */
+TEST_F(size_once, unaligned_is_eperm_not_einval)
+{
+	EXPECT_EQ(-EPERM, sysret(ftruncate(self->fd, self->page + 1)));
+}
+
+/* truncate(2) comes to the same inode without the descriptor. */
+TEST_F(size_once, by_path_is_eperm)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
+	if (access("/proc/self/fd", F_OK))
+		SKIP_CASE("/proc is not mounted");
+	EXPECT_EQ(-EPERM, sysret(truncate(path, 8 * self->page)));
+}
+
+TEST_HARNESS_MAIN
