@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tokens into a tree of results.
+
+The rules, where KTAP leaves a choice or the stream breaks it:
+
+- A version line starts a new collection at its depth; none replaces an earlier one.
+- A number outside the plan, or given twice, makes its case an error, whatever the line said.
+- A planned number, or one that later numbers skipped over, without a result is ``notrun``.  It is
+  an error instead if the harness header had announced its start, or if its subtests are there.
+- A parent that says ok, or is skipped, over a case that did not end as expected takes that
+  outcome, and at least fail.  A parent that was expected to fail keeps its outcome, and its cases
+  keep theirs.
+- Something that only may be a result (:class:`~harness.ktap.group.Candidate`) counts only for a
+  number that would otherwise be missing.  A candidate ``ok`` is a pass only if a higher number
+  follows it, if the program's own totals agree, or if its text cannot well be prose.  Else it is an
+  error, as is an ``ok`` whose beginning may have been the end of ``not ok``.
+- A subtest without the result line of its parent gets a parent that is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.ktap import closing
+from harness.ktap.group import Candidate, Group, Node, freeze, worst_below
+from harness.ktap.ledger import Ledger, Output, no_output, tail
+from harness.ktap.lexer import (
+    Bail,
+    Glued,
+    Header,
+    Hint,
+    Plan,
+    PlanNotRun,
+    Result,
+    Subtest,
+    Token,
+    Totals,
+    judge,
+)
+from harness.ktap.limits import MAX_CANDIDATES, MAX_DEPTH, MAX_NAME
+from harness.ktap.model import Collection, Kind
+from harness.outcome import Outcome, worst
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A case that just got its outcome, for live progress.
+
+    ``depth`` is 0 at the top.  Names are not unique yet, and a parent is told after its cases.
+    """
+
+    name: str
+    number: int | None
+    outcome: Outcome
+    depth: int
+    line: int
+
+
+class Builder:
+    """Grow the tree of one stream, token by token."""
+
+    def __init__(self, on_case: Callable[[Finished], None] | None = None) -> None:
+        self._on_case = on_case
+        self._levels: list[Group] = []
+        self._roots: list[Group] = []
+        self.ledger = Ledger()
+
+    @property
+    def started(self) -> bool:
+        """Whether any collection is open, so that lines without a number may be results."""
+        return bool(self._levels)
+
+    def token(self, token: Token, line: int) -> None:
+        """Take any token but a result."""
+        if self.ledger.full:
+            return
+        match token:
+            case Header():
+                self._header(token, line)
+            case Plan():
+                self._plan(token, line)
+            case Bail():
+                self.bail(token.reason, line, token)
+            case Subtest():
+                self._subtest(token, line)
+            case Hint():
+                self._hint(token, line)
+            case Totals():
+                self._totals(token, line)
+            case PlanNotRun():
+                self.ledger.note(Kind.PLAN_NOT_RUN, line, token.text)
+
+    def result(self, token: Result, line: int, output: Output, damaged: bool = False) -> bool:
+        """Take a result line; False when it was taken for prose, and so is output."""
+        if self.ledger.full:
+            return True
+        known = self._at(token.column)
+        if token.number is None:
+            if known is None:
+                return False
+            if token.ok and not token.dashed:
+                strong = bool(token.name) and not any(c.isspace() for c in token.name)
+                self._remember(known, Candidate(line, None, token, strong, damaged, tail(output)))
+                return False
+        elif token.commented and known is None and (token.number != 1 or not self._levels):
+            kind = Kind.PROSE if token.ok else Kind.STRAY_RESULT
+            self.ledger.note(kind, line, "a result behind '# ' with no subtest open")
+            return False
+        group = self._level(token.column, line, token.commented)
+        if group is None:
+            return True
+        number = token.number
+        if number is not None:
+            group.numbered = True
+        else:
+            loose = 0 if group.numbered else sum(c.number is None for c in group.candidates)
+            number = group.highest + loose + 1
+            self.ledger.note(Kind.NO_NUMBER, line, f"taken as number {number}: {token.name}")
+        self._settle(group, number)
+        self._add(group, token, number, line, output, damaged)
+        return True
+
+    def glued(self, found: Glued, line: int, output: Output, host: Node | None = None) -> None:
+        """Remember a result behind other text, at every level that could lack it."""
+        kept = "" if found.result.ok and not found.damaged else tail(output)
+        candidate = Candidate(
+            line, found.number, found.result, found.strong, found.damaged, kept, host
+        )
+        for group in self._levels:
+            planned = group.plan is not None and found.number <= group.plan
+            if found.number not in group.numbers and (planned or group.plan is None):
+                self._remember(group, candidate)
+
+    def last_node(self) -> Node | None:
+        """Return the case that was added last at the innermost level."""
+        nodes = self._levels[-1].nodes if self._levels else []
+        return nodes[-1] if nodes else None
+
+    def bail(self, reason: str, line: int, at: Bail | None = None) -> None:
+        """Take a ``Bail out!``; without *at* it belongs to the innermost level."""
+        if self.ledger.full:
+            return
+        inner = self._levels[-1].column if self._levels else 0
+        group = self._level(at.column if at else inner, line, at is not None and at.commented)
+        if group is not None and group.bail_out is None:
+            group.bail_out = reason
+        self.ledger.note(Kind.BAIL_OUT, line, reason or "no reason given")
+
+    def close(self, output: Output) -> tuple[Collection, ...]:
+        """End the stream; *output* is what came after the last result."""
+        while self._levels:
+            self._pop(output)
+        return freeze(self._roots)
+
+    # Levels
+
+    def _at(self, column: int) -> Group | None:
+        """Return the open level of this column, if there is one."""
+        if self._levels and column <= self._levels[0].column:
+            return self._levels[0]
+        return next((g for g in self._levels if g.column == column), None)
+
+    def _level(self, column: int, line: int, commented: bool = False) -> Group | None:
+        """Return the level of this column, closing deeper ones and opening it if need be."""
+        if not self._levels:
+            if not self.open(Group(column, line, commented=commented)):
+                return None
+            self.ledger.note(Kind.NO_HEADER, line, "results without a version line before them")
+        root = self._levels[0]
+        if column < root.column and (not root.version or root.commented):
+            # What was taken for the outermost level are the subtests of one that starts here.
+            while self._levels:
+                self._pop()
+            if not self.open(Group(column, line, pending=[self._roots.pop()])):
+                return None
+        while len(self._levels) > 1 and self._levels[-1].column > column:
+            self._pop()
+        top = self._levels[-1]
+        if column <= top.column:
+            return top
+        return self.open(Group(column, line, commented=commented))
+
+    def open(self, group: Group) -> Group | None:
+        """Open a level, unless a limit forbids it."""
+        if len(self._levels) >= MAX_DEPTH:
+            self.ledger.note(
+                Kind.LIMIT, group.line, f"nested deeper than {MAX_DEPTH} levels: not read"
+            )
+            return None
+        if not self.ledger.room(group.line):
+            return None
+        self._levels.append(group)
+        return group
+
+    def _pop(self, output: Output = no_output) -> None:
+        group = self._levels.pop()
+        closing.close_group(self, group, len(self._levels), output)
+        if not self._levels:
+            self._roots.append(group)
+        elif not (group.empty and not group.version):
+            self._levels[-1].pending.append(group)
+
+    # Tokens
+
+    def _header(self, token: Header, line: int) -> None:
+        if not token.known:
+            self.ledger.note(Kind.UNKNOWN_VERSION, line, token.version)
+        fresh = Group(token.column, line, version=token.version, commented=token.commented)
+        if not self._levels:
+            self.open(fresh)
+            return
+        root = self._levels[0]
+        if token.column <= root.column:
+            while len(self._levels) > 1:
+                self._pop()
+            if root.empty and not root.version:
+                root.version = token.version
+                return
+            while self._levels:
+                self._pop()
+            self.open(fresh)
+            return
+        while len(self._levels) > 1 and self._levels[-1].column > token.column:
+            self._pop()
+        top = self._levels[-1]
+        if top.column == token.column:
+            if top.empty and not top.version:
+                top.version = token.version
+                return
+            self._pop()
+        self.open(fresh)
+
+    def _plan(self, token: Plan, line: int) -> None:
+        if token.count is None:
+            group = self._at(token.column)
+            if group is not None and group.plan is None:
+                group.plan_kept = False
+                self.ledger.note(Kind.BAD_PLAN, line, token.text)
+            return
+        group = self._level(token.column, line, token.commented)
+        if group is None:
+            return
+        if group.plan is not None:
+            group.plan_kept = False
+            self.ledger.note(Kind.DUPLICATE_PLAN, line, f"1..{group.plan} and {token.text}")
+        group.plan = max(token.count, group.plan or 0)
+        group.skip_reason = token.skip_reason if group.plan == 0 else None
+
+    def _subtest(self, token: Subtest, line: int) -> None:
+        root = self._levels[0] if self._levels else None
+        if root is not None and token.column <= root.column and not root.empty:
+            return
+        if self._levels and self._levels[-1].column == token.column and not self._levels[-1].empty:
+            self._pop()
+        group = self._level(token.column, line)
+        if group is not None:
+            group.subtest = token.name
+
+    def _hint(self, token: Hint, line: int) -> None:
+        group = self._at(token.column)
+        if group is None:
+            return
+        if token.word == "RUN":
+            group.running, group.running_line, group.hint = token.name, line, ""
+        else:
+            group.hint = token.name
+
+    def _totals(self, token: Totals, line: int) -> None:
+        counts = dict(token.counts)
+        group = self._at(token.column)
+        if group is None:
+            return
+        if "total" not in counts:
+            group.totals = (line, token)
+            return
+        # KUnit prints them before the parent's result line, about the cases below that.
+        below = [g for g in self._levels if g.column > group.column] + group.pending
+        outcomes = [o for g in below for o in g.leaf_outcomes()]
+        if outcomes:
+            closing.compare_totals(self, line, counts, outcomes)
+
+    # Results
+
+    def _remember(self, group: Group, candidate: Candidate) -> None:
+        if len(group.candidates) < MAX_CANDIDATES:
+            group.candidates.append(candidate)
+        elif not candidate.result.ok or candidate.damaged:
+            text = "too many lines that may be results; one of them says 'not ok'"
+            self.ledger.note(Kind.LOST_RESULT, candidate.line, text)
+
+    def _settle(self, group: Group, number: int) -> None:
+        """Result *number* has come: earlier candidates count now or never."""
+        if not group.candidates:
+            return
+        before = [c for c in group.candidates if c.number is not None and c.number < number]
+        for candidate in closing.one_per_number(before):
+            if candidate.number not in group.numbers:
+                self.accept(group, candidate, candidate.number, corroborated=True)
+        loose = [c for c in group.candidates if c.number is None and not c.taken]
+        gap = list(range(group.highest + 1, min(number, group.highest + 1 + MAX_CANDIDATES)))
+        if loose and len(loose) == number - group.highest - 1:
+            for candidate, missing in zip(loose, gap, strict=True):
+                self.accept(group, candidate, missing, corroborated=True)
+        group.candidates = [
+            c
+            for c in group.candidates
+            if c.number is not None and c.number > number and not c.taken
+        ]
+
+    def accept(
+        self, group: Group, candidate: Candidate, number: int | None, *, corroborated: bool
+    ) -> None:
+        """Let *candidate* be result *number* of *group*."""
+        if candidate.taken or number is None or self.ledger.full:
+            return
+        candidate.taken = True
+        result = candidate.result
+        trusted = corroborated or candidate.strong
+        damaged = candidate.damaged or (result.ok and not trusted)
+        kind = Kind.DAMAGED_RESULT if damaged else Kind.RECOVERED
+        self.ledger.note(kind, candidate.line, f"result {number} behind other text: {result.name}")
+        if candidate.host is not None:
+            word = "ok" if result.ok else "not ok"
+            candidate.host.name = candidate.host.name.split(f"{word} {number}")[0].rstrip()
+        later = [g for g in group.pending if g.line >= candidate.line]
+        group.pending = [g for g in group.pending if g.line < candidate.line]
+        self._add(group, result, number, candidate.line, lambda: candidate.output, damaged)
+        group.pending = later
+
+    def _add(
+        self, group: Group, token: Result, number: int, line: int, output: Output, damaged: bool
+    ) -> None:
+        outcome, contradiction = judge(token.ok, token.directive)
+        demand = [outcome]
+        if contradiction:
+            self.ledger.note(Kind.CONTRADICTION, line, f"ok, and {token.directive}: {token.name}")
+            demand.append(Outcome.ERROR)
+        if damaged:
+            demand.append(Outcome.ERROR)
+        if number in group.numbers:
+            group.plan_kept = False
+            self.ledger.note(Kind.DUPLICATE_NUMBER, line, f"a second result {number}: {token.name}")
+            demand.append(Outcome.ERROR)
+        beyond = not number or (group.plan is not None and number > group.plan)
+        if beyond:
+            group.plan_kept = False
+            self.ledger.note(
+                Kind.BEYOND_PLAN, line, f"result {number} of 1..{group.plan}: {token.name}"
+            )
+            demand.append(Outcome.ERROR)
+        elif number != group.highest + 1 and number not in group.numbers:
+            self.ledger.note(Kind.OUT_OF_ORDER, line, f"result {number} after {group.highest}")
+        name = token.name or group.hint or group.running or f"test {number}"
+        if len(name) > MAX_NAME:
+            self.ledger.note(Kind.NAME_CUT, line, name[:80])
+            name = name[: MAX_NAME - 1] + "…"
+        groups, group.pending = group.pending, []
+        demand += self._below(groups, name, worst(demand), line)
+        node = Node(name, worst(demand), number, line, token.directive, token.explanation)
+        node.groups, node.beyond = groups, beyond
+        group.hint = group.running = ""
+        self.put(group, node, output)
+
+    def _below(self, groups: list[Group], name: str, own: Outcome, line: int) -> list[Outcome]:
+        """Return what the subtests in *groups* demand of their parent *name*."""
+        for group in groups:
+            if group.subtest and group.subtest != name:
+                self.ledger.note(
+                    Kind.SUBTEST_NAME, line, f"subtest {group.subtest!r} ends as {name!r}"
+                )
+        below = [o for o in worst_below(groups) if not o.as_expected and o is not Outcome.XPASS]
+        if below and own in (Outcome.PASS, Outcome.SKIP):
+            self.ledger.note(
+                Kind.PARENT_MISMATCH, line, f"{own}, over a case that is {below[0]}: {name}"
+            )
+            return [Outcome.FAIL, *below]
+        return []
+
+    def put(self, group: Group, node: Node, output: Output) -> None:
+        """Add *node* to *group* within the limits, and tell who listens."""
+        if not self.ledger.room(node.line):
+            return
+        if node.number:
+            group.numbers.add(node.number)
+            group.highest = max(group.highest, node.number)
+        wanted = no_output if node.outcome is Outcome.PASS else output
+        node.explanation, node.output = self.ledger.keep(node.line, node.explanation, wanted)
+        group.nodes.append(node)
+        if self._on_case is not None:
+            depth = next((i for i, g in enumerate(self._levels) if g is group), len(self._levels))
+            self._on_case(Finished(node.name, node.number, node.outcome, depth, node.line))

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The end of a collection: what is missing, what was promised, what can be believed after all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from harness.ktap.group import Candidate, Group, Node
+from harness.ktap.ledger import Output, no_output
+from harness.ktap.lexer import judge
+from harness.ktap.limits import MAX_GAP, MAX_NODES
+from harness.ktap.model import Kind
+from harness.outcome import Outcome, worst
+
+if TYPE_CHECKING:
+    from harness.ktap.builder import Builder
+
+_TOTAL_OF = {
+    Outcome.PASS: "pass",
+    Outcome.FAIL: "fail",
+    Outcome.XFAIL: "xfail",
+    Outcome.XPASS: "xpass",
+    Outcome.SKIP: "skip",
+    Outcome.ERROR: "error",
+    Outcome.TIMEOUT: "error",
+}
+
+
+def one_per_number(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Of several candidates for one number keep the one that is furthest from pass."""
+    best: dict[int | None, Candidate] = {}
+    for candidate in candidates:
+        if candidate.taken:
+            continue
+        other = best.get(candidate.number)
+        if other is None or _severity(candidate) > _severity(other):
+            best[candidate.number] = candidate
+    return sorted(best.values(), key=lambda c: (c.number or 0, c.line))
+
+
+def close_group(builder: Builder, group: Group, depth: int, output: Output) -> None:
+    """Settle everything that is open in *group*, which ends here."""
+    if group.plan is not None:
+        _late_plan(builder, group, group.plan)
+    if group.candidates:
+        _candidates(builder, group)
+    pending = [g for g in group.pending if not g.phantom]
+    for phantom in (g for g in group.pending if g.phantom):
+        text = "results behind '# ', and no result of a parent after them: taken for prose"
+        builder.ledger.note(Kind.PROSE, phantom.line, text)
+    group.pending = []
+    line = pending[0].line if pending else group.running_line
+    if pending or (group.running and (group.plan is None or group.lacks)):
+        _unfinished(builder, group, pending, line, output)
+        output = no_output
+    _missing(builder, group, output)
+    group.nodes.sort(key=lambda n: n.number if n.number is not None else 1 << 62)
+    if depth and group.version and not group.nodes and group.plan is None:
+        builder.ledger.note(Kind.EMPTY_SUBTEST, group.line, "a version line, and then no results")
+        group.plan_kept = False
+        builder.put(group, Node("test 1", Outcome.ERROR, None, 0), output)
+    if group.totals is not None:
+        line, totals = group.totals
+        compare_totals(
+            builder, line, dict(totals.counts), [n.outcome for n in group.nodes if n.line]
+        )
+
+
+def compare_totals(
+    builder: Builder, line: int, counts: Mapping[str, int], outcomes: Iterable[Outcome]
+) -> None:
+    """Compare the program's own totals with what was read; cases that never ran do not count."""
+    seen = Counter(_TOTAL_OF[o] for o in outcomes if o in _TOTAL_OF)
+    seen["total"] = sum(seen.values())
+    wrong = [f"{key}: {n}, read {seen[key]}" for key, n in counts.items() if seen[key] != n]
+    if wrong:
+        builder.ledger.note(Kind.TOTALS_MISMATCH, line, "; ".join(wrong))
+
+
+def _severity(candidate: Candidate) -> int:
+    outcome = judge(candidate.result.ok, candidate.result.directive)[0]
+    return max(outcome.severity, Outcome.ERROR.severity if candidate.damaged else 0)
+
+
+def _late_plan(builder: Builder, group: Group, plan: int) -> None:
+    """Results may be outside a plan that came after them."""
+    for node in group.nodes:
+        if (node.number or 0) > plan and not node.beyond:
+            group.plan_kept = False
+            builder.ledger.note(Kind.BEYOND_PLAN, node.line, f"result {node.number} of 1..{plan}")
+            node.outcome = worst((node.outcome, Outcome.ERROR))
+
+
+def _candidates(builder: Builder, group: Group) -> None:
+    sure = group.totals is not None
+    missing = group.missing(len(group.candidates) + 1)
+    for candidate in one_per_number(c for c in group.candidates if c.number in missing):
+        builder.accept(group, candidate, candidate.number, corroborated=sure)
+    missing = group.missing(len(group.candidates) + 1)
+    loose = [c for c in group.candidates if c.number is None]
+    sure = sure or (not group.numbered and len(loose) > 1)
+    if loose and len(loose) == len(missing):
+        for candidate, number in zip(loose, missing, strict=True):
+            builder.accept(group, candidate, number, corroborated=sure)
+    for candidate in group.candidates:
+        if group.plan is None and not candidate.taken and candidate.number == group.highest + 1:
+            bad = candidate.damaged or not candidate.result.ok
+            kind = Kind.LOST_RESULT if bad else Kind.PROSE
+            builder.ledger.note(kind, candidate.line, f"may be a result: {candidate.result.name}")
+    left = [c for c in loose if not c.taken]
+    if left and not group.numbered:
+        text = f"{len(left)} lines that say ok without a number; no plan needs them"
+        builder.ledger.note(Kind.PROSE, left[0].line, text)
+    group.candidates = []
+
+
+def _unfinished(
+    builder: Builder, group: Group, pending: list[Group], line: int, output: Output
+) -> None:
+    """A case began and never reported."""
+    subtest = next((g.subtest for g in pending if g.subtest), "")
+    missing = group.missing(1)
+    number = missing[0] if missing else (None if group.plan is not None else group.highest + 1)
+    name = group.running or subtest or (f"test {number}" if number else "unfinished subtest")
+    group.plan_kept = group.plan_kept and group.plan is None
+    builder.ledger.note(Kind.MISSING_RESULT, line, f"{name} started and never reported")
+    node = Node(name, Outcome.ERROR, number, 0, "", "started, and never reported")
+    node.groups = pending
+    builder.put(group, node, output)
+
+
+def _missing(builder: Builder, group: Group, output: Output) -> None:
+    limit = MAX_GAP if group.plan is None else MAX_NODES
+    missing = group.missing(limit + 1)
+    if not missing:
+        return
+    group.plan_kept = group.plan_kept and group.plan is None
+    shown = ", ".join(str(n) for n in missing[:10]) + (", ..." if len(missing) > 10 else "")
+    builder.ledger.note(Kind.MISSING_RESULT, group.line, f"no result for {shown}")
+    if len(missing) > limit:
+        builder.ledger.note(Kind.LIMIT, group.line, "too many missing results to list them")
+    for number in missing[:limit]:
+        why = "planned" if group.plan is not None else "skipped over"
+        node = Node(f"test {number}", Outcome.NOTRUN, number, 0, "", f"{why}, and never reported")
+        builder.put(group, node, output)
+        output = no_output
+        if builder.ledger.full:
+            return

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The tree while it grows: mutable nodes and open levels, and how they become the frozen model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from harness.ktap.lexer import Result, Totals
+from harness.ktap.model import Case, Collection
+from harness.outcome import Outcome, worst
+
+
+@dataclass(slots=True)
+class Candidate:
+    """Something that may be a result; it becomes one only where a plan or a gap needs it."""
+
+    line: int
+    number: int | None
+    result: Result
+    strong: bool
+    damaged: bool
+    output: str
+    host: Node | None = None
+    taken: bool = False
+
+
+@dataclass(slots=True)
+class Node:
+    """A case that can still change."""
+
+    name: str
+    outcome: Outcome
+    number: int | None
+    line: int
+    directive: str = ""
+    explanation: str = ""
+    output: str = ""
+    beyond: bool = False
+    groups: list[Group] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Group:
+    """A collection that can still grow; ``pending`` are closed subtests without a parent yet."""
+
+    column: int
+    line: int
+    version: str = ""
+    commented: bool = False
+    plan: int | None = None
+    plan_kept: bool = True
+    skip_reason: str | None = None
+    bail_out: str | None = None
+    subtest: str = ""
+    running: str = ""
+    running_line: int = 0
+    hint: str = ""
+    nodes: list[Node] = field(default_factory=list)
+    numbers: set[int] = field(default_factory=set)
+    highest: int = 0
+    numbered: bool = False
+    candidates: list[Candidate] = field(default_factory=list)
+    pending: list[Group] = field(default_factory=list)
+    totals: tuple[int, Totals] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was promised or reported here yet."""
+        return (
+            not self.nodes
+            and self.plan is None
+            and self.bail_out is None
+            and not self.pending
+            and not self.running
+        )
+
+    @property
+    def phantom(self) -> bool:
+        """Whether this may be prose behind ``# ``: no version line, no plan, nothing wrong."""
+        return (
+            self.commented
+            and not self.version
+            and self.plan is None
+            and self.bail_out is None
+            and all(n.outcome is Outcome.PASS and not n.groups for n in self.nodes)
+        )
+
+    def missing(self, limit: int) -> list[int]:
+        """Return the planned (or skipped-over) numbers that no result has, at most *limit*."""
+        last = self.highest if self.plan is None else self.plan
+        found: list[int] = []
+        number = 1
+        while number <= last and len(found) < limit:
+            if number not in self.numbers:
+                found.append(number)
+            number += 1
+        return found
+
+    @property
+    def lacks(self) -> bool:
+        """Whether a planned or skipped-over number has no result."""
+        return bool(self.missing(1))
+
+    def outcomes(self) -> list[Outcome]:
+        """Return every outcome in this group, at any depth."""
+        found = [Outcome.ERROR] if self.bail_out is not None else []
+        for node in self.nodes:
+            found.append(node.outcome)
+            found += worst_below(node.groups)
+        return found
+
+    def leaf_outcomes(self) -> list[Outcome]:
+        """Return the outcomes of the cases that have none below them."""
+        found: list[Outcome] = []
+        for node in self.nodes:
+            below = [o for group in node.groups for o in group.leaf_outcomes()]
+            found += below or [node.outcome]
+        return found
+
+
+def worst_below(groups: Iterable[Group]) -> list[Outcome]:
+    """Return the worst outcome in *groups* as a list of one, or none when they hold nothing."""
+    found = [outcome for group in groups for outcome in group.outcomes()]
+    return [worst(found)] if found else []
+
+
+def freeze(groups: Iterable[Group], path: tuple[str, ...] = ()) -> tuple[Collection, ...]:
+    """Turn *groups* into the model; siblings of one name become ``name``, ``name#2``, ..."""
+    used: set[str] = set()
+    last: dict[str, int] = {}
+    return tuple(
+        Collection(
+            group.version,
+            group.plan,
+            group.plan_kept,
+            group.skip_reason,
+            group.bail_out,
+            group.line,
+            tuple(_freeze_node(node, path, used, last) for node in group.nodes),
+        )
+        for group in groups
+    )
+
+
+def _freeze_node(node: Node, path: tuple[str, ...], used: set[str], last: dict[str, int]) -> Case:
+    name = node.name
+    while name in used:
+        last[node.name] = last.get(node.name, 1) + 1
+        name = f"{node.name}#{last[node.name]}"
+    used.add(name)
+    own = (*path, name)
+    return Case(
+        own,
+        node.outcome,
+        node.number,
+        node.directive,
+        node.explanation,
+        node.output,
+        node.line,
+        freeze(node.groups, own),
+    )

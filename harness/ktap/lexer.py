@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One line of output in, at most one KTAP token out.
+
+Every decision about what a single line means is in this module and in this table.  Where two
+readings are possible, the one that is further from pass is taken.
+
+==========================  ===========  =========================================================
+Result line                 Outcome      Why
+==========================  ===========  =========================================================
+``ok``                      pass
+``not ok``                  fail
+``ok # SKIP``               skip         also ``# skipped``: an ``ok`` that was not tried is no pass
+``not ok # SKIP``           skip         KTAP allows both words before SKIP
+``not ok # skipped``        fail         not the directive; unknown directives leave the word alone
+``ok # XFAIL``              xfail        6.1 ``kselftest.h`` prints an expected failure in this way
+``not ok # XFAIL``          xfail        KTAP's own form
+``not ok # TODO``           xfail        a failure that TAP expects
+``ok # TODO``               xpass        passed against expectation; TAP calls it a bonus
+``not ok # TIMEOUT``        timeout
+``ok # TIMEOUT``            timeout      contradiction (error): no test both passes and times out
+``not ok # ERROR``          error        6.1 ``kselftest.h`` prints ``# error``
+``ok # ERROR``              error        contradiction (error)
+any, unknown directive      by the word  KTAP demands it; the text is kept as the explanation
+``ok # a # SKIP``           skip         an ``ok`` heeds a directive after any ``#``
+``not ok # a # SKIP``       fail         a ``not ok`` is excused only by its first ``#``
+==========================  ===========  =========================================================
+
+Directives are read in any letter case.  A ``#`` separates only with white space on both sides, or
+directly before a directive, so ``issue #12`` and ``C#`` stay names.
+
+A line's depth is the column of its first word; a leading ``# `` counts as two columns, so that the
+results which ``kselftest/runner.sh`` prefixes nest as the indented ones do.  printk time stamps,
+terminal colours, carriage returns and control characters in front are taken off first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.ktap.limits import MAX_NAME, MAX_TEXT
+from harness.outcome import Outcome
+
+_ANSI = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_STAMP = re.compile(rb"(?:<\d{1,3}>)?\[ {0,8}\d{1,8}\.\d{6}\](?:\[ {0,8}[TC]\d{1,8}\])? ?")
+_CONTROLS = bytes(range(9)) + bytes(range(11, 32)) + b"\x7f"
+_LEAD = re.compile(rb"(?:[ \t]|# )*")
+_VERSION = re.compile(rb"(?:KTAP|TAP) version (\d{1,9})\s*$")
+_GLUED_VERSION = re.compile(rb"(?:KTAP|TAP) version \d{1,9}\s*$")
+_KNOWN_VERSIONS = ("KTAP version 1", "TAP version 12", "TAP version 13", "TAP version 14")
+_PLAN = re.compile(rb"1\.\.(\d{1,9})[ \t]*(?:#(.*))?$", re.DOTALL)
+_PLANLIKE = re.compile(rb"1\.\.[-\d]")
+_RESULT = re.compile(rb"(not[ \t]+)?ok(?:[ \t]+(\d{1,9})(?=[ \t]|$))?(?=[ \t]|$)(.*)$", re.DOTALL)
+_GLUED = re.compile(rb"(not[ \t]+)?ok (\d{1,9})(?=[ \t]|$)")
+_DAMAGED_NOT = re.compile(rb"(?:^|[^a-z])n?o?t[^a-z0-9]{0,3}$", re.IGNORECASE)
+_WORD_OK = re.compile(rb"(?:o|\b(?:am|gr|w|t|b|d|m|l))$", re.IGNORECASE)
+_BAIL = re.compile(rb"bail out!(.*)$", re.IGNORECASE | re.DOTALL)
+_HINT = re.compile(r"(?:(OK|FAIL)(?:\s{2,}(\S.*)|\s(\S+))|RUN\s{2,}(\S.*))$")
+_TOTALS = re.compile(r"Totals:((?:\s+[a-z]+:\d{1,9})+)\s*$")
+_SUBTEST = re.compile(r"Subtest:\s+(\S.*)$")
+_DIRECTIVE = re.compile(
+    r"(?:^|(?<=\s))#(?:\s*#){0,4}\s*(SKIP(?:PED|PING)?|TODO|XFAIL|TIMEOUT|ERROR)(?=$|[\s:,.;!-])",
+    re.IGNORECASE,
+)
+_SEPARATOR = re.compile(r"(?:^|(?<=\s))#(?=\s|$)")
+_RUNNER_NUMBER = re.compile(r"\d+ (?=selftests: )")
+_INTERRUPTED = re.compile(
+    rb"(?:[ \t]|# )*(?:not[ \t]*|(?:(?:not[ \t]+)?ok|1\.\.\d+)(?:[ \t].*)?)$", re.DOTALL
+)
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A line with a meaning.  ``column`` is its depth, ``commented``: it stands behind ``# ``."""
+
+    column: int
+    commented: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Header(Token):
+    """A version line."""
+
+    version: str
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Token):
+    """``1..N``; ``skip_reason`` is the text of ``1..0 # SKIP``; ``count`` None: unreadable."""
+
+    count: int | None
+    skip_reason: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Glued:
+    """A result that stands behind other text.  ``start`` is its place in the line.
+
+    ``damaged`` says that what stands before an ``ok`` may be the rest of a ``not``.  ``strong``
+    says that it cannot well be prose: "took 2 seconds" and "looks ok 2 me" are weak.
+    """
+
+    start: int
+    number: int
+    damaged: bool
+    strong: bool
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Token):
+    """A result line; ``dashed``: it has a ``-`` before its name."""
+
+    ok: bool
+    number: int | None
+    name: str
+    directive: str
+    explanation: str
+    dashed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bail(Token):
+    """``Bail out!``"""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subtest(Token):
+    """``# Subtest: NAME``, as KUnit and TAP 14 announce nested results."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hint(Token):
+    """The harness header's ``#  RUN  name``, ``#  OK  name`` or ``#  FAIL  name``."""
+
+    word: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals(Token):
+    """``# Totals: pass:1 fail:0 ...``, from ``kselftest.h`` or (with ``total``) from KUnit."""
+
+    counts: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanNotRun(Token):
+    """``# Planned tests != run tests``: the program itself saw that its plan was broken."""
+
+    text: str
+
+
+def printable(raw: bytes, limit: int = MAX_TEXT) -> str:
+    """Decode *raw* so that nothing is lost, nothing is unprintable and nothing is too long.
+
+    Bytes that are not UTF-8 and control characters other than tab and newline become ``\\xNN``.
+    """
+    text = raw[: limit * 4 + 4].decode("utf-8", "backslashreplace")
+    text = _UNPRINTABLE.sub(lambda m: m.group().encode("unicode_escape").decode(), text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def clean(line: bytes) -> tuple[bytes, bool]:
+    """Take off line end, colours, control characters in front, and the printk time stamp.
+
+    Returns the text and whether a time stamp was there.
+    """
+    line = line.rstrip(_CONTROLS)
+    if b"\x1b" in line:
+        line = _ANSI.sub(b"", line)
+    line = line.lstrip(_CONTROLS)
+    stamp = _STAMP.match(line)
+    return (line[stamp.end() :], True) if stamp else (line, False)
+
+
+def split_kernel_message(text: bytes) -> tuple[bytes, bytes] | None:
+    """Split ``ok 1 na[   12.345678] message`` at the stamp, if what is before it matters."""
+    stamp = _STAMP.search(text)
+    if stamp is None or not _INTERRUPTED.match(text, 0, stamp.start()):
+        return None
+    return text[: stamp.start()], text[stamp.start() :]
+
+
+def continues(head: bytes, text: bytes) -> bool:
+    """Whether *text* can be the rest of the line *head*, which a kernel message interrupted."""
+    if _DIRECTIVE.match(printable(text.lstrip())):
+        return True
+    if head.lstrip(b" \t#").rstrip() == b"not":
+        return text.lstrip().startswith(b"ok")
+    return tokenise(text) is None and not text.startswith(b"#")
+
+
+def glued_header(text: bytes) -> int | None:
+    """Return where in *text* a version line starts that stands behind other text, or None."""
+    found = _GLUED_VERSION.search(text)
+    return found.start() if found and found.start() else None
+
+
+def glued_bail(text: bytes) -> str | None:
+    """Return the reason of a ``Bail out!`` anywhere in *text*, or None."""
+    found = _BAIL.search(text) if b"ut!" in text or b"UT!" in text else None
+    return printable(found.group(1).strip()) if found else None
+
+
+def glued_results(text: bytes, first: int = 1) -> list[Glued]:
+    """Find results at or behind place *first* of *text*: output that lacked its line end."""
+    if not (b"ok " in text and len(text) > first):
+        return []
+    found = list(_GLUED.finditer(text, first))
+    out = []
+    for at, match in enumerate(found):
+        end = found[at + 1].start() if at + 1 < len(found) else len(text)
+        result = _result(0, text[match.start() : end], False)
+        if result is not None and result.number is not None:
+            damaged = match.group(1) is None and bool(
+                _DAMAGED_NOT.search(text[max(0, match.start() - 16) : match.start()])
+            )
+            before = text[max(0, match.start() - 16) : match.start()]
+            strong = result.name.startswith("selftests: ") or (
+                bool(result.name)
+                and before[-1:] not in (b" ", b"\t")
+                and not _WORD_OK.search(before)
+            )
+            out.append(Glued(match.start(), result.number, damaged, strong, result))
+    return out
+
+
+def tokenise(text: bytes) -> Token | None:
+    """Say what the cleaned line *text* is; None for output without a meaning in KTAP."""
+    lead = _LEAD.match(text)
+    end = lead.end() if lead else 0
+    front, rest = text[:end], text[end:]
+    column = len(front.expandtabs(8))
+    commented = b"#" in front
+    version = _VERSION.match(rest)
+    if version:
+        words = printable(rest.strip())
+        return Header(column, commented, words, words in _KNOWN_VERSIONS)
+    plan = _PLAN.match(rest)
+    if plan:
+        return _plan(column, commented, plan)
+    if _PLANLIKE.match(rest):
+        return Plan(column, commented, None, None, printable(rest, 80))
+    bail = _BAIL.match(rest)
+    if bail:
+        return Bail(column, commented, printable(bail.group(1).strip()))
+    result = _result(column, rest, commented)
+    if result is not None:
+        return result
+    if commented:
+        return _comment(len(front[: front.rindex(b"#")].expandtabs(8)), rest)
+    return None
+
+
+def judge(ok: bool, directive: str) -> tuple[Outcome, bool]:
+    """Return the outcome of a result line, and whether its two halves contradict each other."""
+    match directive:
+        case "SKIP":
+            return Outcome.SKIP, False
+        case "XFAIL":
+            return Outcome.XFAIL, False
+        case "TODO":
+            return (Outcome.XPASS if ok else Outcome.XFAIL), False
+        case "TIMEOUT":
+            return Outcome.TIMEOUT, ok
+        case "ERROR":
+            return Outcome.ERROR, ok
+    return (Outcome.PASS if ok else Outcome.FAIL), False
+
+
+def _plan(column: int, commented: bool, plan: re.Match[bytes]) -> Plan:
+    count = int(plan.group(1))
+    comment = printable((plan.group(2) or b"").strip())
+    word = _DIRECTIVE.match("#" + comment)
+    reason = None
+    if count == 0 and word and word.group(1).upper() == "SKIP":
+        reason = comment[len(word.group(1)) :].lstrip(" :-")
+    return Plan(column, commented, count, reason, printable(plan.group(), 80))
+
+
+def _result(column: int, rest: bytes, commented: bool) -> Result | None:
+    match = _RESULT.match(rest)
+    if match is None or (commented and match.group(2) is None):
+        return None
+    ok = match.group(1) is None
+    number = None if match.group(2) is None else int(match.group(2))
+    raw = match.group(3)
+    if ok and number is None and not raw.strip():
+        return None
+    if not ok and number is not None:
+        # What belongs to a result glued behind this one must not excuse this one.
+        for glued in _GLUED.finditer(raw):
+            if int(glued.group(2)) == number + 1:
+                raw = raw[: glued.start()]
+                break
+    stamp = _STAMP.search(raw)
+    if stamp:
+        raw = raw[: stamp.start()]
+    body = printable(raw, 4 * len(raw) + 1).strip()  # whole: a directive may stand at its end
+    name, directive, explanation = _split(ok, body)
+    dashed = name == "-" or name.startswith("- ")
+    name = _RUNNER_NUMBER.sub("", name[1:].lstrip() if dashed else name, count=1)
+    return Result(column, commented, ok, number, name, directive, explanation[:MAX_TEXT], dashed)
+
+
+def _split(ok: bool, body: str) -> tuple[str, str, str]:
+    first = _SEPARATOR.search(body)
+    word = None
+    for word in _DIRECTIVE.finditer(body):
+        text = word.group(1).upper()
+        excuses = text not in ("TIMEOUT", "ERROR")
+        inside = first is not None and first.start() < word.start()
+        if ok or not excuses or (not inside and text in ("SKIP", "TODO", "XFAIL")):
+            break
+        word = None
+    if word is not None:
+        text = word.group(1).upper()
+        directive = "SKIP" if text.startswith("SKIP") else text
+        return body[: word.start()].rstrip(), directive, body[word.end() :].lstrip(" :-")
+    if first is not None:
+        return body[: first.start()].rstrip(), "", body[first.end() :].strip()
+    return body, "", ""
+
+
+def _comment(column: int, rest: bytes) -> Token | None:
+    text = printable(rest).strip()
+    if subtest := _SUBTEST.match(text):
+        return Subtest(column, False, subtest.group(1)[:MAX_NAME])
+    if totals := _TOTALS.match(text):
+        pairs = (pair.split(":") for pair in totals.group(1).split())
+        return Totals(column, False, tuple((key, int(count)) for key, count in pairs))
+    if text.startswith("Planned tests != run tests"):
+        return PlanNotRun(column, False, text[:80])
+    if hint := _HINT.match(text):
+        name = hint.group(2) or hint.group(3) or hint.group(4)
+        return Hint(column, False, hint.group(1) or "RUN", name.removesuffix(" ...")[:MAX_NAME])
+    return None

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a KTAP stream said: a tree of plain values that can be written as JSON and read back.
+
+A :class:`Report` holds collections (one for each version line), a collection holds cases, and a
+case may hold collections of its own.  Nothing here decides how a line is read; see
+:mod:`harness.ktap.lexer` for the words and :mod:`harness.ktap.builder` for the tree.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from harness.outcome import Outcome, worst
+
+SCHEMA = 1
+"""Version of the JSON form; a reader refuses another one."""
+
+
+class Kind(StrEnum):
+    """What a diagnostic is about."""
+
+    # Errors: the report as a whole cannot be trusted.
+    BAD_PLAN = "bad-plan"
+    BAIL_OUT = "bail-out"
+    BEYOND_PLAN = "beyond-plan"
+    CONTRADICTION = "contradiction"
+    DAMAGED_RESULT = "damaged-result"
+    DUPLICATE_NUMBER = "duplicate-number"
+    DUPLICATE_PLAN = "duplicate-plan"
+    EMPTY_SUBTEST = "empty-subtest"
+    LIMIT = "limit"
+    LOST_RESULT = "lost-result"
+    PLAN_NOT_RUN = "plan-not-run"
+    STRAY_RESULT = "stray-result"
+    TOTALS_MISMATCH = "totals-mismatch"
+    UNKNOWN_VERSION = "unknown-version"
+    # Notes: understood, or told by the outcome of a case already.
+    DIAGNOSTICS_CUT = "diagnostics-cut"
+    KERNEL_MESSAGE = "kernel-message"
+    LINE_CUT = "line-cut"
+    MISSING_RESULT = "missing-result"
+    NAME_CUT = "name-cut"
+    NO_HEADER = "no-header"
+    NO_NUMBER = "no-number"
+    OUT_OF_ORDER = "out-of-order"
+    OUTPUT_CUT = "output-cut"
+    PARENT_MISMATCH = "parent-mismatch"
+    PREFIX = "prefix"
+    PROSE = "prose"
+    RECOVERED = "recovered"
+    SUBTEST_NAME = "subtest-name"
+
+    @property
+    def is_error(self) -> bool:
+        """Whether one diagnostic of this kind makes the whole report an error."""
+        return self not in _NOTES
+
+
+_NOTES = frozenset(
+    {
+        Kind.DIAGNOSTICS_CUT,
+        Kind.KERNEL_MESSAGE,
+        Kind.LINE_CUT,
+        Kind.MISSING_RESULT,
+        Kind.NAME_CUT,
+        Kind.NO_HEADER,
+        Kind.NO_NUMBER,
+        Kind.OUT_OF_ORDER,
+        Kind.OUTPUT_CUT,
+        Kind.PARENT_MISMATCH,
+        Kind.PREFIX,
+        Kind.PROSE,
+        Kind.RECOVERED,
+        Kind.SUBTEST_NAME,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One remark of the reader about the stream; ``line`` counts from 1, 0 is the whole stream."""
+
+    kind: Kind
+    line: int
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable form."""
+        return {"kind": self.kind.value, "line": self.line, "text": self.text}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Diagnostic:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises KeyError or ValueError when *data* is something else.
+        """
+        return cls(Kind(data["kind"]), int(data["line"]), str(data["text"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One planned or reported test result.
+
+    ``path`` runs from the outermost case to this one; no two cases of a report share one.
+    ``number`` is the KTAP number, None where a subtest ended without a result line.
+    ``directive`` is upper-case, or empty.  ``output`` is what was printed before the result,
+    shortened in the middle; it is kept only where the outcome is not pass.
+    ``line`` counts from 1 and is 0 for a case that no line of the stream reported.
+    """
+
+    path: tuple[str, ...]
+    outcome: Outcome
+    number: int | None
+    directive: str
+    explanation: str
+    output: str
+    line: int
+    collections: tuple[Collection, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path[-1]
+
+    @property
+    def children(self) -> tuple[Case, ...]:
+        """The cases directly below this one, of all its collections."""
+        return tuple(case for collection in self.collections for case in collection.cases)
+
+    def walk(self) -> Iterator[Case]:
+        """Yield this case and then every case below it, in order of the stream."""
+        yield self
+        for collection in self.collections:
+            yield from collection.walk()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable form."""
+        return {
+            "path": list(self.path),
+            "outcome": self.outcome.value,
+            "number": self.number,
+            "directive": self.directive,
+            "explanation": self.explanation,
+            "output": self.output,
+            "line": self.line,
+            "collections": [c.to_dict() for c in self.collections],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Case:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises KeyError or ValueError when *data* is something else.
+        """
+        number = data["number"]
+        return cls(
+            tuple(str(part) for part in data["path"]),
+            Outcome(data["outcome"]),
+            None if number is None else int(number),
+            str(data["directive"]),
+            str(data["explanation"]),
+            str(data["output"]),
+            int(data["line"]),
+            tuple(Collection.from_dict(c) for c in data["collections"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """The results under one version line, or under one indentation that has none.
+
+    ``version`` is the version line without its indentation, empty where there was none.
+    ``plan`` is N of ``1..N``, or None.  ``plan_kept`` is False when the plan was broken: results
+    missing, too many, given twice, or a second plan.  ``skip_reason`` is the text of a
+    ``1..0 # SKIP`` plan; ``bail_out`` that of a ``Bail out!`` line; None where there was none.
+    """
+
+    version: str
+    plan: int | None
+    plan_kept: bool
+    skip_reason: str | None
+    bail_out: str | None
+    line: int
+    cases: tuple[Case, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst outcome in this collection; ``NOTRUN`` when it holds nothing."""
+        outcomes = [case.outcome for case in self.walk()]
+        if self.bail_out is not None:
+            outcomes.append(Outcome.ERROR)
+        if self.skip_reason is not None:
+            outcomes.append(Outcome.SKIP)
+        return worst(outcomes)
+
+    def walk(self) -> Iterator[Case]:
+        """Yield every case, each before the cases below it."""
+        for case in self.cases:
+            yield from case.walk()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable form."""
+        return {
+            "version": self.version,
+            "plan": self.plan,
+            "plan_kept": self.plan_kept,
+            "skip_reason": self.skip_reason,
+            "bail_out": self.bail_out,
+            "line": self.line,
+            "cases": [case.to_dict() for case in self.cases],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Collection:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises KeyError or ValueError when *data* is something else.
+        """
+        plan, skip, bail = data["plan"], data["skip_reason"], data["bail_out"]
+        return cls(
+            str(data["version"]),
+            None if plan is None else int(plan),
+            bool(data["plan_kept"]),
+            None if skip is None else str(skip),
+            None if bail is None else str(bail),
+            int(data["line"]),
+            tuple(Case.from_dict(case) for case in data["cases"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that one stream said.
+
+    ``lines`` and ``size`` (bytes) measure the stream.  ``broken`` is True when any diagnostic was
+    an error, also one that no longer fitted into ``diagnostics``.
+    """
+
+    collections: tuple[Collection, ...]
+    diagnostics: tuple[Diagnostic, ...]
+    broken: bool
+    lines: int
+    size: int
+
+    def walk(self) -> Iterator[Case]:
+        """Yield every case at every depth, each before the cases below it."""
+        for collection in self.collections:
+            yield from collection.walk()
+
+    def leaves(self) -> Iterator[Case]:
+        """Yield the cases that have no cases below them."""
+        return (case for case in self.walk() if not case.children)
+
+    def counts(self) -> Counter[Outcome]:
+        """Count the leaves by outcome."""
+        return Counter(case.outcome for case in self.leaves())
+
+    @property
+    def has_results(self) -> bool:
+        """Whether anything was reported: a result line, a bail-out or a skip of the whole."""
+        return any(
+            c.skip_reason is not None or c.bail_out is not None for c in self.all_collections()
+        ) or any(case.line for case in self.walk())
+
+    @property
+    def is_ktap(self) -> bool:
+        """Whether the stream has any KTAP in it, if only a version line or a plan.
+
+        A program whose output has none may be judged by its exit status alone; one that began a
+        report and gave no results may not.
+        """
+        return bool(self.collections) or self.broken
+
+    @property
+    def planned(self) -> bool:
+        """Whether every collection at the top had a plan, so that a short run would show."""
+        return bool(self.collections) and all(c.plan is not None for c in self.collections)
+
+    @property
+    def plan_kept(self) -> bool:
+        """Whether no plan at any depth was broken.  Without any plan there is none to break."""
+        return all(c.plan_kept for c in self.all_collections())
+
+    @property
+    def skip_reason(self) -> str | None:
+        """The reason when the whole stream was one ``1..0 # SKIP``, else None."""
+        if len(self.collections) == 1 and not self.collections[0].cases:
+            return self.collections[0].skip_reason
+        return None
+
+    @property
+    def bail_out(self) -> str | None:
+        """The text of the first ``Bail out!``, or None."""
+        texts = (c.bail_out for c in self.all_collections() if c.bail_out is not None)
+        return next(texts, None)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst of every case, collection and diagnostic; ``NOTRUN`` when there is nothing."""
+        outcomes = [c.outcome for c in self.collections]
+        if self.broken:
+            outcomes.append(Outcome.ERROR)
+        return worst(outcomes)
+
+    def all_collections(self) -> Iterator[Collection]:
+        """Yield the collections of every depth."""
+        yield from self.collections
+        for case in self.walk():
+            yield from case.collections
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable form; its ``outcome`` is for readers and not read back."""
+        return {
+            "schema": SCHEMA,
+            "outcome": self.outcome.value,
+            "broken": self.broken,
+            "lines": self.lines,
+            "size": self.size,
+            "diagnostics": [d.to_dict() for d in self.diagnostics],
+            "collections": [c.to_dict() for c in self.collections],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Report:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises KeyError or ValueError when *data* is something else.
+        """
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"KTAP report schema {data['schema']!r}, expected {SCHEMA}")
+        return cls(
+            tuple(Collection.from_dict(c) for c in data["collections"]),
+            tuple(Diagnostic.from_dict(d) for d in data["diagnostics"]),
+            bool(data["broken"]),
+            int(data["lines"]),
+            int(data["size"]),
+        )

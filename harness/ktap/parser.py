@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The push parser: bytes in, in any pieces; one :class:`~harness.ktap.model.Report` out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.ktap import lexer
+from harness.ktap.builder import Builder, Finished
+from harness.ktap.ledger import no_output
+from harness.ktap.limits import MAX_KERNEL_LINES, MAX_LINE, MAX_PREFIX
+from harness.ktap.model import Kind, Report
+from harness.ktap.scanner import Excerpt, Scanner
+
+
+class Parser:
+    """Read one stream of (K)TAP.
+
+    Memory stays flat whatever comes: see the limits in :mod:`harness.ktap.scanner` (lines and
+    output) and :mod:`harness.ktap.builder` (cases).  No input raises an exception.  The report
+    does not depend on how the stream was cut into pieces.
+
+    *on_case* is called for every case when its outcome is known, from within ``feed`` or ``close``.
+    """
+
+    def __init__(self, on_case: Callable[[Finished], None] | None = None) -> None:
+        self._builder = Builder(on_case)
+        self._output = Excerpt()
+        self._scanner = Scanner(self._line, self._output.add)
+        self._prefix = b""
+        self._head: tuple[int, bytes] | None = None
+        self._skipped = 0
+        self._report: Report | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream.
+
+        Raises ValueError after :meth:`close`.
+        """
+        if self._report is not None:
+            raise ValueError("the parser is closed")
+        self._scanner.feed(data)
+
+    def close(self) -> Report:
+        """End the stream and return what it said; a second call returns the same report."""
+        if self._report is None:
+            self._scanner.close()
+            if self._head is not None:
+                line, head = self._head
+                self._text(line, head, head, True)  # the rest, perhaps a directive, never came
+            self._report = Report(
+                self._builder.close(self._output.text),
+                tuple(self._builder.ledger.diagnostics),
+                self._builder.ledger.broken,
+                self._scanner.lines,
+                self._scanner.size,
+            )
+        return self._report
+
+    def _line(self, number: int, raw: bytes, dropped: int, suspicious: bool) -> None:
+        if self._builder.ledger.full:
+            self._scanner.counting = True
+            return
+        if dropped:
+            kind = Kind.LIMIT if suspicious else Kind.LINE_CUT
+            said = f"a line of {MAX_LINE + dropped} bytes; {MAX_LINE} were read"
+            self._builder.ledger.note(kind, number, said)
+        text, stamped = lexer.clean(raw)
+        if self._head is not None and self._continue(text, stamped, raw):
+            return
+        if self._prefix and text.startswith(self._prefix):
+            text = text[len(self._prefix) :]
+        split = lexer.split_kernel_message(text)
+        if split is None:
+            self._text(number, text, raw, bool(dropped))
+            return
+        head, message = split
+        self._builder.ledger.note(Kind.KERNEL_MESSAGE, number, lexer.printable(message, 100))
+        self._output.add(message + b"\n")
+        if stamped:
+            # The kernel's own lines are whole, so nothing of this one can follow later.
+            self._text(number, head, head, bool(dropped))
+        else:
+            self._head, self._skipped = (number, head), 0
+            self._scanner.attentive = True
+
+    def _continue(self, text: bytes, stamped: bool, raw: bytes) -> bool:
+        """Put a line that a kernel message interrupted together again; True: *raw* is used up."""
+        if self._head is None:
+            return False
+        number, head = self._head
+        if stamped and self._skipped < MAX_KERNEL_LINES:
+            self._skipped += 1
+            self._output.add(raw + b"\n")
+            return True
+        self._head = None
+        self._scanner.attentive = False
+        joined = not stamped and lexer.continues(head, text)
+        whole = head + text if joined else head
+        self._text(number, whole, whole, stamped)
+        return joined
+
+    def _text(self, number: int, text: bytes, raw: bytes, damaged: bool) -> None:
+        token = lexer.tokenise(text)
+        if isinstance(token, lexer.Result):
+            if self._builder.result(token, number, self._output.text, damaged):
+                self._output.clear()
+                self._behind(number, text, token)
+                return
+        elif token is not None:
+            self._builder.token(token, number)
+            if isinstance(token, lexer.Header | lexer.Plan | lexer.Subtest):
+                return
+        else:
+            self._odd(number, text)
+        self._output.add(raw + b"\n")
+
+    def _behind(self, number: int, text: bytes, token: lexer.Result) -> None:
+        """Look for the next result at the end of a result line that lacks its line end."""
+        for glued in lexer.glued_results(text):
+            if token.number is not None and glued.number == token.number + 1:
+                self._builder.glued(glued, number, no_output, self._builder.last_node())
+
+    def _odd(self, number: int, text: bytes) -> None:
+        """Look for KTAP behind other text."""
+        header = None if self._builder.started else lexer.glued_header(text)
+        if header is not None:
+            prefix = text[:header]
+            self._builder.ledger.note(Kind.PREFIX, number, lexer.printable(prefix, 100))
+            if len(prefix) <= MAX_PREFIX:
+                self._prefix = prefix
+            token = lexer.tokenise(text[header:])
+            if token is not None:
+                self._builder.token(token, number)
+            return
+        bail = lexer.glued_bail(text)
+        if bail is not None:
+            self._builder.bail(bail, number)
+        for glued in lexer.glued_results(text):
+            self._builder.glued(glued, number, self._output.text)
+
+
+def parse(data: bytes, on_case: Callable[[Finished], None] | None = None) -> Report:
+    """Read a whole stream at once; see :class:`Parser`."""
+    parser = Parser(on_case)
+    parser.feed(data)
+    return parser.close()

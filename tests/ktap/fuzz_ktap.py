@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Coverage-guided fuzzing of the KTAP reader with atheris.
+
+Run it by hand, for so many seconds::
+
+    python -m tests.ktap.fuzz_ktap 600
+
+It starts from the corpus beside it.  atheris never returns, so a test runs it in another process;
+an input that it finds belongs into the corpus.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+def fuzz(seconds: int) -> None:
+    """Fuzz for *seconds*, then exit the process: 0 when every promise was kept."""
+    import atheris
+
+    with atheris.instrument_imports(include=["harness.ktap"]):
+        from tests.ktap.promises import check
+
+    def one(data: bytes) -> None:
+        cuts = [data[0] * 3, data[0] * 7 + 1] if data else []
+        check(data[1:], cuts)
+
+    with tempfile.TemporaryDirectory(prefix="fuzz-ktap-") as found:
+        for seed in CORPUS.glob("*.ktap"):
+            (Path(found) / seed.name).write_bytes(b"\x07" + seed.read_bytes())
+        words = Path(found).with_suffix(".dict")
+        words.write_text("".join(f'"{word}"\n' for word in _WORDS))
+        options = [f"-max_total_time={seconds}", "-max_len=2048", f"-dict={words}"]
+        options += ["-timeout=10", f"-artifact_prefix={Path.cwd()}/"]
+        atheris.Setup([sys.argv[0], *options, found], one)
+        atheris.Fuzz()
+
+
+_WORDS = (
+    "ok 1 ",
+    "not ok 2 ",
+    " # SKIP",
+    " # XFAIL",
+    " # TODO",
+    "KTAP version 1\\x0a",
+    "TAP version 13\\x0a",
+    "1..2\\x0a",
+    "1..0 # SKIP",
+    "Bail out!",
+    "# Subtest: ",
+    "# Totals: pass:1 fail:0",
+    "[   12.345678] ",
+    "# ",
+    "  ",
+    "#  RUN           a.b ...\\x0a",
+    "#            OK  a.b\\x0a",
+    "\\x1b[31m",
+    "\\x00",
+)
+
+if __name__ == "__main__":
+    fuzz(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
