@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One report while it is being printed: collects its lines and knows when it is over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+
+from harness.klog import lines
+from harness.klog.lines import Line, Title
+from harness.klog.model import Finding, Severity
+from harness.klog.rules import BODY, LONELY_CUT, REGISTERS, End, Rule
+
+HEAD_CHARS = 32_768
+TAIL_CHARS = 32_768
+"""A longer report keeps this much of its beginning and of its end."""
+LINE_LIMIT = 4000
+"""After so many lines it is no report any more, whatever the lines look like."""
+_STRANGERS = 8
+"""So many lines in a row that fit no report end one that has no end marker."""
+_STRANGERS_MARKED = 60
+"""The same for a report whose end marker has yet to come."""
+_ELSEWHERE = 1000
+"""Lines of other tasks or CPUs (PRINTK_CALLER) after the last own line."""
+_CUT_PATIENCE = 12
+"""Lines between a cut line and its title: the message of WARN()."""
+_STACK_DEPTH = 3
+"""Functions of the stack that count for the fingerprint."""
+
+
+class _Text:
+    """Lines with a bounded memory: all of the head, then as much of the tail as fits."""
+
+    def __init__(self) -> None:
+        self._head: list[str] = []
+        self._head_size = 0
+        self._tail: deque[str] = deque()
+        self._tail_size = 0
+        self._lost = 0
+
+    def add(self, text: str) -> None:
+        if not self._tail and self._head_size + len(text) < HEAD_CHARS:
+            self._head.append(text)
+            self._head_size += len(text) + 1
+            return
+        self._tail.append(text)
+        self._tail_size += len(text) + 1
+        while self._tail_size > TAIL_CHARS and len(self._tail) > 1:
+            self._tail_size -= len(self._tail.popleft()) + 1
+            self._lost += 1
+
+    def __str__(self) -> str:
+        gap = [f"[... {self._lost} lines left out ...]"] if self._lost else []
+        return "\n".join([*self._head, *gap, *self._tail])
+
+
+class Report:
+    """A report that has begun.  Without a title yet when it began with a ``cut here`` line."""
+
+    def __init__(self, first: Line, number: int, title: Title | None, before: Line | None) -> None:
+        self.caller = first.caller
+        self.title: Title | None = None
+        self.interleaved = False
+        self.ended = False
+        """The end marker came; only the register lines of an oops may follow."""
+        self._number = number
+        self.first = first
+        self._stamped = first.stamp is not None
+        self._text = _Text()
+        self._waiting: list[str] = []
+        self._since = 0
+        self._elsewhere = 0
+        self._total = 0
+        self._absorbed: set[str] = set()
+        self._named: Rule | None = None
+        self._severity = Severity.NOTE
+        self._message: list[str] = []
+        self._stack: list[str] = []
+        self._place: tuple[str, str] | None = None
+        self._pointer: tuple[str, str] | None = None
+        self._tainted = ""
+        self._until = False
+        if before is not None:
+            self._text.add(before.raw)
+        if title is not None:
+            self.entitle(title, number)
+        else:
+            self._text.add(first.raw)
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of the title; that of a lonely cut line while there is none."""
+        return self.title.rule if self.title else LONELY_CUT
+
+    @property
+    def kind(self) -> Rule:
+        """The rule that names the kind: a message inside the report may be more exact."""
+        return self._named or self.rule
+
+    @property
+    def marked(self) -> bool:
+        """Whether the report has an end marker that has not come yet."""
+        return not self.ended and (
+            self.rule.end in (End.TRACE, End.BANNER, End.PANIC)
+            or bool(self.rule.until and not self._until)
+        )
+
+    def hears(self, line: Line) -> bool:
+        """Whether *line* may be part of this report: not known to come from another task or CPU."""
+        return not (self.caller and line.caller and self.caller != line.caller)
+
+    def entitle(self, title: Title, number: int) -> None:
+        """Take *title* as the name of this report."""
+        self.title = title
+        self._number = number
+        self.first = title.line
+        self._stamped = title.line.stamp is not None
+        self._severity = title.rule.severity
+        self._flush()
+        self._keep(title.line)
+
+    def absorb(self, title: Title) -> bool:
+        """Take *title* as a later line of this report when its rule allows that, once per rule."""
+        rule = title.rule
+        if self.title is None:
+            if not rule.names or self._named is not None:
+                return False
+            self._named = rule
+            self._message.append(title.line.text)
+            self._flush()
+            self._keep(title.line)
+            return True
+        if rule.kind != "taint":
+            again = rule.id in self._absorbed and rule.id != self.rule.id
+            if self.ended or again or rule.id not in self.kind.absorbs | self.rule.absorbs:
+                return False
+        self._absorbed.add(rule.id)
+        if title.location and not self._place:
+            self._place = (title.function, title.location)
+        self._severity = max(self._severity, rule.severity, key=lambda s: s.rank)
+        self._flush()
+        self._keep(title.line)
+        if rule.end is End.PANIC:
+            self._until = True
+        return True
+
+    def wants_cut(self) -> bool:
+        """Whether a ``cut here`` line belongs here: some checks print and then do BUG()."""
+        return (
+            self.title is not None
+            and self.rule.names
+            and not self._absorbed
+            and self._total < _CUT_PATIENCE
+        )
+
+    def take(self, line: Line, *, may_end: bool = True) -> bool:
+        """Add *line*; False when the report was over before it.
+
+        With *may_end* false an end marker is only a line: it ended another report.
+        """
+        if not self.hears(line):
+            self._elsewhere += 1
+            return self._elsewhere <= _ELSEWHERE
+        self._elsewhere = 0
+        self._total += 1
+        if self._total > LINE_LIMIT:
+            return False
+        if self.title is None:
+            return self._take_message(line)
+        own = line.kernel or not self._stamped
+        if self.ended:
+            return own and self._take_if(line, bool(REGISTERS.match(line.text)))
+        if may_end and self.is_end(line.text):
+            self._flush()
+            self._keep(line)
+            self.ended = True
+            return True
+        if own and line.text.strip() and BODY.match(line.text):
+            self._flush()
+            self._keep(line)
+            return True
+        self._waiting.append(line.raw)
+        self._since += 1
+        return self._since <= (_STRANGERS_MARKED if self.marked else _STRANGERS)
+
+    def finish(self) -> Finding:
+        """Return what was collected."""
+        title = lines.readable(self.title.line.text.rstrip() if self.title else self.first.text)
+        function = location = ""
+        if self.title:
+            function, location = self.title.function, self.title.location
+        if self._place and not location:
+            function, location = self._place
+        if self._pointer:
+            function = function or self._pointer[0]
+            location = location or "".join(self._pointer)
+        message = lines.readable("\n".join(self._message))
+        parts = [
+            self.kind.kind,
+            lines.normalise(title),
+            lines.normalise(message),
+            function,
+            *self._stack,
+        ]
+        return Finding(
+            kind=self.kind.kind,
+            severity=self._severity if self.title else LONELY_CUT.severity,
+            title=title,
+            message=message,
+            location=location,
+            function=function,
+            tainted=self._tainted,
+            report=lines.readable(str(self._text)),
+            fingerprint=hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16],
+            rule=self.kind.id,
+            line=self._number,
+            timestamp=self.first.stamp,
+            truncated=self.title is None or (self.marked and self.rule.end is not End.PANIC),
+            interleaved=self.interleaved,
+        )
+
+    def _take_message(self, line: Line) -> bool:
+        self._since += 1
+        self._waiting.append(line.raw)
+        if (line.kernel or not self._stamped) and len(self._message) < _CUT_PATIENCE:
+            self._message.append(line.text.rstrip())
+        return self._since <= _CUT_PATIENCE
+
+    def _take_if(self, line: Line, wanted: bool) -> bool:
+        if wanted:
+            self._keep(line)
+        return wanted
+
+    def is_end(self, text: str) -> bool:
+        """Whether *text* is the end marker this report waits for."""
+        if self.ended or self.title is None:
+            return False
+        if text.startswith(lines.END_PANIC):
+            return True
+        if self.rule.end is End.TRACE:
+            return text.startswith(lines.END_TRACE)
+        return self.rule.end is End.BANNER and bool(lines.BANNER.match(text.rstrip()))
+
+    def _flush(self) -> None:
+        for raw in self._waiting:
+            self._text.add(raw)
+        self._waiting.clear()
+        self._since = 0
+
+    def _keep(self, line: Line) -> None:
+        self._text.add(line.raw)
+        self._tainted = self._tainted or lines.taint(line.text)
+        if self._pointer is None:
+            self._pointer = lines.pointer(line.text)
+        if len(self._stack) < _STACK_DEPTH and (name := lines.frame(line.text)):
+            self._stack.append(name)
+        if self.rule.until and self.rule.until in line.text:
+            self._until = True

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Logs of real kernels: what is found in each, and that nothing is found where nothing is wrong."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from harness.klog import Finding, Severity, scan
+from harness.klog.lines import read_line
+from harness.klog.rules import KINDS, NEEDLES, RULES, End
+from tests.klog.corpus import CLEAN, ROOT, SAMPLES, read
+
+pytestmark = pytest.mark.unit
+
+EXPECTED: dict[str, str] = tomllib.loads((ROOT / "expected.toml").read_text())
+BY_ID = {rule.id: rule for rule in RULES}
+
+
+def summary(found: tuple[Finding, ...]) -> str:
+    """Return rule, ``!`` truncated, ``~`` interleaved and ``*count`` of each finding."""
+    return " ".join(
+        f.rule + "!" * f.truncated + "~" * f.interleaved + (f"*{f.count}" if f.count > 1 else "")
+        for f in found
+    )
+
+
+def test_every_sample_has_an_expectation() -> None:
+    assert set(EXPECTED) == set(SAMPLES)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_findings(name: str) -> None:
+    found = scan(read(name))
+    assert summary(found) == EXPECTED[name]
+    lines = read(name).split(b"\n")
+    for f in found:
+        rule = BY_ID[f.rule]
+        assert f.kind == rule.kind
+        assert f.severity.rank >= rule.severity.rank or rule.names
+        assert f.title.encode() in lines[f.line - 1]
+        assert f.title in f.report
+        assert not f.report.rsplit("\n", 1)[-1].startswith("klog-init")
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_clean_logs_give_nothing(name: str) -> None:
+    assert scan(read(name)) == ()
+
+
+def test_every_rule_has_a_sample() -> None:
+    seen = {f.rule for name in SAMPLES for f in scan(read(name))}
+    assert {rule.id for rule in RULES} == seen
+
+
+def test_rules_are_consistent() -> None:
+    assert len(BY_ID) == len(RULES)
+    for rule in RULES:
+        assert rule.absorbs <= set(BY_ID), rule.id
+        assert (
+            rule.source.endswith(".c")
+            or rule.source.endswith(".h")
+            or "(" in rule.source
+            or (rule.source == "anywhere")
+        ), rule.id
+        assert rule.kind in KINDS
+        assert not (rule.until and rule.end is not End.QUIET), rule.id
+    assert {rule.arch for rule in RULES} == {"", "x86", "arm64"}
+    for needle in NEEDLES:
+        assert not any(other in needle for other in NEEDLES if other != needle)
+
+
+def test_a_needle_is_in_every_line_a_rule_matches() -> None:
+    for name in SAMPLES:
+        for raw in read(name).split(b"\n"):
+            text = read_line(raw).text
+            for rule in RULES:
+                if rule.regex.match(text):
+                    assert rule.needle in text, (rule.id, text)
+
+
+def perturb(log: bytes) -> bytes:
+    """Return *log* as another boot might print it: other times, addresses, tasks, CPUs, offsets."""
+    log = re.sub(
+        rb"\[ *(\d+)\.(\d{6})\]", lambda m: b"[%5d.%s]" % (int(m[1]) + 77, m[2][::-1]), log
+    )
+    log = re.sub(rb"\[ +([TC])(\d+)\]", lambda m: b"[%4s%02d]" % (m[1], int(m[2]) + 7), log)
+    log = re.sub(rb"\b[0-9a-f]{16}\b", lambda m: m[0][:4] + m[0][4:].translate(_SHIFT), log)
+    log = re.sub(rb"(CPU: |CPU#|cpu )\d+", rb"\g<1>7", log)
+    log = re.sub(rb"(PID: |init[:/]|task )\d+", rb"\g<1>4711", log)
+    log = re.sub(rb"\+0x[0-9a-f]+/0x[0-9a-f]+", b"+0x77/0x999", log)
+    log = re.sub(rb"stuck for \d+s", b"stuck for 77s", log)
+    return re.sub(rb"pfn:[0-9a-f]+", b"pfn:abcde", log)
+
+
+_SHIFT = bytes.maketrans(b"0123456789abcdef", b"123456789abcdef0")
+
+
+@pytest.mark.parametrize("name", [s for s in SAMPLES if "composed" not in s and "flood" not in s])
+def test_fingerprints_survive_another_boot(name: str) -> None:
+    before, after = scan(read(name)), scan(perturb(read(name)))
+    if len({f.fingerprint for f in before}) == len(before):
+        assert [f.fingerprint for f in after] == [f.fingerprint for f in before]
+    assert {f.fingerprint for f in after} == {f.fingerprint for f in before}
+
+
+def test_fingerprints_tell_faults_apart() -> None:
+    different = ["bug", "nullwrite", "warning", "refcount-inc-zero", "slubfree", "slubredzone"]
+    prints = [scan(read(f"x86/{name}.log"))[0].fingerprint for name in different]
+    assert len(set(prints)) == len(prints)
+
+
+@pytest.mark.parametrize("name", [s for s in SAMPLES if "kasan-" not in s])
+def test_other_prefixes_same_findings(name: str) -> None:
+    log = read(name)
+    bare = re.sub(rb"(?m)^\[ *\d+\.\d{6}\] ", b"", log)
+    level = re.sub(rb"(?m)^(\[ *\d+\.\d{6}\])", rb"<4>\1", log)
+    expected = [f.rule for f in scan(log)]
+    assert [f.rule for f in scan(level)] == expected
+    assert [f.rule for f in scan(log.replace(b"\r\n", b"\n"))] == expected
+    assert [f.rule for f in scan(bare)] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "first", "last"),
+    [
+        ("bug", 0, "cut here", "CR2: "),
+        ("warning", 0, "cut here", "---[ end trace"),
+        ("nullwrite", 0, "BUG: kernel NULL", "exited with irqs disabled"),
+        ("exec-data", 0, "kernel tried to execute NX", "exited with irqs disabled"),
+        ("fortify-mem-object", 0, "detected buffer overflow", "CR2: "),
+        ("usercopy-slab-size-to", 0, "usercopy: Kernel memory exposure", "CR2: "),
+        ("ss", 0, "PANIC: double fault", "CR2: "),
+        ("kasan-kasandf", 0, "======", "======"),
+        ("kasan-read-after-free", 0, "======", "======"),
+        ("kfenceuaf", 0, "======", "======"),
+        ("slubfree", 0, "======", "FIX kmalloc-64"),
+        ("badpage", 0, "BUG: Bad page state", "Disabling lock debugging due to kernel taint"),
+        ("pagealloc", 0, "page allocation failure", "pages"),
+        ("oom", 0, "invoked oom-killer", "Killed process"),
+        ("panic", 0, "Kernel panic - not syncing", "Kernel Offset: disabled"),
+        ("hung-task", 0, "INFO: task init:", "</TASK>"),
+    ],
+)
+def test_the_whole_report_is_kept(name: str, index: int, first: str, last: str) -> None:
+    report = scan(read(f"x86/{name}.log"))[index].report.split("\n")
+    assert first in report[0]
+    assert last in report[-1], report[-3:]
+
+
+def test_allocation_stacks_of_kasan_come_along() -> None:
+    report = scan(read("x86/kasan-kasandf.log"))[0].report
+    parts = ["</TASK>", "Allocated by task", "Freed by task", "which belongs to the cache",
+             "Memory state around the buggy address"]  # fmt: skip
+    places = [report.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "severity", "location", "function"),
+    [
+        ("x86/bug.log", "bug", "crash", "drivers/misc/lkdtm/bugs.c:78", "lkdtm_BUG"),
+        ("x86/warning.log", "warning", "splat", "drivers/misc/lkdtm/bugs.c:85", "lkdtm_WARNING"),
+        ("x86/nullwrite.log", "oops", "crash", "do_nullwrite+0x0", "do_nullwrite"),
+        ("x86/kasan-kasandf.log", "kasan", "splat", "do_kasandf+0x36", "do_kasandf"),
+        ("x86/kfencecorrupt.log", "kfence", "splat", "do_kfencecorrupt+0x26", "do_kfencecorrupt"),
+        ("x86/fortify-strscpy.log", "fortify", "crash", "lib/string_helpers.c:1027",
+         "fortify_panic"),
+        ("x86/composed-list-double-add.log", "list-corruption", "crash", "lib/list_debug.c:33",
+         "__list_add_valid"),
+        ("x86/corrupt-list-add.log", "list-corruption", "splat", "lib/list_debug.c:27",
+         "__list_add_valid"),
+        ("x86/sleepatomic.log", "atomic-sleep", "splat", "kernel/locking/mutex.c:283", ""),
+        ("x86/oom.log", "oom", "note", "", ""),
+    ],
+)  # fmt: skip
+def test_details(name: str, kind: str, severity: str, location: str, function: str) -> None:
+    found = scan(read(name))[0]
+    assert (found.kind, found.severity) == (kind, Severity(severity))
+    assert (found.location, found.function) == (location, function)
