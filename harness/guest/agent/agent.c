@@ -1,0 +1,565 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The agent: PID 1 of a sealed guest.
+ *
+ * Sets the guest up, opens its virtio-serial port, says hello, and then runs
+ * one program per RUN frame.  It is one thread around one poll(), allocates
+ * nothing after start, and holds no output: when the host does not read, the
+ * port blocks, then the pipe does, then the test.
+ */
+#define _GNU_SOURCE
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/random.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/reboot.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "frames.h"
+
+#define NSEC_PER_MSEC	1000000ULL
+#define HEARTBEAT_NS	NSEC_PER_SEC
+/* How long killed processes may take to disappear: big guests of nested KVM are slow to tear down. */
+#define REAP_LIMIT_NS	(15 * NSEC_PER_SEC)
+#define MAX_TIMEOUT_MS	(7ULL * 24 * 3600 * 1000)
+
+struct run {
+	uint64_t timeout_ms;
+	uint64_t grace_ms;
+	uint64_t wall_clock_ns;
+	const uint8_t *seed;
+	const uint8_t *token;
+	bool merge;
+	char *cwd;
+	char *argv[FRAME_MAX_ARGS + 1];
+	char *env[FRAME_MAX_ARGS + 1];
+};
+
+/* A run in progress. */
+struct job {
+	pid_t pid;
+	int pipes[2];		/* stdout, stderr; -1 after end of file */
+	bool reaped;
+	bool timed_out;
+	bool childless;
+	int status;
+	struct rusage usage;
+	uint64_t started;
+	uint64_t ended;
+};
+
+struct cursor {
+	uint8_t *at;
+	uint8_t *end;
+	bool bad;
+};
+
+static int port = -1;
+static uint8_t inbox[FRAME_MAX_PAYLOAD];
+static uint8_t outbox[FRAME_HEADER_SIZE + FRAME_MAX_OUTPUT];
+static struct run run;
+
+static _Noreturn void power_off(void)
+{
+	reboot(RB_POWER_OFF);
+	/* A machine without a way to power off resets, which ends QEMU as well. */
+	reboot(RB_AUTOBOOT);
+	for (;;)
+		pause();
+}
+
+/* Sends what is in the outbox.  Blocks while the host does not read. */
+static void send_frame(enum frame_type type, size_t length)
+{
+	struct frame_header header = {
+		.version = FRAME_VERSION,
+		.type = type,
+		.length = htole32(length),
+	};
+	size_t done = 0;
+
+	memcpy(outbox, &header, sizeof(header));
+	length += sizeof(header);
+	while (done < length) {
+		ssize_t n = write(port, outbox + done, length - done);
+
+		if (n > 0) {
+			done += n;
+		} else if (n < 0 && errno != EINTR && errno != EAGAIN && errno != ENOMEM) {
+			complain("cannot write to the port", errno);
+			power_off();
+		}
+	}
+}
+
+static uint8_t *put(uint8_t *at, const void *data, size_t length)
+{
+	memcpy(at, data, length);
+	return at + length;
+}
+
+static uint8_t *put_u32(uint8_t *at, uint32_t value)
+{
+	value = htole32(value);
+	return put(at, &value, sizeof(value));
+}
+
+static uint8_t *put_u64(uint8_t *at, uint64_t value)
+{
+	value = htole64(value);
+	return put(at, &value, sizeof(value));
+}
+
+static uint8_t *put_blob(uint8_t *at, const void *data, size_t length)
+{
+	return put(put_u32(at, length), data, length);
+}
+
+static uint8_t *put_string(uint8_t *at, const char *string)
+{
+	return put_blob(at, string, strlen(string));
+}
+
+static void send_error(enum frame_error code, int error, const char *what)
+{
+	uint8_t *at = outbox + FRAME_HEADER_SIZE;
+
+	at = put_string(put_u32(put_u32(at, code), error), what);
+	send_frame(FRAME_ERROR, at - outbox - FRAME_HEADER_SIZE);
+}
+
+_Noreturn void give_up(enum frame_error code, const char *what)
+{
+	int error = errno;
+
+	complain(what, error);
+	if (port >= 0) {
+		send_error(code, error, what);
+		/* The write has only queued it; QEMU must fetch it before it stops. */
+		usleep(200000);
+	}
+	power_off();
+}
+
+static void read_exactly(uint8_t *at, size_t length)
+{
+	while (length) {
+		ssize_t n = read(port, at, length);
+
+		if (n > 0) {
+			at += n;
+			length -= n;
+		} else if (n == 0) {
+			/* No host is connected: so it is while a snapshot waits to be restored. */
+			usleep(10000);
+		} else if (errno != EINTR && errno != EAGAIN) {
+			give_up(FRAME_ERROR_AGENT, "cannot read from the port");
+		}
+	}
+}
+
+static uint8_t *get(struct cursor *c, size_t length)
+{
+	uint8_t *at = c->at;
+
+	if (c->bad || (size_t)(c->end - c->at) < length) {
+		c->bad = true;
+		return NULL;
+	}
+	c->at += length;
+	return at;
+}
+
+static uint32_t get_u32(struct cursor *c)
+{
+	uint8_t *at = get(c, sizeof(uint32_t));
+	uint32_t value = 0;
+
+	if (at)
+		memcpy(&value, at, sizeof(value));
+	return le32toh(value);
+}
+
+static uint64_t get_u64(struct cursor *c)
+{
+	uint8_t *at = get(c, sizeof(uint64_t));
+	uint64_t value = 0;
+
+	if (at)
+		memcpy(&value, at, sizeof(value));
+	return le64toh(value);
+}
+
+/*
+ * Moves the string over its own length field, which makes room for the NUL
+ * without touching what follows.
+ */
+static char *get_string(struct cursor *c)
+{
+	uint32_t length = get_u32(c);
+	uint8_t *from = get(c, length);
+	char *to;
+
+	if (!from || memchr(from, 0, length)) {
+		c->bad = true;
+		return NULL;
+	}
+	to = (char *)from - 1;
+	memmove(to, from, length);
+	to[length] = 0;
+	return to;
+}
+
+static void get_strings(struct cursor *c, char **list)
+{
+	uint32_t i, count = get_u32(c);
+
+	if (count > FRAME_MAX_ARGS) {
+		c->bad = true;
+		return;
+	}
+	for (i = 0; i < count && !c->bad; i++)
+		list[i] = get_string(c);
+	list[i] = NULL;
+}
+
+static bool parse_run(struct cursor *c)
+{
+	uint32_t merge;
+
+	run.timeout_ms = get_u64(c);
+	run.grace_ms = get_u64(c);
+	run.wall_clock_ns = get_u64(c);
+	run.seed = get(c, FRAME_SEED_SIZE);
+	run.token = get(c, FRAME_TOKEN_SIZE);
+	merge = get_u32(c);
+	run.merge = merge;
+	run.cwd = get_string(c);
+	get_strings(c, run.argv);
+	get_strings(c, run.env);
+	return !c->bad && c->at == c->end && merge <= 1 && run.argv[0] &&
+	       run.timeout_ms && run.timeout_ms <= MAX_TIMEOUT_MS && run.grace_ms <= MAX_TIMEOUT_MS;
+}
+
+/*
+ * A restored guest wakes with the clock and the random state of the snapshot,
+ * the same for every test.
+ */
+static void set_clock_and_seed(void)
+{
+	struct timespec ts = {
+		.tv_sec = run.wall_clock_ns / NSEC_PER_SEC,
+		.tv_nsec = run.wall_clock_ns % NSEC_PER_SEC,
+	};
+	struct {
+		struct rand_pool_info info;
+		uint8_t seed[FRAME_SEED_SIZE];
+	} entropy = {
+		.info = { .entropy_count = FRAME_SEED_SIZE * 8, .buf_size = FRAME_SEED_SIZE },
+	};
+	int fd;
+
+	if (clock_settime(CLOCK_REALTIME, &ts))
+		give_up(FRAME_ERROR_AGENT, "cannot set the clock");
+	memcpy(entropy.info.buf, run.seed, FRAME_SEED_SIZE);
+	fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &entropy) || ioctl(fd, RNDRESEEDCRNG))
+		give_up(FRAME_ERROR_AGENT, "cannot seed the random number generator");
+	close(fd);
+}
+
+/* In the child.  Never returns; what failed goes through the status pipe, which a good exec closes. */
+static _Noreturn void exec_test(int out, int err, int status)
+{
+	const struct rlimit no_core = { 0, 0 }, files = { 1024, 524288 };
+	sigset_t none;
+	int null, error;
+
+	setsid();
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	setrlimit(RLIMIT_CORE, &no_core);
+	setrlimit(RLIMIT_NOFILE, &files);
+	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (null >= 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2 &&
+	    write_file("/proc/self/oom_score_adj", "0") && !chdir(run.cwd))
+		execve(run.argv[0], run.argv, run.env);
+	error = errno;
+	if (write(status, &error, sizeof(error)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/* Returns false, with errno, when the test does not start. */
+static bool start_test(struct job *job)
+{
+	int out[2], err[2], status[2], error;
+	ssize_t n;
+
+	if (pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(status, O_CLOEXEC))
+		give_up(FRAME_ERROR_AGENT, "cannot make pipes");
+	job->started = clock_ns(CLOCK_MONOTONIC);
+	job->pid = fork();
+	if (job->pid < 0)
+		give_up(FRAME_ERROR_AGENT, "cannot fork");
+	if (!job->pid)
+		exec_test(out[1], run.merge ? out[1] : err[1], status[1]);
+	close(out[1]);
+	close(err[1]);
+	close(status[1]);
+	job->pipes[0] = out[0];
+	job->pipes[1] = err[0];
+	fcntl(out[0], F_SETFL, O_NONBLOCK);
+	fcntl(err[0], F_SETFL, O_NONBLOCK);
+	n = read(status[0], &error, sizeof(error));
+	close(status[0]);
+	if (!n)
+		return true;
+	waitpid(job->pid, NULL, 0);
+	close(out[0]);
+	close(err[0]);
+	errno = n == sizeof(error) ? error : EPROTO;
+	return false;
+}
+
+/* Moves at most one frame, so that nobody has to wait for a flood to end.  False when there is none. */
+static bool forward(struct job *job, int which)
+{
+	ssize_t n;
+
+	if (job->pipes[which] < 0)
+		return false;
+	n = read(job->pipes[which], outbox + FRAME_HEADER_SIZE, FRAME_MAX_OUTPUT);
+	if (n > 0) {
+		send_frame(which ? FRAME_STDERR : FRAME_STDOUT, n);
+		return true;
+	}
+	if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+		close(job->pipes[which]);
+		job->pipes[which] = -1;
+	}
+	return false;
+}
+
+static void heartbeat(uint64_t now, uint64_t *next)
+{
+	if (now < *next)
+		return;
+	*next = now + HEARTBEAT_NS;
+	put_u64(outbox + FRAME_HEADER_SIZE, now);
+	send_frame(FRAME_HEARTBEAT, sizeof(uint64_t));
+}
+
+static void reap(struct job *job)
+{
+	struct rusage usage;
+	int status;
+	pid_t pid;
+
+	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+		if (pid != job->pid)
+			continue;
+		job->reaped = true;
+		job->ended = clock_ns(CLOCK_MONOTONIC);
+		job->status = status;
+		job->usage = usage;
+	}
+	job->childless = pid < 0 && errno == ECHILD;
+}
+
+static void wait_for_work(struct job *job, int sigfd, uint64_t now, uint64_t until)
+{
+	struct signalfd_siginfo info;
+	struct pollfd fds[3] = {
+		{ .fd = sigfd, .events = POLLIN },
+		{ .fd = job->pipes[0], .events = POLLIN },
+		{ .fd = job->pipes[1], .events = POLLIN },
+	};
+	int ms = until > now ? (until - now) / NSEC_PER_MSEC + 1 : 0;
+
+	if (poll(fds, 3, ms) > 0 && fds[0].revents)
+		while (read(sigfd, &info, sizeof(info)) > 0)
+			;
+}
+
+/*
+ * Waits for the test's end, then kills whatever it left behind: a process that
+ * holds stdout open must not hold up the report.  False when something cannot
+ * be killed.
+ */
+static bool watch_test(struct job *job, int sigfd)
+{
+	uint64_t deadline = job->started + run.timeout_ms * NSEC_PER_MSEC;
+	uint64_t next_beat = job->started + HEARTBEAT_NS;
+	uint64_t kill_at = 0, give_up_at = 0;
+
+	for (;;) {
+		uint64_t now = clock_ns(CLOCK_MONOTONIC);
+		uint64_t until;
+		bool moved;
+
+		heartbeat(now, &next_beat);
+		/* First who is left, then what they wrote: the other order loses last words. */
+		reap(job);
+		moved = forward(job, 0);
+		moved |= forward(job, 1);
+		if (job->childless && !moved)
+			return true;
+		if (!job->reaped && !kill_at && now >= deadline) {
+			job->timed_out = true;
+			kill_at = now + run.grace_ms * NSEC_PER_MSEC;
+			kill(-job->pid, SIGTERM);
+		}
+		if (!job->childless && (job->reaped || (kill_at && now >= kill_at))) {
+			if (!give_up_at)
+				give_up_at = now + REAP_LIMIT_NS;
+			if (now >= give_up_at)
+				return false;
+			/* Again and again: a fork bomb may have been quicker. */
+			kill(-1, SIGKILL);
+		}
+		until = give_up_at ? now + 10 * NSEC_PER_MSEC : kill_at ? kill_at : deadline;
+		if (!moved)
+			wait_for_work(job, sigfd, now, until < next_beat ? until : next_beat);
+	}
+}
+
+/*
+ * After this line nothing of the test is left to print anything, so a host
+ * that has seen it has the whole kernel log.  At the lowest level, so that it
+ * does not arrive either where a test has turned messages off.
+ */
+static void mark_log_end(void)
+{
+	char line[64 + 2 * FRAME_TOKEN_SIZE];
+	int i, len = sprintf(line, "<7>harness-agent: end ");
+
+	for (i = 0; i < FRAME_TOKEN_SIZE; i++)
+		len += sprintf(line + len, "%02x", run.token[i]);
+	line[len++] = '\n';
+	if (write(kmsg, line, len) != len)
+		give_up(FRAME_ERROR_AGENT, "cannot write to /dev/kmsg");
+}
+
+static void send_exit(const struct job *job)
+{
+	bool signaled = WIFSIGNALED(job->status);
+	uint16_t code = htole16(signaled ? WTERMSIG(job->status) : WEXITSTATUS(job->status));
+	const struct rusage *u = &job->usage;
+	uint8_t *at = outbox + FRAME_HEADER_SIZE;
+
+	*at++ = signaled ? FRAME_END_SIGNALED : FRAME_END_EXITED;
+	*at++ = job->timed_out;
+	at = put(at, &code, sizeof(code));
+	at = put_u32(at, 0);
+	at = put_u64(at, u->ru_utime.tv_sec * 1000000ULL + u->ru_utime.tv_usec);
+	at = put_u64(at, u->ru_stime.tv_sec * 1000000ULL + u->ru_stime.tv_usec);
+	at = put_u64(at, u->ru_maxrss);
+	at = put_u64(at, job->ended - job->started);
+	send_frame(FRAME_EXIT, at - outbox - FRAME_HEADER_SIZE);
+}
+
+static void run_test(int sigfd)
+{
+	struct job job = { .pipes = { -1, -1 } };
+
+	set_clock_and_seed();
+	if (!start_test(&job)) {
+		int error = errno;
+
+		mark_log_end();
+		send_error(FRAME_ERROR_START, error, run.argv[0]);
+		return;
+	}
+	if (!watch_test(&job, sigfd)) {
+		/* Blocked tasks with their stacks, for whoever must find out why. */
+		write_file("/proc/sysrq-trigger", "w");
+		mark_log_end();
+		send_error(FRAME_ERROR_UNKILLABLE, 0, run.argv[0]);
+		return;
+	}
+	for (int i = 0; i < 2; i++)
+		if (job.pipes[i] >= 0)
+			close(job.pipes[i]);
+	mark_log_end();
+	send_exit(&job);
+}
+
+static void serve(int sigfd)
+{
+	struct frame_header header;
+	struct cursor c;
+
+	for (;;) {
+		read_exactly((uint8_t *)&header, sizeof(header));
+		header.length = le32toh(header.length);
+		errno = EPROTO;
+		if (header.version != FRAME_VERSION || header.reserved || header.length > FRAME_MAX_PAYLOAD)
+			give_up(FRAME_ERROR_PROTOCOL, "bad frame header");
+		read_exactly(inbox, header.length);
+		c = (struct cursor){ .at = inbox, .end = inbox + header.length };
+		errno = EPROTO;
+		if (header.type == FRAME_POWEROFF && !header.length)
+			power_off();
+		if (header.type != FRAME_RUN || !parse_run(&c))
+			give_up(FRAME_ERROR_PROTOCOL, "bad frame");
+		run_test(sigfd);
+	}
+}
+
+static void say_hello(void)
+{
+	uint8_t *at = outbox + FRAME_HEADER_SIZE, id[64];
+	struct utsname name;
+
+	uname(&name);
+	at = put_u64(at, clock_ns(CLOCK_REALTIME));
+	at = put_u64(at, clock_ns(CLOCK_MONOTONIC));
+	at = put_blob(at, id, read_build_id(id, sizeof(id)));
+	at = put_string(at, name.sysname);
+	at = put_string(at, name.release);
+	at = put_string(at, name.version);
+	at = put_string(at, name.machine);
+	send_frame(FRAME_HELLO, at - outbox - FRAME_HEADER_SIZE);
+}
+
+int main(void)
+{
+	static const char ready[] = "<7>harness-agent: ready\n";
+	sigset_t all;
+	int sigfd;
+
+	if (getpid() != 1) {
+		fputs("harness-agent: runs as PID 1 of a guest only\n", stderr);
+		return 2;
+	}
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	reboot(RB_DISABLE_CAD);
+	umask(0022);
+	set_up_guest();
+	sigemptyset(&all);
+	sigaddset(&all, SIGCHLD);
+	sigfd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (sigfd < 0)
+		give_up(FRAME_ERROR_AGENT, "signalfd");
+	port = open_port(FRAME_PORT_NAME);
+	if (write(kmsg, ready, sizeof(ready) - 1) < 0)
+		give_up(FRAME_ERROR_AGENT, "cannot write to /dev/kmsg");
+	say_hello();
+	serve(sigfd);
+}

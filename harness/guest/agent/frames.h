@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Frames between the agent in the guest and the host.
+ *
+ * harness/guest/frames.py is the other side; both must be changed together,
+ * and FRAME_VERSION with them.
+ *
+ * A frame is a header of 8 bytes and a payload.  All numbers are little
+ * endian.  A string or blob is a u32 length and that many bytes, no NUL.
+ * A peer that receives anything it does not expect gives up at once: there is
+ * no way to find the next frame in a stream that has gone wrong.
+ */
+#ifndef HARNESS_FRAMES_H
+#define HARNESS_FRAMES_H
+
+#include <stdint.h>
+
+#define FRAME_VERSION		1
+#define FRAME_HEADER_SIZE	8
+#define FRAME_MAX_OUTPUT	(32768 - 8)	/* of STDOUT, STDERR: one write to the port */
+#define FRAME_MAX_PAYLOAD	(1024 * 1024)	/* payload of anything */
+#define FRAME_SEED_SIZE		32
+#define FRAME_TOKEN_SIZE	16
+#define FRAME_MAX_ARGS		4096		/* of argv, and of env */
+#define FRAME_PORT_NAME		"harness.agent"
+
+struct frame_header {
+	uint8_t version;
+	uint8_t type;
+	uint16_t reserved;	/* 0 */
+	uint32_t length;	/* of the payload */
+};
+
+enum frame_type {
+	/*
+	 * Guest to host, once, when user space is ready:
+	 * u64 CLOCK_REALTIME ns, u64 CLOCK_MONOTONIC ns, blob build id,
+	 * strings sysname, release, version, machine.
+	 */
+	FRAME_HELLO = 1,
+	/*
+	 * Host to guest: u64 time limit in ms, u64 grace in ms between TERM
+	 * and KILL, u64 wall clock in ns, seed, token, u32 1 to have stderr
+	 * in the same pipe as stdout or 0, string cwd, u32 argc, strings argv,
+	 * u32 envc, strings "NAME=value".
+	 */
+	FRAME_RUN = 2,
+	/* Guest to host: raw bytes. */
+	FRAME_STDOUT = 3,
+	FRAME_STDERR = 4,
+	/*
+	 * Guest to host, last of a run: u8 enum frame_end, u8 timed out,
+	 * u16 status or signal, u32 0, u64 user time in us, u64 system time
+	 * in us, u64 maximum resident set in KiB, u64 wall time in ns.
+	 */
+	FRAME_EXIT = 5,
+	/* Guest to host, about every second of a run: u64 CLOCK_MONOTONIC ns. */
+	FRAME_HEARTBEAT = 6,
+	/* Host to guest: no payload, no answer. */
+	FRAME_POWEROFF = 7,
+	/* Guest to host: u32 enum frame_error, u32 errno, string. */
+	FRAME_ERROR = 8,
+};
+
+enum frame_end {
+	FRAME_END_EXITED = 0,
+	FRAME_END_SIGNALED = 1,
+};
+
+enum frame_error {
+	/* The program could not be started; the run is over, the agent lives. */
+	FRAME_ERROR_START = 1,
+	/* The test's process survives SIGKILL; the agent still reports. */
+	FRAME_ERROR_UNKILLABLE = 2,
+	/* What the host sent makes no sense; the agent powers off. */
+	FRAME_ERROR_PROTOCOL = 3,
+	/* The agent itself cannot go on; it powers off. */
+	FRAME_ERROR_AGENT = 4,
+};
+
+#endif

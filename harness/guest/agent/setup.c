@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What the agent does once, before it says hello; and what it knows of its kernel. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent.h"
+
+#define PORT_LIMIT_NS	(10 * NSEC_PER_SEC)
+
+int kmsg = -1;
+
+uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+/* Tells the console: the port may not exist, or may be what has failed. */
+void complain(const char *what, int error)
+{
+	char line[256];
+	int len = snprintf(line, sizeof(line), "<0>harness-agent: %s: %s\n", what, strerror(error));
+
+	if (kmsg >= 0 && write(kmsg, line, len) < 0)
+		kmsg = -1;
+}
+
+bool write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+static void try_mount(const char *type, const char *path, unsigned long flags, const char *options,
+		      bool needed)
+{
+	mkdir(path, 0755);
+	if (mount(type, path, type, flags, options) && needed && errno != EBUSY)
+		give_up(FRAME_ERROR_AGENT, path);
+}
+
+static void set_up_file_systems(void)
+{
+	const unsigned long safe = MS_NOSUID | MS_NOEXEC | MS_NODEV;
+
+	try_mount("devtmpfs", "/dev", MS_NOSUID, NULL, true);
+	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	try_mount("proc", "/proc", safe, NULL, true);
+	try_mount("sysfs", "/sys", safe, NULL, true);
+	try_mount("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777", true);
+	try_mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777", true);
+	try_mount("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755", true);
+	/* What a lean kernel may lack, and only some tests want. */
+	try_mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "ptmxmode=0666,mode=620,gid=5", false);
+	try_mount("mqueue", "/dev/mqueue", safe, NULL, false);
+	try_mount("debugfs", "/sys/kernel/debug", safe, NULL, false);
+	try_mount("cgroup2", "/sys/fs/cgroup", safe, NULL, false);
+	/* Links that programs take for granted, and that devtmpfs leaves to user space. */
+	if (symlink("/proc/self/fd", "/dev/fd") || symlink("/proc/self/fd/0", "/dev/stdin") ||
+	    symlink("/proc/self/fd/1", "/dev/stdout") || symlink("/proc/self/fd/2", "/dev/stderr"))
+		complain("cannot make links in /dev", errno);
+}
+
+static void bring_loopback_up(void)
+{
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;		/* a kernel without networking */
+	if (ioctl(fd, SIOCSIFFLAGS, &ifr))
+		complain("cannot bring the loopback device up", errno);
+	close(fd);
+}
+
+/*
+ * Neither a fork bomb nor a real-time test may starve the agent, or the host
+ * takes them for a hung kernel.  Children start as ordinary processes.
+ */
+static void get_privileged(void)
+{
+	const struct sched_param first = { .sched_priority = 99 };
+
+	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &first))
+		complain("cannot become a real-time process", errno);
+	if (!write_file("/proc/self/oom_score_adj", "-1000"))
+		complain("cannot protect itself from the OOM killer", errno);
+}
+
+/* The test must not inherit the console: its text would look like the kernel's. */
+static void detach_from_console(void)
+{
+	int fd = open("/dev/null", O_RDWR);
+
+	if (fd < 0 || dup2(fd, 0) < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
+		give_up(FRAME_ERROR_AGENT, "/dev/null");
+	if (fd > 2)
+		close(fd);
+}
+
+/* The port's name reaches the guest in a message of its own, some time after the device. */
+static bool find_port(const char *wanted, char *path, size_t size)
+{
+	char name[512], text[64];
+	struct dirent *entry;
+	DIR *dir = opendir("/sys/class/virtio-ports");
+	bool found = false;
+
+	while (dir && !found && (entry = readdir(dir))) {
+		ssize_t n;
+		int fd;
+
+		snprintf(name, sizeof(name), "/sys/class/virtio-ports/%s/name", entry->d_name);
+		fd = open(name, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		n = read(fd, text, sizeof(text) - 1);
+		close(fd);
+		text[n > 0 ? n : 0] = 0;
+		text[strcspn(text, "\n")] = 0;
+		found = !strcmp(text, wanted);
+		if (found)
+			snprintf(path, size, "/dev/%s", entry->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+int open_port(const char *name)
+{
+	uint64_t limit = clock_ns(CLOCK_MONOTONIC) + PORT_LIMIT_NS;
+	char path[300];
+	int fd;
+
+	while (!find_port(name, path, sizeof(path))) {
+		errno = ENODEV;
+		if (clock_ns(CLOCK_MONOTONIC) > limit)
+			give_up(FRAME_ERROR_AGENT, "no virtio-serial port of the agent's name");
+		usleep(1000);
+	}
+	/* The kernel lets a port be open once: nobody else gets in from now on. */
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		give_up(FRAME_ERROR_AGENT, path);
+	return fd;
+}
+
+/* Finds the note that the linker wrote into vmlinux.  Length 0 when there is none. */
+size_t read_build_id(uint8_t *id, size_t size)
+{
+	uint8_t notes[4096];
+	int fd = open("/sys/kernel/notes", O_RDONLY | O_CLOEXEC);
+	ssize_t total = fd < 0 ? 0 : read(fd, notes, sizeof(notes));
+	size_t at = 0, length = 0;
+
+	while (total > 0 && at + sizeof(Elf64_Nhdr) <= (size_t)total) {
+		Elf64_Nhdr note;
+		size_t name, data;
+
+		memcpy(&note, notes + at, sizeof(note));
+		name = at + sizeof(note);
+		data = name + ((note.n_namesz + 3UL) & ~3UL);
+		at = data + ((note.n_descsz + 3UL) & ~3UL);
+		if (at > (size_t)total)
+			break;
+		if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
+		    !memcmp(notes + name, "GNU", 4) && note.n_descsz <= size) {
+			length = note.n_descsz;
+			memcpy(id, notes + data, length);
+			break;
+		}
+	}
+	if (fd >= 0)
+		close(fd);
+	return length;
+}
+
+void set_up_guest(void)
+{
+	set_up_file_systems();
+	detach_from_console();
+	bring_loopback_up();
+	get_privileged();
+}

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Measures what one test costs in a restored guest, and what the same costs under virtme-ng."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import MachineError
+from harness.guest import snapshot
+from harness.guest.api import Command, Exit
+from harness.guest.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall-clock seconds of each round, everything included from start to reaped process."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def worst(self) -> float:
+        return max(self.seconds)
+
+
+async def measure_restored(saved: Snapshot, argv: tuple[str, ...], rounds: int) -> Timing:
+    """Restore, run *argv*, kill: *rounds* times, one after another.
+
+    Raises :class:`MachineError` at the first round whose program does not exit with status 0.
+    """
+    seconds = []
+    for number in range(rounds):
+        started = time.perf_counter()
+        command = Command(argv, 60.0, number.to_bytes(32, "little"), time.time_ns())
+        async with await snapshot.restore(saved) as guest:
+            *_, end = [event async for event in guest.run(command)]
+        seconds.append(time.perf_counter() - started)
+        if not isinstance(end, Exit) or end.status != 0:
+            raise MachineError("a restored guest did not do its work", why=str(end))
+    return Timing(tuple(seconds))
+
+
+def measure_virtme(
+    kernel: Path, program: Path, arguments: Sequence[str], rounds: int, limit_s: float = 60.0
+) -> Timing:
+    """Boot *kernel* under virtme-run with TCG and run the static *program*, *rounds* times.
+
+    virtme-run's exit status means several things, so the program's own status is written to a
+    directory that the guest shares, and read there.  Raises :class:`MachineError` when virtme-run
+    is not installed, or a round did not leave status 0 within *limit_s* seconds.
+    """
+    # Beside this Python first: that is where the project's set-up puts it.
+    places = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    virtme = shutil.which("virtme-run", path=places)
+    if virtme is None:
+        raise MachineError(
+            "virtme-run is not installed", hint="install the package virtme-ng from PyPI"
+        )
+    seconds = []
+    with tempfile.TemporaryDirectory(prefix="harness-virtme-") as name:
+        shared = Path(name)
+        shutil.copy(program, shared / "program")
+        words = shlex.join([str(shared / "program"), *arguments])
+        status = shared / "status"
+        script = shared / "script"
+        script.write_text(f"{words} > {shared}/stdout\necho $? > {status}\n")
+        options = ["--kimg", str(kernel), "--mods", "none", "--memory", "1G", "--cpus", "2"]
+        options += ["--disable-kvm", "--force-9p", f"--rwdir={shared}", "--show-boot-console"]
+        command = [virtme, *options, "--verbose", "--script-sh", f"sh {script}"]
+        for _ in range(rounds):
+            status.unlink(missing_ok=True)
+            started = time.perf_counter()
+            console = _run_group(command, limit_s)
+            seconds.append(time.perf_counter() - started)
+            if not status.exists() or status.read_text() != "0\n":
+                why = console.decode(errors="replace")[-2000:]
+                raise MachineError("virtme-run did not do its work", why=why)
+    return Timing(tuple(seconds))
+
+
+def _run_group(command: Sequence[str], limit_s: float) -> bytes:
+    """Run *command* in a session of its own, all of which is dead afterwards; return its output."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            output = b"no end within the time limit"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return output

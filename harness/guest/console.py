@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Cuts a serial console into lines and finds the agent's marks among them."""
+
+from __future__ import annotations
+
+PANIC = b"Kernel panic - not syncing"
+_MAX_LINE = 1 << 16
+
+
+class ConsoleLines:
+    """Collects console bytes; gives whole lines, without carriage returns and the agent's marks.
+
+    ``panicked`` turns true with the kernel's panic line.
+    """
+
+    def __init__(self) -> None:
+        self._partial = b""
+        self.panicked = False
+
+    def feed(self, data: bytes, mark: bytes) -> tuple[bytes, bool]:
+        """Return the lines that are complete with *data*, and whether *mark* was among them.
+
+        A line that holds *mark* is left out.  A line of more than 64 KiB is given in pieces.
+        """
+        text, newline, partial = (self._partial + data).rpartition(b"\n")
+        self._partial = partial
+        found = mark in text
+        lines = (text + newline).replace(b"\r", b"")
+        if found:
+            kept = [line for line in lines.splitlines(keepends=True) if mark not in line]
+            lines = b"".join(kept)
+        if len(self._partial) > _MAX_LINE:
+            lines += self.rest()
+        if PANIC in lines:
+            self.panicked = True
+        return lines, found
+
+    def rest(self) -> bytes:
+        """Return what came after the last newline."""
+        rest, self._partial = self._partial, b""
+        return rest.replace(b"\r", b"")

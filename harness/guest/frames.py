@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Frames between the host and the agent; ``agent/frames.h`` is the other side.
+
+A frame is a header of 8 bytes (version u8, type u8, reserved u16 = 0, payload length u32) and a
+payload, little endian.  A string or blob is a u32 length and that many bytes, without NUL.
+Everything is checked: what does not parse is a :class:`FrameError`, and after one the stream is
+useless, because nothing says where the next frame starts.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+VERSION = 1
+HEADER = struct.Struct("<BBHI")
+MAX_OUTPUT = 32768 - 8
+MAX_PAYLOAD = 1024 * 1024
+MAX_ARGS = 4096
+MAX_TIMEOUT_MS = 7 * 24 * 3600 * 1000
+SEED_SIZE = 32
+TOKEN_SIZE = 16
+PORT_NAME = "harness.agent"
+
+READY_LINE = b"harness-agent: ready"
+"""What the agent writes to the kernel log before it says hello."""
+
+
+def end_line(token: bytes) -> bytes:
+    """Return what the agent writes to the kernel log when nothing of a run is left."""
+    return b"harness-agent: end " + token.hex().encode()
+
+
+class FrameError(Exception):
+    """The other side does not keep to the protocol."""
+
+
+class FrameType(IntEnum):
+    HELLO = 1
+    RUN = 2
+    STDOUT = 3
+    STDERR = 4
+    EXIT = 5
+    HEARTBEAT = 6
+    POWEROFF = 7
+    ERROR = 8
+
+
+class ErrorCode(IntEnum):
+    START = 1
+    UNKILLABLE = 2
+    PROTOCOL = 3
+    AGENT = 4
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First frame of the guest.  ``build_id`` is empty when the kernel has none."""
+
+    realtime_ns: int
+    monotonic_ns: int
+    build_id: bytes
+    sysname: str
+    release: str
+    version: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """Start a program.  Times in the units of their names; strings as bytes without NUL.
+
+    ``merge`` has the program's standard error written into the pipe of its standard output.
+    """
+
+    timeout_ms: int
+    grace_ms: int
+    wall_clock_ns: int
+    seed: bytes
+    token: bytes
+    cwd: bytes
+    argv: tuple[bytes, ...]
+    env: tuple[bytes, ...]
+    merge: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """Bytes that the program wrote to stdout, or to stderr."""
+
+    data: bytes
+    stderr: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Last frame of a run: ``code`` is a signal number or an exit status."""
+
+    signaled: bool
+    timed_out: bool
+    code: int
+    utime_us: int
+    stime_us: int
+    maxrss_kib: int
+    wall_ns: int
+
+
+@dataclass(frozen=True)
+class Beat:
+    """Sign of life, about every second of a run."""
+
+    monotonic_ns: int
+
+
+@dataclass(frozen=True)
+class PowerOff:
+    """Ask the guest to power off; there is no answer."""
+
+
+@dataclass(frozen=True)
+class AgentError:
+    """Something the agent cannot do; ``errno`` is 0 where no system call failed."""
+
+    code: ErrorCode
+    errno: int
+    text: str
+
+
+Frame = Hello | Run | Output | Ended | Beat | PowerOff | AgentError
+
+_U32 = struct.Struct("<I")
+_HELLO = struct.Struct("<QQ")
+_RUN = struct.Struct(f"<QQQ{SEED_SIZE}s{TOKEN_SIZE}sI")
+_EXIT = struct.Struct("<BBHIQQQQ")
+_BEAT = struct.Struct("<Q")
+_ERROR = struct.Struct("<II")
+
+
+def encode(frame: Frame) -> bytes:
+    """Return *frame* as bytes.
+
+    Raises :class:`FrameError` when a field is out of its range or the payload too large.
+    """
+    try:
+        kind, payload = _encode(frame)
+    except (struct.error, UnicodeEncodeError) as e:
+        raise FrameError(f"{type(frame).__name__}: {e}") from e
+    limit = MAX_OUTPUT if isinstance(frame, Output) else MAX_PAYLOAD
+    if len(payload) > limit:
+        raise FrameError(f"{kind.name}: {len(payload)} bytes, at most {limit} fit")
+    return HEADER.pack(VERSION, kind, 0, len(payload)) + payload
+
+
+def _encode(frame: Frame) -> tuple[FrameType, bytes]:
+    match frame:
+        case Hello():
+            names = (frame.sysname, frame.release, frame.version, frame.machine)
+            texts = b"".join(_pack_string(name.encode()) for name in names)
+            head = _HELLO.pack(frame.realtime_ns, frame.monotonic_ns)
+            return FrameType.HELLO, head + _pack_blob(frame.build_id) + texts
+        case Run():
+            _check_run(frame)
+            head = _RUN.pack(
+                frame.timeout_ms,
+                frame.grace_ms,
+                frame.wall_clock_ns,
+                frame.seed,
+                frame.token,
+                frame.merge,
+            )
+            lists = _pack_strings(frame.argv) + _pack_strings(frame.env)
+            return FrameType.RUN, head + _pack_string(frame.cwd) + lists
+        case Output():
+            if not frame.data:
+                raise FrameError("output without a byte")
+            return FrameType.STDERR if frame.stderr else FrameType.STDOUT, frame.data
+        case Ended():
+            return FrameType.EXIT, _EXIT.pack(
+                frame.signaled,
+                frame.timed_out,
+                frame.code,
+                0,
+                frame.utime_us,
+                frame.stime_us,
+                frame.maxrss_kib,
+                frame.wall_ns,
+            )
+        case Beat():
+            return FrameType.HEARTBEAT, _BEAT.pack(frame.monotonic_ns)
+        case PowerOff():
+            return FrameType.POWEROFF, b""
+        case AgentError():
+            text = _pack_string(frame.text.encode(errors="surrogateescape"))
+            return FrameType.ERROR, _ERROR.pack(frame.code, frame.errno) + text
+
+
+def _check_run(run: Run) -> None:
+    if not run.argv:
+        raise FrameError("no program to run")
+    if max(len(run.argv), len(run.env)) > MAX_ARGS:
+        raise FrameError(f"more than {MAX_ARGS} arguments or variables")
+    if len(run.seed) != SEED_SIZE or len(run.token) != TOKEN_SIZE:
+        raise FrameError(f"seed and token have {SEED_SIZE} and {TOKEN_SIZE} bytes")
+    if not 0 < run.timeout_ms <= MAX_TIMEOUT_MS or not 0 <= run.grace_ms <= MAX_TIMEOUT_MS:
+        raise FrameError("a time limit is more than 0 and at most a week")
+
+
+def _pack_blob(data: bytes) -> bytes:
+    return _U32.pack(len(data)) + data
+
+
+def _pack_string(data: bytes) -> bytes:
+    if b"\0" in data:
+        raise FrameError("a string with a NUL byte")
+    return _pack_blob(data)
+
+
+def _pack_strings(items: Sequence[bytes]) -> bytes:
+    return _U32.pack(len(items)) + b"".join(map(_pack_string, items))
+
+
+def decode(kind: int, payload: bytes) -> Frame:
+    """Return the frame of type *kind* with *payload*; raise :class:`FrameError` otherwise."""
+    reader = _Reader(payload)
+    try:
+        frame = _decode(FrameType(kind), payload, reader)
+    except (struct.error, ValueError) as e:
+        raise FrameError(f"type {kind}, {len(payload)} bytes: {e}") from e
+    if not isinstance(frame, Output) and not reader.at_end:
+        raise FrameError(f"{type(frame).__name__}: bytes left over")
+    return frame
+
+
+def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
+    match kind:
+        case FrameType.HELLO:
+            realtime, monotonic = reader.unpack(_HELLO)
+            build_id = reader.blob()
+            sysname, release, version, machine = (reader.string().decode() for _ in range(4))
+            return Hello(realtime, monotonic, build_id, sysname, release, version, machine)
+        case FrameType.RUN:
+            timeout_ms, grace_ms, clock_ns, seed, token, merge = reader.unpack(_RUN)
+            if merge > 1:
+                raise FrameError(f"merge is {merge}, neither 0 nor 1")
+            cwd, argv, env = reader.string(), reader.strings(), reader.strings()
+            run = Run(timeout_ms, grace_ms, clock_ns, seed, token, cwd, argv, env, bool(merge))
+            _check_run(run)
+            return run
+        case FrameType.STDOUT | FrameType.STDERR:
+            if not 0 < len(payload) <= MAX_OUTPUT:
+                raise FrameError(f"{kind.name}: {len(payload)} bytes of output")
+            return Output(payload, stderr=kind is FrameType.STDERR)
+        case FrameType.EXIT:
+            signaled, timed_out, code, zero, *numbers = reader.unpack(_EXIT)
+            if signaled > 1 or timed_out > 1 or zero or code > (64 if signaled else 255):
+                raise FrameError("EXIT: a field out of range")
+            return Ended(bool(signaled), bool(timed_out), code, *numbers)
+        case FrameType.HEARTBEAT:
+            return Beat(*reader.unpack(_BEAT))
+        case FrameType.POWEROFF:
+            return PowerOff()
+        case FrameType.ERROR:
+            code, errno = reader.unpack(_ERROR)
+            text = reader.string().decode(errors="surrogateescape")
+            return AgentError(ErrorCode(code), errno, text)
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    @property
+    def at_end(self) -> bool:
+        return self._at == len(self._data)
+
+    def unpack(self, what: struct.Struct) -> tuple[Any, ...]:
+        values = what.unpack_from(self._data, self._at)
+        self._at += what.size
+        return values
+
+    def blob(self) -> bytes:
+        (length,) = self.unpack(_U32)
+        if length > len(self._data) - self._at:
+            raise FrameError("a string longer than its frame")
+        self._at += length
+        return self._data[self._at - length : self._at]
+
+    def string(self) -> bytes:
+        data = self.blob()
+        if b"\0" in data:
+            raise FrameError("a string with a NUL byte")
+        return data
+
+    def strings(self) -> tuple[bytes, ...]:
+        (count,) = self.unpack(_U32)
+        if count > MAX_ARGS:
+            raise FrameError(f"more than {MAX_ARGS} strings")
+        return tuple(self.string() for _ in range(count))
+
+
+class Decoder:
+    """Cuts a stream into frames.  Holds at most one incomplete frame."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    @property
+    def pending(self) -> int:
+        """Bytes of an incomplete frame; not 0 at end of file means a frame was cut off."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yield the frames that are complete with *data*; raise :class:`FrameError`."""
+        self._buffer += data
+        while len(self._buffer) >= HEADER.size:
+            version, kind, reserved, length = HEADER.unpack_from(self._buffer)
+            if version != VERSION:
+                raise FrameError(f"protocol version {version}, this side speaks {VERSION}")
+            if reserved or length > MAX_PAYLOAD:
+                raise FrameError(f"bad header: type {kind}, reserved {reserved}, length {length}")
+            end = HEADER.size + length
+            if len(self._buffer) < end:
+                return
+            payload = bytes(self._buffer[HEADER.size : end])
+            del self._buffer[:end]
+            yield decode(kind, payload)

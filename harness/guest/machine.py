@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The machine that QEMU shall be: configuration and command line.  Starts nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.guest.api import Accelerator
+from harness.guest.frames import PORT_NAME
+
+
+class MachineType(StrEnum):
+    """QEMU's machine types that a sealed guest can have.
+
+    A restored test takes about as long on each (within 15 ms of processor time).  Under TCG a
+    microvm has no clock better than its 4 ms tick, so no high-resolution timers, and no PCI.
+    """
+
+    MICROVM = "microvm"
+    PC = "pc"
+    Q35 = "q35"
+
+
+_CONSOLE_SET = 1
+
+_MACHINES = {
+    # Without ACPI the kernel finds devices on its command line, which saves boot time; pit, pic
+    # and rtc are what a kernel without paravirtual clocks calibrates its timers with.
+    MachineType.MICROVM: "microvm,acpi=off,pit=on,pic=on,rtc=on,isa-serial=on",
+    MachineType.PC: "pc,usb=off,smm=off,vmport=off",
+    MachineType.Q35: "q35,usb=off,smm=off,vmport=off,sata=off",
+}
+
+CMDLINE = (
+    # Everything goes to the console whatever a test does to the log levels, and in the order in
+    # which it happened: devkmsg=on cannot be undone, and keeps marks of the agent from being
+    # rate-limited away.
+    "console=ttyS0",
+    "ignore_loglevel",
+    "printk.devkmsg=on",
+    # On a busy host the timer check of the I/O APIC sees no ticks in time, and panics.
+    "no_timer_check",
+    # A panic ends QEMU at once; a triple fault resets every machine type, the others take detours.
+    "panic=-1",
+    "reboot=t",
+    # A panic prints the stacks of all processors: QEMU's NMI reaches only the first one.
+    "panic_print=0x40",
+    # An oops does not panic: the report shall be complete, and the guest is thrown away anyway.
+    # The host's NMI does, because that is how a hung guest tells where it hangs.
+    "unknown_nmi_panic",
+    # Addresses in stack traces are those of vmlinux.
+    "nokaslr",
+    # The processor is QEMU's, and the host reseeds at every run: nothing may wait for entropy.
+    "random.trust_cpu=on",
+    "rdinit=/init",
+)
+"""Kernel parameters of every sealed guest."""
+
+
+@dataclass(frozen=True)
+class GuestConfig:
+    """A sealed guest's machine.  ``memory_mib`` in MiB; limits in seconds.
+
+    ``cmdline`` is added to :data:`CMDLINE`; for example ``numa=fake=2``, ``slub_debug=FZP`` or
+    ``oops=panic``.  ``cpu`` is QEMU's -cpu; "max" has AMD's SVM under TCG.
+
+    ``heartbeat_limit_s`` is how long the agent may be silent while the processors run, before
+    the guest counts as hung.
+    """
+
+    machine: MachineType = MachineType.Q35
+    cpus: int = 2
+    memory_mib: int = 512
+    cpu: str = "max"
+    cmdline: tuple[str, ...] = ()
+    tcg_thread: str = "multi"
+    qemu: str = "qemu-system-x86_64"
+    boot_limit_s: float = 60.0
+    heartbeat_limit_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.cpus < 1 or self.memory_mib < 64:
+            raise UserError(
+                "a guest needs at least 1 processor and 64 MiB",
+                where=f"cpus={self.cpus}, memory_mib={self.memory_mib}",
+            )
+        if self.tcg_thread not in ("multi", "single"):
+            raise UserError("tcg_thread is multi or single", where=repr(self.tcg_thread))
+        if min(self.boot_limit_s, self.heartbeat_limit_s) <= 0:
+            raise UserError("a guest's time limits must be more than 0 seconds")
+
+
+@dataclass(frozen=True)
+class BootFiles:
+    """What a guest boots from."""
+
+    kernel: Path
+    initramfs: Path
+
+
+@dataclass(frozen=True)
+class Channels:
+    """File descriptors of QEMU's ends, already open, inherited by number.
+
+    ``console`` is the writing end of a pipe, ``monitor`` and ``agent`` are sockets.
+    """
+
+    monitor: int
+    console: int
+    agent: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The guest's memory: anonymous, or the pages of a file.
+
+    ``shared`` writes through to the file, as making a snapshot needs it; otherwise the file is
+    mapped privately, and any number of guests can have it at once.
+    """
+
+    file: Path | None = None
+    shared: bool = False
+
+
+def qemu_argv(
+    config: GuestConfig,
+    accelerator: Accelerator,
+    channels: Channels,
+    memory: Memory,
+    boot: BootFiles | None,
+) -> list[str]:
+    """Return QEMU's command line.  Without *boot* it waits for an incoming migration."""
+    port_bus = "virtio-serial-pci"
+    if config.machine is MachineType.MICROVM:
+        port_bus = "virtio-serial-device"
+    argv = [
+        config.qemu,
+        "-nodefaults",
+        "-no-user-config",
+        *("-display", "none"),
+        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
+        # Power-off pauses, so that the event is read before QEMU goes; reset becomes power-off.
+        *("-action", "reboot=shutdown,shutdown=pause"),
+        *("-machine", f"{_MACHINES[config.machine]},mem-merge=off,memory-backend=ram"),
+        *("-accel", _accel(config, accelerator)),
+        *("-cpu", config.cpu),
+        *("-smp", str(config.cpus)),
+        *("-m", f"{config.memory_mib}M"),
+        *("-object", _memory(config, memory)),
+        *("-chardev", f"socket,id=monitor,fd={channels.monitor}"),
+        *("-mon", "chardev=monitor,mode=control"),
+        # A descriptor set, because only a socket's descriptor can be named directly; append,
+        # because QEMU would truncate a file, and a pipe refuses that.
+        *("-add-fd", f"fd={channels.console},set={_CONSOLE_SET}"),
+        *("-chardev", f"file,id=console,path=/dev/fdset/{_CONSOLE_SET},append=on"),
+        *("-serial", "chardev:console"),
+        *("-chardev", f"socket,id=agent,fd={channels.agent}"),
+        *("-device", f"{port_bus},id=ports,max_ports=2"),
+        *("-device", f"virtserialport,bus=ports.0,nr=1,chardev=agent,name={PORT_NAME}"),
+    ]
+    if boot is None:
+        return [*argv, "-incoming", "defer"]
+    cmdline = " ".join((*CMDLINE, *config.cmdline))
+    return [
+        *argv,
+        *("-kernel", str(boot.kernel)),
+        *("-initrd", str(boot.initramfs)),
+        *("-append", cmdline),
+    ]
+
+
+def _accel(config: GuestConfig, accelerator: Accelerator) -> str:
+    if accelerator is Accelerator.TCG:
+        return f"tcg,thread={config.tcg_thread}"
+    return "kvm"
+
+
+def _memory(config: GuestConfig, memory: Memory) -> str:
+    size = f"id=ram,size={config.memory_mib}M,merge=off,dump=off"
+    if memory.file is None:
+        return f"memory-backend-ram,{size}"
+    # In QEMU's option syntax a comma is written twice.
+    path = str(memory.file).replace(",", ",,")
+    return f"memory-backend-file,{size},mem-path={path},share={'on' if memory.shared else 'off'}"

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The sealed guest: bare QEMU, an initramfs, no network and nothing of the host's file system."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from types import TracebackType
+from typing import Self
+
+from harness.errors import MachineError
+from harness.guest import frames
+from harness.guest.api import (
+    Accelerator,
+    Capabilities,
+    Command,
+    Event,
+    GuestDied,
+    How,
+)
+from harness.guest.capabilities import capabilities
+from harness.guest.console import PANIC, ConsoleLines
+from harness.guest.machine import BootFiles, Channels, GuestConfig, Memory, qemu_argv
+from harness.guest.process import Exited, QemuProcess, Shutdown
+from harness.guest.session import Session
+
+_TAIL_LINES = 30
+
+
+class GuestNotBooted(MachineError):
+    """The guest died, or said nothing in time, before its user space was ready.
+
+    Whether the kernel or the machine is to blame shows ``log``, the console's bytes so far.
+    """
+
+    def __init__(self, died: GuestDied, log: bytes, where: str) -> None:
+        tail = _last_lines(log)
+        super().__init__(
+            f"the guest does not boot ({died.how}): {died.detail}",
+            where=where,
+            why=f"the end of its console:\n{tail}" if tail else "its console is empty",
+        )
+        self.died = died
+        self.log = log
+
+
+def _last_lines(log: bytes) -> str:
+    """The lines around a panic, which may have long stacks after it; otherwise the last ones."""
+    lines = log.decode(errors="replace").splitlines()
+    for number, line in enumerate(lines):
+        if PANIC.decode() in line:
+            first = max(0, number - _TAIL_LINES // 3)
+            return "\n".join(lines[first : first + _TAIL_LINES])
+    return "\n".join(lines[-_TAIL_LINES:])
+
+
+class QemuGuest:
+    """A running sealed guest, a :class:`harness.guest.api.Guest`.
+
+    Made by :meth:`boot`, or by :func:`harness.guest.snapshot.restore`.  ``boot_log`` is what the
+    console said until user space was ready, ``hello`` what the agent said then.
+    """
+
+    def __init__(
+        self,
+        qemu: QemuProcess,
+        config: GuestConfig,
+        accelerator: Accelerator,
+        hello: frames.Hello,
+        boot_log: bytes,
+    ) -> None:
+        self.qemu = qemu
+        self.config = config
+        self.accelerator = accelerator
+        self.hello = hello
+        self.boot_log = boot_log
+        self._alive = True
+
+    @classmethod
+    async def boot(
+        cls,
+        config: GuestConfig,
+        accelerator: Accelerator,
+        files: BootFiles,
+        memory: Memory | None = None,
+    ) -> Self:
+        """Boot until the agent says hello.
+
+        Raises :class:`GuestNotBooted` when it does not within ``config.boot_limit_s``, and
+        :class:`MachineError` when QEMU does not start.
+        """
+
+        def argv(channels: Channels) -> list[str]:
+            return qemu_argv(config, accelerator, channels, memory or Memory(), files)
+
+        qemu = await QemuProcess.start(argv)
+        log = bytearray()
+        try:
+            hello = await _await_hello(qemu, config, log, str(files.kernel))
+        except BaseException:
+            await qemu.kill()
+            raise
+        return cls(qemu, config, accelerator, hello, bytes(log))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return capabilities(self.config, self.accelerator)
+
+    @property
+    def alive(self) -> bool:
+        return self._alive and self.qemu.returncode is None
+
+    async def run(self, command: Command) -> AsyncGenerator[Event]:
+        """Run one program; see :class:`harness.guest.api.Guest`."""
+        if not self.alive:
+            raise MachineError("the guest is dead, nothing can run in it")
+        self._alive = False
+        session = Session(self.qemu, command, self.config.heartbeat_limit_s)
+        try:
+            async with contextlib.aclosing(session.events()) as events:
+                async for event in events:
+                    self._alive = session.finished
+                    yield event
+        finally:
+            if not session.finished:
+                await self.kill()
+
+    async def kill(self) -> None:
+        """Kill the guest; QEMU is reaped and its channels are closed when this returns."""
+        self._alive = False
+        await self.qemu.kill()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.kill()
+
+
+async def _await_hello(
+    qemu: QemuProcess, config: GuestConfig, log: bytearray, where: str
+) -> frames.Hello:
+    """Read console and agent until both say that user space is ready."""
+    lines = ConsoleLines()
+    ready = asyncio.create_task(_read_console(qemu, lines, log))
+    hello = asyncio.create_task(_read_hello(qemu))
+    death = asyncio.create_task(qemu.death())
+    tasks = (ready, hello, death)
+    try:
+        async with asyncio.timeout(config.boot_limit_s):
+            while not (ready.done() and hello.done()):
+                waiting = [task for task in tasks if not task.done()]
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if hello.done() and hello.exception() is not None:
+                    raise GuestNotBooted(
+                        GuestDied(How.PROTOCOL, str(hello.exception())), bytes(log), where
+                    )
+                if death.done() and not (ready.done() and hello.done()):
+                    await asyncio.wait({ready}, timeout=0.2)
+                    died = _boot_death(death.result(), lines, qemu.errors())
+                    raise GuestNotBooted(died, bytes(log + lines.rest()), where)
+    except TimeoutError:
+        limit = f"no hello within {config.boot_limit_s:g} s"
+        died = GuestDied(How.PANIC if lines.panicked else How.NOT_BOOTED, limit)
+        raise GuestNotBooted(died, bytes(log + lines.rest()), where) from None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return hello.result()
+
+
+def _boot_death(end: Shutdown | Exited, lines: ConsoleLines, errors: str) -> GuestDied:
+    if lines.panicked:
+        return GuestDied(How.PANIC, "the kernel panicked")
+    if isinstance(end, Exited):
+        return GuestDied(How.QEMU_DIED, f"QEMU ended with {end.code}: {errors}")
+    return GuestDied(How.RESET, f"QEMU says {end.reason}")
+
+
+async def _read_console(qemu: QemuProcess, lines: ConsoleLines, log: bytearray) -> None:
+    while data := await qemu.console.read(1 << 16):
+        text, found = lines.feed(data, frames.READY_LINE)
+        log += text
+        if found:
+            return
+
+
+async def _read_hello(qemu: QemuProcess) -> frames.Hello:
+    decoder = frames.Decoder()
+    while data := await qemu.agent.read(1 << 16):
+        for frame in decoder.feed(data):
+            if isinstance(frame, frames.Hello) and not decoder.pending:
+                return frame
+            text = f": {frame.text}" if isinstance(frame, frames.AgentError) else ""
+            raise frames.FrameError(f"{type(frame).__name__} frame instead of hello{text}")
+    # QEMU has gone; its end says more than the end of this channel.
+    never: asyncio.Future[frames.Hello] = asyncio.get_running_loop().create_future()
+    return await never

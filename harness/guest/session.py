@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One run of one program in a running guest: merges what comes out of it, and judges its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import AsyncGenerator, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from qemu.qmp import QMPError
+
+from harness.guest import frames
+from harness.guest.api import (
+    Command,
+    Event,
+    Exit,
+    Final,
+    GuestDied,
+    Heartbeat,
+    How,
+    KernelLog,
+    NotStarted,
+    Stderr,
+    Stdout,
+)
+from harness.guest.console import ConsoleLines
+from harness.guest.process import Exited, QemuProcess, Shutdown
+
+_READ = 1 << 18
+_QUEUE = 64
+"""Events that may wait for the consumer; when it does not read, the guest has to wait."""
+_TICK_S = 0.25
+_MARK_LIMIT_S = 5.0
+_AFTER_NMI_S = 12.0
+"""A panic waits a second for processors that do not answer, and prints at the speed of TCG; it ends
+with a reset, so that nobody waits for the rest of this time."""
+_SETTLE_S = 0.05
+_DRAIN_LIMIT_S = 5.0
+_MONITOR_LIMIT_S = 3.0
+_OVERTIME_S = 30.0
+"""More than the agent's own limit on killing (15 s) before the host stops believing it."""
+
+
+@dataclass(frozen=True)
+class _Closed:
+    """A channel's end of file; ``error`` says what was wrong with its content."""
+
+    name: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """The agent's last line in the kernel log was seen."""
+
+
+@dataclass(frozen=True)
+class _Silence:
+    """The agent has been silent, or the test running, for too long."""
+
+    how: How
+    detail: str
+
+
+_Item = frames.Frame | KernelLog | _Closed | _Mark | _Silence | Shutdown | Exited
+
+
+class Session:
+    """Runs *command* in the guest of *qemu*; :meth:`events` is its only use.
+
+    The guest is useless after a :class:`GuestDied`, and after an abandoned generator.
+    """
+
+    def __init__(self, qemu: QemuProcess, command: Command, heartbeat_limit_s: float) -> None:
+        self._qemu = qemu
+        self._command = command
+        self._heartbeat_limit_s = heartbeat_limit_s
+        self._token = secrets.token_bytes(frames.TOKEN_SIZE)
+        self._queue: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE)
+        self._lines = ConsoleLines()
+        self._decoder = frames.Decoder()
+        self._listening = False
+        self._silent_s = 0.0
+        self._open = {"agent", "console"}
+        self._marked = False
+        self._ending = False
+        self.finished = False
+        """Whether the final event was an orderly one, so that another run may follow."""
+
+    async def events(self) -> AsyncGenerator[Event]:
+        """Start the program and yield its events; exactly one, the last, is a Final."""
+        self._qemu.agent_writer.write(frames.encode(self._frame()))
+        tasks = [asyncio.create_task(work) for work in self._work()]
+        try:
+            async for event in self._merge():
+                yield event
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _frame(self) -> frames.Run:
+        c = self._command
+        return frames.Run(
+            timeout_ms=max(1, round(c.timeout_s * 1000)),
+            grace_ms=round(c.grace_s * 1000),
+            wall_clock_ns=c.wall_clock_ns,
+            seed=c.seed,
+            token=self._token,
+            cwd=_encode(c.cwd),
+            argv=tuple(map(_encode, c.argv)),
+            env=tuple(_encode(f"{name}={value}") for name, value in c.env),
+            merge=c.merge_output,
+        )
+
+    def _work(self) -> list[Coroutine[Any, Any, None]]:
+        return [self._read_agent(), self._read_console(), self._watch_death(), self._watch_clock()]
+
+    # What fills the queue
+
+    async def _read_agent(self) -> None:
+        error = ""
+        try:
+            while True:
+                self._listening = True
+                data = await self._qemu.agent.read(_READ)
+                self._listening = False
+                if not data:
+                    break
+                for frame in self._decoder.feed(data):
+                    self._silent_s = 0.0
+                    await self._queue.put(frame)
+        except (frames.FrameError, OSError) as e:
+            error = str(e)
+        self._listening = False
+        await self._queue.put(_Closed("agent", error))
+
+    async def _read_console(self) -> None:
+        mark = frames.end_line(self._token)
+        with contextlib.suppress(OSError):
+            while data := await self._qemu.console.read(_READ):
+                lines, found = self._lines.feed(data, mark)
+                if lines:
+                    await self._queue.put(KernelLog(lines))
+                if found:
+                    await self._queue.put(_Mark())
+        if rest := self._lines.rest():
+            await self._queue.put(KernelLog(rest))
+        await self._queue.put(_Closed("console"))
+
+    async def _watch_death(self) -> None:
+        await self._queue.put(await self._qemu.death())
+
+    async def _watch_clock(self) -> None:
+        """Count silence in ticks of this loop, and only while it could have heard something.
+
+        So neither a suspended host, nor a stopped harness, nor a slow consumer makes a guest look
+        hung.
+        """
+        total = 0.0
+        limit = self._command.timeout_s + self._command.grace_s + _OVERTIME_S
+        while not self._ending:
+            await asyncio.sleep(_TICK_S)
+            if not self._listening or self._ending:
+                self._silent_s = 0.0
+                continue
+            total += _TICK_S
+            self._silent_s += _TICK_S
+            if self._silent_s >= self._heartbeat_limit_s:
+                seconds = f"{self._heartbeat_limit_s:g} s"
+                await self._queue.put(_Silence(How.HANG, f"no heartbeat for {seconds}"))
+                return
+            if total >= limit:
+                detail = f"the agent lives, but the test did not end within {limit:g} s"
+                await self._queue.put(_Silence(How.PROTOCOL, detail))
+                return
+
+    # What empties it
+
+    async def _merge(self) -> AsyncGenerator[Event]:
+        while True:
+            match await self._queue.get():
+                case frames.Output(data, stderr=stderr):
+                    yield Stderr(data) if stderr else Stdout(data)
+                case frames.Beat(monotonic_ns):
+                    yield Heartbeat(monotonic_ns / 1e9)
+                case KernelLog() as log:
+                    yield log
+                case _Mark():
+                    self._marked = True
+                case frames.Ended() | frames.AgentError() as last:
+                    async for event in self._conclude(last):
+                        yield event
+                    return
+                case Shutdown() | Exited() | _Closed() | _Silence() as end:
+                    async for event in self._bury(end):
+                        yield event
+                    return
+                case frames.Hello() | frames.Run() | frames.PowerOff() as frame:
+                    detail = f"a {type(frame).__name__} frame during a run"
+                    async for event in self._bury(_Silence(How.PROTOCOL, detail)):
+                        yield event
+                    return
+
+    async def _conclude(self, last: frames.Ended | frames.AgentError) -> AsyncGenerator[Event]:
+        """Wait for the end of the kernel log, then say how the test ended."""
+        self._ending = True
+        limit = asyncio.get_running_loop().time() + _MARK_LIMIT_S
+        end: Shutdown | Exited | _Closed | _Silence | None = None
+        while not self._marked:
+            item = await self._next(limit)
+            match item:
+                case None:
+                    break
+                case KernelLog():
+                    yield item
+                case _Mark():
+                    self._marked = True
+                case Shutdown() | Exited() | _Closed() | _Silence():
+                    end = item
+                case _:
+                    end = _Silence(How.PROTOCOL, f"{type(item).__name__} frame after the end")
+            if end is not None:
+                break
+        if isinstance(last, frames.AgentError) and last.code is not frames.ErrorCode.START:
+            # What the agent says counts, also where it powers off after that.
+            self._note_closed(end)
+            end = _Silence(_AGENT_ERRORS[last.code], f"{last.text}{_strerror(last.errno)}")
+        if end is not None:
+            async for event in self._bury(end):
+                yield event
+            return
+        self.finished = True
+        yield self._final(last)
+
+    def _final(self, last: frames.Ended | frames.AgentError) -> Final:
+        if isinstance(last, frames.AgentError):
+            return NotStarted(last.errno, f"{last.text}{_strerror(last.errno)}")
+        return Exit(
+            status=None if last.signaled else last.code,
+            signal=last.code if last.signaled else None,
+            timed_out=last.timed_out,
+            utime_s=last.utime_us / 1e6,
+            stime_s=last.stime_us / 1e6,
+            maxrss_kib=last.maxrss_kib,
+            wall_s=last.wall_ns / 1e9,
+            log_complete=self._marked,
+        )
+
+    async def _bury(self, end: Shutdown | Exited | _Closed | _Silence) -> AsyncGenerator[Event]:
+        """Get out of the guest what can be got, kill it, and say how it died."""
+        self._note_closed(end)
+        panicked = self._lines.panicked
+        if isinstance(end, _Closed):
+            end = await self._reason_of(end)
+        if isinstance(end, _Silence) and end.how in _STUCK:
+            end = await self._ask_where_it_hangs(end)
+            if end.how in _STUCK:
+                async for event in self._drain(_AFTER_NMI_S, until_shutdown=True):
+                    yield event
+        else:
+            # What the serial port still holds when QEMU pauses needs a moment to get through.
+            async for event in self._drain(_SETTLE_S):
+                yield event
+            panicked = self._lines.panicked
+        errors = self._qemu.errors()
+        await self._qemu.kill()
+        async for event in self._drain(_DRAIN_LIMIT_S):
+            yield event
+        yield _died(end, panicked or (self._lines.panicked and isinstance(end, Shutdown)), errors)
+
+    async def _drain(self, limit_s: float, until_shutdown: bool = False) -> AsyncGenerator[Event]:
+        """Yield what still comes, until both channels are closed or *limit_s* seconds are over."""
+        limit = asyncio.get_running_loop().time() + limit_s
+        while self._open:
+            match await self._next(limit):
+                case None:
+                    return
+                case frames.Output(data, stderr=stderr):
+                    yield Stderr(data) if stderr else Stdout(data)
+                case KernelLog() as log:
+                    yield log
+                case _Closed() as closed:
+                    self._note_closed(closed)
+                case Shutdown() if until_shutdown:
+                    return
+                case _:
+                    pass
+
+    def _note_closed(self, end: object) -> None:
+        if isinstance(end, _Closed):
+            self._open.discard(end.name)
+
+    async def _next(self, limit: float) -> _Item | None:
+        try:
+            async with asyncio.timeout_at(limit):
+                return await self._queue.get()
+        except TimeoutError:
+            return None
+
+    async def _reason_of(self, closed: _Closed) -> Shutdown | Exited | _Silence:
+        """A channel closes first when QEMU dies; the reason follows."""
+        if closed.error:
+            return _Silence(How.PROTOCOL, closed.error)
+        try:
+            async with asyncio.timeout(_DRAIN_LIMIT_S):
+                return await self._qemu.death()
+        except TimeoutError:
+            return _Silence(How.QEMU_STUCK, f"QEMU closed the {closed.name} channel and runs on")
+
+    async def _ask_where_it_hangs(self, hang: _Silence) -> _Silence:
+        """Read all processors' registers, then send the NMI that makes the kernel panic.
+
+        QEMU's NMI reaches the first processor, whose panic fetches the others' stacks.  So the
+        log of a HANG and of an UNKILLABLE ends in a panic that the host has caused.
+        """
+        try:
+            registers = await self._qemu.execute(
+                "human-monitor-command", _MONITOR_LIMIT_S, **{"command-line": "info registers -a"}
+            )
+            await self._qemu.execute("inject-nmi", _MONITOR_LIMIT_S)
+        except TimeoutError:
+            detail = f"{hang.detail}, and QEMU's monitor does not answer"
+            return _Silence(How.QEMU_STUCK, detail)
+        except QMPError as e:
+            return _Silence(hang.how, f"{hang.detail}; no stack traces: {e}")
+        pointers = re.findall(r"RIP=([0-9a-f]+)", str(registers))
+        where = ", ".join(f"CPU {cpu} at 0x{rip}" for cpu, rip in enumerate(pointers))
+        return _Silence(hang.how, f"{hang.detail}; {where}")
+
+
+_STUCK = (How.HANG, How.UNKILLABLE)
+_AGENT_ERRORS = {
+    frames.ErrorCode.UNKILLABLE: How.UNKILLABLE,
+    frames.ErrorCode.PROTOCOL: How.PROTOCOL,
+    frames.ErrorCode.AGENT: How.AGENT_FAILED,
+}
+_SHUTDOWNS = {"guest-reset": How.RESET, "guest-shutdown": How.POWER_OFF}
+
+
+def _died(end: Shutdown | Exited | _Silence, panicked: bool, errors: str) -> GuestDied:
+    match end:
+        case _ if panicked:
+            return GuestDied(How.PANIC, "the kernel panicked")
+        case Shutdown(reason) if reason in _SHUTDOWNS:
+            return GuestDied(_SHUTDOWNS[reason], f"QEMU says {reason}")
+        case Shutdown(reason):
+            return GuestDied(How.QEMU_DIED, f"QEMU shut down: {reason}")
+        case Exited(code):
+            way = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
+            return GuestDied(How.QEMU_DIED, f"QEMU {way}" + (f": {errors}" if errors else ""))
+        case _Silence(how, detail):
+            return GuestDied(how, detail)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+def _strerror(errno: int) -> str:
+    return f": {os.strerror(errno)}" if errno else ""

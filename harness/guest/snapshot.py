@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Snapshots: a booted guest on disk, from which any number of guests wake within milliseconds.
+
+A snapshot is a directory.  ``ram`` is the guest's memory, a sparse file that restored guests map
+privately: they share its pages in the host's page cache and copy what they write, so waking one
+costs no more than what it touches.  ``state`` is everything else, in QEMU's migration format.
+``boot.log`` is the console until then, and ``machine.json`` says what made it, with checksums.
+
+A snapshot fits only the QEMU that made it, and under KVM only a host with the same processor
+features.  Kernel and initramfs are in the guest's memory: nobody needs their files any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qemu.qmp import QMPError
+
+from harness.errors import MachineError
+from harness.guest.api import Accelerator
+from harness.guest.frames import Hello
+from harness.guest.machine import (
+    BootFiles,
+    Channels,
+    GuestConfig,
+    MachineType,
+    Memory,
+    qemu_argv,
+)
+from harness.guest.process import QemuProcess
+from harness.guest.qemu import QemuGuest
+
+FORMAT = 1
+_RAM, _STATE, _LOG, _MACHINE = "ram", "state", "boot.log", "machine.json"
+_MIGRATE_LIMIT_S = 60.0
+_BLOCK = 1 << 20
+_HINT = "delete the snapshot; it is made again from kernel and initramfs"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A published snapshot.  Sizes in bytes; ``ram_mtime_ns`` is the memory file's time stamp."""
+
+    directory: Path
+    config: GuestConfig
+    accelerator: Accelerator
+    hello: Hello
+    qemu_version: str
+    state_sha256: str
+    ram_sha256: str
+    ram_size: int
+    ram_mtime_ns: int
+
+    @property
+    def boot_log(self) -> bytes:
+        """The console from power-on until user space was ready."""
+        return (self.directory / _LOG).read_bytes()
+
+
+async def create(
+    config: GuestConfig, accelerator: Accelerator, files: BootFiles, directory: Path
+) -> Snapshot:
+    """Boot *files* and write the snapshot into the empty *directory*.
+
+    The directory may be renamed afterwards.  Raises what :meth:`QemuGuest.boot` raises, and
+    :class:`MachineError` when the state cannot be saved.
+    """
+    ram, state = directory / _RAM, directory / _STATE
+    memory = Memory(ram, shared=True)
+    with state.open("xb") as out:
+        guest = await QemuGuest.boot(config, accelerator, files, memory)
+        async with guest:
+            version = guest.qemu.version
+            await _save(guest.qemu, out.fileno())
+        # Only now is QEMU gone, and with it the last write to the memory's pages.
+    (directory / _LOG).write_bytes(guest.boot_log)
+    status = ram.stat()
+    snapshot = Snapshot(
+        directory=directory,
+        config=config,
+        accelerator=accelerator,
+        hello=guest.hello,
+        qemu_version=version,
+        state_sha256=_sha256(state),
+        ram_sha256=_sha256_of_sparse(ram),
+        ram_size=status.st_size,
+        ram_mtime_ns=status.st_mtime_ns,
+    )
+    text = json.dumps(_to_json(snapshot), indent=1, sort_keys=True)
+    (directory / _MACHINE).write_text(text + "\n")
+    return snapshot
+
+
+async def _save(qemu: QemuProcess, fd: int) -> None:
+    try:
+        await qemu.execute("migrate-set-capabilities", capabilities=_CAPABILITIES)
+        # The default is made for a network: 128 MiB/s.
+        await qemu.execute("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
+        await qemu.give_fd("state", fd)
+        await qemu.execute("migrate", uri="fd:state")
+        async with asyncio.timeout(_MIGRATE_LIMIT_S):
+            while True:
+                await qemu.wait_event("MIGRATION")
+                reply: Any = await qemu.execute("query-migrate")
+                if reply["status"] == "completed":
+                    return
+                if reply["status"] in ("failed", "cancelled"):
+                    raise MachineError("QEMU cannot save the guest", why=str(reply))
+    except (QMPError, TimeoutError) as e:
+        why = "\n".join(filter(None, (f"{type(e).__name__}: {e}", qemu.errors())))
+        raise MachineError("QEMU cannot save the guest", why=why) from e
+
+
+# Memory that is a shared file is not written into the state.
+_CAPABILITIES = [
+    {"capability": "events", "state": True},
+    {"capability": "x-ignore-shared", "state": True},
+]
+
+
+def load(directory: Path) -> Snapshot:
+    """Read a snapshot and check it as far as that is cheap: everything but the memory's content.
+
+    The memory's content is checked as well when its time stamp is not the one that was noted.
+    Raises :class:`MachineError` when the snapshot is damaged or of another format.
+    """
+    try:
+        raw = json.loads((directory / _MACHINE).read_text())
+        snapshot = _from_json(directory, raw)
+        status = (directory / _RAM).stat()
+        _check(snapshot, "the size of the memory", snapshot.ram_size, status.st_size)
+        _check(snapshot, "the state", snapshot.state_sha256, _sha256(directory / _STATE))
+        if status.st_mtime_ns != snapshot.ram_mtime_ns:
+            verify(snapshot)
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        why = f"{type(e).__name__}: {e}"
+        raise MachineError(
+            "the snapshot cannot be read", where=str(directory), why=why, hint=_HINT
+        ) from e
+    return snapshot
+
+
+def verify(snapshot: Snapshot) -> None:
+    """Check the memory's content, in about 0.1 s; raise :class:`MachineError` if damaged."""
+    found = _sha256_of_sparse(snapshot.directory / _RAM)
+    _check(snapshot, "the memory", snapshot.ram_sha256, found)
+
+
+def _check(snapshot: Snapshot, what: str, expected: object, found: object) -> None:
+    if expected != found:
+        raise MachineError(
+            f"the snapshot is damaged: {what} is not what was saved",
+            where=str(snapshot.directory),
+            why=f"expected {expected}, found {found}",
+            hint=_HINT,
+        )
+
+
+async def restore(snapshot: Snapshot) -> QemuGuest:
+    """Wake a guest from *snapshot*; it runs when this returns.  Any number at once is safe.
+
+    Raises :class:`MachineError` when QEMU is another one than at the snapshot's making, or does
+    not take the state.
+    """
+    state = os.open(snapshot.directory / _STATE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        memory = Memory(snapshot.directory / _RAM)
+
+        def argv(channels: Channels) -> list[str]:
+            return qemu_argv(snapshot.config, snapshot.accelerator, channels, memory, None)
+
+        qemu = await QemuProcess.start(argv)
+        try:
+            await _load(qemu, snapshot, state)
+        except BaseException:
+            await qemu.kill()
+            raise
+    finally:
+        os.close(state)
+    return QemuGuest(qemu, snapshot.config, snapshot.accelerator, snapshot.hello, snapshot.boot_log)
+
+
+async def _load(qemu: QemuProcess, snapshot: Snapshot, fd: int) -> None:
+    _check(snapshot, "QEMU's version", snapshot.qemu_version, qemu.version)
+    try:
+        await qemu.execute("migrate-set-capabilities", capabilities=_CAPABILITIES)
+        await qemu.give_fd("state", fd)
+        await qemu.execute("migrate-incoming", uri="fd:state")
+        # The guest ran when it was saved, so QEMU lets it run as soon as all is loaded.
+        async with asyncio.timeout(_MIGRATE_LIMIT_S):
+            await qemu.wait_event("RESUME")
+    except (QMPError, TimeoutError, MachineError) as e:
+        raise MachineError(
+            "QEMU cannot restore the snapshot",
+            where=str(snapshot.directory),
+            why="\n".join(filter(None, (f"{type(e).__name__}: {e}", qemu.errors()))),
+            hint=_HINT,
+        ) from e
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _sha256_of_sparse(path: Path) -> str:
+    """Digest of the blocks that are not all zero, each with its offset: holes cost nothing."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as f:
+        size, at = os.fstat(f.fileno()).st_size, 0
+        while at < size:
+            try:
+                at = os.lseek(f.fileno(), at, os.SEEK_DATA) // _BLOCK * _BLOCK
+            except OSError as e:
+                if e.errno != errno.ENXIO:
+                    raise
+                break  # nothing but a hole until the end
+            block = os.pread(f.fileno(), _BLOCK, at)
+            if block.count(0) != len(block):
+                digest.update(at.to_bytes(8, "little") + block)
+            at += _BLOCK
+    return digest.hexdigest()
+
+
+def _to_json(snapshot: Snapshot) -> dict[str, object]:
+    raw = dataclasses.asdict(snapshot)
+    del raw["directory"]
+    raw["hello"]["build_id"] = snapshot.hello.build_id.hex()
+    return {"format": FORMAT, **raw}
+
+
+def _from_json(directory: Path, raw: Any) -> Snapshot:
+    if raw.pop("format") != FORMAT:
+        raise ValueError("another format of snapshots")
+    config, hello = raw.pop("config"), raw.pop("hello")
+    config["machine"] = MachineType(config["machine"])
+    config["cmdline"] = tuple(config["cmdline"])
+    hello["build_id"] = bytes.fromhex(hello["build_id"])
+    return Snapshot(
+        directory=directory,
+        config=GuestConfig(**config),
+        accelerator=Accelerator(raw.pop("accelerator")),
+        hello=Hello(**hello),
+        **raw,
+    )

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU's command line, the console's lines, the configuration's limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import MachineError, UserError
+from harness.guest.api import Accelerator, Exit, How
+from harness.guest.capabilities import capabilities
+from harness.guest.console import ConsoleLines
+from harness.guest.machine import (
+    BootFiles,
+    Channels,
+    GuestConfig,
+    MachineType,
+    Memory,
+    qemu_argv,
+)
+from harness.guest.process import QemuProcess
+
+pytestmark = pytest.mark.unit
+
+CHANNELS = Channels(monitor=10, console=11, agent=12)
+FILES = BootFiles(Path("/k"), Path("/i"))
+
+
+def argv(
+    config: GuestConfig, memory: Memory | None = None, boot: BootFiles | None = FILES
+) -> list[str]:
+    return qemu_argv(config, Accelerator.TCG, CHANNELS, memory or Memory(), boot)
+
+
+@pytest.mark.parametrize("machine", MachineType)
+def test_a_guest_is_sealed(machine: MachineType) -> None:
+    command = argv(GuestConfig(machine=machine))
+    assert {"-nodefaults", "-no-user-config"} <= set(command)
+    assert command[command.index("-sandbox") + 1].startswith("on,")
+    text = " ".join(command)
+    for hole in ("-netdev", "-nic", "-net ", "virtfs", "9p", "-drive", "-usb", "vhost", "fsdev"):
+        assert hole not in text
+
+
+def test_boot_and_restore_describe_the_same_machine() -> None:
+    boot = argv(GuestConfig(), Memory(Path("/r")))
+    wake = argv(GuestConfig(), Memory(Path("/r")), None)
+    assert wake[-2:] == ["-incoming", "defer"]
+    assert boot[: len(wake) - 2] == wake[:-2]
+    assert boot[len(wake) - 2 :: 2] == ["-kernel", "-initrd", "-append"]
+
+
+def test_parameters_of_the_user_come_last() -> None:
+    cmdline = argv(GuestConfig(cmdline=("panic=30", "numa=fake=2")))[-1]
+    assert cmdline.endswith(" panic=30 numa=fake=2")
+
+
+def test_a_comma_in_a_path_stays_in_it() -> None:
+    memory = argv(GuestConfig(), Memory(Path("/a,share=on"), shared=False))
+    assert "mem-path=/a,,share=on,share=off" in memory[memory.index("-object") + 1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"cpus": 0}, {"memory_mib": 1}, {"tcg_thread": "many"}, {"heartbeat_limit_s": 0}],
+)
+def test_a_senseless_machine_is_a_user_error(changes: dict[str, object]) -> None:
+    with pytest.raises(UserError):
+        dataclasses.replace(GuestConfig(), **changes)  # type: ignore[arg-type]
+
+
+def test_what_a_guest_lacks_has_a_reason() -> None:
+    lacks = capabilities(GuestConfig(cpu="qemu64"), Accelerator.TCG)
+    for name in ("nested_kvm", "tdx", "host_root"):
+        capability = getattr(lacks, name)
+        assert not capability.available
+        assert capability.reason
+    assert capabilities(GuestConfig(), Accelerator.TCG).nested_kvm.available
+
+
+def test_values_can_be_written_to_a_journal() -> None:
+    event = Exit(0, None, False, 0.1, 0.2, 300, 0.4, True)
+    assert Exit(**json.loads(json.dumps(dataclasses.asdict(event)))) == event
+    assert {how for how in How if how.in_guest} == {
+        "panic",
+        "reset",
+        "power-off",
+        "hang",
+        "unkillable",
+    }
+
+
+def test_console_lines_are_whole_and_marks_are_left_out() -> None:
+    lines = ConsoleLines()
+    assert lines.feed(b"one\r\ntw", b"MARK") == (b"one\n", False)
+    assert lines.feed(b"o\r\n[ 1.0] MA", b"MARK") == (b"two\n", False)
+    assert lines.feed(b"RK\r\nthree", b"MARK") == (b"", True)
+    assert lines.feed(b"", b"MARK") == (b"", False)
+    assert lines.rest() == b"three"
+    assert lines.rest() == b""
+
+
+def test_a_panic_is_noticed_in_pieces() -> None:
+    lines = ConsoleLines()
+    lines.feed(b"[ 1.0] Kernel panic - not", b"MARK")
+    assert not lines.panicked
+    lines.feed(b" syncing: x\r\n", b"MARK")
+    assert lines.panicked
+
+
+def test_a_line_without_end_does_not_fill_the_memory() -> None:
+    lines = ConsoleLines()
+    given = sum(len(lines.feed(b"x" * 50_000, b"MARK")[0]) for _ in range(10))
+    assert given >= 400_000
+
+
+async def _start_missing() -> None:
+    await QemuProcess.start(lambda _: ["qemu-system-of-no-such-machine"])
+
+
+def test_without_qemu_the_error_names_the_package() -> None:
+    import asyncio
+
+    with pytest.raises(MachineError) as error:
+        asyncio.run(_start_missing())
+    assert "qemu-system-x86" in error.value.hint
