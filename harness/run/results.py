@@ -33,8 +33,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 class Logs(msgspec.Struct, frozen=True, kw_only=True):
     """Log files, as paths relative to the run's directory; empty where there is none."""
 
-    stdout: str = ""
-    stderr: str = ""
+    output: str = ""
+    """Standard output and error of the program, in the order in which they came."""
     kernel: str = ""
     build: str = ""
 
@@ -133,10 +133,15 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_code(self) -> ExitCode:
-        """What ``harness run`` returns; a run that planned nothing is not green."""
+        """What ``harness run`` returns; a run that planned nothing is not green.
+
+        A test's outcome is never better than its cases; if one is all the same, its case counts.
+        """
         if self.interrupted:
             return ExitCode.INTERRUPTED
-        if self.tests and all(test.outcome.as_expected for test in self.tests):
+        outcomes = [test.outcome for test in self.tests]
+        outcomes += [case.outcome for test in self.tests for case in test.cases]
+        if outcomes and all(outcome.as_expected for outcome in outcomes):
             return ExitCode.AS_EXPECTED
         return ExitCode.NOT_AS_EXPECTED
 
@@ -149,8 +154,26 @@ def _count(outcomes: Any) -> dict[Outcome, int]:
 
 
 def encode(results: Results) -> bytes:
-    """Return *results* as indented JSON with a final newline."""
-    return msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n"
+    """Return *results* as indented JSON with a final newline.
+
+    A lone surrogate (what Python makes of a file name or output that is not UTF-8) has no JSON
+    form and is written as the escape ``\\udcXX``: a stray byte must not cost the whole report.
+    """
+    try:
+        data = msgspec.json.encode(results)
+    except UnicodeEncodeError:
+        data = msgspec.json.encode(_encodable(msgspec.to_builtins(results)))
+    return msgspec.json.format(data, indent=2) + b"\n"
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    return value
 
 
 def decode(data: bytes) -> Results:

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The console, for the command line: progress, the end of a run, errors.
+
+Importing this is cheap: rich (about 0.1 s) is loaded only for a terminal whose lines move.  Text of
+tests, kernels and tools is made printable first and never read as markup, so nothing that
+is printed inside a guest can act on the terminal.
+"""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from harness.errors import HarnessError
+from harness.report.plain import PlainProgress
+from harness.report.steps import Display, TestProgress
+from harness.report.summary import summary
+from harness.report.terminal import Safe, Terminal
+from harness.report.text import Span, paint, visible
+from harness.run.results import Results
+
+__all__ = [
+    "Display",
+    "PlainProgress",
+    "Terminal",
+    "TestProgress",
+    "make_progress",
+    "print_error",
+    "print_summary",
+]
+
+
+def make_progress(stream: TextIO, terminal: Terminal | None = None) -> Display:
+    """Return the progress that suits *stream*: moving lines on a terminal, else plain ones."""
+    terminal = terminal or Terminal.of(stream)
+    if terminal.live:
+        from harness.report.live import RichProgress
+
+        return RichProgress(stream, terminal)
+    return PlainProgress(stream, terminal)
+
+
+def print_summary(
+    results: Results,
+    stream: TextIO,
+    *,
+    verbose: bool = False,
+    directory: str = "",
+    junit: str = "",
+    terminal: Terminal | None = None,
+) -> None:
+    """Print what a finished run has to say; see :func:`harness.report.summary.summary`."""
+    terminal = terminal or Terminal.of(stream)
+    lines = summary(
+        results, verbose=verbose, unicode=terminal.unicode, directory=directory, junit=junit
+    )
+    safe = Safe(stream)
+    safe.write("".join(paint(line, terminal.colour) + "\n" for line in lines))
+    safe.flush()
+
+
+def print_error(error: HarnessError, stream: TextIO, terminal: Terminal | None = None) -> None:
+    """Print *error* in its four parts: what, where, why, and what to do about it."""
+    terminal = terminal or Terminal.of(stream)
+    lines: list[list[Span]] = [[("error: ", "bad"), (visible(error.what), "bold")]]
+    for label, text, style in (
+        ("where", error.where, ""),
+        ("why", error.why, ""),
+        ("do", error.hint, "good"),
+    ):
+        for number, line in enumerate(visible(text).rstrip("\n").split("\n") if text else ()):
+            head = f"  {label + ':':<7}" if number == 0 else " " * 9
+            lines.append([(head, "dim"), (line, style)])
+    safe = Safe(stream)
+    safe.write("".join(paint(line, terminal.colour) + "\n" for line in lines))
+    safe.flush()

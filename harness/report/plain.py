@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Progress for a log: a line when a step begins, a line when it ends, a sign of life between."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+from harness.report.steps import ActiveStep, BaseProgress
+from harness.report.terminal import Safe, Terminal
+from harness.report.text import Span, count, duration, one_line, paint
+
+SIGN_OF_LIFE_S = 20.0
+"""Seconds of silence after which a line says what is under way."""
+
+_MAX_NAMED = 3
+
+
+class PlainProgress(BaseProgress):
+    """Lines that are never changed, flushed one by one."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        terminal: Terminal | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        interval_s: float = SIGN_OF_LIFE_S,
+    ) -> None:
+        super().__init__(terminal or Terminal.of(stream), clock=clock)
+        self._stream = Safe(stream)
+        self._interval_s = interval_s
+        self._last = clock()
+        self._stop: threading.Event | None = None
+
+    def emit(self, spans: Sequence[Span], depth: int = 0) -> None:
+        """Write one line, indented by *depth*."""
+        self._last = self.clock()
+        self._stream.write("  " * depth + paint(spans, self.terminal.colour) + "\n")
+        self._stream.flush()
+
+    def opened(self, step: ActiveStep) -> None:
+        """Tell that *step* has begun."""
+        self.emit([(f"  {step.title} ...", "dim")], step.depth)
+
+    def watch(self, busy: bool) -> None:
+        """Start or stop the thread that gives signs of life."""
+        if busy and self._stop is None:
+            self._stop = threading.Event()
+            threading.Thread(target=self._tick_until, args=(self._stop,), daemon=True).start()
+        elif not busy and self._stop is not None:
+            self._stop.set()
+            self._stop = None
+
+    def tick(self) -> None:
+        """Give a sign of life if nothing was written for as long as that takes."""
+        with self._lock:
+            if self.clock() - self._last < self._interval_s:
+                return
+            if self.steps:
+                step = self.steps[-1]
+                self.emit([(self._step_sign(step), "dim")], step.depth)
+            elif self.active_tests is not None:
+                self.emit([(self._tests_sign(), "dim")])
+
+    def _tick_until(self, stop: threading.Event) -> None:
+        while not stop.wait(self._interval_s / 20):
+            self.tick()
+
+    def _step_sign(self, step: ActiveStep) -> str:
+        parts = [f"  {step.title}: {duration(self.clock() - step.start)}"]
+        if step.done is not None:
+            parts.append(f"{step.done}/{step.total}" if step.total else str(step.done))
+        if step.detail:
+            parts.append(one_line(step.detail, 120))
+        return ", ".join(parts)
+
+    def _tests_sign(self) -> str:
+        tests = self.active_tests
+        if tests is None:
+            return ""
+        running = [
+            f"{one_line(name)} ({duration(self.clock() - at)})"
+            for name, at in list(tests.running.items())[:_MAX_NAMED]
+        ]
+        more = len(tests.running) - len(running)
+        if more > 0:
+            running.append(f"{more} more")
+        progress = f"{tests.finished_count} of {count(tests.planned, 'test')} done"
+        return f"  {progress}; running: {', '.join(running) or 'none'}"

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What both kinds of progress share: the steps and tests under way, and the lines that stay."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from harness.outcome import Outcome
+from harness.progress import Progress, Step
+from harness.report.terminal import Terminal
+from harness.report.text import (
+    Span,
+    count,
+    count_outcomes,
+    duration,
+    mark,
+    one_line,
+    style_of,
+    tally,
+)
+from harness.run.results import Test
+
+_NAME_WIDTH = 56
+
+
+class TestProgress(Protocol):
+    """Where the executor tells what its tests do; one thread calls it."""
+
+    def started(self, name: str) -> None:
+        """Say that the test *name* (``suite:program``) has begun."""
+
+    def finished(self, test: Test) -> None:
+        """Say how a test ended; it need not have started."""
+
+
+class Display(Progress, Protocol):
+    """Progress that can also show tests."""
+
+    def tests(self, planned: Sequence[str]) -> AbstractContextManager[TestProgress]:
+        """Open the view of running tests; *planned* are the names of all that will be reported."""
+
+
+class ActiveStep:
+    """A step under way."""
+
+    def __init__(self, title: str, depth: int, start: float) -> None:
+        self.title = title
+        self.depth = depth
+        self.start = start
+        self.detail = ""
+        self.done: int | None = None
+        self.total: int | None = None
+        self.text = ""
+
+    def update(
+        self, detail: str = "", *, done: int | None = None, total: int | None = None
+    ) -> None:
+        """Only remember: a compiler's thousand lines a minute must cost nothing here."""
+        self.detail, self.done, self.total = detail, done, total
+
+    def result(self, text: str) -> None:
+        """Remember the words for the line that stays."""
+        self.text = text
+
+
+class ActiveTests:
+    """The tests of a run under way."""
+
+    def __init__(
+        self,
+        planned: Sequence[str],
+        clock: Callable[[], float],
+        emit: Callable[[Test, int], None],
+    ) -> None:
+        self.planned = len(planned)
+        self.running: dict[str, float] = {}
+        """Start of each running test on the clock, oldest first."""
+        self.counts: dict[Outcome, int] = {}
+        self.start = clock()
+        self._clock = clock
+        self._emit = emit
+        self._width = min(max(map(len, planned), default=0), _NAME_WIDTH)
+
+    @property
+    def finished_count(self) -> int:
+        """How many tests have ended."""
+        return sum(self.counts.values())
+
+    def started(self, name: str) -> None:
+        """Show *name* as running."""
+        # The whole dictionary is replaced, because the thread that draws may be reading it.
+        self.running = {**self.running, name: self._clock()}
+
+    def finished(self, test: Test) -> None:
+        """Count *test* and leave its line."""
+        self.running = {name: at for name, at in self.running.items() if name != test.name}
+        self.counts = {**self.counts, test.outcome: self.counts.get(test.outcome, 0) + 1}
+        self._emit(test, self._width)
+
+
+class BaseProgress(ABC):
+    """Progress over a stream; what a line looks like is left to the kinds of it."""
+
+    def __init__(self, terminal: Terminal, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.terminal = terminal
+        self.clock = clock
+        self.steps: list[ActiveStep] = []
+        self.active_tests: ActiveTests | None = None
+        self._lock = threading.RLock()
+
+    @abstractmethod
+    def emit(self, spans: Sequence[Span], depth: int = 0) -> None:
+        """Write one line that stays."""
+
+    @abstractmethod
+    def watch(self, busy: bool) -> None:
+        """Begin (True) or end to show that something is under way."""
+
+    @abstractmethod
+    def opened(self, step: ActiveStep) -> None:
+        """Tell that *step* has begun, where that is not seen anyway."""
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        """Open a step; leaving the context ends it, with its duration."""
+        with self._lock:
+            step = ActiveStep(one_line(title), len(self.steps), self.clock())
+            self.steps.append(step)
+            self.opened(step)
+            self._watch_if_busy()
+        ended = ""
+        try:
+            yield step
+        except Exception:
+            ended = "failed"
+            raise
+        except BaseException:
+            ended = "interrupted"
+            raise
+        finally:
+            with self._lock:
+                self.steps.remove(step)
+                self._watch_if_busy()
+                self.emit(self._step_line(step, ended), step.depth)
+
+    def note(self, text: str) -> None:
+        """Leave one line."""
+        with self._lock:
+            self.emit([("note: ", "warn"), (one_line(text, 2000), "")])
+
+    @contextmanager
+    def tests(self, planned: Sequence[str]) -> Iterator[TestProgress]:
+        """Open the view of running tests."""
+        with self._lock:
+            tests = ActiveTests(planned, self.clock, self._test_finished)
+            self.active_tests = tests
+            self._watch_if_busy()
+        try:
+            yield tests
+        finally:
+            with self._lock:
+                self.active_tests = None
+                self._watch_if_busy()
+
+    def _test_finished(self, test: Test, width: int) -> None:
+        with self._lock:
+            self.emit(finished_line(test, width, self.terminal.unicode))
+
+    def _watch_if_busy(self) -> None:
+        self.watch(bool(self.steps) or self.active_tests is not None)
+
+    def _step_line(self, step: ActiveStep, ended: str) -> list[Span]:
+        style = "bad" if ended else "good"
+        spans: list[Span] = [
+            (mark(style, self.terminal.unicode), style),
+            (f" {step.title}", ""),
+        ]
+        if ended:
+            spans.append((f": {ended}", "bad"))
+        spans.append((f"  {duration(self.clock() - step.start)}", "dim"))
+        if step.text:
+            spans.append((f"  ({one_line(step.text)})", ""))
+        return spans
+
+
+def finished_line(test: Test, width: int, unicode: bool) -> list[Span]:
+    """Return the line that a finished test leaves; *width* is that of the column of names."""
+    style = style_of(test.outcome)
+    seconds = test.guest_s if test.total_s is None else test.total_s
+    spans: list[Span] = [
+        (f"{mark(style, unicode)} {test.outcome:<7}", style),
+        (f"  {one_line(test.name):<{width}}", ""),
+        (f"  {duration(seconds):>6}", "dim"),
+    ]
+    if test.cases:
+        spans.append((f"  {cases_text(test)}", "dim"))
+    if test.reason and test.outcome is not Outcome.PASS:
+        spans.append((f"  {one_line(test.reason)}", style))
+    return spans
+
+
+def cases_text(test: Test) -> str:
+    """Return ``12 cases`` where all passed, else how many ended how; empty for no cases."""
+    counts = count_outcomes(case.outcome for case in test.cases)
+    if set(counts) == {Outcome.PASS}:
+        return count(len(test.cases), "case")
+    return tally(counts)

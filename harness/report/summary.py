@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run ends with on the screen: a table, what went wrong, and one line of verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.outcome import Outcome
+from harness.report.steps import cases_text
+from harness.report.text import (
+    Span,
+    assertion,
+    count,
+    cut_line,
+    duration,
+    mark,
+    one_line,
+    style_of,
+    visible,
+)
+from harness.report.verdict import verdict
+from harness.run.results import Case, Results, Test
+
+Line = list[Span]
+
+KERNEL_LINES = 12
+"""Lines of a test's kernel log shown: the head, where a report says what it is about."""
+MAX_CASES = 10
+"""Failing cases of one test that are shown in full."""
+_MAX_NAMES = 5
+_NAME_COLUMNS = 56
+_CASES_COLUMNS = 40
+
+
+def summary(
+    results: Results,
+    *,
+    verbose: bool = False,
+    unicode: bool = True,
+    directory: str = "",
+    junit: str = "",
+) -> list[Line]:
+    """Return all that the console says about a finished run, from top to bottom.
+
+    Lines are as long as they are, for a wrapped path or command cannot be copied.  *verbose* lists
+    every case.  *directory* is the run's, *junit* the path of its JUnit file; both are only told.
+    *unicode* says whether signs outside ASCII may be used.
+    """
+    parts: list[Line] = [*_subject(results)]
+    if results.tests:
+        parts += [[], *_table(results.tests, verbose, unicode)]
+    parts += _not_as_expected(results, directory, unicode)
+    parts += _together("Not run", results.tests, Outcome.NOTRUN, "bad")
+    parts += _together("Skipped", results.tests, Outcome.SKIP, "warn")
+    last = [[("note:  ", "warn"), (one_line(note, 2000), "")] for note in results.notes]
+    if directory:
+        last.append([("run:   ", "dim"), (visible(directory), "")])
+    if junit:
+        last.append([("junit: ", "dim"), (visible(junit), "")])
+    if last:
+        parts += [[], *last]
+    return [*parts, [], *verdict(results)]
+
+
+def _subject(results: Results) -> Iterator[Line]:
+    """Say what was tested, on what."""
+    kernel, machine = results.kernel, results.machine
+    spans: list[Span] = [("Kernel ", "dim"), (one_line(kernel.release), "bold")]
+    if kernel.series:
+        spans += [(" with ", "dim"), (one_line(kernel.series), "bold")]
+    if kernel.patches:
+        spans.append((f" ({count(len(kernel.patches), 'patch', 'patches')})", "dim"))
+    yield spans
+    where = [machine.accelerator, machine.qemu, machine.guest]
+    if machine.accelerator and machine.accelerator_reason:
+        where[0] += f" ({machine.accelerator_reason})"
+    said = ", ".join(one_line(part) for part in where if part)
+    if said:
+        yield [("Guest  ", "dim"), (said, "dim")]
+
+
+def _table(tests: Sequence[Test], verbose: bool, unicode: bool) -> Iterator[Line]:
+    """One row a test; a name that is too long for its column pushes the rest of its row aside."""
+    names = [one_line(test.name) for test in tests]
+    if verbose:
+        names += [f"  {_short(case, test)}" for test in tests for case in test.cases]
+    wide = min(max(map(len, names)), _NAME_COLUMNS)
+    wide_cases = min(max(5, *(len(cases_text(test)) for test in tests)), _CASES_COLUMNS)
+    yield [(f"{'test':<{wide}}  {'cases':<{wide_cases}}  {'time':>6}  outcome", "dim")]
+    for test in tests:
+        style = style_of(test.outcome)
+        seconds = test.guest_s if test.total_s is None else test.total_s
+        yield [
+            (f"{one_line(test.name):<{wide}}  {cases_text(test):<{wide_cases}}", ""),
+            (f"  {duration(seconds):>6}  ", "dim"),
+            (f"{mark(style, unicode)} {test.outcome}", style),
+        ]
+        for case in test.cases if verbose else ():
+            style = style_of(case.outcome)
+            row: Line = [
+                (f"{'  ' + _short(case, test):<{wide}}  {'':<{wide_cases}}  {'':>6}  ", "dim"),
+                (f"{mark(style, unicode)} {case.outcome}", style),
+            ]
+            yield [*row, (f"  {one_line(case.reason)}", "dim")] if case.reason else row
+
+
+def _not_as_expected(results: Results, directory: str, unicode: bool) -> Iterator[Line]:
+    for test in results.tests:
+        bad = [case for case in test.cases if not case.outcome.as_expected]
+        # Tests that never ran have nothing to show, and after a broken run there are many.
+        if test.outcome is Outcome.NOTRUN and not bad:
+            continue
+        if bad or not test.outcome.as_expected:
+            yield []
+            yield from _details(test, bad, directory, unicode)
+
+
+def _details(test: Test, bad: Sequence[Case], directory: str, unicode: bool) -> Iterator[Line]:
+    yield [
+        (f"{mark('bad', unicode)} {one_line(test.name)}", "bold"),
+        (f"  {test.outcome}", "bad"),
+    ]
+    if test.reason:
+        yield [(f"  {one_line(test.reason, 2000)}", "bad")]
+    for case in bad[:MAX_CASES]:
+        yield [
+            (f"  {_short(case, test)}", "bold"),
+            (f"  {case.outcome}", "bad"),
+            # A reason that was taken from the text stands there in its context.
+            ("" if case.reason in case.text else f"  {one_line(case.reason)}", ""),
+        ]
+        yield from _asserted(case.text)
+    if len(bad) > MAX_CASES:
+        yield [(f"  ... and {count(len(bad) - MAX_CASES, 'more case')} like these", "dim")]
+    if not bad:
+        yield from _asserted(test.output)
+    if test.kernel_log:
+        yield [("  the kernel said:", "dim")]
+        lines = visible(test.kernel_log).strip("\n").split("\n")
+        yield from _block(lines[:KERNEL_LINES], len(lines) - KERNEL_LINES, "its log")
+    for name, path in (
+        ("kernel log", _below(directory, test.logs.kernel)),
+        ("build log", _below(directory, test.logs.build)),
+        ("output", _below(directory, test.logs.output)),
+        ("run again", test.rerun),
+    ):
+        if path:
+            yield [(f"  {name + ':':<12}", "dim"), (one_line(path, 2000), "")]
+
+
+def _below(directory: str, path: str) -> str:
+    """Return a log's path as the user can open it."""
+    return f"{directory}/{path}" if directory and path else path
+
+
+def _asserted(text: str) -> Iterator[Line]:
+    yield from _block(*assertion(text), "the output")
+
+
+def _block(lines: Sequence[str], gone: int, where: str) -> Iterator[Line]:
+    for line in lines:
+        yield [(f"    {cut_line(line)}", "")]
+    if gone > 0:
+        yield [(f"    ... {count(gone, 'more line')} in {where}", "dim")]
+
+
+def _together(title: str, tests: Sequence[Test], outcome: Outcome, style: str) -> Iterator[Line]:
+    """Say once why many tests share an outcome."""
+    by_reason: dict[str, list[str]] = {}
+    for test in tests:
+        if test.outcome is outcome:
+            reason = one_line(test.reason) or "no reason given"
+            by_reason.setdefault(reason, []).append(one_line(test.name))
+    if by_reason:
+        yield []
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+        yield [
+            (f"{title}, {count(len(names), 'test')}: ", style),
+            (reason, ""),
+            (f" ({', '.join(names[:_MAX_NAMES])}{more})", "dim"),
+        ]
+
+
+def _short(case: Case, test: Test) -> str:
+    return one_line(case.name.removeprefix(f"{test.name}/"))

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Foreign text made fit to show: what a test or a kernel printed may hold anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from harness.outcome import Outcome
+
+Span = tuple[str, str]
+"""A piece of a line and its style: one of the keys of ``STYLES``, or empty."""
+
+STYLES = {
+    "good": "green",
+    "bad": "bold red",
+    "warn": "yellow",
+    "dim": "dim",
+    "bold": "bold",
+}
+"""Styles by meaning, in rich's words."""
+
+_CODES = {"good": "32", "bad": "1;31", "warn": "33", "dim": "2", "bold": "1"}
+
+_ASSERTION = re.compile(r"(?:^|[\s(#])[\w./+-]+\.(?:c|h|S|cc|cpp|rs|py|sh):\d+\b")
+_TIMES = ((3600.0, "h", 60.0, "m"), (60.0, "m", 1.0, "s"))
+
+
+def visible(text: str) -> str:
+    r"""Return *text* with everything that does not print written as an escape, ``\x1b``.
+
+    Line feeds and tabs stay, and CR LF becomes LF.  What goes: control characters (a terminal
+    would obey them, XML forbids them), lone surrogates (they cannot be encoded), direction marks
+    and other invisible characters (they make a line look like another one).
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else _escape(char)
+        for char in text.replace("\r\n", "\n")
+    )
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """Return *text* printable, on one line, and at most *limit* characters long."""
+    line = " ".join(visible(text[: 4 * limit]).split())
+    return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
+
+
+def cut_line(line: str, limit: int = 500) -> str:
+    """Return a printable *line*, its end left out beyond *limit* characters."""
+    return line if len(line) <= limit else f"{line[:limit]} [... {len(line) - limit} characters]"
+
+
+def cut(text: str, limit: int) -> str:
+    """Return *text*, or its head and tail of about *limit* characters with a line between.
+
+    That line says how many characters are gone.  The tail gets two thirds, for a program's last
+    words tell most.
+    """
+    if len(text) <= limit:
+        return text
+    head = text[: limit // 3]
+    tail = text[len(text) - (limit - limit // 3) :]
+    gone = len(text) - len(head) - len(tail)
+    return f"{head}\n[... {gone} characters left out ...]\n{tail}"
+
+
+def assertion(text: str, lines: int = 8) -> tuple[list[str], int]:
+    """Return the lines of *text* that tell what was asserted, and how many lines are left out.
+
+    They start at the first line that names a source file and line number, or one line above where
+    that is a heading (KVM's selftests print ``==== Test Assertion Failure ====``).  Where there is
+    none, they are the last lines.
+    """
+    every = [line.rstrip() for line in visible(text).strip("\n").split("\n")]
+    every = [line for line in every if line]
+    start = next((n for n, line in enumerate(every) if _ASSERTION.search(line)), None)
+    if start is None:
+        start = max(0, len(every) - lines)
+    elif start and every[start - 1].lstrip("# ").startswith("==="):
+        start -= 1
+    shown = every[start : start + lines]
+    return shown, len(every) - len(shown)
+
+
+def duration(seconds: float | None) -> str:
+    """Return *seconds* as ``0.3s``, ``12s``, ``2m31s`` or ``1h02m``; empty for None."""
+    if seconds is None:
+        return ""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    for unit, name, part, part_name in _TIMES:
+        if whole >= unit:
+            return f"{int(whole // unit)}{name}{int(whole % unit // part):02d}{part_name}"
+    raise AssertionError(seconds)
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return ``1 test`` or ``13 tests``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def tally(counts: dict[Outcome, int]) -> str:
+    """Return ``40 pass, 1 fail``: pass first, then from bad to good."""
+    order = sorted(counts, key=lambda o: (o is not Outcome.PASS, -o.severity))
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in order)
+
+
+def count_outcomes(outcomes: Iterable[Outcome]) -> dict[Outcome, int]:
+    """Return how often each of *outcomes* occurs."""
+    counts: dict[Outcome, int] = {}
+    for outcome in outcomes:
+        counts[outcome] = counts.get(outcome, 0) + 1
+    return counts
+
+
+def paint(spans: Iterable[Span], colour: bool) -> str:
+    """Return *spans* as one string, with ANSI colours if *colour*."""
+    if not colour:
+        return "".join(text for text, _ in spans).rstrip()
+    return "".join(
+        f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style and text else text for text, style in spans
+    )
+
+
+def style_of(outcome: Outcome) -> str:
+    """Return the style that an outcome is shown in."""
+    if outcome is Outcome.PASS:
+        return "good"
+    return "warn" if outcome.as_expected else "bad"
+
+
+def mark(style: str, unicode: bool) -> str:
+    """Return the sign in front of a line of that style; the words beside it say the same."""
+    good, neither, bad = "✓-✗" if unicode else "+-!"
+    return {"good": good, "bad": bad}.get(style, neither)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

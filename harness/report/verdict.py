@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The last line: what is true, in words that need no manual."""
+
+from __future__ import annotations
+
+from harness.errors import ExitCode
+from harness.outcome import Outcome
+from harness.report.text import Span, count, one_line, tally
+from harness.run.results import Results
+
+
+def verdict(results: Results) -> list[list[Span]]:
+    """Return the last lines of a run: the verdict, after a warning if nothing was tested."""
+    lines: list[list[Span]] = []
+    nothing = nothing_tested(results)
+    if nothing:
+        lines.append([("NOTHING WAS TESTED: ", "bad"), (nothing, "")])
+    code = results.exit_code
+    if code is ExitCode.AS_EXPECTED:
+        word, style = "AS EXPECTED", "warn" if nothing else "good"
+    elif code is ExitCode.INTERRUPTED:
+        word, style = "INTERRUPTED", "bad"
+    else:
+        word, style = "NOT AS EXPECTED", "bad"
+    lines.append([(f"{word} (exit {int(code)}): ", style), (_counted(results), "")])
+    return lines
+
+
+def nothing_tested(results: Results) -> str:
+    """Return why a run says nothing about the kernel, or empty if it says something."""
+    if not results.tests:
+        return "no test was planned"
+    outcomes = {
+        outcome
+        for test in results.tests
+        for outcome in (test.outcome, *(case.outcome for case in test.cases))
+    }
+    if outcomes - {Outcome.SKIP, Outcome.NOTRUN}:
+        return ""
+    reasons = list(dict.fromkeys(one_line(test.reason, 200) for test in results.tests))
+    why = next((reason for reason in reasons if reason), "no reason given")
+    more = f" (and {count(len(reasons) - 1, 'other reason')})" if len(reasons) > 1 else ""
+    return f"all {count(len(results.tests), 'test')} skipped or not run: {why}{more}"
+
+
+def _counted(results: Results) -> str:
+    """Return the counts; those of cases only where they say more than those of tests."""
+    if not results.tests:
+        return "0 tests"
+    tests = f"{count(len(results.tests), 'test')}: {tally(results.counts)}"
+    if not any(test.cases for test in results.tests):
+        return tests
+    counts = results.case_counts
+    return f"{tests}; {count(sum(counts.values()), 'case')}: {tally(counts)}"
