@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``python -m harness``."""
+
+from harness.cli import main
+
+main()

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line: one module per command; they parse, call and render, and decide nothing."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+
+import click
+
+from harness import __version__
+from harness.errors import ExitCode, HarnessError
+
+_COMMANDS = {
+    "bench": "harness.cli.bench",
+    "ktap": "harness.cli.ktap",
+    "run": "harness.cli.run",
+}
+
+
+class _Lazy(click.Group):
+    """Loads a command's module when it is asked for: start-up is paid a hundred times a day."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101  the table above says so
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="harness")
+def cli() -> None:
+    """Apply a patch series to Linux, build it, boot it in QEMU and run C selftests.
+
+    Every test runs in a guest of its own, restored from a snapshot, and every planned test is
+    reported.  What is tested stands in harness.toml.
+
+    \b
+    Exit codes of every command:
+      0    everything ended as expected
+      1    some test did not end as expected
+      2    the input is wrong: usage, project file, series, options
+      3    the machine or a tool failed, so nothing is known about the kernel
+      130  interrupted; the journal of the run is kept
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with one of :class:`harness.errors.ExitCode`."""
+    sys.exit(_status())
+
+
+def _status() -> int:
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USER
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\ninterrupted", err=True)
+        return ExitCode.INTERRUPTED
+    except HarnessError as error:
+        return _tell(error)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`), which is no verdict on any test.
+        sys.stderr.close()
+        return ExitCode.MACHINE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        from harness.process import disk_full
+
+        return _tell(disk_full(str(error.filename or "")))
+    return status if isinstance(status, int) else ExitCode.AS_EXPECTED
+
+
+def _tell(error: HarnessError) -> int:
+    from harness.report.console import print_error
+
+    print_error(error, sys.stderr)
+    return error.exit_code

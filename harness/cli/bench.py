@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``harness bench``: the figures that the project stands for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from harness import project
+from harness.errors import ExitCode
+from harness.report.console import make_progress
+from harness.run.prepare import Request
+from harness.store import Store
+
+
+@click.group()
+def bench() -> None:
+    """Measure how long a user waits, and compare."""
+
+
+@bench.command()
+@click.option(
+    "--project",
+    "project_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The project file.  [default: harness.toml here or in the nearest directory above]",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="Run this many tests in restored guests.",
+)
+@click.option(
+    "--virtme-rounds",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Run the same program this many times under virtme-run.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def guest(project_file: Path | None, rounds: int, virtme_rounds: int, as_json: bool) -> int:
+    """Measure tests in restored guests, virtme-run, and the turn-around after a change.
+
+    All figures are from one kernel, the project's own, which is built first if need be.  Exit code
+    0 means that every figure keeps its bound, 1 that one does not: on a busy machine, try again.
+    """
+    from harness.run.bench import Bench, encode
+
+    here = Path.cwd()
+    file = (here / project_file) if project_file else project.find(here)
+    request = Request(project_file=file, project=project.load(file), working_dir=here)
+    measured = Bench(
+        request, Store.default(), make_progress(sys.stderr), rounds, virtme_rounds
+    ).measure()
+    if as_json:
+        click.echo(encode(measured))
+    else:
+        click.echo(f"Linux {measured.kernel}, {measured.program}, {measured.accelerator}")
+        click.echo(f"{measured.machine}\n")
+        width = max(len(figure.name) for figure in measured.figures)
+        for figure in measured.figures:
+            verdict = "reached" if figure.reached else "NOT REACHED"
+            value = f"{figure.value:.3f}" if figure.unit == "s" else f"{figure.value:.1f}"
+            click.echo(
+                f"{figure.name:<{width}}  {value:>8} {figure.unit:<13}  "
+                f"{figure.bound:>8}  {verdict}" + (f"  ({figure.note})" if figure.note else "")
+            )
+    reached = all(figure.reached for figure in measured.figures)
+    return ExitCode.AS_EXPECTED if reached else ExitCode.NOT_AS_EXPECTED

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Running a plan: each test in a guest of its own, several at a time, everything in the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from harness.errors import HarnessError, MachineError
+from harness.guest import snapshot
+from harness.guest.api import Command, How
+from harness.guest.qemu import GuestNotBooted
+from harness.guest.snapshot import Snapshot
+from harness.run.guests import GUEST_ROOT, Foundry
+from harness.run.journal import Journal
+from harness.run.observe import CappedLog, Observer
+from harness.run.records import (
+    Ending,
+    GuestFailed,
+    GuestReady,
+    PlannedTest,
+    TestEnded,
+    TestStarted,
+)
+from harness.run.results import Logs, Machine, Test
+from harness.run.verdict import judge_test
+from harness.suites import Suite
+
+_ENVIRONMENT = (("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", "/root"), ("TERM", "dumb"))
+_HOST_FAILURES = frozenset({How.QEMU_DIED, How.QEMU_STUCK})
+
+
+class Watcher(Protocol):
+    """Who is told, while it runs, which tests begin and end."""
+
+    def started(self, name: str) -> None:
+        """Take note that the test runs now."""
+
+    def finished(self, test: Test) -> None:
+        """Take note of a test's result."""
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Runs planned tests and tells the journal; *out* is the run's directory."""
+
+    foundry: Foundry
+    journal: Journal
+    out: Path
+    watcher: Watcher
+    jobs: int
+
+    async def execute(self, suites: Sequence[Suite], tests: Sequence[PlannedTest]) -> None:
+        """Run *tests*; every one that can be run has an end in the journal afterwards.
+
+        Raises MachineError when the machine fails (no QEMU, full disk); what ended before stays.
+        """
+        slots = asyncio.Semaphore(self.jobs)
+        for test in tests:
+            if test.broken or test.unfit:
+                self.watcher.finished(judge_test(test))
+        runnable = [test for test in tests if not (test.broken or test.unfit)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for suite in suites:
+                    mine = [test for test in runnable if test.suite == suite.name]
+                    if mine:
+                        group.create_task(self._suite(suite, mine, slots))
+        except* HarnessError as errors:
+            raise _first(errors) from None
+
+    async def _suite(
+        self, suite: Suite, tests: Sequence[PlannedTest], slots: asyncio.Semaphore
+    ) -> None:
+        start = time.monotonic()
+        try:
+            async with slots:
+                ready, probed = await self.foundry.snapshot(suite)
+        except GuestNotBooted as error:
+            if error.died.how in _HOST_FAILURES:
+                raise
+            self._guest_failed(suite, tests, error)
+            return
+        config = ready.config
+        self.journal.write(
+            GuestReady(
+                suite=suite.name,
+                release=ready.hello.release,
+                build_id=ready.hello.build_id.hex(),
+                machine=Machine(
+                    accelerator=probed.accelerator,
+                    accelerator_reason=probed.why,
+                    qemu=ready.qemu_version,
+                    guest=f"{config.machine}, {config.cpus} CPUs, {config.memory_mib} MiB",
+                ),
+                seconds=time.monotonic() - start,
+            )
+        )
+        async with asyncio.TaskGroup() as group:
+            for test in tests:
+                group.create_task(self._in_slot(test, ready, slots))
+
+    def _guest_failed(
+        self, suite: Suite, tests: Sequence[PlannedTest], error: GuestNotBooted
+    ) -> None:
+        log = Path("logs") / suite.name / "boot.kernel.log"
+        (self.out / log).parent.mkdir(parents=True, exist_ok=True)
+        (self.out / log).write_bytes(error.log)
+        failed = GuestFailed(
+            suite=suite.name,
+            reason=error.what,
+            kernel_log=error.why,
+            log=str(log),
+        )
+        self.journal.write(failed)
+        for test in tests:
+            self.watcher.finished(judge_test(test, guest=failed))
+
+    async def _in_slot(self, test: PlannedTest, ready: Snapshot, slots: asyncio.Semaphore) -> None:
+        async with slots:
+            started = TestStarted(name=test.name, time=now(), seed=secrets.token_hex(32))
+            self.journal.write(started)
+            self.watcher.started(test.name)
+            ended = await self._run(test, started, ready)
+            self.journal.write(ended)
+            self.watcher.finished(judge_test(test, started, ended))
+
+    async def _run(self, test: PlannedTest, started: TestStarted, ready: Snapshot) -> TestEnded:
+        """Run one test in a guest that is made for it and destroyed after it."""
+        start = time.monotonic()
+        base = Path("logs") / _file_name(test.suite) / _file_name(test.program)
+        logs = Logs(output=f"{base}.output.log", kernel=f"{base}.kernel.log")
+        directory = f"/{GUEST_ROOT}/{test.suite}"
+        command = Command(
+            argv=(f"{directory}/{test.path}",),
+            timeout_s=test.timeout_s,
+            seed=bytes.fromhex(started.seed),
+            wall_clock_ns=time.time_ns(),
+            env=_ENVIRONMENT,
+            cwd=directory,
+            # An assertion goes to standard error and its "not ok" to standard output: only one
+            # pipe keeps them in order.
+            merge_output=True,
+        )
+        failure = ""
+        with (
+            CappedLog(self.out / logs.output) as output,
+            CappedLog(self.out / logs.kernel) as kernel,
+        ):
+            observer = Observer(output, kernel)
+            try:
+                async with (
+                    await snapshot.restore(ready) as guest,
+                    contextlib.aclosing(guest.run(command)) as events,
+                ):
+                    async for event in events:
+                        observer.hear(event)
+            except MachineError as error:
+                failure = str(error)
+            report, findings, tail = observer.close()
+        ending = observer.ending
+        if failure or ending is None:
+            ending = Ending(how="harness", detail=failure or "the guest gave no end of the test")
+        return TestEnded(
+            name=test.name,
+            ending=ending,
+            report=report,
+            findings=findings,
+            output=tail,
+            guest_s=observer.guest_s,
+            total_s=time.monotonic() - start,
+            logs=logs,
+        )
+
+
+def now() -> str:
+    """Return the time as RFC 3339, UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _file_name(name: str) -> str:
+    """Return *name* as a harmless file name."""
+    return re.sub(r"[^\w.+-]", "_", name)
+
+
+def _first(errors: BaseExceptionGroup[HarnessError]) -> HarnessError:
+    """Return the first error of nested groups; the others followed from it or repeat it."""
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

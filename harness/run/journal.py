@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The journal of a run: one JSON record a line, on the disk before anything relies on it.
+
+A writer that is killed leaves at most one incomplete last line, which a reader leaves out: the
+record was not yet promised.  Anything else that does not decode is an error, never skipped.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from harness.errors import UserError
+from harness.process import disk_full
+from harness.run.records import Record
+
+FILE_NAME = "journal.jsonl"
+
+
+class Journal:
+    """An open journal; append-only."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE_NAME
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, record: Record) -> None:
+        """Append *record* and return when it is on the disk; MachineError when the disk is full."""
+        line = self._encoder.encode(record) + b"\n"
+        try:
+            while line:
+                line = line[os.write(self._fd, line) :]
+            os.fdatasync(self._fd)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise disk_full(str(self.path)) from error
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._fd)
+
+
+def read(directory: Path) -> list[Record]:
+    """Return the records of the run in *directory*; raises UserError where there is none."""
+    path = directory / FILE_NAME
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError("there is no run here", where=str(path), why=str(error)) from None
+    complete = data[: data.rfind(b"\n") + 1]
+    decoder = msgspec.json.Decoder(Record)
+    records = []
+    for number, line in enumerate(complete.splitlines(), start=1):
+        try:
+            records.append(decoder.decode(line))
+        except msgspec.MsgspecError as error:
+            raise UserError(
+                "the journal is damaged", where=f"{path}:{number}", why=str(error)
+            ) from None
+    return records

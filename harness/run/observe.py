@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Turning a test's events into what the journal keeps of it, in constant memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+
+from harness import klog, ktap
+from harness.guest.api import (
+    Event,
+    Exit,
+    GuestDied,
+    Heartbeat,
+    KernelLog,
+    NotStarted,
+    Stderr,
+    Stdout,
+)
+from harness.run.records import Ending
+
+LOG_HEAD = 32 << 20
+"""Bytes of a log that are kept from its beginning."""
+LOG_TAIL = 1 << 20
+"""Bytes that are kept from the end of a longer one."""
+_OUTPUT_TAIL = 16 << 10
+
+
+class CappedLog:
+    """A log file that keeps the beginning and the end of what may be gigabytes."""
+
+    def __init__(self, path: Path, head: int = LOG_HEAD, tail: int = LOG_TAIL) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("wb")
+        self._room = head
+        self._limit = tail
+        self._tail: deque[bytes] = deque()
+        self._tail_size = 0
+        self._left_out = 0
+
+    def write(self, data: bytes) -> None:
+        """Append *data*; raises OSError when the disk is full."""
+        head, rest = data[: self._room], data[self._room :]
+        self._file.write(head)
+        self._room -= len(head)
+        if not rest:
+            return
+        self._tail.append(rest)
+        self._tail_size += len(rest)
+        while self._tail_size - len(self._tail[0]) >= self._limit:
+            gone = len(self._tail.popleft())
+            self._tail_size -= gone
+            self._left_out += gone
+
+    def close(self) -> None:
+        """Write the end, after a line that says how much is missing before it."""
+        with self._file as file:
+            if self._left_out:
+                file.write(b"\n[harness: %d bytes left out here]\n" % self._left_out)
+            file.writelines(self._tail)
+
+    def __enter__(self) -> CappedLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Observer:
+    """Listens to one test: its output as KTAP, the kernel log for complaints, and its end."""
+
+    def __init__(self, output: CappedLog, kernel: CappedLog) -> None:
+        self._output_log = output
+        self._kernel_log = kernel
+        self._parser = ktap.Parser()
+        self._scanner = klog.Scanner()
+        self._tail = b""
+        self.ending: Ending | None = None
+        self.guest_s: float | None = None
+
+    def hear(self, event: Event) -> None:
+        """Take one event of the guest."""
+        match event:
+            case Stdout(data) | Stderr(data):
+                self._output_log.write(data)
+                self._parser.feed(data)
+                self._tail = (self._tail + data)[-_OUTPUT_TAIL:]
+            case KernelLog(data):
+                self._kernel_log.write(data)
+                self._scanner.feed(data)
+            case Heartbeat():
+                pass
+            case Exit() | NotStarted() | GuestDied():
+                self.ending = _ending(event)
+                if isinstance(event, Exit):
+                    self.guest_s = event.wall_s
+
+    def close(self) -> tuple[ktap.Report, tuple[klog.Finding, ...], str]:
+        """Return what the test reported, what the kernel complained of, and the output's end."""
+        text = self._tail.decode(errors="replace")
+        return self._parser.close(), self._scanner.close(), text
+
+
+def _ending(event: Exit | NotStarted | GuestDied) -> Ending:
+    match event:
+        case NotStarted(detail=detail):
+            return Ending(how="not-started", detail=detail)
+        case GuestDied(how, detail):
+            return Ending(how="died", death=how, detail=detail)
+        case Exit(status=status, signal=signal, log_complete=complete) as end:
+            if end.timed_out:
+                text = f"its time was up after {end.wall_s:.1f} s in the guest"
+                return Ending(how="timeout", status=status, detail=text, log_complete=complete)
+            if signal is not None:
+                return Ending(how="signal", status=signal, log_complete=complete)
+            return Ending(how="exit", status=status, log_complete=complete)

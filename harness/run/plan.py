@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The plan: every test that will be reported, known before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harness.errors import UserError
+from harness.run.records import PlannedTest
+from harness.run.select import compile_expression
+from harness.suites import Suite
+
+NO_LIMIT_S = 3600.0
+"""Stands for ``timeout=0`` in a suite's settings: kselftest's "none", which no guest gets."""
+
+
+def plan(
+    suites: Sequence[Suite],
+    *,
+    expression: str,
+    default_timeout_s: float,
+    rerun: Callable[[str, str], str],
+    build_logs: dict[str, str],
+) -> tuple[PlannedTest, ...]:
+    """Return the tests of *suites* that *expression* selects, in the order of the suites.
+
+    *rerun* makes the command line for a suite's name and a test's name.  *build_logs* has each
+    suite's build log, relative to the run's directory.  Raises UserError when nothing is left: a
+    run without tests has nothing to say, least of all that all is well.
+    """
+    tests = [
+        test for suite in suites for test in _tests(suite, default_timeout_s, rerun, build_logs)
+    ]
+    selected = compile_expression(expression, {test.name for test in tests})
+    chosen = tuple(test for test in tests if selected(test.name))
+    if not chosen:
+        raise UserError(
+            "no test is selected",
+            where=f"-k '{expression}'" if expression else ", ".join(s.name for s in suites),
+            why=f"tests there: {', '.join(test.name for test in tests) or 'none'}",
+        )
+    return chosen
+
+
+def _tests(
+    suite: Suite,
+    default_timeout_s: float,
+    rerun: Callable[[str, str], str],
+    build_logs: dict[str, str],
+) -> list[PlannedTest]:
+    timeout = default_timeout_s if suite.timeout_s is None else suite.timeout_s or NO_LIMIT_S
+
+    def test(program: str, path: str = "", broken: str = "", unfit: str = "") -> PlannedTest:
+        name = f"{suite.name}:{program}"
+        return PlannedTest(
+            name=name,
+            suite=suite.name,
+            program=program,
+            path=path,
+            timeout_s=timeout,
+            broken=broken,
+            unfit=unfit,
+            build_log=build_logs.get(suite.name, ""),
+            rerun=rerun(suite.name, name),
+        )
+
+    return [
+        test(
+            program.name,
+            program.path,
+            unfit="a script: a sealed guest has no interpreter for it" if program.script else "",
+        )
+        for program in suite.programs
+    ] + [test(program.name, broken=program.reason) for program in suite.broken]

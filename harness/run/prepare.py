@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a request to everything that tests need: tree, kernel, suites and the plan."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import kbuild, series, source, suites
+from harness.errors import UserError
+from harness.kbuild import Kernel
+from harness.progress import Progress
+from harness.project import Project
+from harness.run import results
+from harness.run.plan import plan
+from harness.run.records import PlannedTest
+from harness.series import Series, Tree
+from harness.source import Source
+from harness.store import Store
+from harness.suites import Suite
+
+NO_SERIES = "none"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user wants tested: the project file and what overrides it."""
+
+    project_file: Path
+    project: Project
+    working_dir: Path
+    """Paths given on the command line are relative to it; those in the file, to the file."""
+    source: str | None = None
+    series: str | None = None
+    """A path, ``none``, or None for what the project file says."""
+    upto: int | None = None
+    config: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+    expression: str = ""
+    command: tuple[str, ...] = ()
+    """The command line, for the record."""
+    program: tuple[str, ...] = ("harness",)
+    """How the user calls this program, for the command lines that he is given."""
+
+    @property
+    def project_dir(self) -> Path:
+        """Where relative paths of the project file start."""
+        return self.project_file.parent
+
+    def rerun(self, suite: str, test: str) -> str:
+        """Return a shell command that runs *test* alone with everything else as it is now."""
+        argv = [*self.program, "run"]
+        if self.project_file != self.working_dir / self.project_file.name:
+            argv += ["--project", str(self.project_file)]
+        for option, value in (("--source", self.source), ("--series", self.series)):
+            argv += [option, value] if value is not None else []
+        argv += ["--upto", str(self.upto)] if self.upto is not None else []
+        argv += [word for name in self.config for word in ("--config", name)]
+        wanted = next((name for name in self.suites if _names(name, suite)), suite)
+        return shlex.join([*argv, "--suite", wanted, "-k", test])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that is needed to run the tests."""
+
+    source: Source
+    series: Series | None
+    tree: Tree
+    kernel: Kernel
+    suites: tuple[Suite, ...]
+    tests: tuple[PlannedTest, ...]
+    notes: tuple[str, ...]
+    facts: results.Kernel
+
+
+def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Prepared:
+    """Make everything ready; what the store has is not made again.
+
+    Logs go to *out*/logs.  Raises UserError and MachineError as the rooms do.
+    """
+    logs = out / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    project = request.project
+    # The cheap mistakes first: nobody wants to learn of a typing error after a download.
+    names = request.config or project.kernel.config
+    fragments = kbuild.load(request.project_dir / project.kernel.config_dir, names)
+    patches = _series(request)
+    wanted = _wanted_suites(request)
+
+    base = source.resolve(
+        request.source or project.kernel.source,
+        store,
+        progress,
+        relative_to=request.working_dir if request.source else request.project_dir,
+    )
+    tree = series.apply(patches, base, store, progress)
+    found = [
+        suites.find(
+            name,
+            project.suites,
+            project_dir=request.project_dir,
+            working_dir=request.working_dir,
+            repo=tree.repo,
+            commit=tree.commit,
+        )
+        for name in wanted
+    ]
+    _check_names(found)
+    place = kbuild.slot(store, base.spec, fragments)
+    kernel = kbuild.build(
+        tree,
+        fragments,
+        place,
+        store=store,
+        log=logs / "kernel-build.log",
+        limit_s=project.limits.build_s,
+        progress=progress,
+    )
+    built = [
+        suites.build(
+            each,
+            kernel,
+            tree,
+            place,
+            store=store,
+            limit_s=project.limits.build_s,
+            progress=progress,
+        )
+        for each in found
+    ]
+    tests = plan(
+        built,
+        expression=request.expression,
+        default_timeout_s=project.limits.test_s,
+        rerun=request.rerun,
+        build_logs=_save_build_logs(built, logs, out),
+    )
+    facts = results.Kernel(
+        release=kernel.meta.release,
+        source=base.description,
+        base_commit=base.commit,
+        series=patches.title if patches else "",
+        series_commit=tree.commit,
+        series_digest=patches.digest if patches else "",
+        patches=tuple(patch.subject for patch in patches.patches) if patches else (),
+        config=tuple(names),
+        config_digest=kernel.meta.config_digest,
+        toolchain=kernel.meta.toolchain,
+        build_id=kernel.meta.build_id,
+    )
+    notes = (base.note,) if base.note else ()
+    return Prepared(base, patches, tree, kernel, tuple(built), tests, notes, facts)
+
+
+def _series(request: Request) -> Series | None:
+    if request.series == NO_SERIES:
+        return None
+    if request.series is not None:
+        return series.read(request.working_dir / request.series, upto=request.upto)
+    table = request.project.series
+    if table is None:
+        return None
+    upto = table.upto if request.upto is None else request.upto
+    return series.read(request.project_dir / table.path, upto=upto)
+
+
+def _wanted_suites(request: Request) -> Sequence[str]:
+    if request.suites:
+        return tuple(dict.fromkeys(request.suites))
+    defaults = [name for name, table in request.project.suites.items() if table.default]
+    if not defaults:
+        raise UserError(
+            "no suite is named",
+            where=str(request.project_file),
+            hint="add a [suites.NAME] table, or name a suite with --suite",
+        )
+    return defaults
+
+
+def _names(option: str, suite: str) -> bool:
+    """Whether the value of a ``--suite`` option stands for the suite of that name."""
+    return suite in (option, Path(option).name, option.removeprefix("tree:").replace("/", "."))
+
+
+def _save_build_logs(built: Iterable[Suite], logs: Path, out: Path) -> dict[str, str]:
+    """Copy the build logs of suites that did not build whole into the run's directory."""
+    saved = {}
+    for suite in built:
+        if suite.broken:
+            target = logs / suite.name / "build.log"
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(suite.build_log.read_bytes())
+            saved[suite.name] = str(target.relative_to(out))
+    return saved
+
+
+def _check_names(found: Sequence[suites.SuiteSource]) -> None:
+    names = [each.name for each in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"two suites have the name '{name}'",
+                where=", ".join(str(each.directory or each.target) for each in found),
+                hint="give one of them another name under [suites] in harness.toml",
+            )

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a journal holds: facts in the order in which they became known.
+
+A record says what was observed, never what it means; ``harness.run.verdict`` decides that, so a
+better verdict can be had later from an old journal.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from harness.guest.api import How
+from harness.klog import Finding
+from harness.ktap import Report
+from harness.run.results import Kernel, Logs, Machine
+
+
+class PlannedTest(msgspec.Struct, frozen=True, kw_only=True):
+    """One test that will be reported, whatever happens."""
+
+    name: str
+    suite: str
+    program: str
+    path: str = ""
+    """Relative to the suite's directory in the guest."""
+    timeout_s: float = 0.0
+    """Time limit in seconds of guest time."""
+    broken: str = ""
+    """Why the program does not exist: the first error of its build."""
+    unfit: str = ""
+    """Why it cannot run in the guests at hand, such as a script in a sealed guest."""
+    build_log: str = ""
+    rerun: str = ""
+
+
+class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
+    """The head of a journal: what is tested, and everything that is planned."""
+
+    run: str
+    time: str
+    harness: str
+    """Version of the harness."""
+    command: tuple[str, ...]
+    kernel: Kernel
+    tests: tuple[PlannedTest, ...]
+    notes: tuple[str, ...] = ()
+
+
+class GuestReady(msgspec.Struct, frozen=True, kw_only=True, tag="guest"):
+    """The guest of a suite is up and showed which kernel it runs."""
+
+    suite: str
+    release: str
+    build_id: str
+    machine: Machine
+    seconds: float
+
+
+class GuestFailed(msgspec.Struct, frozen=True, kw_only=True, tag="guest-failed"):
+    """No guest for a suite: the kernel does not come up."""
+
+    suite: str
+    reason: str
+    kernel_log: str = ""
+    log: str = ""
+
+
+class TestStarted(msgspec.Struct, frozen=True, kw_only=True, tag="test"):
+    """A test was begun."""
+
+    name: str
+    time: str
+    seed: str
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How the program or its guest ended."""
+
+    how: Literal["exit", "signal", "timeout", "not-started", "died", "harness"]
+    """``died``: the guest went away under it; ``harness``: our side failed."""
+    status: int | None = None
+    """Exit status for ``exit``, signal number for ``signal``."""
+    death: How | None = None
+    """For ``died``."""
+    detail: str = ""
+    """Text for people."""
+    log_complete: bool = True
+    """Whether the kernel log is there up to the end of the test."""
+
+
+class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):
+    """Everything that was observed of one test."""
+
+    name: str
+    ending: Ending
+    report: Report
+    """What its standard output says in KTAP."""
+    findings: tuple[Finding, ...] = ()
+    """What the kernel log says."""
+    output: str = ""
+    """The end of its output."""
+    guest_s: float | None = None
+    total_s: float
+    logs: Logs = Logs()
+
+
+class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
+    """The run came to an end of its own or was interrupted."""
+
+    time: str
+    seconds: float
+    interrupted: bool = False
+
+
+Record = RunStarted | GuestReady | GuestFailed | TestStarted | TestEnded | RunEnded

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``harness run`` as a user meets it when something is wrong: exit code and words.
+
+The kernel is the one in miniature, so everything up to the guest is real and takes a second.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ExitCode
+from tests.kerneltree import FakeLinux
+
+pytestmark = pytest.mark.unit
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the command said."""
+
+    status: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project directory with a fake kernel beside it."""
+
+    root: Path
+    fake: FakeLinux
+
+    def write(self, *lines: str) -> None:
+        """Write harness.toml: the defaults below, then *lines*."""
+        text = f'[kernel]\nsource = "{self.fake.work}"\nconfig = ["a"]\n'
+        (self.root / "harness.toml").write_text(text + "\n".join(lines) + "\n")
+
+    def patches(self, *changes: Callable[[FakeLinux], None]) -> Path:
+        """Make a series of one patch for each change, on the fake kernel; return its directory."""
+        base = self.fake.git("rev-parse", "HEAD")
+        for number, change in enumerate(changes, start=1):
+            change(self.fake)
+            self.fake.commit(f"mm: Change number {number}")
+        out = self.root / "series"
+        self.fake.git("format-patch", "-q", "-n", "-o", str(out), base)
+        self.fake.git("reset", "-q", "--hard", base)
+        return out
+
+    def harness(self, *arguments: str, **env: str) -> Answer:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", *arguments],
+            cwd=self.root,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(REPOSITORY),
+                "HARNESS_CACHE": str(self.root / "cache"),
+                **env,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert "Traceback" not in done.stdout, done.stdout
+        return Answer(done.returncode, done.stdout)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path, FakeLinux.create(tmp_path / "linux"))
+    (tmp_path / "kernel-configs").mkdir()
+    (tmp_path / "kernel-configs" / "a.config").write_text("CONFIG_PLAIN=y\n")
+    made.write("[suites.demo]", 'path = "tree:demo"')
+    return made
+
+
+def change_foo(fake: FakeLinux) -> None:
+    path = fake.work / "mm" / "foo.c"
+    path.write_text(path.read_text().replace("void foo(void)", "int bar;\nvoid foo(void)"))
+
+
+def change_readme(fake: FakeLinux) -> None:
+    fake.write(README="changed\n")
+
+
+def change_header(fake: FakeLinux) -> None:
+    fake.write(include__uapi__linux__foo_dot_h="#define FOO_LIMIT 5\n")
+
+
+def break_foo(fake: FakeLinux) -> None:
+    path = fake.work / "mm" / "foo.c"
+    path.write_text(path.read_text() + "int broken = nowhere;\n")
+
+
+# Help and usage
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["ktap", "--help"]])
+def test_help_is_complete_sentences(project: Project, arguments: list[str]) -> None:
+    answer = project.harness(*arguments)
+    assert answer.status == 0
+    assert "Usage:" in answer.text
+
+
+def test_every_option_of_run_says_its_default(project: Project) -> None:
+    text = " ".join(project.harness("run", "--help").text.split("Options:")[1].split())
+    for option in ("--project", "--source", "--series", "--config", "--suite", "--jobs", "--out"):
+        described = text.split(f"{option} ", 1)[1].split(" --", 1)[0]
+        assert "[default:" in described, option
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run", "--no-such"], ["nothing"], ["run", "--jobs", "0"], ["run", "-k", "("]]
+)
+def test_wrong_usage_is_2(project: Project, arguments: list[str]) -> None:
+    assert project.harness(*arguments).status == ExitCode.USER
+
+
+# The project file and what it names
+
+
+def test_no_project_file(project: Project) -> None:
+    (project.root / "harness.toml").unlink()
+    answer = project.harness("run")
+    assert answer.status == ExitCode.USER
+    assert "no harness.toml here" in answer.text
+
+
+def test_a_wrong_key_in_the_project_file(project: Project) -> None:
+    project.write("[guest]", "cpu = 2")
+    answer = project.harness("run")
+    assert answer.status == ExitCode.USER
+    assert "guest.cpu" in answer.text
+    assert "did you mean 'cpus'" in answer.text
+
+
+def test_a_fragment_that_does_not_exist(project: Project) -> None:
+    answer = project.harness("run", "--config", "aa")
+    assert answer.status == ExitCode.USER
+    assert "no configuration fragment 'aa'" in answer.text
+    assert "did you mean 'a'" in answer.text
+
+
+def test_an_option_that_is_dropped(project: Project) -> None:
+    (project.root / "kernel-configs" / "a.config").write_text("CONFIG_NEEDS_ABSENT=y\n")
+    answer = project.harness("run")
+    assert answer.status == ExitCode.USER
+    assert "CONFIG_NEEDS_ABSENT: wanted y, got n (a.config:1); unmet: ABSENT is n" in answer.text
+
+
+def test_a_suite_that_is_nowhere(project: Project) -> None:
+    answer = project.harness("run", "--suite", "dmeo")
+    assert answer.status == ExitCode.USER
+    assert "did you mean 'demo'" in answer.text
+
+
+def test_nothing_selected(project: Project) -> None:
+    answer = project.harness("run", "-k", "absent")
+    assert answer.status == ExitCode.USER
+    assert "no test is selected" in answer.text
+    assert "demo:good" in answer.text
+
+
+# The series
+
+
+def test_a_patch_that_does_not_apply(project: Project) -> None:
+    series = project.patches(change_readme, change_foo)
+    path = project.fake.work / "mm" / "foo.c"
+    path.write_text("/* all other */\n" + "int other;\n" * 30)
+    project.fake.commit("another base")
+    answer = project.harness("run", "--series", str(series))
+    assert answer.status == ExitCode.USER
+    assert "2/2" in answer.text
+    assert "mm/foo.c" in answer.text
+    assert "@@" in answer.text
+    # Nothing of the failed attempt stays in the way of the next.
+    (series / "0002-mm-Change-number-2.patch").unlink()
+    again = project.harness("run", "--series", str(series), "--upto", "1", "-k", "absent")
+    assert "no test is selected" in again.text
+
+
+def test_a_hole_in_the_series(project: Project) -> None:
+    series = project.patches(change_readme, change_foo, change_header)
+    (series / "0002-mm-Change-number-2.patch").unlink()
+    answer = project.harness("run", "--series", str(series))
+    assert answer.status == ExitCode.USER
+    assert "2" in answer.text
+    assert "missing" in answer.text
+
+
+def test_two_patches_with_one_number(project: Project) -> None:
+    series = project.patches(change_readme, change_foo)
+    shutil.copy(series / "0002-mm-Change-number-2.patch", series / "0003-again.patch")
+    answer = project.harness("run", "--series", str(series))
+    assert answer.status == ExitCode.USER
+    assert "0002-mm-Change-number-2.patch" in answer.text
+    assert "0003-again.patch" in answer.text
+
+
+def test_a_patch_that_is_not_utf8(project: Project) -> None:
+    series = project.patches(change_readme)
+    path = series / "0001-mm-Change-number-1.patch"
+    path.write_bytes(path.read_bytes().replace(b"+changed", b"+ch\xe4nged"))
+    answer = project.harness("run", "--series", str(series))
+    assert answer.status == ExitCode.USER
+    assert "UTF-8" in answer.text
+    assert path.name in answer.text
+
+
+# Building
+
+
+def test_a_series_that_does_not_compile(project: Project) -> None:
+    series = project.patches(break_foo)
+    answer = project.harness("run", "--series", str(series), "--out", "out")
+    assert answer.status == ExitCode.USER
+    assert "mm/foo.c:9:14" in answer.text
+    assert "nowhere" in answer.text
+    assert "out/logs/kernel-build.log" in answer.text
+    assert "nowhere" in (project.root / "out/logs/kernel-build.log").read_text()
+
+
+# The machine
+
+
+def path_without(project: Project, *missing: str) -> str:
+    """Return a PATH on which all programs of this machine are, but not *missing*."""
+    directory = project.root / "bin"
+    directory.mkdir()
+    for place in os.environ["PATH"].split(":"):
+        for program in Path(place).iterdir() if Path(place).is_dir() else ():
+            link = directory / program.name
+            if program.name not in missing and not link.is_symlink():
+                link.symlink_to(program)
+    return str(directory)
+
+
+def test_no_qemu(project: Project) -> None:
+    answer = project.harness("run", PATH=path_without(project, "qemu-system-x86_64"))
+    assert answer.status == ExitCode.MACHINE
+    assert "qemu-system-x86_64 is not installed" in answer.text
+    assert "apt-get install qemu-system-x86" in answer.text
+
+
+def test_no_disk_space(project: Project, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    script = f"mount -t tmpfs -o size=200k none {small} && exec {sys.executable} -m harness run"
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", script],
+        cwd=project.root,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "HARNESS_CACHE": str(small)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == ExitCode.MACHINE, done.stdout
+    assert "no space is left" in done.stdout
+    assert "HARNESS_CACHE" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_kernel_that_is_none_is_the_machines_or_the_kernels_fault(project: Project) -> None:
+    answer = project.harness("run", "-k", "demo:good", "--out", "out")
+    assert answer.status in (ExitCode.NOT_AS_EXPECTED, ExitCode.MACHINE)
+    assert "boot" in answer.text or "QEMU" in answer.text

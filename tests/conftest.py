@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fixtures for all tests; what is real comes from the cache that users have."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from harness import project, source
+from harness.progress import Quiet
+from harness.run.prepare import Prepared, Request, prepare
+from harness.source import Source
+from harness.store import Store
+
+# How long an example takes says nothing on a machine that others use too.
+hypothesis.settings.register_profile("harness", deadline=None)
+hypothesis.settings.load_profile("harness")
+
+PROJECT_FILE = Path(__file__).parents[1] / project.FILE_NAME
+
+
+@pytest.fixture(scope="session")
+def user_store() -> Store:
+    """The user's cache: what tests build there serves the user, and the other way round."""
+    return Store.default()
+
+
+@pytest.fixture(scope="session")
+def linux_source(user_store: Store) -> Source:
+    """The project's kernel source, fetched and imported if need be."""
+    spec = project.load(PROJECT_FILE).kernel.source
+    return source.resolve(spec, user_store, Quiet(), relative_to=PROJECT_FILE.parent)
+
+
+@pytest.fixture(scope="session")
+def linux_tree(linux_source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directories of the kernel source that tests read."""
+    target = tmp_path_factory.mktemp("linux")
+    argv = ["git", f"--git-dir={linux_source.repo}", "archive", linux_source.commit]
+    done = subprocess.run([*argv, "tools/testing/kunit"], capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(target, filter="data")
+    return target
+
+
+@pytest.fixture(scope="session")
+def prepared(user_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """The project's own kernel, with its series, and its suites, built if need be."""
+    request = Request(
+        project_file=PROJECT_FILE,
+        project=project.load(PROJECT_FILE),
+        working_dir=PROJECT_FILE.parent,
+    )
+    return prepare(request, user_store, tmp_path_factory.mktemp("prepare"), Quiet())
+
+
+@pytest.fixture(scope="session")
+def guest_kernel(prepared: Prepared) -> Path:
+    """The image of the project's own kernel."""
+    return prepared.kernel.image

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Three witnesses, one outcome: nothing but agreement on pass is a pass."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from harness import klog, ktap
+from harness.guest.api import How
+from harness.outcome import Outcome
+from harness.run import verdict
+from harness.run.records import (
+    Ending,
+    GuestFailed,
+    GuestReady,
+    PlannedTest,
+    Record,
+    RunEnded,
+    RunStarted,
+    TestEnded,
+    TestStarted,
+)
+from harness.run.results import Kernel, Machine
+
+pytestmark = pytest.mark.unit
+
+GOOD = b"TAP version 13\n1..2\nok 1 one\nok 2 two\n"
+BAD = b"TAP version 13\n1..2\nok 1 one\n# io_test.c:7:two: wrong\nnot ok 2 two\n"
+SKIPPED = b"TAP version 13\n1..2\nok 1 one # SKIP no call\nok 2 two # SKIP no call\n"
+SHORT = b"TAP version 13\n1..2\nok 1 one\n"
+GAVE_UP = b"TAP version 13\n1..3\nok 1 one\nok 2 # SKIP no device\n"
+FORGED = GOOD + b"ok 3 more\n"
+XFAILED = b"TAP version 13\n1..1\nnot ok 1 one # XFAIL known\n"
+SPLAT = (
+    b"[    1.000000] ------------[ cut here ]------------\n"
+    b"[    1.000000] WARNING: CPU: 0 PID: 9 at mm/x.c:5 f+0x1/0x2\n"
+)
+OOPS = b"[    1.000000] BUG: kernel NULL pointer dereference, address: 0000000000000028\n"
+
+
+def report(data: bytes) -> ktap.Report:
+    parser = ktap.Parser()
+    parser.feed(data)
+    return parser.close()
+
+
+def findings(data: bytes) -> tuple[klog.Finding, ...]:
+    scanner = klog.Scanner()
+    scanner.feed(data)
+    return scanner.close()
+
+
+def exited(status: int) -> Ending:
+    return Ending(how="exit", status=status)
+
+
+TIMEOUT = Ending(how="timeout", status=0)
+SEGV = Ending(how="signal", status=11)
+
+
+def died(how: How) -> Ending:
+    return Ending(how="died", death=how, detail="gone")
+
+
+@pytest.mark.parametrize(
+    ("ending", "output", "log", "outcome", "reason"),
+    [
+        (exited(0), GOOD, b"", Outcome.PASS, ""),
+        (exited(0), b"", b"", Outcome.PASS, ""),
+        (exited(0), b"no tap here\n", b"", Outcome.PASS, ""),
+        (exited(1), b"", b"", Outcome.FAIL, "exit status 1"),
+        (exited(2), b"", b"", Outcome.XFAIL, "exit status 2"),
+        (exited(3), b"", b"", Outcome.XPASS, "exit status 3"),
+        (exited(4), b"", b"", Outcome.SKIP, ""),
+        (exited(5), b"", b"", Outcome.FAIL, "exit status 5"),
+        (exited(255), b"", b"", Outcome.FAIL, "exit status 255"),
+        (exited(0), BAD, b"", Outcome.FAIL, "two"),
+        (exited(1), BAD, b"", Outcome.FAIL, "two"),
+        (exited(1), GOOD, b"", Outcome.FAIL, "no failure"),
+        (exited(2), GOOD, b"", Outcome.XFAIL, "exit status 2"),
+        (exited(3), GOOD, b"", Outcome.XPASS, "exit status 3"),
+        (exited(4), GOOD, b"", Outcome.SKIP, ""),
+        (exited(4), BAD, b"", Outcome.FAIL, "two"),
+        (exited(4), SHORT, b"", Outcome.ERROR, "cannot be trusted"),
+        (exited(4), GAVE_UP, b"", Outcome.SKIP, "no device"),
+        (exited(0), GAVE_UP, b"", Outcome.ERROR, "cannot be trusted"),
+        (exited(0), b"TAP version 13\n", b"", Outcome.ERROR, "cannot be trusted"),
+        (exited(0), SKIPPED, b"", Outcome.SKIP, "no call"),
+        (exited(0), XFAILED, b"", Outcome.XFAIL, "known"),
+        (exited(0), SHORT, b"", Outcome.ERROR, "cannot be trusted"),
+        (exited(1), SHORT, b"", Outcome.FAIL, "exit status 1"),
+        (exited(0), FORGED, b"", Outcome.ERROR, ""),
+        (SEGV, GOOD, b"", Outcome.FAIL, "SIGSEGV"),
+        (SEGV, BAD, b"", Outcome.FAIL, ""),
+        (Ending(how="signal", status=99), b"", b"", Outcome.FAIL, "signal 99"),
+        (TIMEOUT, GOOD, b"", Outcome.TIMEOUT, "time"),
+        (TIMEOUT, BAD, b"", Outcome.TIMEOUT, "time"),
+        (TIMEOUT, b"", SPLAT, Outcome.TIMEOUT, "time"),
+        (exited(0), GOOD, SPLAT, Outcome.SPLAT, "WARNING"),
+        (exited(4), b"", SPLAT, Outcome.SPLAT, "WARNING"),
+        (exited(1), BAD, SPLAT, Outcome.FAIL, "two"),
+        (exited(0), GOOD, OOPS, Outcome.CRASH, "NULL pointer"),
+        (exited(1), BAD, OOPS, Outcome.CRASH, "NULL pointer"),
+        (TIMEOUT, GOOD, OOPS, Outcome.CRASH, "NULL pointer"),
+        (died(How.PANIC), GOOD, b"", Outcome.CRASH, "panic"),
+        (died(How.RESET), GOOD, b"", Outcome.CRASH, "reset"),
+        (died(How.HANG), GOOD, b"", Outcome.CRASH, "hang"),
+        (died(How.POWER_OFF), GOOD, b"", Outcome.FAIL, "power-off"),
+        (died(How.UNKILLABLE), GOOD, b"", Outcome.TIMEOUT, "unkillable"),
+        (died(How.QEMU_DIED), GOOD, b"", Outcome.ERROR, "qemu-died"),
+        (died(How.PROTOCOL), GOOD, b"", Outcome.ERROR, "protocol"),
+        (Ending(how="harness", detail="full"), GOOD, b"", Outcome.ERROR, "full"),
+        (Ending(how="not-started", detail="ENOEXEC"), b"", b"", Outcome.ERROR, "ENOEXEC"),
+        (
+            Ending(how="exit", status=0, log_complete=False),
+            GOOD,
+            b"",
+            Outcome.ERROR,
+            "kernel log",
+        ),
+        (Ending(how="exit", status=1, log_complete=False), BAD, b"", Outcome.FAIL, "two"),
+    ],
+)
+def test_the_worst_witness_counts(
+    ending: Ending, output: bytes, log: bytes, outcome: Outcome, reason: str
+) -> None:
+    got, why = verdict.judge(ending, report(output), findings(log))
+    assert got is outcome
+    assert reason in why
+    assert bool(why) or got in (Outcome.PASS, Outcome.SKIP)
+
+
+ENDINGS = [
+    *(exited(status) for status in (0, 1, 2, 3, 4, 5, 126, 255)),
+    SEGV,
+    TIMEOUT,
+    *(died(how) for how in How),
+    Ending(how="harness"),
+    Ending(how="not-started"),
+    Ending(how="exit", status=0, log_complete=False),
+]
+OUTPUTS = [b"", GOOD, BAD, SKIPPED, SHORT, FORGED, XFAILED]
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=lambda e: f"{e.how}-{e.status}-{e.death}")
+def test_only_agreement_is_a_pass(ending: Ending) -> None:
+    for output, log in itertools.product(OUTPUTS, (b"", SPLAT, OOPS)):
+        got, _ = verdict.judge(ending, report(output), findings(log))
+        clean_exit = ending.how == "exit" and ending.status == 0 and ending.log_complete
+        if got is Outcome.PASS:
+            assert clean_exit
+            assert output in (b"", GOOD)
+            assert not log
+
+
+KERNEL = Kernel(release="6.1.0-built", source="s", base_commit="b", build_id="aa")
+
+
+def planned(name: str, **more: str) -> PlannedTest:
+    suite, program = name.split(":")
+    return PlannedTest(name=name, suite=suite, program=program, **more)  # type: ignore[arg-type]
+
+
+def head(*tests: PlannedTest) -> RunStarted:
+    return RunStarted(run="r", time="t0", harness="0", command=(), kernel=KERNEL, tests=tests)
+
+
+def begun(name: str) -> TestStarted:
+    return TestStarted(name=name, time="t1", seed="5eed")
+
+
+def ended(name: str, output: bytes = GOOD) -> TestEnded:
+    return TestEnded(name=name, ending=exited(0), report=report(output), total_s=0.3)
+
+
+END = RunEnded(time="t2", seconds=1.5)
+
+
+def test_every_planned_test_comes_out_once_and_in_order() -> None:
+    tests = [planned("s:broken", broken="x.c:1: error: no"), planned("s:script", unfit="a script")]
+    tests += [planned(f"s:{name}") for name in ("ran", "begun", "waiting")]
+    tests += [planned("t:down")]
+    results = verdict.results(
+        [
+            head(*tests),
+            begun("s:ran"),
+            ended("s:ran"),
+            begun("s:begun"),
+            GuestFailed(suite="t", reason="the guest does not boot", kernel_log="panic"),
+        ]
+    )
+    assert [(test.name, test.outcome) for test in results.tests] == [
+        ("s:broken", Outcome.ERROR),
+        ("s:script", Outcome.SKIP),
+        ("s:ran", Outcome.PASS),
+        ("s:begun", Outcome.NOTRUN),
+        ("s:waiting", Outcome.NOTRUN),
+        ("t:down", Outcome.CRASH),
+    ]
+    assert "x.c:1: error: no" in results.tests[0].reason
+    assert results.tests[5].kernel_log == "panic"
+
+
+def test_a_run_that_was_cut_off_is_no_green_run() -> None:
+    records: list[Record] = [head(planned("s:a")), begun("s:a"), ended("s:a")]
+    assert verdict.results(records).exit_code != 0
+    assert verdict.results([*records, END]).exit_code == 0
+
+
+def test_the_guest_says_which_kernel_ran() -> None:
+    guest = GuestReady(
+        suite="s", release="6.1.0-seen", build_id="bb", machine=Machine(qemu="7.2"), seconds=1
+    )
+    results = verdict.results([head(planned("s:a")), guest, begun("s:a"), ended("s:a"), END])
+    assert (results.kernel.release, results.kernel.build_id) == ("6.1.0-seen", "bb")
+    assert results.machine.qemu == "7.2"
+
+
+def test_cases_carry_their_names_and_the_assertion() -> None:
+    results = verdict.results([head(planned("s:a")), begun("s:a"), ended("s:a", BAD), END])
+    good, bad = results.tests[0].cases
+    assert (good.name, good.outcome, good.text) == ("s:a/one", Outcome.PASS, "")
+    assert (bad.name, bad.outcome) == ("s:a/two", Outcome.FAIL)
+    assert "io_test.c:7:two: wrong" in bad.text
+    assert "wrong" in bad.reason
+
+
+def test_a_journal_without_a_plan_is_refused() -> None:
+    with pytest.raises(ValueError, match="plan"):
+        verdict.results([END])
