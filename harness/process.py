@@ -84,7 +84,6 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     limit_s: float = 600,
-    stdin: bytes | None = None,
     log: Path | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> Completed:
@@ -100,13 +99,13 @@ def run(
         ["setpriv", "--pdeathsig", "TERM", "--", *argv],
         cwd=cwd,
         env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
-        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     try:
-        output = _collect(child, stdin, start + limit_s, log, on_line)
+        output = _collect(child, start + limit_s, log, on_line)
         status = child.wait(timeout=max(0.1, start + limit_s - time.monotonic()))
     except (TimeoutError, subprocess.TimeoutExpired):
         raise MachineError(
@@ -161,18 +160,11 @@ def check(done: Completed, what: str, *, hint: str = "") -> Completed:
 
 def _collect(
     child: subprocess.Popen[bytes],
-    stdin: bytes | None,
     deadline: float,
     log: Path | None,
     on_line: Callable[[str], None] | None,
 ) -> str:
     assert child.stdout is not None  # noqa: S101  asked for above
-    if stdin is not None:
-        assert child.stdin is not None  # noqa: S101
-        # Only small inputs (a patch, a configuration) go this way: they fit in the pipe's buffer
-        # or are read at once.
-        child.stdin.write(stdin)
-        child.stdin.close()
     keep: deque[str] = deque(maxlen=_TAIL_LINES if log or on_line else None)
     partial = b""
     sink = log.open("ab") if log else None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import importlib
 import sys
+import traceback
 
 import click
 
@@ -73,12 +74,15 @@ def _status() -> int:
         # Whoever read our output has gone (`| head`), which is no verdict on any test.
         sys.stderr.close()
         return ExitCode.MACHINE
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        from harness.process import disk_full
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            from harness.process import disk_full
 
-        return _tell(disk_full(str(error.filename or "")))
+            return _tell(disk_full(str(error.filename or "")))
+        # Python's own exit status would be 1, which says that tests were run and one failed.
+        traceback.print_exc()
+        click.echo("error: this is a fault of the harness itself, please report it", err=True)
+        return ExitCode.MACHINE
     return status if isinstance(status, int) else ExitCode.AS_EXPECTED
 
 

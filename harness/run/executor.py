@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import re
 import secrets
 import time
@@ -19,6 +20,7 @@ from harness.guest import snapshot
 from harness.guest.api import Command, How
 from harness.guest.qemu import GuestNotBooted
 from harness.guest.snapshot import Snapshot
+from harness.process import disk_full
 from harness.run.guests import GUEST_ROOT, Foundry
 from harness.run.journal import Journal
 from harness.run.observe import CappedLog, Observer
@@ -129,7 +131,15 @@ class Executor:
             started = TestStarted(name=test.name, time=now(), seed=secrets.token_hex(32))
             self.journal.write(started)
             self.watcher.started(test.name)
-            ended = await self._run(test, started, ready)
+            try:
+                ended = await self._run(test, started, ready)
+            except OSError as error:
+                # Nothing of the test's own: its logs cannot be written, or no process be made.
+                if error.errno == errno.ENOSPC:
+                    raise disk_full(str(self.out)) from error
+                raise MachineError(
+                    "a test cannot be run", where=test.name, why=str(error)
+                ) from error
             self.journal.write(ended)
             self.watcher.finished(judge_test(test, started, ended))
 

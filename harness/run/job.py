@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import secrets
 import shutil
 import signal
@@ -19,7 +21,7 @@ from harness.guest.accel import Wanted
 from harness.guest.machine import GuestConfig
 from harness.kbuild import Kernel
 from harness.progress import Progress
-from harness.report.files import Written, write_reports
+from harness.report.files import JUNIT, RESULTS, Written, write_reports
 from harness.report.steps import Display
 from harness.run import journal, verdict
 from harness.run.executor import Executor, now
@@ -53,10 +55,9 @@ def run(
     """
     name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     directory = out or request.project_dir / RUNS / name
-    _take(directory)
-    if out is None:
-        _point(directory.parent / LATEST, directory.name)
-    with Journal(directory) as book:
+    with _taken(directory), Journal(directory) as book:
+        if out is None:
+            _point(directory.parent / LATEST, directory.name)
         with _term_interrupts():
             start = time.monotonic()
             prepared = prepare(request, store, directory, display)
@@ -113,20 +114,35 @@ def foundry(request: Request, kernel: Kernel, store: Store, progress: Progress) 
     )
 
 
-def _take(directory: Path) -> None:
-    """Make *directory* ready for a run; what an earlier run left there goes."""
+@contextlib.contextmanager
+def _taken(directory: Path) -> Iterator[None]:
+    """Have *directory* for one run alone; what an earlier run left there goes.
+
+    Raises UserError where it cannot be made or written, or where another run is at work in it.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise UserError(
-            "the run's directory cannot be made", where=str(directory), why=str(error)
+            "the run's directory cannot be used", where=str(directory), why=str(error)
         ) from None
-    if (directory / journal.FILE_NAME).exists():
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                "another run is at work in this directory",
+                where=str(directory),
+                hint="wait for it, or name another directory with --out",
+            ) from None
         # Only what a run makes is removed: the user may have named a directory with more in it.
-        (directory / journal.FILE_NAME).unlink()
-        for name in ("results.json", "junit.xml"):
+        for name in (journal.FILE_NAME, RESULTS, JUNIT):
             (directory / name).unlink(missing_ok=True)
         shutil.rmtree(directory / "logs", ignore_errors=True)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _point(link: Path, target: str) -> None:

@@ -26,7 +26,14 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE_NAME
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise disk_full(str(self.path)) from error
+            raise UserError(
+                "the run's journal cannot be written", where=str(self.path), why=str(error)
+            ) from None
         self._encoder = msgspec.json.Encoder()
 
     def write(self, record: Record) -> None:

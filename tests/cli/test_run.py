@@ -6,6 +6,7 @@ The kernel is the one in miniature, so everything up to the guest is real and ta
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -276,3 +277,44 @@ def test_a_kernel_that_is_none_is_the_machines_or_the_kernels_fault(project: Pro
     answer = project.harness("run", "-k", "demo:good", "--out", "out")
     assert answer.status in (ExitCode.NOT_AS_EXPECTED, ExitCode.MACHINE)
     assert "boot" in answer.text or "QEMU" in answer.text
+
+
+def test_a_directory_for_the_run_that_cannot_be_made(project: Project) -> None:
+    (project.root / "file").touch()
+    answer = project.harness("run", "--out", "file/out")
+    assert answer.status == ExitCode.USER
+    assert "file/out" in answer.text
+
+
+def test_two_runs_do_not_share_a_directory(project: Project) -> None:
+    out = project.root / "out"
+    out.mkdir()
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        answer = project.harness("run", "--out", "out")
+    finally:
+        os.close(handle)
+    assert answer.status == ExitCode.USER
+    assert "another run is at work" in answer.text
+
+
+def test_a_fault_of_the_harness_is_no_failed_test(project: Project) -> None:
+    script = (
+        "import harness.cli.run, harness.cli\n"
+        "harness.cli.run.run_job = lambda *a, **k: 1 / 0\n"
+        "import sys; sys.argv = ['harness', 'run']\n"
+        "harness.cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=project.root,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == ExitCode.MACHINE
+    assert "ZeroDivisionError" in done.stderr
+    assert "fault of the harness itself" in done.stderr
