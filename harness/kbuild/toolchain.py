@@ -70,8 +70,12 @@ def environment(ccache_dir: Path, slot: Path) -> dict[str, str]:
 
 def make_arguments(source: Path, objects: Path) -> list[str]:
     """Return the argv that every make call in a slot begins with."""
-    # Debug information and __FILE__ must not name the slot, or two slots would differ.
-    maps = f"-ffile-prefix-map={source}=linux -ffile-prefix-map={objects}=linux-obj"
+    # Debug information and __FILE__ must not name the slot, or two slots would differ.  ccache
+    # makes paths relative to the object directory where it can, and leaves them as they are
+    # where it must give up (.incbin), so both spellings of the source directory are mapped.
+    relative = os.path.relpath(source, objects)
+    names = {str(source): "linux", relative: "linux", str(objects): "linux-obj"}
+    maps = " ".join(f"-ffile-prefix-map={path}={name}" for path, name in names.items())
     return [
         "make",
         "-C",
