@@ -30,11 +30,13 @@ from harness.run.records import (
 )
 from harness.run.results import Case, Logs, Machine, Results, Test
 
-# kselftest's exit codes (tools/testing/selftests/kselftest.h).  Any other status is a failure.
+# kselftest's exit codes (tools/testing/selftests/kselftest.h).  Any other status is a failure, and
+# so is KSFT_XFAIL where no reported case says xfail: 2 is what many programs return when they give
+# up, and the kernel's own runner takes it for "not ok".
+_XFAIL_STATUS = 2
 _STATUS = {
     0: Outcome.PASS,
     1: Outcome.FAIL,
-    2: Outcome.XFAIL,
     3: Outcome.XPASS,
     4: Outcome.SKIP,
 }
@@ -93,7 +95,10 @@ def results(records: Sequence[Record]) -> Results:
 
 def judge(ending: Ending, report: Report, findings: Iterable[Finding]) -> tuple[Outcome, str]:
     """Return the outcome of one program and the reason for whatever is not a plain pass."""
-    judged = _by_report(report, *_by_ending(ending))
+    if ending.how == "exit" and ending.status == _XFAIL_STATUS and report.outcome is Outcome.XFAIL:
+        judged = _Judged(Outcome.XFAIL, _first_reason(report, Outcome.XFAIL))
+    else:
+        judged = _by_report(report, *_by_ending(ending))
     if not ending.log_complete:
         judged.hear(Outcome.ERROR, "the end of the kernel log did not arrive")
     complaints = [finding for finding in findings if finding.severity is not Severity.NOTE]
