@@ -28,6 +28,7 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 
 from harness.errors import MachineError
 from harness.guest.machine import Channels
+from harness.loop import to_the_end
 
 _STREAM_LIMIT = 1 << 20
 _CONSOLE_BUFFER = 1 << 20
@@ -205,10 +206,13 @@ class QemuProcess:
             self._exited.set_result(code)
 
     async def kill(self) -> None:
-        """Kill QEMU, reap it, close all channels.  May be called again.
+        """Kill QEMU, reap it, close all channels, also when cancelled.  May be called again.
 
         Raises :class:`MachineError` when the process does not go away.
         """
+        await to_the_end(self._kill())
+
+    async def _kill(self) -> None:
         if not self._exited.done():
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)

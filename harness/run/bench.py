@@ -7,7 +7,6 @@ comparison with virtme-ng is a ratio of medians from the same minutes.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import platform
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness import loop
 from harness.errors import MachineError, UserError
 from harness.guest import bench as guest_bench
 from harness.progress import Progress
@@ -106,10 +106,10 @@ class Bench:
         self, prepared: Prepared, suite: Suite, program: Program
     ) -> tuple[tuple[Figure, ...], str]:
         maker = foundry(self.request, prepared.kernel, self.store, self.progress)
-        ready, probed = asyncio.run(maker.snapshot(suite))
+        ready, probed = loop.run(maker.snapshot(suite))
         argv = (f"/{GUEST_ROOT}/{suite.name}/{program.path}",)
         with self.progress.step(f"{self.rounds} tests in restored guests"):
-            restored = asyncio.run(guest_bench.measure_restored(ready, argv, self.rounds))
+            restored = loop.run(guest_bench.measure_restored(ready, argv, self.rounds))
         with self.progress.step(f"{self.virtme_rounds} tests under virtme-run"):
             virtme = guest_bench.measure_virtme(
                 prepared.kernel.image, suite.files / program.path, (), self.virtme_rounds

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -15,7 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import __version__
+from harness import __version__, loop
 from harness.errors import UserError
 from harness.guest.accel import Wanted
 from harness.guest.machine import GuestConfig
@@ -92,7 +91,7 @@ def _execute(
     with display.tests([test.name for test in prepared.tests]) as watcher:
         executor = Executor(maker, book, directory, watcher, jobs)
         try:
-            asyncio.run(executor.execute(prepared.suites, prepared.tests))
+            loop.run(executor.execute(prepared.suites, prepared.tests))
         except KeyboardInterrupt:
             return True
     return False
