@@ -187,6 +187,7 @@ class Bench:
     ) -> None:
         """Run ``harness run`` as a user does, in a process of its own."""
         argv = [sys.executable, "-m", "harness", "run", "--project", str(self.request.project_file)]
+        argv += [word for name in self.request.config for word in ("--config", name)]
         argv += ["--out", str(out), *(options or [])]
         with self.progress.step(title):
             done = subprocess.run(
