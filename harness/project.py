@@ -7,18 +7,16 @@ defaults.  An error names the file, the key and what was expected there.
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 
 from harness.errors import UserError
+from harness.tables import convert, read
 
 FILE_NAME = "harness.toml"
-_T = TypeVar("_T")
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -95,22 +93,11 @@ def find(start: Path) -> Path:
 
 def load(path: Path) -> Project:
     """Read the project file; raises UserError for whatever is wrong in it."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            "the project file cannot be read", where=str(path), why=str(error)
-        ) from None
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError("the project file is not TOML", where=str(path), why=str(error)) from None
-    try:
-        for name, table in _suites(tables):
-            _convert(path, table, SuiteTable, f"suites.{name}")
-        project = _convert(path, tables, Project, "")
-    except RecursionError:
-        raise UserError("the project file is nested too deeply", where=str(path)) from None
+    tables = read(path, "the project file")
+    suites = tables.get("suites")
+    for name, table in suites.items() if isinstance(suites, dict) else ():
+        convert(table, SuiteTable, str(path), f"suites.{name}")
+    project = convert(tables, Project, str(path))
     for name in project.suites:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             raise UserError(
@@ -119,65 +106,3 @@ def load(path: Path) -> Project:
                 hint="test names are SUITE:PROGRAM/CASE, so ':' and '/' would be ambiguous",
             )
     return project
-
-
-def _suites(tables: dict[str, Any]) -> list[tuple[str, object]]:
-    suites = tables.get("suites")
-    return list(suites.items()) if isinstance(suites, dict) else []
-
-
-def _convert(path: Path, value: object, shape: type[_T], prefix: str) -> _T:
-    """Convert *value*, which stands at the key *prefix*, or raise UserError in the user's words."""
-    try:
-        return msgspec.convert(value, shape)
-    except msgspec.ValidationError as error:
-        # msgspec says, for example: "Expected `int`, got `str` - at `$.guest.cpus`".
-        what, _, place = str(error).partition(" - at `$")
-        inner = place.rstrip("`").lstrip(".").replace("[...]", ".NAME")
-        key = ".".join(part for part in (prefix, inner) if part)
-    unknown = re.search(r"unknown field `(.+)`", what)
-    missing = re.search(r"missing required field `(.+)`", what)
-    if missing:
-        raise UserError("a required key is missing", where=f"{path}: {_join(key, missing[1])}")
-    if unknown:
-        known = [field.encode_name for field in msgspec.structs.fields(_table(key))]
-        close = difflib.get_close_matches(unknown[1], known, n=1)
-        raise UserError(
-            "unknown key",
-            where=f"{path}: {_join(key, unknown[1])}",
-            why=f"expected one of: {', '.join(known)}",
-            hint=f"did you mean '{close[0]}'?" if close else "remove it",
-        )
-    for ours, theirs in _TOML_WORDS.items():
-        what = what.replace(f"`{theirs}`", ours)
-    choices = _CHOICES.get(key)
-    if choices and what.startswith("Invalid enum value"):
-        what += f", expected one of: {', '.join(choices)}"
-    raise UserError("wrong value", where=f"{path}: {key}", why=what)
-
-
-_TOML_WORDS = {
-    "a string": "str",
-    "an integer": "int",
-    "a number": "float",
-    "a table": "object",
-    "an array": "array",
-    "true or false": "bool",
-}
-_CHOICES = {"guest.accelerator": ("auto", "kvm", "tcg")}
-
-
-def _join(key: str, name: str) -> str:
-    return f"{key}.{name}" if key else name
-
-
-def _table(key: str) -> type[msgspec.Struct]:
-    """Return the structure behind the dotted *key*."""
-    tables: dict[str, type[msgspec.Struct]] = {
-        "kernel": KernelTable,
-        "series": SeriesTable,
-        "suites": SuiteTable,
-        "guest": GuestTable,
-        "limits": LimitsTable,
-    }
-    return tables.get(key.split(".")[0], Project)
