@@ -50,11 +50,16 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_tree(root: Path) -> str:
-    """Return a digest of all files below *root*: names, execute bits, link targets and bytes."""
+def digest_tree(root: Path, but: str = "") -> str:
+    """Return a digest of all files below *root*: names, execute bits, link targets and bytes.
+
+    The one named *but* does not count.
+    """
     parts: list[str] = []
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
+        if name == but:
+            continue
         if path.is_symlink():
             parts += ["link", name, str(path.readlink())]
         elif path.is_file():

@@ -16,6 +16,7 @@ from harness.errors import ExitCode, HarnessError
 _COMMANDS = {
     "bench": "harness.cli.bench",
     "ktap": "harness.cli.ktap",
+    "report": "harness.cli.report",
     "run": "harness.cli.run",
 }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from harness import project
+from harness.cli.options import find_project, project_option
 from harness.errors import ExitCode
 from harness.report.console import make_progress
 from harness.run.prepare import Request
@@ -23,12 +24,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option(
-    "--project",
-    "project_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The project file.  [default: harness.toml here or in the nearest directory above]",
-)
+@project_option
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
@@ -54,7 +50,7 @@ def guest(project_file: Path | None, rounds: int, virtme_rounds: int, as_json: b
     from harness.run.bench import Bench, encode
 
     here = Path.cwd()
-    file = (here / project_file) if project_file else project.find(here)
+    file = find_project(project_file, here)
     described = project.load(file)
     request = Request(
         project_file=file,

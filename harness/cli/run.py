@@ -4,26 +4,24 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
 import click
 
 from harness import project
+from harness.cli.options import find_project, program_words, project_option, short
+from harness.errors import UserError
 from harness.report.console import make_progress, print_summary
-from harness.run.job import run as run_job
+from harness.run import journal, rundir
+from harness.run.job import Job, request_of
 from harness.run.prepare import Request
+from harness.run.repeat import ENDLESS
 from harness.store import Store
 
 
 @click.command()
-@click.option(
-    "--project",
-    "project_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The project file.  [default: harness.toml here or in the nearest directory above]",
-)
+@project_option
 @click.option(
     "--source",
     metavar="SPEC",
@@ -86,6 +84,24 @@ from harness.store import Store
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the JUnit report there.  [default: junit.xml in the run's directory]",
 )
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run each test N times; one that does not pass each time is reported as '7/10 passed' and "
+    "never as a pass.  [default: 1; with --until-fail without end]",
+)
+@click.option(
+    "--until-fail",
+    is_flag=True,
+    help="Run each test again until it does not end as expected, at most N times with --repeat N.",
+)
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Go on with a run that was cut off: its directory, its name below runs/, or 'latest'.  "
+    "What has ended is kept, the rest is run with the options that the run began with.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="List every case in the summary.")
 def run(
     project_file: Path | None,
@@ -98,6 +114,9 @@ def run(
     jobs: int,
     out: Path | None,
     junit: Path | None,
+    repeat: int | None,
+    until_fail: bool,
+    resume: str | None,
     verbose: bool,
 ) -> int:
     """Apply the series, build the kernel and the suites, and run every test in its own guest.
@@ -111,50 +130,78 @@ def run(
       harness run --series none --suite kvm -k set_sregs
       harness run --series ~/my-series --suite selftests/restrictedmem
       harness run --source ~/linux#my-branch --series none
+      harness run -k punch --repeat 100
+      harness run --resume latest
     """
     here = Path.cwd()
-    file = (here / project_file) if project_file else project.find(here)
-    request = Request(
-        project_file=file,
-        project=project.load(file),
-        working_dir=here,
-        source=source,
-        series=series,
-        upto=upto,
-        config=config,
-        suites=suites,
-        expression=expression,
-        command=(*_program(here), *sys.argv[1:]),
-        program=_program(here),
-    )
-    results, written = run_job(
-        request,
-        Store.default(),
-        make_progress(sys.stderr),
+    program = program_words(here)
+    if resume is not None:
+        _refuse_with_resume()
+        runs = _runs(project_file, here)
+        directory = rundir.find(resume, here, runs)
+        request = Request.again(request_of(journal.read(directory), directory), program)
+    else:
+        file = find_project(project_file, here)
+        request = Request(
+            project_file=file,
+            project=project.load(file),
+            working_dir=here,
+            source=source,
+            series=series,
+            upto=upto,
+            config=config,
+            suites=suites,
+            expression=expression,
+            repeat=repeat or (ENDLESS if until_fail else 1),
+            until_fail=until_fail,
+            command=(*program, *sys.argv[1:]),
+            program=program,
+        )
+        name = rundir.new_name()
+        directory = here / out if out else file.parent / rundir.RUNS / name
+    job = Job(
+        request=request,
+        store=Store.default(),
+        display=make_progress(sys.stderr),
         jobs=jobs,
-        out=here / out if out else None,
+        directory=directory,
         junit=here / junit if junit else None,
     )
+    results, written = job.resume() if resume is not None else job.run(name)
     print_summary(
         results,
         sys.stdout,
         verbose=verbose,
-        directory=_short(written.results.parent, here),
-        junit=_short(written.junit, here),
+        directory=short(written.results.parent, here),
+        junit=short(written.junit, here),
     )
     return results.exit_code
 
 
-def _program(here: Path) -> tuple[str, ...]:
-    """Return the words that call this program again from the directory *here*."""
-    called = Path(sys.argv[0]).absolute()
-    if called.name == "__main__.py":
-        return (sys.executable, "-m", "harness")
-    if shutil.which(called.name) == str(called):
-        return (called.name,)
-    return (_short(called, here),)
+_WITH_RESUME = frozenset({"resume", "jobs", "junit", "verbose", "project_file"})
 
 
-def _short(path: Path, here: Path) -> str:
-    """Return *path* as a person in the directory *here* would write it."""
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+def _refuse_with_resume() -> None:
+    """Raise UserError for options that a run which is taken up again cannot obey."""
+    context = click.get_current_context()
+    given = [
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    refused = [options[name] for name in given if name not in _WITH_RESUME]
+    if refused:
+        raise UserError(
+            f"{refused[0]} cannot be given with --resume",
+            why="a run goes on with the options that it began with",
+            hint="leave it out, or start a new run",
+        )
+
+
+def _runs(project_file: Path | None, here: Path) -> Path | None:
+    """Return where runs are kept; None outside a project, where a run's directory will do."""
+    try:
+        return find_project(project_file, here).parent / rundir.RUNS
+    except UserError:
+        return None

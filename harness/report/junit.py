@@ -193,6 +193,10 @@ def _properties(results: Results, tests: list[Test]) -> dict[str, str]:
         found[f"{test.name}.seed"] = test.seed
         found[f"{test.name}.seconds"] = "" if test.total_s is None else f"{test.total_s:.3f}"
         found[f"{test.name}.rerun"] = test.rerun
+        found.update({f"{test.name}.allowed.{n}": text for n, text in enumerate(test.allowed, 1)})
+        if test.attempts:
+            passed = sum(attempt.outcome is Outcome.PASS for attempt in test.attempts)
+            found[f"{test.name}.attempts"] = f"{passed}/{len(test.attempts)} passed"
         found.update({f"{test.name}.log.{kind}": path for kind, path in _logs(test)})
     return {_value(name): _value(value) for name, value in found.items() if value}
 

@@ -93,10 +93,11 @@ class RichProgress(BaseProgress):
         bad = any(not outcome.as_expected for outcome in counts)
         spans: list[Span] = [
             (self._frame(), "bold"),
-            (f" {sum(counts.values())} of {tests.planned} tests", "bold"),
+            (f" {tests.progress}", "bold"),
             (f"  {duration(now - tests.start)}  ", "dim"),
-            *self._bar(sum(counts.values()), tests.planned),
         ]
+        if tests.planned:
+            spans += self._bar(tests.finished_count, tests.planned)
         if counts:
             spans.append((f"  {tally(counts)}", "bad" if bad else "good"))
         lines = [to_text(spans)]

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from harness.report.steps import ActiveStep, BaseProgress
 from harness.report.terminal import Safe, Terminal
-from harness.report.text import Span, count, duration, one_line, paint
+from harness.report.text import Span, duration, one_line, paint
 
 SIGN_OF_LIFE_S = 20.0
 """Seconds of silence after which a line says what is under way."""
@@ -88,5 +88,4 @@ class PlainProgress(BaseProgress):
         more = len(tests.running) - len(running)
         if more > 0:
             running.append(f"{more} more")
-        progress = f"{tests.finished_count} of {count(tests.planned, 'test')} done"
-        return f"  {progress}; running: {', '.join(running) or 'none'}"
+        return f"  {tests.progress} done; running: {', '.join(running) or 'none'}"

@@ -31,18 +31,21 @@ _NAME_WIDTH = 56
 class TestProgress(Protocol):
     """Where the executor tells what its tests do; one thread calls it."""
 
-    def started(self, name: str) -> None:
-        """Say that the test *name* (``suite:program``) has begun."""
+    def started(self, label: str) -> None:
+        """Say that a test, or one attempt at it, has begun."""
 
-    def finished(self, test: Test) -> None:
-        """Say how a test ended; it need not have started."""
+    def finished(self, test: Test, label: str) -> None:
+        """Say how what is called *label* ended; it need not have started."""
 
 
 class Display(Progress, Protocol):
     """Progress that can also show tests."""
 
     def tests(self, planned: Sequence[str]) -> AbstractContextManager[TestProgress]:
-        """Open the view of running tests; *planned* are the names of all that will be reported."""
+        """Open the view of running tests.
+
+        *planned* are the labels of all that will be reported; none means that nobody knows.
+        """
 
 
 class ActiveStep:
@@ -75,7 +78,7 @@ class ActiveTests:
         self,
         planned: Sequence[str],
         clock: Callable[[], float],
-        emit: Callable[[Test, int], None],
+        emit: Callable[[Test, str, int], None],
     ) -> None:
         self.planned = len(planned)
         self.running: dict[str, float] = {}
@@ -91,16 +94,23 @@ class ActiveTests:
         """How many tests have ended."""
         return sum(self.counts.values())
 
-    def started(self, name: str) -> None:
-        """Show *name* as running."""
-        # The whole dictionary is replaced, because the thread that draws may be reading it.
-        self.running = {**self.running, name: self._clock()}
+    @property
+    def progress(self) -> str:
+        """How far it is, in words."""
+        if not self.planned:
+            return count(self.finished_count, "test")
+        return f"{self.finished_count} of {count(self.planned, 'test')}"
 
-    def finished(self, test: Test) -> None:
+    def started(self, label: str) -> None:
+        """Show *label* as running."""
+        # The whole dictionary is replaced, because the thread that draws may be reading it.
+        self.running = {**self.running, label: self._clock()}
+
+    def finished(self, test: Test, label: str) -> None:
         """Count *test* and leave its line."""
-        self.running = {name: at for name, at in self.running.items() if name != test.name}
+        self.running = {name: at for name, at in self.running.items() if name != label}
         self.counts = {**self.counts, test.outcome: self.counts.get(test.outcome, 0) + 1}
-        self._emit(test, self._width)
+        self._emit(test, label, self._width)
 
 
 class BaseProgress(ABC):
@@ -167,9 +177,9 @@ class BaseProgress(ABC):
                 self.active_tests = None
                 self._watch_if_busy()
 
-    def _test_finished(self, test: Test, width: int) -> None:
+    def _test_finished(self, test: Test, label: str, width: int) -> None:
         with self._lock:
-            self.emit(finished_line(test, width, self.terminal.unicode))
+            self.emit(finished_line(test, label, width, self.terminal.unicode))
 
     def _watch_if_busy(self) -> None:
         self.watch(bool(self.steps) or self.active_tests is not None)
@@ -188,13 +198,13 @@ class BaseProgress(ABC):
         return spans
 
 
-def finished_line(test: Test, width: int, unicode: bool) -> list[Span]:
-    """Return the line that a finished test leaves; *width* is that of the column of names."""
+def finished_line(test: Test, label: str, width: int, unicode: bool) -> list[Span]:
+    """Return the line that a finished test leaves; *width* is that of the column of labels."""
     style = style_of(test.outcome)
     seconds = test.guest_s if test.total_s is None else test.total_s
     spans: list[Span] = [
         (f"{mark(style, unicode)} {test.outcome:<7}", style),
-        (f"  {one_line(test.name):<{width}}", ""),
+        (f"  {one_line(label):<{width}}", ""),
         (f"  {duration(seconds):>6}", "dim"),
     ]
     if test.cases:

@@ -52,6 +52,8 @@ def summary(
     parts += _not_as_expected(results, directory, unicode)
     parts += _together("Not run", results.tests, Outcome.NOTRUN, "bad")
     parts += _together("Skipped", results.tests, Outcome.SKIP, "warn")
+    parts += _together("Failed as expected", results.tests, Outcome.XFAIL, "warn")
+    parts += _allowed(results.tests)
     last = [[("note:  ", "warn"), (one_line(note, 2000), "")] for note in results.notes]
     if directory:
         last.append([("run:   ", "dim"), (visible(directory), "")])
@@ -134,6 +136,9 @@ def _details(test: Test, bad: Sequence[Case], directory: str, unicode: bool) -> 
         yield [(f"  ... and {count(len(bad) - MAX_CASES, 'more case')} like these", "dim")]
     if not bad:
         yield from _asserted(test.output)
+    for attempt in [each for each in test.attempts if not each.outcome.as_expected][:MAX_CASES]:
+        where = _below(directory, attempt.logs.output)
+        yield [(f"  {attempt.outcome}: {one_line(attempt.reason)}", "bad"), (f"  {where}", "dim")]
     if test.kernel_log:
         yield [("  the kernel said:", "dim")]
         lines = visible(test.kernel_log).strip("\n").split("\n")
@@ -180,6 +185,19 @@ def _together(title: str, tests: Sequence[Test], outcome: Outcome, style: str) -
             (reason, ""),
             (f" ({', '.join(names[:_MAX_NAMES])}{more})", "dim"),
         ]
+
+
+def _allowed(tests: Sequence[Test]) -> Iterator[Line]:
+    """Tell what the kernel said and was allowed to say: allowed is not unsaid."""
+    if any(test.allowed for test in tests):
+        yield []
+    for test in tests:
+        for text in test.allowed:
+            yield [
+                ("Allowed: ", "warn"),
+                (one_line(text), ""),
+                (f" ({one_line(test.name)})", "dim"),
+            ]
 
 
 def _short(case: Case, test: Test) -> str:

@@ -9,7 +9,7 @@ import errno
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,11 +29,13 @@ from harness.run.records import (
     GuestFailed,
     GuestReady,
     PlannedTest,
+    RunStarted,
     TestEnded,
     TestStarted,
 )
+from harness.run.repeat import Attempts
 from harness.run.results import Logs, Machine, Test
-from harness.run.verdict import judge_test
+from harness.run.verdict import day_of, judge_test
 from harness.suites import Suite
 
 _ENVIRONMENT = (("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", "/root"), ("TERM", "dumb"))
@@ -43,45 +45,43 @@ _HOST_FAILURES = frozenset({How.QEMU_DIED, How.QEMU_STUCK})
 class Watcher(Protocol):
     """Who is told, while it runs, which tests begin and end."""
 
-    def started(self, name: str) -> None:
-        """Take note that the test runs now."""
+    def started(self, label: str) -> None:
+        """Take note that a test, or one attempt at it, runs now."""
 
-    def finished(self, test: Test) -> None:
-        """Take note of a test's result."""
+    def finished(self, test: Test, label: str) -> None:
+        """Take note of the result of what was begun as *label*; some are known without that."""
 
 
 @dataclass(frozen=True)
 class Executor:
-    """Runs planned tests and tells the journal; *out* is the run's directory."""
+    """Runs what *head* plans and tells the journal; *out* is the run's directory."""
 
     foundry: Foundry
     journal: Journal
     out: Path
     watcher: Watcher
     jobs: int
+    head: RunStarted
 
-    async def execute(self, suites: Sequence[Suite], tests: Sequence[PlannedTest]) -> None:
-        """Run *tests*; every one that can be run has an end in the journal afterwards.
+    async def execute(self, suites: Sequence[Suite], attempts: Attempts) -> None:
+        """Run what is left of *attempts*.
 
-        Raises MachineError when the machine fails (no QEMU, full disk); what ended before stays.
+        Every one that can be run has an end in the journal afterwards.  Raises MachineError when
+        the machine fails (no QEMU, full disk); what ended before stays.
         """
         slots = asyncio.Semaphore(self.jobs)
-        for test in tests:
-            if test.broken or test.unfit:
-                self.watcher.finished(judge_test(test))
-        runnable = [test for test in tests if not (test.broken or test.unfit)]
+        for test in self.head.tests:
+            if not test.runnable:
+                self.watcher.finished(judge_test(test, day_of(self.head)), test.name)
         try:
             async with asyncio.TaskGroup() as group:
                 for suite in suites:
-                    mine = [test for test in runnable if test.suite == suite.name]
-                    if mine:
-                        group.create_task(self._suite(suite, mine, slots))
+                    if attempts.left(suite.name):
+                        group.create_task(self._suite(suite, attempts, slots))
         except* HarnessError as errors:
             raise _first(errors) from None
 
-    async def _suite(
-        self, suite: Suite, tests: Sequence[PlannedTest], slots: asyncio.Semaphore
-    ) -> None:
+    async def _suite(self, suite: Suite, attempts: Attempts, slots: asyncio.Semaphore) -> None:
         start = time.monotonic()
         try:
             async with slots:
@@ -89,7 +89,7 @@ class Executor:
         except GuestNotBooted as error:
             if error.died.how in _HOST_FAILURES:
                 raise
-            self._guest_failed(suite, tests, error)
+            self._guest_failed(suite, error)
             return
         config = ready.config
         self.journal.write(
@@ -106,13 +106,30 @@ class Executor:
                 seconds=time.monotonic() - start,
             )
         )
+        upcoming = attempts.of(suite.name)
         async with asyncio.TaskGroup() as group:
-            for test in tests:
-                group.create_task(self._in_slot(test, ready, slots))
+            for _ in range(self.jobs):
+                group.create_task(self._work(upcoming, attempts, ready, slots))
 
-    def _guest_failed(
-        self, suite: Suite, tests: Sequence[PlannedTest], error: GuestNotBooted
+    async def _work(
+        self,
+        upcoming: Iterator[tuple[PlannedTest, int]],
+        attempts: Attempts,
+        ready: Snapshot,
+        slots: asyncio.Semaphore,
     ) -> None:
+        """Take the next attempt of the suite as long as there is one."""
+        while True:
+            # Taken only when it can begin: what is next may depend on what ended meanwhile.
+            async with slots:
+                following = next(upcoming, None)
+                if following is None:
+                    return
+                test, attempt = following
+                ended = await self._attempt(test, attempt, attempts.label(test, attempt), ready)
+                attempts.ended(test.name, attempt, ended.outcome)
+
+    def _guest_failed(self, suite: Suite, error: GuestNotBooted) -> None:
         log = Path("logs") / suite.name / "boot.kernel.log"
         (self.out / log).parent.mkdir(parents=True, exist_ok=True)
         (self.out / log).write_bytes(error.log)
@@ -123,30 +140,34 @@ class Executor:
             log=str(log),
         )
         self.journal.write(failed)
-        for test in tests:
-            self.watcher.finished(judge_test(test, guest=failed))
+        for test in self.head.tests:
+            if test.suite == suite.name and test.runnable:
+                self.watcher.finished(judge_test(test, day_of(self.head), guest=failed), test.name)
 
-    async def _in_slot(self, test: PlannedTest, ready: Snapshot, slots: asyncio.Semaphore) -> None:
-        async with slots:
-            started = TestStarted(name=test.name, time=now(), seed=secrets.token_hex(32))
-            self.journal.write(started)
-            self.watcher.started(test.name)
-            try:
-                ended = await self._run(test, started, ready)
-            except OSError as error:
-                # Nothing of the test's own: its logs cannot be written, or no process be made.
-                if error.errno == errno.ENOSPC:
-                    raise disk_full(str(self.out)) from error
-                raise MachineError(
-                    "a test cannot be run", where=test.name, why=str(error)
-                ) from error
-            self.journal.write(ended)
-            self.watcher.finished(judge_test(test, started, ended))
+    async def _attempt(self, test: PlannedTest, attempt: int, label: str, ready: Snapshot) -> Test:
+        started = TestStarted(
+            name=test.name, attempt=attempt, time=now(), seed=secrets.token_hex(32)
+        )
+        self.journal.write(started)
+        self.watcher.started(label)
+        try:
+            ended = await self._run(test, started, ready)
+        except OSError as error:
+            # Nothing of the test's own: its logs cannot be written, or no process be made.
+            if error.errno == errno.ENOSPC:
+                raise disk_full(str(self.out)) from error
+            raise MachineError("a test cannot be run", where=test.name, why=str(error)) from error
+        self.journal.write(ended)
+        result = judge_test(test, day_of(self.head), started, ended)
+        self.watcher.finished(result, label)
+        return result
 
     async def _run(self, test: PlannedTest, started: TestStarted, ready: Snapshot) -> TestEnded:
         """Run one test in a guest that is made for it and destroyed after it."""
         start = time.monotonic()
         base = Path("logs") / _file_name(test.suite) / _file_name(test.program)
+        if self.head.repeat != 1:
+            base = base.with_name(f"{base.name}.{started.attempt}")
         logs = Logs(output=f"{base}.output.log", kernel=f"{base}.kernel.log")
         directory = f"/{GUEST_ROOT}/{test.suite}"
         command = Command(
@@ -181,6 +202,7 @@ class Executor:
             ending = Ending(how="harness", detail=failure or "the guest gave no end of the test")
         return TestEnded(
             name=test.name,
+            attempt=started.attempt,
             ending=ending,
             report=report,
             findings=findings,

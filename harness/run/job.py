@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The main job from beginning to end: prepare, run, judge, report."""
+"""The main job from beginning to end: prepare, run, judge, report; and the same taken up again."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import secrets
-import shutil
 import signal
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness import __version__, loop
 from harness.errors import UserError
@@ -20,81 +18,140 @@ from harness.guest.accel import Wanted
 from harness.guest.machine import GuestConfig
 from harness.kbuild import Kernel
 from harness.progress import Progress
-from harness.report.files import JUNIT, RESULTS, Written, write_reports
+from harness.report.files import Written, write_reports
 from harness.report.steps import Display
-from harness.run import journal, verdict
+from harness.run import journal, rundir, verdict
 from harness.run.executor import Executor, now
 from harness.run.guests import Foundry
 from harness.run.journal import Journal
 from harness.run.prepare import Prepared, Request, prepare
-from harness.run.records import RunEnded, RunStarted
+from harness.run.records import Record, Requested, RunEnded, RunResumed, RunStarted
+from harness.run.repeat import Attempts
 from harness.run.results import Results
 from harness.store import Store
 
-RUNS = "runs"
-"""Where runs are kept, below the project's directory."""
-LATEST = "latest"
-"""A link there to the newest run."""
 
+@dataclass(frozen=True)
+class Job:
+    """One run: what is asked for, and where everything goes."""
 
-def run(
-    request: Request,
-    store: Store,
-    display: Display,
-    *,
-    jobs: int,
-    out: Path | None = None,
-    junit: Path | None = None,
-) -> tuple[Results, Written]:
-    """Do what *request* asks for; return what came out and where it is written.
+    request: Request
+    store: Store
+    display: Display
+    jobs: int
+    """How many guests run at a time."""
+    directory: Path
+    """The run's."""
+    junit: Path | None = None
+    """Where the JUnit report goes if not there."""
 
-    *out* is the run's directory (default: a new one below ``runs/``).  A run that is interrupted
-    by SIGINT or SIGTERM returns what is known, with ``Results.interrupted``; before there was a
-    plan it raises KeyboardInterrupt.  Raises UserError and MachineError as the rooms do.
-    """
-    name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-    directory = out or request.project_dir / RUNS / name
-    with _taken(directory), Journal(directory) as book:
-        if out is None:
-            _point(directory.parent / LATEST, directory.name)
-        with _term_interrupts():
+    def run(self, name: str) -> tuple[Results, Written]:
+        """Do it from the beginning, under *name*; return what came out and where it is written.
+
+        A run that is interrupted by SIGINT or SIGTERM returns what is known, with
+        ``Results.interrupted``; before there was a plan it raises KeyboardInterrupt.  Raises
+        UserError and MachineError as the rooms do.
+        """
+        with rundir.taken(self.directory, fresh=True), Journal(self.directory) as book:
+            rundir.point(self.directory.parent / rundir.LATEST, self.directory.name)
+            book.write(self.request.record())
             start = time.monotonic()
-            prepared = prepare(request, store, directory, display)
-            book.write(
-                RunStarted(
-                    run=name,
-                    time=now(),
-                    harness=__version__,
-                    command=request.command,
-                    kernel=prepared.facts,
-                    tests=prepared.tests,
-                    notes=prepared.notes,
-                )
-            )
-            interrupted = _execute(prepared, request, store, book, directory, display, jobs)
+            with _term_interrupts():
+                prepared = self._prepare()
+                head = self._head(name, prepared)
+                book.write(head)
+            self._execute(prepared, head, Attempts(head), book, start)
+        return self._report()
+
+    def resume(self) -> tuple[Results, Written]:
+        """Go on where the run in the directory was cut off; see :meth:`run`.
+
+        What has ended stays as it is.  Raises UserError where what would be tested now is not what
+        was tested then: half a run on each is a run on neither.
+        """
+        with rundir.taken(self.directory, fresh=False):
+            records = journal.read(self.directory)
+            head = next((each for each in records if isinstance(each, RunStarted)), None)
+            with Journal(self.directory) as book:
+                start = time.monotonic()
+                with _term_interrupts():
+                    prepared = self._prepare()
+                    if head is None:
+                        head = self._head(self.directory.name, prepared)
+                        book.write(head)
+                    else:
+                        _check_same(head, prepared)
+                        book.write(RunResumed(time=now()))
+                attempts = Attempts(head)
+                for name, attempt, outcome in verdict.outcomes(records):
+                    attempts.ended(name, attempt, outcome)
+                self._execute(prepared, head, attempts, book, start)
+        return self._report()
+
+    def _prepare(self) -> Prepared:
+        return prepare(self.request, self.store, self.directory, self.display)
+
+    def _head(self, name: str, prepared: Prepared) -> RunStarted:
+        return RunStarted(
+            run=name,
+            time=now(),
+            harness=__version__,
+            command=self.request.command,
+            kernel=prepared.facts,
+            tests=prepared.tests,
+            notes=prepared.notes,
+            repeat=self.request.repeat,
+            until_fail=self.request.until_fail,
+        )
+
+    def _execute(
+        self,
+        prepared: Prepared,
+        head: RunStarted,
+        attempts: Attempts,
+        book: Journal,
+        start: float,
+    ) -> None:
+        """Run the tests, unless interrupted to the end, and note which it was."""
+        maker = foundry(self.request, prepared.kernel, self.store, self.display)
+        interrupted = False
+        with self.display.tests(attempts.labels()) as watcher:
+            executor = Executor(maker, book, self.directory, watcher, self.jobs, head)
+            try:
+                loop.run(executor.execute(prepared.suites, attempts))
+            except KeyboardInterrupt:
+                interrupted = True
         book.write(RunEnded(time=now(), seconds=time.monotonic() - start, interrupted=interrupted))
-    results = verdict.results(journal.read(directory))
-    return results, write_reports(results, directory, junit)
+
+    def _report(self) -> tuple[Results, Written]:
+        results = read_results(self.directory)
+        return results, write_reports(results, self.directory, self.junit)
 
 
-def _execute(
-    prepared: Prepared,
-    request: Request,
-    store: Store,
-    book: Journal,
-    directory: Path,
-    display: Display,
-    jobs: int,
-) -> bool:
-    """Run the tests; return whether they were interrupted."""
-    maker = foundry(request, prepared.kernel, store, display)
-    with display.tests([test.name for test in prepared.tests]) as watcher:
-        executor = Executor(maker, book, directory, watcher, jobs)
-        try:
-            loop.run(executor.execute(prepared.suites, prepared.tests))
-        except KeyboardInterrupt:
-            return True
-    return False
+def read_results(directory: Path) -> Results:
+    """Return what the journal in *directory* says.
+
+    Raises UserError where there is none, where it is damaged, and where it ends before the plan.
+    """
+    records = journal.read(directory)
+    if not any(isinstance(record, RunStarted) for record in records):
+        raise UserError(
+            "this run was cut off before it had a plan, so it has nothing to report",
+            where=str(directory / journal.FILE_NAME),
+            hint=f"take it up again: harness run --resume {directory}",
+        )
+    return verdict.results(records)
+
+
+def request_of(records: list[Record], where: Path) -> Requested:
+    """Return what the user asked for when the run began; raises UserError where nobody knows."""
+    if records and isinstance(records[0], Requested):
+        return records[0]
+    raise UserError(
+        "this run does not say what was asked for, so it cannot be taken up again",
+        where=str(where / journal.FILE_NAME),
+        hint="start a new one",
+    )
 
 
 def foundry(request: Request, kernel: Kernel, store: Store, progress: Progress) -> Foundry:
@@ -113,48 +170,43 @@ def foundry(request: Request, kernel: Kernel, store: Store, progress: Progress) 
     )
 
 
-@contextlib.contextmanager
-def _taken(directory: Path) -> Iterator[None]:
-    """Have *directory* for one run alone; what an earlier run left there goes.
-
-    Raises UserError where it cannot be made or written, or where another run is at work in it.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise UserError(
-            "the run's directory cannot be used", where=str(directory), why=str(error)
-        ) from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                "another run is at work in this directory",
-                where=str(directory),
-                hint="wait for it, or name another directory with --out",
-            ) from None
-        # Only what a run makes is removed: the user may have named a directory with more in it.
-        for name in (journal.FILE_NAME, RESULTS, JUNIT):
-            (directory / name).unlink(missing_ok=True)
-        shutil.rmtree(directory / "logs", ignore_errors=True)
-        yield
-    finally:
-        os.close(handle)
+_SAME = {
+    "source": "the kernel's source",
+    "base_commit": "the kernel's source",
+    "series_commit": "the series",
+    "config_digest": "the kernel's configuration",
+    "toolchain": "the toolchain",
+}
 
 
-def _point(link: Path, target: str) -> None:
-    """Let *link* name *target*, at no moment missing."""
-    draft = link.with_name(f".{link.name}.{target}")
-    with contextlib.suppress(OSError):  # a convenience; a file system without links is no error
-        draft.symlink_to(target)
-        draft.replace(link)
+def _check_same(head: RunStarted, prepared: Prepared) -> None:
+    """Raise UserError unless what is ready now is what the plan was made for."""
+    for fact, what in _SAME.items():
+        then, today = getattr(head.kernel, fact), getattr(prepared.facts, fact)
+        if then != today:
+            _changed(what, f"{then} then, {today} now")
+    then_names = [test.name for test in head.tests]
+    if then_names != [test.name for test in prepared.tests]:
+        _changed("the plan", "other tests than then")
+    for planned, test in zip(head.tests, prepared.tests, strict=True):
+        for field in msgspec.structs.fields(type(test)):
+            if field.name in ("rerun", "build_log"):
+                continue
+            if getattr(planned, field.name) != getattr(test, field.name):
+                _changed(f"the test {test.name}", f"its {field.name} is another than then")
+
+
+def _changed(what: str, why: str) -> None:
+    raise UserError(
+        f"{what} has changed since the run began",
+        why=why,
+        hint="start a new run; `harness report` renders the old one as far as it went",
+    )
 
 
 @contextlib.contextmanager
 def _term_interrupts() -> Iterator[None]:
-    """Let SIGTERM end a run as SIGINT does: a CI that cancels a job wants its guests gone."""
+    """Let SIGTERM interrupt as SIGINT does, which takes the compilers with it."""
 
     def interrupt(number: int, _frame: object) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)

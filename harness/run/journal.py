@@ -7,6 +7,7 @@ record was not yet promised.  Anything else that does not decode is an error, ne
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -22,11 +23,16 @@ FILE_NAME = "journal.jsonl"
 
 
 class Journal:
-    """An open journal; append-only."""
+    """An open journal; append-only.
+
+    The incomplete record that a killed writer may have left at the end is cut off: what is appended
+    must not be glued to it.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE_NAME
         try:
+            _cut_to_whole_records(self.path)
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             if error.errno == errno.ENOSPC:
@@ -58,6 +64,14 @@ class Journal:
         traceback: TracebackType | None,
     ) -> None:
         os.close(self._fd)
+
+
+def _cut_to_whole_records(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        data = path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole != len(data):
+            os.truncate(path, whole)
 
 
 def read(directory: Path) -> list[Record]:

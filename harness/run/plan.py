@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from harness.errors import UserError
 from harness.run.records import PlannedTest
 from harness.run.select import compile_expression
 from harness.suites import Suite
+from harness.suites.expectations import Expectations, for_program
 
 NO_LIMIT_S = 3600.0
 """Stands for ``timeout=0`` in a suite's settings: kselftest's "none", which no guest gets."""
@@ -17,6 +18,8 @@ NO_LIMIT_S = 3600.0
 def plan(
     suites: Sequence[Suite],
     *,
+    expectations: Mapping[str, Expectations],
+    series: str,
     expression: str,
     default_timeout_s: float,
     rerun: Callable[[str, str], str],
@@ -24,12 +27,17 @@ def plan(
 ) -> tuple[PlannedTest, ...]:
     """Return the tests of *suites* that *expression* selects, in the order of the suites.
 
-    *rerun* makes the command line for a suite's name and a test's name.  *build_logs* has each
-    suite's build log, relative to the run's directory.  Raises UserError when nothing is left: a
-    run without tests has nothing to say, least of all that all is well.
+    *expectations* has what is known of each suite, *series* is the name by which they know the
+    series.  *rerun* makes the command line for a suite's name and a test's name.  *build_logs* has
+    each suite's build log, relative to the run's directory.  Raises UserError when nothing is left:
+    a run without tests has nothing to say, least of all that all is well.
     """
     tests = [
-        test for suite in suites for test in _tests(suite, default_timeout_s, rerun, build_logs)
+        test
+        for suite in suites
+        for test in _tests(
+            suite, expectations[suite.name], series, default_timeout_s, rerun, build_logs
+        )
     ]
     selected = compile_expression(expression, {test.name for test in tests})
     chosen = tuple(test for test in tests if selected(test.name))
@@ -44,6 +52,8 @@ def plan(
 
 def _tests(
     suite: Suite,
+    expectations: Expectations,
+    series: str,
     default_timeout_s: float,
     rerun: Callable[[str, str], str],
     build_logs: dict[str, str],
@@ -52,16 +62,20 @@ def _tests(
 
     def test(program: str, path: str = "", broken: str = "", unfit: str = "") -> PlannedTest:
         name = f"{suite.name}:{program}"
+        expect, allow = for_program(expectations, program, series)
         return PlannedTest(
             name=name,
             suite=suite.name,
             program=program,
             path=path,
+            suite_key=suite.key,
             timeout_s=timeout,
             broken=broken,
             unfit=unfit,
             build_log=build_logs.get(suite.name, ""),
             rerun=rerun(suite.name, name),
+            expect=expect,
+            allow=allow,
         )
 
     return [

@@ -6,20 +6,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import kbuild, series, source, suites
 from harness.errors import UserError
 from harness.kbuild import Kernel
 from harness.progress import Progress
-from harness.project import Project
+from harness.project import Project, load
 from harness.run import results
 from harness.run.plan import plan
-from harness.run.records import PlannedTest
+from harness.run.records import PlannedTest, Requested
 from harness.series import Series, Tree
 from harness.source import Source
 from harness.store import Store
 from harness.suites import Suite
+from harness.suites.expectations import check_programs, expired
 
 NO_SERIES = "none"
 
@@ -39,15 +41,62 @@ class Request:
     config: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
     expression: str = ""
+    repeat: int = 1
+    """How often each test runs; 0 is without end."""
+    until_fail: bool = False
     command: tuple[str, ...] = ()
     """The command line, for the record."""
     program: tuple[str, ...] = ("harness",)
     """How the user calls this program, for the command lines that he is given."""
 
+    def record(self) -> Requested:
+        """Return what is needed to ask for the same again."""
+        return Requested(
+            command=self.command,
+            working_dir=str(self.working_dir),
+            project_file=str(self.project_file),
+            source=self.source,
+            series=self.series,
+            upto=self.upto,
+            config=self.config,
+            suites=self.suites,
+            expression=self.expression,
+            repeat=self.repeat,
+            until_fail=self.until_fail,
+        )
+
+    @classmethod
+    def again(cls, asked: Requested, program: tuple[str, ...]) -> Request:
+        """Return the request that was recorded as *asked*; the project file is read anew."""
+        file = Path(asked.project_file)
+        return cls(
+            project_file=file,
+            project=load(file),
+            working_dir=Path(asked.working_dir),
+            source=asked.source,
+            series=asked.series,
+            upto=asked.upto,
+            config=asked.config,
+            suites=asked.suites,
+            expression=asked.expression,
+            repeat=asked.repeat,
+            until_fail=asked.until_fail,
+            command=asked.command,
+            program=program,
+        )
+
     @property
     def project_dir(self) -> Path:
         """Where relative paths of the project file start."""
         return self.project_file.parent
+
+    @property
+    def series_name(self) -> str:
+        """The name by which expectations know the series: that of its directory or file."""
+        if self.series is not None:
+            return self.series if self.series == NO_SERIES else Path(self.series).stem
+        table = self.project.series
+        return Path(table.path).stem if table else NO_SERIES
 
     def rerun(self, suite: str, test: str) -> str:
         """Return a shell command that runs *test* alone with everything else as it is now."""
@@ -131,8 +180,14 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         )
         for each in found
     ]
+    for origin, suite in zip(found, built, strict=True):
+        programs = [each.name for each in suite.programs]
+        programs += [each.name for each in suite.broken]
+        check_programs(origin.expectations, programs, origin.expectations_file)
     tests = plan(
         built,
+        expectations={each.name: each.expectations for each in found},
+        series=request.series_name,
         expression=request.expression,
         default_timeout_s=project.limits.test_s,
         rerun=request.rerun,
@@ -143,6 +198,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         source=base.description,
         base_commit=base.commit,
         series=patches.title if patches else "",
+        series_name=request.series_name,
         series_commit=tree.commit,
         series_digest=patches.digest if patches else "",
         patches=tuple(patch.subject for patch in patches.patches) if patches else (),
@@ -151,8 +207,18 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         toolchain=kernel.meta.toolchain,
         build_id=kernel.meta.build_id,
     )
-    notes = (base.note,) if base.note else ()
+    notes = ((base.note,) if base.note else ()) + _expired(found)
     return Prepared(base, patches, tree, kernel, tuple(built), tests, notes, facts)
+
+
+def _expired(found: Iterable[suites.SuiteSource]) -> tuple[str, ...]:
+    """Tell of entries that changed nothing any more on this day."""
+    today = datetime.now(UTC).date()
+    return tuple(
+        f"{each.expectations_file}: {text}"
+        for each in found
+        for text in expired((*each.expectations.expect, *each.expectations.allow), today)
+    )
 
 
 def _series(request: Request) -> Series | None:

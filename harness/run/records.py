@@ -13,8 +13,10 @@ import msgspec
 
 from harness.guest.api import How
 from harness.klog import Finding
+from harness.klog.allow import Allowance
 from harness.ktap import Report
 from harness.run.results import Kernel, Logs, Machine
+from harness.suites.expectations import Expectation
 
 
 class PlannedTest(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +27,8 @@ class PlannedTest(msgspec.Struct, frozen=True, kw_only=True):
     program: str
     path: str = ""
     """Relative to the suite's directory in the guest."""
+    suite_key: str = ""
+    """The digest of what the suite was built from."""
     timeout_s: float = 0.0
     """Time limit in seconds of guest time."""
     broken: str = ""
@@ -33,10 +37,35 @@ class PlannedTest(msgspec.Struct, frozen=True, kw_only=True):
     """Why it cannot run in the guests at hand, such as a script in a sealed guest."""
     build_log: str = ""
     rerun: str = ""
+    expect: tuple[Expectation, ...] = ()
+    """What is known to go wrong with it under this series."""
+    allow: tuple[Allowance, ...] = ()
+    """Kernel messages that are known under it."""
+
+    @property
+    def runnable(self) -> bool:
+        """Whether there is anything to run."""
+        return not (self.broken or self.unfit)
+
+
+class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
+    """What the user asked for; the first record, so that the run can be taken up again."""
+
+    command: tuple[str, ...]
+    working_dir: str
+    project_file: str
+    source: str | None = None
+    series: str | None = None
+    upto: int | None = None
+    config: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+    expression: str = ""
+    repeat: int = 1
+    until_fail: bool = False
 
 
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
-    """The head of a journal: what is tested, and everything that is planned."""
+    """The plan: what is tested, and everything that will be reported."""
 
     run: str
     time: str
@@ -45,6 +74,17 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     command: tuple[str, ...]
     kernel: Kernel
     tests: tuple[PlannedTest, ...]
+    notes: tuple[str, ...] = ()
+    repeat: int = 1
+    """How often each test runs; 0 is until it fails or the run is interrupted."""
+    until_fail: bool = False
+    """Whether a test that did not end as expected is not run again."""
+
+
+class RunResumed(msgspec.Struct, frozen=True, kw_only=True, tag="resumed"):
+    """The run was taken up again after it was cut off."""
+
+    time: str
     notes: tuple[str, ...] = ()
 
 
@@ -71,6 +111,7 @@ class TestStarted(msgspec.Struct, frozen=True, kw_only=True, tag="test"):
     """A test was begun."""
 
     name: str
+    attempt: int = 1
     time: str
     seed: str
 
@@ -94,6 +135,7 @@ class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):
     """Everything that was observed of one test."""
 
     name: str
+    attempt: int = 1
     ending: Ending
     report: Report
     """What its standard output says in KTAP."""
@@ -106,6 +148,15 @@ class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):
     logs: Logs = Logs()
 
 
+class Decoded(msgspec.Struct, frozen=True, kw_only=True, tag="decoded"):
+    """A kernel's report with file and line behind its addresses."""
+
+    name: str
+    attempt: int = 1
+    reports: tuple[str, ...]
+    """One for each finding of the test, in their order; empty where nothing could be added."""
+
+
 class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     """The run came to an end of its own or was interrupted."""
 
@@ -114,4 +165,14 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     interrupted: bool = False
 
 
-Record = RunStarted | GuestReady | GuestFailed | TestStarted | TestEnded | RunEnded
+Record = (
+    Requested
+    | RunStarted
+    | RunResumed
+    | GuestReady
+    | GuestFailed
+    | TestStarted
+    | TestEnded
+    | Decoded
+    | RunEnded
+)

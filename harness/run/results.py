@@ -39,6 +39,17 @@ class Logs(msgspec.Struct, frozen=True, kw_only=True):
     build: str = ""
 
 
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several attempts at a test."""
+
+    outcome: Outcome
+    reason: str = ""
+    guest_s: float | None = None
+    total_s: float | None = None
+    seed: str = ""
+    logs: Logs = Logs()
+
+
 class Test(msgspec.Struct, frozen=True, kw_only=True):
     """One planned test: a program of a suite, run in a guest of its own."""
 
@@ -55,6 +66,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """The end of what the program printed, for a test that did not end as expected."""
     kernel_log: str = ""
     """The reports that the kernel printed under this test; empty if it had no complaint."""
+    allowed: tuple[str, ...] = ()
+    """Complaints of the kernel that are known and allowed, each with the reason."""
     guest_s: float | None = None
     """Seconds on the guest's monotonic clock from start to end of the program."""
     total_s: float | None = None
@@ -64,6 +77,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     logs: Logs = Logs()
     rerun: str = ""
     """A command line for a shell that runs this test alone."""
+    attempts: tuple[Attempt, ...] = ()
+    """Every attempt, where the test was to be repeated; all else is then that of the worst one."""
 
 
 class Kernel(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +90,8 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     base_commit: str
     series: str = ""
     """Title of the series, empty for none."""
+    series_name: str = ""
+    """The name by which expectations know it: that of its directory or file; ``none`` for none."""
     series_commit: str = ""
     """The commit with all patches applied; the base where there is no series."""
     series_digest: str = ""

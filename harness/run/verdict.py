@@ -8,22 +8,29 @@ missing never speaks for pass: a test that was planned and never ended is ``notr
 
 from __future__ import annotations
 
+import dataclasses
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
 
 import msgspec
 
+from harness import ktap
 from harness.guest.api import How
 from harness.klog import Finding, Severity
+from harness.klog.allow import Applied, apply_allowances
 from harness.ktap import Report
 from harness.outcome import Outcome, worst
+from harness.run import known, repeat
 from harness.run.records import (
+    Decoded,
     Ending,
     GuestFailed,
     GuestReady,
     PlannedTest,
     Record,
     RunEnded,
+    RunResumed,
     RunStarted,
     TestEnded,
     TestStarted,
@@ -41,6 +48,7 @@ _STATUS = {
     4: Outcome.SKIP,
 }
 _EXCERPT_LINES = 60
+_CLEAN_EXIT = Ending(how="exit", status=0)
 
 
 class _Judged:
@@ -59,17 +67,16 @@ class _Judged:
 def results(records: Sequence[Record]) -> Results:
     """Return what the run says.
 
-    The first record must be :class:`RunStarted` (ValueError otherwise); every planned test comes
-    out, in the order of the plan.
+    There must be one :class:`RunStarted` (ValueError otherwise); every planned test comes out, in
+    the order of the plan.
     """
-    if not records or not isinstance(records[0], RunStarted):
-        raise ValueError("a journal begins with the record that holds its plan")
-    head = records[0]
-    started = {record.name: record for record in records if isinstance(record, TestStarted)}
-    ended = {record.name: record for record in records if isinstance(record, TestEnded)}
+    head = next((record for record in records if isinstance(record, RunStarted)), None)
+    if head is None:
+        raise ValueError("a journal without a plan says nothing")
     failed = {record.suite: record for record in records if isinstance(record, GuestFailed)}
     ready = [record for record in records if isinstance(record, GuestReady)]
-    last = next((record for record in records if isinstance(record, RunEnded)), None)
+    resumed = [record for record in records if isinstance(record, RunResumed)]
+    last = records[-1] if isinstance(records[-1], RunEnded) else None
 
     kernel = head.kernel
     machine = Machine()
@@ -86,11 +93,60 @@ def results(records: Sequence[Record]) -> Results:
         kernel=kernel,
         machine=machine,
         tests=tuple(
-            judge_test(test, started.get(test.name), ended.get(test.name), failed.get(test.suite))
+            repeat.together(head, test, _attempts(test, records, head, failed))
             for test in head.tests
         ),
-        notes=head.notes,
+        notes=(*head.notes, *(note for record in resumed for note in record.notes)),
     )
+
+
+def _attempts(
+    test: PlannedTest,
+    records: Sequence[Record],
+    head: RunStarted,
+    failed: Mapping[str, GuestFailed],
+) -> list[Test]:
+    """Return the results of the attempts at one test that began; at least one in any case."""
+    mine = [
+        record
+        for record in records
+        if isinstance(record, TestStarted | TestEnded | Decoded) and record.name == test.name
+    ]
+    started = {record.attempt: record for record in mine if isinstance(record, TestStarted)}
+    ended = {record.attempt: record for record in mine if isinstance(record, TestEnded)}
+    decoded = {record.attempt: record for record in mine if isinstance(record, Decoded)}
+    return [
+        judge_test(
+            test,
+            day_of(head),
+            started.get(attempt),
+            ended.get(attempt),
+            failed.get(test.suite),
+            decoded.get(attempt),
+        )
+        for attempt in sorted(started.keys() | ended.keys()) or [1]
+    ]
+
+
+def outcomes(records: Sequence[Record]) -> list[tuple[str, int, Outcome]]:
+    """Return test, number and outcome of every attempt that has ended."""
+    head = next((record for record in records if isinstance(record, RunStarted)), None)
+    if head is None:
+        return []
+    plans, today = {test.name: test for test in head.tests}, day_of(head)
+    return [
+        (each.name, each.attempt, judge_test(plans[each.name], today, None, each).outcome)
+        for each in records
+        if isinstance(each, TestEnded)
+    ]
+
+
+def day_of(head: RunStarted) -> date:
+    """Return the day on which entries with a last day are held against this run, in UTC.
+
+    It is the day of the run and not of the report: the same journal always says the same.
+    """
+    return datetime.fromisoformat(head.time).astimezone(UTC).date()
 
 
 def judge(ending: Ending, report: Report, findings: Iterable[Finding]) -> tuple[Outcome, str]:
@@ -210,11 +266,13 @@ def _skip_reason(report: Report) -> str:
 
 def judge_test(
     plan: PlannedTest,
+    today: date,
     started: TestStarted | None = None,
     ended: TestEnded | None = None,
     guest: GuestFailed | None = None,
+    decoded: Decoded | None = None,
 ) -> Test:
-    """Return the result of one planned test from whatever is known of it."""
+    """Return the result of one attempt at a planned test from whatever is known of it."""
 
     def untold(outcome: Outcome, reason: str, **more: object) -> Test:
         values: dict[str, object] = {
@@ -243,8 +301,9 @@ def judge_test(
         return untold(Outcome.NOTRUN, "begun, and the run was cut off", seed=started.seed)
     if ended is None:
         return untold(Outcome.NOTRUN, "the run ended before its turn")
-    outcome, reason = judge(ended.ending, ended.report, ended.findings)
-    return Test(
+    applied = apply_allowances(ended.findings, plan.allow, today)
+    outcome, reason = judge(ended.ending, ended.report, applied.remaining)
+    test = Test(
         name=plan.name,
         suite=plan.suite,
         program=plan.program,
@@ -252,13 +311,35 @@ def judge_test(
         reason=reason,
         cases=tuple(_cases(plan.name, ended.report)),
         output="" if outcome in (Outcome.PASS, Outcome.SKIP) else ended.output,
-        kernel_log=_excerpt(ended.findings),
+        kernel_log=_excerpt(_decoded(ended.findings, decoded)),
+        allowed=_allowed(applied),
         guest_s=ended.guest_s,
         total_s=ended.total_s,
         seed=started.seed if started else "",
         logs=ended.logs,
         rerun=plan.rerun,
     )
+    without_cases = judge(_CLEAN_EXIT, ktap.Parser().close(), applied.remaining)
+    return known.apply(test, plan.expect, today, ended, without_cases)
+
+
+def _decoded(findings: Sequence[Finding], decoded: Decoded | None) -> Sequence[Finding]:
+    if decoded is None or len(decoded.reports) != len(findings):
+        return findings
+    return [
+        dataclasses.replace(finding, report=report)
+        for finding, report in zip(findings, decoded.reports, strict=True)
+    ]
+
+
+def _allowed(applied: Applied) -> tuple[str, ...]:
+    """Say which complaints of the kernel were known, and which entries no longer cover theirs."""
+    valid = [f"{each.finding.title}: {each.allowance.reason}" for each in applied.allowed]
+    expired = [
+        f"{each.finding.title}: no longer allowed, its entry expired on {each.allowance.until}"
+        for each in applied.expired
+    ]
+    return (*valid, *expired)
 
 
 def _cases(test: str, report: Report) -> Iterable[Case]:

@@ -23,7 +23,7 @@ from harness.progress import Progress
 from harness.series import Tree
 from harness.source import worktree
 from harness.store import Store, digest, digest_tree
-from harness.suites import sysroot
+from harness.suites import expectations, sysroot
 from harness.suites.find import SELFTESTS, SuiteSource
 
 _RECIPE = "1"
@@ -114,7 +114,8 @@ def build(
         toolchain.identify().identity,
         source.target,
         *source.programs,
-        digest_tree(source.directory) if source.directory else "",
+        # What is expected of a program does not change it.
+        digest_tree(source.directory, but=expectations.FILE_NAME) if source.directory else "",
     )
     work = _Work(source, kernel, tree, place, store, limit_s, progress)
     path = store.obtain("suite", key, work.build_into, progress)

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.process import run
 from harness.project import SuiteTable
+from harness.suites import expectations
+from harness.suites.expectations import Expectations
 
 SELFTESTS = "tools/testing/selftests"
 _TREE = "tree:"
@@ -28,6 +30,13 @@ class SuiteSource:
     """A directory outside the kernel tree; None for a suite of the tree itself."""
     programs: tuple[str, ...] = ()
     """Only these programs; none named means all."""
+    expectations: Expectations = field(default_factory=Expectations)
+    """What is known to go wrong, from the file beside the suite."""
+
+    @property
+    def expectations_file(self) -> Path:
+        """Where the expectations are, or would be."""
+        return (self.directory or Path(SELFTESTS) / self.target) / expectations.FILE_NAME
 
 
 def find(
@@ -43,7 +52,8 @@ def find(
 
     In this order: a suite of the project file, a directory (relative to *working_dir*), a suite of
     the kernel tree at *commit*, with or without ``tree:`` before its name.  Raises UserError where
-    it is none of these or where the directory is not in kselftest layout.
+    it is none of these, where the directory is not in kselftest layout, and for mistakes in its
+    expectations.
     """
     if wanted in known:
         table = known[wanted]
@@ -85,7 +95,8 @@ def _directory(name: str, directory: Path, programs: tuple[str, ...]) -> SuiteSo
             why="its Makefile does not include ../lib.mk",
             hint="see Documentation/dev-tools/kselftest.rst, 'Contributing new tests'",
         )
-    return SuiteSource(name, directory.name, directory, programs)
+    known = expectations.load(directory / expectations.FILE_NAME)
+    return SuiteSource(name, directory.name, directory, programs, known)
 
 
 def _in_tree(

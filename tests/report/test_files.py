@@ -74,7 +74,15 @@ def structures() -> dict[str, Any]:
 
 
 def test_the_schema_has_the_structures_that_the_documentation_is_about() -> None:
-    assert set(structures()) == {"Results", "Kernel", "Machine", "Test", "Case", "Logs"}
+    assert set(structures()) == {
+        "Results",
+        "Kernel",
+        "Machine",
+        "Test",
+        "Attempt",
+        "Case",
+        "Logs",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(structures()))

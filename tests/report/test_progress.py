@@ -204,7 +204,7 @@ def test_plain_tests() -> None:
     with progress.tests([test.name for test in s.ALL.tests]) as tests:
         for test in s.ALL.tests[:3]:
             tests.started(test.name)
-            tests.finished(test)
+            tests.finished(test, test.name)
         for test in s.ALL.tests[3:8]:
             tests.started(test.name)
         clock.now += 30
@@ -222,7 +222,9 @@ def test_plain_tests() -> None:
 def test_a_test_that_never_started_has_a_line_too() -> None:
     stream = io.StringIO()
     with plain(stream, Clock()).tests([]) as tests:
-        tests.finished(s.program("tdx_test", Outcome.SKIP, reason="no TDX", total_s=None))
+        tests.finished(
+            s.program("tdx_test", Outcome.SKIP, reason="no TDX", total_s=None), "kvm:tdx_test"
+        )
     assert stream.getvalue() == "- skip     kvm:tdx_test    0.1s  no TDX\n"
 
 
@@ -270,8 +272,8 @@ def test_live_tests(screen: Screen) -> None:
         for name in names:
             tests.started(name)
         screen.clock.now += 5
-        tests.finished(s.ALL.tests[0])
-        tests.finished(s.ALL.tests[2])
+        tests.finished(s.ALL.tests[0], s.ALL.tests[0].name)
+        tests.finished(s.ALL.tests[2], s.ALL.tests[2].name)
         lines = screen.drawn()
         assert lines[0][1:] == " 2 of 11 tests  5.0s  ━━━━────────────────────  1 pass, 1 fail"
         assert lines[1] == "  kvm:set_memory_region_test  5.0s"
@@ -286,7 +288,7 @@ def test_live_in_ascii_and_without_colour(screen: Screen) -> None:
     progress = RichProgress(stream, terminal, clock=screen.clock)
     with progress.tests(["kvm:a_test"]) as tests:
         tests.started("kvm:a_test")
-        tests.finished(s.program("a_test", Outcome.PASS))
+        tests.finished(s.program("a_test", Outcome.PASS), "kvm:a_test")
     assert stream.getvalue().isascii()
     assert r"\u" not in stream.getvalue()  # every sign was chosen to fit, none had to be escaped
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]", stream.getvalue())
@@ -307,7 +309,7 @@ def test_hostile_text_does_not_reach_the_terminal(screen: Screen) -> None:
         step.result(s.HOSTILE)
     with screen.progress.tests([s.HOSTILE]) as tests:
         tests.started(s.HOSTILE)
-        tests.finished(s.HOSTILE_RUN.tests[0])
+        tests.finished(s.HOSTILE_RUN.tests[0], s.HOSTILE_RUN.tests[0].name)
     # All that is left are rich's own: colours, cursor up, clear line, show and hide.
     rest = re.sub(r"\x1b\[(?:[0-9;]*m|1A|2K|\?25[lh])", "", screen.raw)
     assert all(char.isprintable() or char in "\r\n\t" for char in rest)
@@ -320,7 +322,7 @@ def test_a_thousand_tests_a_second_are_no_trouble(screen: Screen) -> None:
     with screen.progress.tests([test.name] * 1000) as tests:
         for _ in range(1000):
             tests.started(test.name)
-            tests.finished(test)
+            tests.finished(test, test.name)
     assert time.process_time() - start < 1
     with screen.progress.step("Kernel") as step:
         start = time.process_time()

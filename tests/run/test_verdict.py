@@ -166,7 +166,14 @@ def planned(name: str, **more: str) -> PlannedTest:
 
 
 def head(*tests: PlannedTest) -> RunStarted:
-    return RunStarted(run="r", time="t0", harness="0", command=(), kernel=KERNEL, tests=tests)
+    return RunStarted(
+        run="r",
+        time="2026-07-01T03:00:00.000Z",
+        harness="0",
+        command=(),
+        kernel=KERNEL,
+        tests=tests,
+    )
 
 
 def begun(name: str) -> TestStarted:

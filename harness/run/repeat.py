@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One result from many attempts: a test that passes seven times of ten has not passed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from harness.outcome import Outcome
+from harness.run.records import PlannedTest, RunStarted
+from harness.run.results import Attempt, Test
+
+ENDLESS = 0
+"""Stands for "as often as it takes" where a number of attempts is asked for."""
+
+
+class Attempts:
+    """What is left to be run: every attempt once, none after the failure that it was to go until.
+
+    Made from the plan and, for a run that is taken up again, told of what has ended before.
+    """
+
+    def __init__(self, head: RunStarted) -> None:
+        self._head = head
+        self._done: set[tuple[str, int]] = set()
+        self._stopped: set[str] = set()
+
+    def ended(self, name: str, attempt: int, outcome: Outcome) -> None:
+        """Take note of the end of an attempt."""
+        self._done.add((name, attempt))
+        if self._head.until_fail and not outcome.as_expected:
+            self._stopped.add(name)
+
+    def of(self, suite: str) -> Iterator[tuple[PlannedTest, int]]:
+        """Yield the attempts at the tests of *suite*, one of each test before the second of any.
+
+        What ends between two steps of this iterator counts for the next one.
+        """
+        endless = self._head.repeat == ENDLESS
+        for attempt in itertools.count(1) if endless else range(1, self._head.repeat + 1):
+            left = [
+                test
+                for test in self._head.tests
+                if test.suite == suite and test.runnable and test.name not in self._stopped
+            ]
+            if not left:
+                return
+            for test in left:
+                if test.name not in self._stopped and (test.name, attempt) not in self._done:
+                    yield test, attempt
+
+    def left(self, suite: str) -> bool:
+        """Whether there is anything to run for *suite*."""
+        return next(self.of(suite), None) is not None
+
+    def labels(self) -> list[str]:
+        """Return what is left, by names for the eye; nothing where there is no end to it."""
+        if self._head.repeat == ENDLESS:
+            return []
+        suites = dict.fromkeys(test.suite for test in self._head.tests)
+        known = [test.name for test in self._head.tests if not test.runnable]
+        return known + [self.label(*each) for suite in suites for each in self.of(suite)]
+
+    def label(self, test: PlannedTest, attempt: int) -> str:
+        """Return the name of an attempt for the eye."""
+        if self._head.repeat == 1:
+            return test.name
+        return f"{test.name} [{attempt}" + (f"/{self._head.repeat}]" if self._head.repeat else "]")
+
+
+def together(head: RunStarted, plan: PlannedTest, attempts: Sequence[Test]) -> Test:
+    """Return the result of *plan* from its *attempts*, of which there is at least one.
+
+    An attempt that was planned and has no end is ``notrun``; none is planned after a failure where
+    the run goes until that.  The worst attempt stands for the test, with ``7/10 passed`` before its
+    reason where the attempts disagree, and then the outcome is never ``pass``.
+    """
+    if head.repeat == 1 or not plan.runnable:
+        return attempts[0]
+    stopped = head.until_fail and any(not each.outcome.as_expected for each in attempts)
+    planned = len(attempts) if stopped or head.repeat == ENDLESS else head.repeat
+    outcomes = [each.outcome for each in attempts]
+    missing = max(0, planned - len(attempts))
+    shown = max(attempts, key=lambda each: _rank(each.outcome))
+    outcome, reason = shown.outcome, shown.reason
+    if missing and outcome.as_expected:
+        outcome, reason = Outcome.NOTRUN, f"{missing} attempts were not begun"
+    passed = outcomes.count(Outcome.PASS)
+    if missing or len(set(outcomes)) > 1:
+        reason = f"{passed}/{planned} passed" + (f"; {reason}" if reason else "")
+    return msgspec.structs.replace(
+        shown,
+        outcome=outcome,
+        reason=reason,
+        guest_s=_sum(each.guest_s for each in attempts),
+        total_s=_sum(each.total_s for each in attempts),
+        attempts=tuple(
+            Attempt(
+                outcome=each.outcome,
+                reason=each.reason,
+                guest_s=each.guest_s,
+                total_s=each.total_s,
+                seed=each.seed,
+                logs=each.logs,
+            )
+            for each in attempts
+        ),
+    )
+
+
+def _rank(outcome: Outcome) -> int:
+    """The order of outcomes, but with a skip above a pass: skipped now and then is not passed."""
+    return 0 if outcome is Outcome.PASS else outcome.severity + 1
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
