@@ -137,8 +137,7 @@ def run(
     program = program_words(here)
     if resume is not None:
         _refuse_with_resume()
-        runs = _runs(project_file, here)
-        directory = rundir.find(resume, here, runs)
+        directory = rundir.find(resume, here, _runs(project_file, here))
         request = Request.again(request_of(journal.read(directory), directory), program)
     else:
         file = find_project(project_file, here)
@@ -158,13 +157,15 @@ def run(
             program=program,
         )
         name = rundir.new_name()
-        directory = here / out if out else file.parent / rundir.RUNS / name
+        runs = file.parent / rundir.RUNS
+        directory = here / out if out else runs / name
     job = Job(
         request=request,
         store=Store.default(),
         display=make_progress(sys.stderr),
         jobs=jobs,
         directory=directory,
+        latest=None if resume or out else runs / rundir.LATEST,
         junit=here / junit if junit else None,
     )
     results, written = job.resume() if resume is not None else job.run(name)

@@ -193,7 +193,8 @@ class _Work:
                 why=first,
                 hint=f"the whole log is {self.log}",
             )
-        if built > (total or 0):
+        # A change of the configuration makes most of it anew; a change of the source does not.
+        if built > (total or 0) // 2:
             count_file.write_text(str(built))
         step.result(f"{built} objects" + (f", {len(warnings)} warnings" if warnings else ""))
         return warnings

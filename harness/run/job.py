@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from harness import __version__, loop
-from harness.errors import UserError
+from harness.errors import HarnessError, UserError
 from harness.guest.accel import Wanted
 from harness.guest.machine import GuestConfig
 from harness.kbuild import Kernel
@@ -44,6 +44,8 @@ class Job:
     """The run's."""
     junit: Path | None = None
     """Where the JUnit report goes if not there."""
+    latest: Path | None = None
+    """A link that shall name the directory, if it is one of several beside each other."""
 
     def run(self, name: str) -> tuple[Results, Written]:
         """Do it from the beginning, under *name*; return what came out and where it is written.
@@ -53,7 +55,8 @@ class Job:
         UserError and MachineError as the rooms do.
         """
         with rundir.taken(self.directory, fresh=True), Journal(self.directory) as book:
-            rundir.point(self.directory.parent / rundir.LATEST, self.directory.name)
+            if self.latest:
+                rundir.point(self.latest, self.directory.name)
             book.write(self.request.record())
             start = time.monotonic()
             with _term_interrupts():
@@ -121,6 +124,10 @@ class Job:
                 loop.run(executor.execute(prepared.suites, attempts))
             except KeyboardInterrupt:
                 interrupted = True
+            except HarnessError as error:
+                again = f"then go on with what is left: harness run --resume {self.directory}"
+                error.hint = "; ".join(part for part in (error.hint, again) if part)
+                raise
         book.write(RunEnded(time=now(), seconds=time.monotonic() - start, interrupted=interrupted))
 
     def _report(self) -> tuple[Results, Written]:

@@ -77,6 +77,10 @@ def results(records: Sequence[Record]) -> Results:
     ready = [record for record in records if isinstance(record, GuestReady)]
     resumed = [record for record in records if isinstance(record, RunResumed)]
     last = records[-1] if isinstance(records[-1], RunEnded) else None
+    told: dict[str, list[_OfTest]] = {test.name: [] for test in head.tests}
+    for record in records:
+        if isinstance(record, _OfTest):
+            told[record.name].append(record)
 
     kernel = head.kernel
     machine = Machine()
@@ -93,25 +97,23 @@ def results(records: Sequence[Record]) -> Results:
         kernel=kernel,
         machine=machine,
         tests=tuple(
-            repeat.together(head, test, _attempts(test, records, head, failed))
+            repeat.together(head, test, _attempts(test, told[test.name], head, failed))
             for test in head.tests
         ),
         notes=(*head.notes, *(note for record in resumed for note in record.notes)),
     )
 
 
+_OfTest = TestStarted | TestEnded | Decoded
+
+
 def _attempts(
     test: PlannedTest,
-    records: Sequence[Record],
+    mine: Sequence[_OfTest],
     head: RunStarted,
     failed: Mapping[str, GuestFailed],
 ) -> list[Test]:
     """Return the results of the attempts at one test that began; at least one in any case."""
-    mine = [
-        record
-        for record in records
-        if isinstance(record, TestStarted | TestEnded | Decoded) and record.name == test.name
-    ]
     started = {record.attempt: record for record in mine if isinstance(record, TestStarted)}
     ended = {record.attempt: record for record in mine if isinstance(record, TestEnded)}
     decoded = {record.attempt: record for record in mine if isinstance(record, Decoded)}
