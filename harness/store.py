@@ -103,7 +103,7 @@ class Store:
     @contextmanager
     def lock(self, name: str, progress: Progress) -> Iterator[None]:
         """Hold the lock *name*; after two seconds of waiting, say what is waited for."""
-        lock = FileLock(self.root / "locks" / f"{name.replace('/', '-')}.lock")
+        lock = FileLock(self._lock_file(name))
         try:
             lock.acquire(timeout=_LOCK_NOTICE_S)
         except Timeout:
@@ -117,6 +117,23 @@ class Store:
             yield
         finally:
             lock.release()
+
+    @contextmanager
+    def try_lock(self, name: str) -> Iterator[bool]:
+        """Hold the lock *name* if it can be had within two seconds; give whether it is held."""
+        lock = FileLock(self._lock_file(name))
+        try:
+            lock.acquire(timeout=_LOCK_NOTICE_S)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _lock_file(self, name: str) -> Path:
+        return self.root / "locks" / f"{name.replace('/', '-')}.lock"
 
     def find(self, kind: str, key: str) -> Path | None:
         """Return the entry's directory if it is there and whole; drop it if it is damaged."""

@@ -2,18 +2,23 @@
 """From ``function+0x12/0x34`` to file and line, with nm and addr2line.
 
 ``scripts/decode_stacktrace.sh`` of the kernel starts one addr2line per stack entry and takes the
-first symbol of a name; here one nm and one addr2line serve a whole report, and a name that several
+first symbol of a name; here one nm and one addr2line serve all reports, and a name that several
 functions have is told apart by its size or left alone.
+
+Where the lines come from is not decided here: :func:`annotate` takes any :class:`Finder`.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from harness.errors import MachineError, UserError
 
@@ -26,57 +31,101 @@ _TIMEOUT = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Symbols:
+class Entry:
+    """``name+offset/size`` of a report."""
+
+    name: str
+    offset: int
+    """That of the instruction itself; that of a return address minus one, inside the call."""
+    size: int
+    """Bytes to the next symbol, as kallsyms counts: with the padding behind the function."""
+
+
+class Finder(Protocol):
+    """Knows where entries are."""
+
+    def __call__(self, entries: Collection[Entry], /) -> Mapping[Entry, str]:
+        """Return ``file:line``, innermost inlined function first, for the entries it knows."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Symbols:
+    """The functions of a linked kernel."""
+
     by_name: Mapping[str, tuple[int, ...]]
     sizes: Mapping[int, int]
     """Distance to the next symbol, which is what kallsyms prints behind the slash."""
 
-    def address(self, name: str, offset: int, size: int) -> int | None:
-        starts = self.by_name.get(name, ())
-        exact = [a for a in starts if self.sizes[a] == size]
-        if len(exact) == 1:
-            return exact[0] + offset
-        if len(starts) == 1 and offset < max(size, self.sizes[starts[0]]):
-            return starts[0] + offset
+    def start(self, entry: Entry, *, exact: bool = False) -> int | None:
+        """Return where the function begins, None if that is uncertain.
+
+        Unless *exact*, the only function of a name may have another size than the entry says.
+        """
+        starts = self.by_name.get(entry.name, ())
+        same = [a for a in starts if self.sizes[a] == entry.size]
+        if len(same) == 1 and entry.offset < entry.size:
+            return same[0]
+        if not exact and len(starts) == 1:
+            return starts[0] if entry.offset < max(entry.size, self.sizes[starts[0]]) else None
         return None
 
 
-def decode(report: str, vmlinux: Path, *, tool_prefix: str = "", timeout: float = _TIMEOUT) -> str:
-    """Return *report* with ``(file:line)`` behind every ``function+offset/size`` of *vmlinux*.
+def annotate(reports: Sequence[str], find: Finder) -> tuple[str, ...]:
+    """Return *reports* with ``(file:line)`` behind each ``function+offset/size`` that *find* knows.
 
-    Inlined functions give several places, the innermost first.  A return address is looked up one
-    byte earlier, inside the call.  Frames of modules, and names that stay ambiguous, are left as
-    they are; so is everything when the kernel has no debug information.  *tool_prefix* is that of
-    the binutils for a foreign architecture (``aarch64-linux-gnu-``), *timeout* is in seconds per
-    tool.  Raises UserError without vmlinux, MachineError when a tool is missing or fails.
+    Frames of modules, and those that have a place already, are left as they are.  *find* is called
+    once for all reports, and not at all when there is nothing to find.
+    """
+    entries = {_entry(found) for report in reports for found in _ENTRY.finditer(report)}
+    if not entries:
+        return tuple(reports)
+    places = find(entries)
+
+    def add(found: re.Match[str]) -> str:
+        place = places.get(_entry(found), "")
+        return f"{found.group()} ({place})" if place else found.group()
+
+    return tuple(_ENTRY.sub(add, report) for report in reports)
+
+
+def decode(report: str, vmlinux: Path, *, tool_prefix: str = "", timeout: float = _TIMEOUT) -> str:
+    """Return *report* with the lines that the debug information of *vmlinux* says.
+
+    Names that stay ambiguous are left as they are; so is everything when the kernel has no debug
+    information.  *tool_prefix* is that of the binutils for a foreign architecture
+    (``aarch64-linux-gnu-``), *timeout* is in seconds per tool.  Raises UserError without vmlinux,
+    MachineError when a tool is missing or fails.
+    """
+    find = partial(find_in_vmlinux, vmlinux, tool_prefix=tool_prefix, timeout=timeout)
+    return annotate([report], find)[0]
+
+
+def find_in_vmlinux(
+    vmlinux: Path,
+    entries: Collection[Entry],
+    *,
+    tool_prefix: str = "",
+    timeout: float = _TIMEOUT,
+) -> dict[Entry, str]:
+    """Look *entries* up in *vmlinux*; a :class:`Finder` once the first argument is given."""
+    symbols = read_symbols(vmlinux, tool_prefix, timeout)
+    starts = {entry: symbols.start(entry) for entry in entries}
+    wanted = {e: start + e.offset for e, start in starts.items() if start is not None}
+    places = find_lines(vmlinux, wanted.values(), tool_prefix=tool_prefix, timeout=timeout)
+    return {entry: places.get(address, "") for entry, address in wanted.items()}
+
+
+def read_symbols(vmlinux: Path, tool_prefix: str = "", timeout: float = _TIMEOUT) -> Symbols:
+    """Return the functions of *vmlinux*.
+
+    Raises UserError when it is absent or stripped, MachineError when nm is missing or fails.
     """
     if not vmlinux.is_file():
         raise UserError("there is no vmlinux to decode with", where=str(vmlinux))
-    entries = list(_ENTRY.finditer(report))
-    if not entries:
-        return report
-    symbols = _symbols(vmlinux, tool_prefix, timeout)
-    wanted: dict[int, int] = {}
-    for entry in entries:
-        offset = int(entry["offset"], 16)
-        address = symbols.address(entry["name"], offset, int(entry["size"], 16))
-        if address is not None:
-            line = report.rfind("\n", 0, entry.start()) + 1
-            exact = offset == 0 or _EXACT.search(report[line : entry.start()])
-            wanted[entry.start()] = address if exact else address - 1
-    places = _places(sorted(set(wanted.values())), vmlinux, tool_prefix, timeout)
-
-    def add(entry: re.Match[str]) -> str:
-        place = places.get(wanted.get(entry.start(), -1), "")
-        return f"{entry.group()} ({place})" if place else entry.group()
-
-    return _ENTRY.sub(add, report)
-
-
-def _symbols(vmlinux: Path, prefix: str, timeout: float) -> _Symbols:
     names: defaultdict[str, list[int]] = defaultdict(list)
     starts: set[int] = set()
-    for row in _run([f"{prefix}nm", str(vmlinux)], "", timeout).splitlines():
+    for row in _run([f"{tool_prefix}nm", str(vmlinux)], "", timeout).splitlines():
         parts = row.split()
         if len(parts) == 3 and parts[1] in "tTwW" and not parts[2].startswith(("$", ".L")):
             names[parts[2]].append(int(parts[0], 16))
@@ -85,23 +134,44 @@ def _symbols(vmlinux: Path, prefix: str, timeout: float) -> _Symbols:
     if not order:
         raise UserError("vmlinux has no symbols", where=str(vmlinux), hint="is it stripped?")
     sizes = {a: b - a for a, b in zip(order, [*order[1:], order[-1]], strict=True)}
-    return _Symbols({n: tuple(sorted(set(a))) for n, a in names.items()}, sizes)
+    return Symbols({n: tuple(sorted(set(a))) for n, a in names.items()}, sizes)
 
 
-def _places(addresses: list[int], vmlinux: Path, prefix: str, timeout: float) -> dict[int, str]:
-    if not addresses:
+def find_lines(
+    file: Path,
+    addresses: Iterable[int],
+    *,
+    section: str = "",
+    tool_prefix: str = "",
+    timeout: float = _TIMEOUT,
+) -> dict[int, str]:
+    """Return ``file:line`` for *addresses* in an ELF file, innermost inlined function first.
+
+    In an object file addresses count from the beginning of *section*.  File names are relative to
+    the kernel tree.  Addresses without a line are left out.
+    """
+    wanted = sorted(set(addresses))
+    if not wanted:
         return {}
-    argv = [f"{prefix}addr2line", "-a", "-i", "-e", str(vmlinux)]
-    output = _run(argv, "".join(f"{a:#x}\n" for a in addresses), timeout)
+    argv = [f"{tool_prefix}addr2line", "-a", "-i", "-e", str(file)]
+    argv += ["-j", section] if section else []
+    output = _run(argv, "".join(f"{a:#x}\n" for a in wanted), timeout)
     groups: defaultdict[int, list[str]] = defaultdict(list)
     current = -1
     for row in output.splitlines():
         if re.fullmatch(r"0x[0-9a-f]+", row):
             current = int(row, 16)
-        elif not row.startswith("??") and not row.endswith(":?"):
+        elif not row.startswith("??") and not row.endswith((":?", ":0")):
             groups[current].append(re.sub(r" \(discriminator \d+\)$", "", row))
     root = _root([p for places in groups.values() for p in places])
-    return {a: ", ".join(p.removeprefix(root) for p in places) for a, places in groups.items()}
+    return {a: ", ".join(_relative(p, root) for p in places) for a, places in groups.items()}
+
+
+def _entry(found: re.Match[str]) -> Entry:
+    offset = int(found["offset"], 16)
+    line = found.string.rfind("\n", 0, found.start()) + 1
+    exact = offset == 0 or _EXACT.search(found.string[line : found.start()])
+    return Entry(found["name"], offset if exact else offset - 1, int(found["size"], 16))
 
 
 def _root(places: list[str]) -> str:
@@ -115,6 +185,19 @@ def _root(places: list[str]) -> str:
             break
         root.append(level[0])
     return "/".join(root) + "/"
+
+
+def _relative(place: str, root: str) -> str:
+    """Return *place* as the tree names it.
+
+    A relative name begins with what -ffile-prefix-map made of the source or object directory, or
+    of both, as gcc joins the name that it was given to the directory that it ran in.
+    """
+    if place.startswith("/"):
+        return place.removeprefix(root)
+    parts = posixpath.normpath(place).split("/")
+    first = next((i for i, part in enumerate(parts[:-1]) if part in _TOP), 0)
+    return "/".join(parts[first:])
 
 
 _TOP = frozenset(

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Line numbers for a kernel that was built without debug information.
+
+Debug information costs a sixth of every build and is read once in a hundred runs.  But ``-g`` does
+not change the code that gcc generates, so the few objects that a report names are compiled once
+more with it, by the commands that their ``.cmd`` files hold, and the offsets are looked up there.
+
+A wrong line is worse than none, so nothing is believed:
+
+- the work tree must be at the kernel's commit, unedited, and the ``.config`` the kernel's;
+- an object is that of a frame only if all functions of its section stand in vmlinux at the same
+  distances from each other; so functions of the same name are told apart, and an object that has
+  been built from something else is noticed;
+- the new object must have the same functions at the same offsets with the same sizes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from harness.errors import MachineError, UserError
+from harness.kbuild import toolchain
+from harness.kbuild.kernel import Kernel, Slot
+from harness.klog.decode import (
+    Entry,
+    Symbols,
+    annotate,
+    find_in_vmlinux,
+    find_lines,
+    read_symbols,
+)
+from harness.process import check, run
+from harness.progress import Progress, Step
+from harness.store import Store, digest
+
+_MOST_OBJECTS = 60
+"""A minute of compiling; the reports of one run rarely name more than thirty."""
+_LIMIT_S = 120
+_EM_X86_64 = 62
+_NOT_IN_VMLINUX = ("scripts", "tools", "Documentation", "usr", "samples")
+_FUNCTION = re.compile(
+    r"^(?P<file>[^\n]*\.o):(?P<name>[^|\s]+)\s*\|(?P<value>[0-9a-f]+)\|\s*(?P<kind>[tTwW])\s*\|"
+    r"[^|]*\|(?P<size>[0-9a-f]*)\s*\|[^|]*\|(?P<section>\S+)$",
+    re.MULTILINE,
+)
+_COMMAND = re.compile(r"^(?:saved)?cmd_(?P<target>\S+) := (?P<command>.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Reports with what could be found out."""
+
+    reports: tuple[str, ...]
+    note: str = ""
+    """Why frames were left without line, in one line; empty when there is nothing to tell."""
+
+
+def decode_reports(
+    kernel: Kernel, place: Slot, store: Store, reports: Sequence[str], progress: Progress
+) -> Decoded:
+    """Add ``(file:line)`` to the frames of *reports*, which *kernel* has printed.
+
+    *place* is the slot in which the kernel was built.  Where vmlinux has debug information nothing
+    is compiled.  Never raises for a frame, an object or a slot that is of no use: the note says
+    why.  Without frames nothing is done at all.
+    """
+    notes: list[str] = []
+
+    def find(entries: Collection[Entry]) -> Mapping[Entry, str]:
+        try:
+            if _has_lines(kernel.vmlinux):
+                return find_in_vmlinux(kernel.vmlinux, entries)
+            with (
+                progress.step("Looking up the lines of stack traces") as step,
+                store.try_lock(place.name) as mine,
+            ):
+                notes.extend(_obstacles(kernel, place) if mine else [_BUSY])
+                if notes:
+                    return {}
+                found = _find(kernel, place, store, entries, notes, step)
+                step.result(f"{len(found)} of {len(entries)} frames")
+                return found
+        except (MachineError, UserError, OSError) as error:
+            notes.append(" ".join(str(error).split()))
+            return {}
+
+    decoded = annotate(reports, find)
+    why = "; ".join(dict.fromkeys(notes))
+    return Decoded(decoded, f"some stack traces are without lines: {why}" if why else "")
+
+
+_BUSY = "another run is building where the kernel was built"
+
+
+def _obstacles(kernel: Kernel, place: Slot) -> Iterator[str]:
+    """Yield why the slot is of no use for this kernel."""
+    with kernel.vmlinux.open("rb") as file:
+        machine = int.from_bytes(file.read(20)[18:20], "little")
+    if machine != _EM_X86_64:
+        yield f"only those of x86-64 are looked up, and this kernel's machine is {machine}"
+        return
+    config = place.objects / ".config"
+    if not place.source.is_dir() or not config.is_file():
+        yield "the directory in which the kernel was built is gone"
+        return
+    head = run(["git", "-C", str(place.source), "rev-parse", "HEAD"], limit_s=_LIMIT_S)
+    if head.output.strip() != kernel.meta.commit:
+        yield "the directory in which the kernel was built holds another commit now"
+        return
+    argv = ["git", "-C", str(place.source), "status", "--porcelain", "--untracked-files=no"]
+    state = run(argv, limit_s=_LIMIT_S)
+    if not state.ok or state.output:
+        yield "somebody has edited the source from which the kernel was built"
+    if digest(config.read_bytes()) != kernel.meta.config_digest:
+        yield "the directory in which the kernel was built has another configuration now"
+
+
+@dataclass(frozen=True)
+class _Section:
+    """The functions of one section of an object file."""
+
+    object: str
+    """Relative to the object directory."""
+    section: str
+    functions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Offset and size in bytes."""
+    weak: set[str] = field(default_factory=set)
+
+    def base(self, name: str, start: int, symbols: Symbols) -> int | None:
+        """Return where vmlinux has this section if its function *name* begins at *start*.
+
+        None if any of the others is not where it would have to be.
+        """
+        base = start - self.functions[name][0]
+        for other, (offset, _) in self.functions.items():
+            # Of several weak functions vmlinux has one, or a strong one instead.
+            if other not in self.weak and base + offset not in symbols.by_name.get(other, ()):
+                return None
+        return base
+
+
+def _find(
+    kernel: Kernel,
+    place: Slot,
+    store: Store,
+    entries: Collection[Entry],
+    notes: list[str],
+    step: Step,
+) -> dict[Entry, str]:
+    symbols = read_symbols(kernel.vmlinux)
+    starts = {
+        entry: start for entry in entries if (start := symbols.start(entry, exact=True)) is not None
+    }
+    sections = _sections(place.objects, {entry.name for entry in starts})
+    wanted: defaultdict[str, list[tuple[Entry, _Section]]] = defaultdict(list)
+    for entry, start in starts.items():
+        fitting = [
+            section
+            for section in sections
+            if entry.name in section.functions
+            and section.base(entry.name, start, symbols) is not None
+        ]
+        if len(fitting) == 1:
+            wanted[fitting[0].object].append((entry, fitting[0]))
+    if len(wanted) > _MOST_OBJECTS:
+        notes.append(f"{len(wanted)} files are concerned, and only {_MOST_OBJECTS} were looked at")
+    found: dict[Entry, str] = {}
+    with store.scratch("lines") as scratch, ThreadPoolExecutor(toolchain.jobs()) as pool:
+        work = partial(_look_up, place, toolchain.environment(store.place("ccache"), place.path))
+        jobs = [
+            pool.submit(work, name, tuple(frames), scratch / str(number))
+            for number, (name, frames) in enumerate([*wanted.items()][:_MOST_OBJECTS])
+        ]
+        for number, job in enumerate(jobs):
+            lines, note = job.result()
+            found |= lines
+            notes.extend([note] if note else [])
+            step.update(done=number + 1, total=len(jobs))
+    return found
+
+
+def _look_up(
+    place: Slot,
+    env: Mapping[str, str],
+    name: str,
+    frames: Sequence[tuple[Entry, _Section]],
+    scratch: Path,
+) -> tuple[dict[Entry, str], str]:
+    """Compile the object *name* once more; return the lines of *frames*, or why there are none."""
+    argv = _command(place.objects, name, scratch)
+    if argv is None:
+        return {}, f"nobody knows how {name} was compiled"
+    scratch.mkdir()
+    done = run(argv, cwd=place.objects, env=env, limit_s=_LIMIT_S)
+    if not done.ok:
+        return {}, f"{name} does not compile with debug information"
+    new = scratch / "new.o"
+    twins = {s.section: s.functions for s in _functions(scratch, [new.name])}
+    found: dict[Entry, str] = {}
+    for section in {section.section: section for _, section in frames}.values():
+        if twins.get(section.section) != section.functions:
+            return {}, f"{name} becomes another one with debug information"
+        offsets = {
+            entry: entry.offset + section.functions[entry.name][0]
+            for entry, owner in frames
+            if owner.section == section.section
+        }
+        lines = find_lines(new, offsets.values(), section=section.section, timeout=_LIMIT_S)
+        found |= {entry: lines[offset] for entry, offset in offsets.items() if offset in lines}
+    return found, ""
+
+
+def _command(objects: Path, name: str, scratch: Path) -> list[str] | None:
+    """Return the command that compiled the object *name*, with debug information and to *scratch*.
+
+    ``.cmd`` files hold it quoted for make and for the shell (scripts/Kbuild.include).
+    """
+    found = _COMMAND.search(_record(objects / name).read_text())
+    if found is None or found["target"] != name:
+        return None
+    words = shlex.split(found["command"].replace("$(pound)", "#").replace("$$", "$"))
+    argv = words[: words.index(";")] if ";" in words else words
+    if argv.count("-o") != 1 or argv[argv.index("-o") + 1 :][:1] != [name] or "-c" not in argv:
+        return None
+    argv[argv.index("-o") + 1] = str(scratch / "new.o")
+    # Where the dependencies go; those of the slot are make's.
+    argv = [re.sub(r"^(-Wp,-MM?D,).*", rf"\g<1>{scratch / 'new.d'}", word) for word in argv]
+    argv[argv.index("-c") : argv.index("-c")] = ["-g"]
+    return argv
+
+
+def _sections(objects: Path, names: Collection[str]) -> list[_Section]:
+    """Return the sections of all compiled objects that may define one of the functions *names*."""
+    wanted = [name.encode() + b"\0" for name in names]
+    files = []
+    for directory, below, inside in os.walk(objects):
+        below[:] = [d for d in below if Path(directory) != objects or d not in _NOT_IN_VMLINUX]
+        for record in inside:
+            path = Path(directory) / record[1 : -len(".cmd")]
+            if not record.startswith(".") or not record.endswith(".o.cmd") or not path.is_file():
+                continue
+            data = path.read_bytes()
+            # vmlinux.o is made of others: it has all functions and nobody compiled it.
+            if any(name in data for name in wanted) and _is_compiled(path):
+                files.append(str(path.relative_to(objects)))
+    return _functions(objects, sorted(files))
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(f".{path.name}.cmd")
+
+
+def _is_compiled(path: Path) -> bool:
+    return " -c " in _record(path).read_text()
+
+
+def _functions(directory: Path, files: Sequence[str]) -> list[_Section]:
+    if not files:
+        return []
+    argv = ["nm", "--print-file-name", "--format=sysv", "--defined-only", *files]
+    # Without a log the whole output is kept; nm complains of objects without symbols.
+    output = check(run(argv, cwd=directory, limit_s=_LIMIT_S), "nm failed").output
+    sections: dict[tuple[str, str], _Section] = {}
+    for row in _FUNCTION.finditer(output):
+        if row["name"].startswith((".L", "$")):
+            continue
+        key = (row["file"], row["section"])
+        section = sections.setdefault(key, _Section(*key))
+        size = int(row["size"] or "0", 16)
+        section.functions[row["name"]] = (int(row["value"], 16), size)
+        if row["kind"] in "wW":
+            section.weak.add(row["name"])
+    return list(sections.values())
+
+
+def _has_lines(vmlinux: Path) -> bool:
+    done = check(run(["readelf", "-SW", str(vmlinux)], limit_s=_LIMIT_S), "readelf failed")
+    return " .debug_line " in done.output
