@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from harness.outcome import Outcome
@@ -23,11 +24,16 @@ from harness.run.results import Case, Results, Test
 
 Line = list[Span]
 
-KERNEL_LINES = 12
-"""Lines of a test's kernel log shown: the head, where a report says what it is about."""
+KERNEL_LINES = 16
+"""Lines of a test's kernel log shown."""
 MAX_CASES = 10
 """Failing cases of one test that are shown in full."""
 _MAX_NAMES = 5
+_STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
+_REGISTERS = re.compile(
+    r"\] (?:R[A-Z0-9]{2}: [0-9a-f]{16}|RSP: |FS:  |CS:  |CR\d: |DR\d: |PKRU: |Code: |PGD "
+    r"|Hardware name: |x\d+ ?: [0-9a-f]{16}|pstate: |sp : )"
+)
 _NAME_COLUMNS = 56
 _CASES_COLUMNS = 40
 
@@ -141,8 +147,8 @@ def _details(test: Test, bad: Sequence[Case], directory: str, unicode: bool) -> 
         yield [(f"  {attempt.outcome}: {one_line(attempt.reason)}", "bad"), (f"  {where}", "dim")]
     if test.kernel_log:
         yield [("  the kernel said:", "dim")]
-        lines = visible(test.kernel_log).strip("\n").split("\n")
-        yield from _block(lines[:KERNEL_LINES], len(lines) - KERNEL_LINES, "its log")
+        lines, gone = _essence(visible(test.kernel_log).strip("\n").split("\n"))
+        yield from _block(lines, gone, "its log")
     for name, path in (
         ("kernel log", _below(directory, test.logs.kernel)),
         ("build log", _below(directory, test.logs.build)),
@@ -151,6 +157,16 @@ def _details(test: Test, bad: Sequence[Case], directory: str, unicode: bool) -> 
     ):
         if path:
             yield [(f"  {name + ':':<12}", "dim"), (one_line(path, 2000), "")]
+
+
+def _essence(lines: Sequence[str]) -> tuple[list[str], int]:
+    """Return what tells most of a kernel's report, and how many lines are left out.
+
+    Registers and code bytes stand between the fault and its call trace, and few can read them.
+    """
+    telling = [_STAMP.sub("", line) for line in lines if not _REGISTERS.search(line)]
+    shown = telling[:KERNEL_LINES]
+    return shown, len(lines) - len(shown)
 
 
 def _below(directory: str, path: str) -> str:

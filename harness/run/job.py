@@ -21,6 +21,7 @@ from harness.progress import Progress
 from harness.report.files import Written, write_reports
 from harness.report.steps import Display
 from harness.run import journal, rundir, verdict
+from harness.run.decode import decode
 from harness.run.executor import Executor, now
 from harness.run.guests import Foundry
 from harness.run.journal import Journal
@@ -128,6 +129,8 @@ class Job:
                 again = f"then go on with what is left: harness run --resume {self.directory}"
                 error.hint = "; ".join(part for part in (error.hint, again) if part)
                 raise
+        if not interrupted:
+            decode(journal.read(self.directory), book, prepared, self.store, self.display)
         book.write(RunEnded(time=now(), seconds=time.monotonic() - start, interrupted=interrupted))
 
     def _report(self) -> tuple[Results, Written]:

@@ -119,6 +119,8 @@ class Prepared:
     series: Series | None
     tree: Tree
     kernel: Kernel
+    place: kbuild.Slot
+    """Where the kernel was built."""
     suites: tuple[Suite, ...]
     tests: tuple[PlannedTest, ...]
     notes: tuple[str, ...]
@@ -208,7 +210,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         build_id=kernel.meta.build_id,
     )
     notes = ((base.note,) if base.note else ()) + _expired(found)
-    return Prepared(base, patches, tree, kernel, tuple(built), tests, notes, facts)
+    return Prepared(base, patches, tree, kernel, place, tuple(built), tests, notes, facts)
 
 
 def _expired(found: Iterable[suites.SuiteSource]) -> tuple[str, ...]:

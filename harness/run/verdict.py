@@ -163,8 +163,14 @@ def judge(ending: Ending, report: Report, findings: Iterable[Finding]) -> tuple[
     for finding in complaints:
         severity = finding.severity.outcome
         if severity is not None:
-            judged.hear(severity, finding.title)
+            judged.hear(severity, _headline(finding))
     return judged.outcome, judged.reason
+
+
+def _headline(finding: Finding) -> str:
+    """Return the title, with the place where it does not name that itself."""
+    where = finding.function or finding.location
+    return finding.title if not where or where in finding.title else f"{finding.title} in {where}"
 
 
 def _by_ending(ending: Ending) -> tuple[Outcome, str]:

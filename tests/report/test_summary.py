@@ -121,9 +121,33 @@ def test_a_failing_test_tells_all_that_is_needed() -> None:
         "junit: runs/2026-07-01T03-00-00-3f2a/junit.xml",
     ):
         assert part in output
-    assert "frame_4" in output
-    assert "frame_5" not in output  # beyond the excerpt
-    assert KERNEL_LINES == 12
+    assert "frame_8" in output
+    assert "frame_9" not in output  # beyond the excerpt
+    assert KERNEL_LINES == 16
+
+
+def test_of_an_oops_the_trace_is_shown_and_not_the_registers() -> None:
+    log = (
+        "[    1.007763][   T30] BUG: kernel NULL pointer dereference, address: 0000000000000000\n"
+        "[    1.008171][   T30] PGD 2c2c067 P4D 2c2c067 PUD 2c2b067 PMD 0\n"
+        "[    1.009248][   T30] RIP: 0010:lkdtm_EXCEPTION+0x0/0x10\n"
+        "[    1.009668][   T30] Code: 54 24 10 65 48 2b 14 25 28 00 00 00 75 0d 48 83 c4 18 5b\n"
+        "[    1.009968][   T30] RSP: 0018:ffffc9000010be18 EFLAGS: 00000282\n"
+        "[    1.010050][   T30] RAX: ffffffff81377f40 RBX: 000000000000000a RCX: c0000000ffffdfff\n"
+        "[    1.010673][   T30] R13: ffffc9000010bf10 R14: 000000000000000a R15: ffffc9000010bf10\n"
+        "[    1.010838][   T30] CR2: 0000000000000000 CR3: 0000000002c0f000 CR4: 0000000000750ef0\n"
+        "[    1.010838][   T30]  <TASK>\n"
+        "[    1.010838][   T30]  vfs_write+0xe1/0x3b0 (fs/read_write.c:582)\n"
+    )
+    output = shown(s.run(s.program("a_test", Outcome.CRASH, reason="BUG", kernel_log=log)))
+    said = output.split("the kernel said:\n")[1].split("  run again")[0].split("\n\n")[0]
+    assert [line.strip() for line in said.splitlines()[:5]] == [
+        "BUG: kernel NULL pointer dereference, address: 0000000000000000",
+        "RIP: 0010:lkdtm_EXCEPTION+0x0/0x10",
+        "<TASK>",
+        "vfs_write+0xe1/0x3b0 (fs/read_write.c:582)",
+        "... 6 more lines in its log",
+    ]
 
 
 def test_a_failing_case_of_a_passing_test_is_not_green() -> None:

@@ -12,6 +12,7 @@ from harness.guest.api import How
 from harness.outcome import Outcome
 from harness.run import verdict
 from harness.run.records import (
+    Decoded,
     Ending,
     GuestFailed,
     GuestReady,
@@ -225,6 +226,18 @@ def test_the_guest_says_which_kernel_ran() -> None:
     results = verdict.results([head(planned("s:a")), guest, begun("s:a"), ended("s:a"), END])
     assert (results.kernel.release, results.kernel.build_id) == ("6.1.0-seen", "bb")
     assert results.machine.qemu == "7.2"
+
+
+def test_what_was_looked_up_later_stands_in_the_report() -> None:
+    plan = PlannedTest(name="s:a", suite="s", program="a")
+    found = findings(OOPS)
+    ended = TestEnded(name="s:a", ending=exited(0), report=report(b""), findings=found, total_s=1.0)
+    decoded = Decoded(name="s:a", reports=(found[0].report + " (mm/x.c:5)",))
+    wrong = Decoded(name="s:a", reports=())
+    for more, lines in (((), False), ((decoded,), True), ((wrong,), False)):
+        (test,) = verdict.results([head(plan), ended, *more]).tests
+        assert ("(mm/x.c:5)" in test.kernel_log) is lines
+        assert test.outcome is Outcome.CRASH
 
 
 def test_cases_carry_their_names_and_the_assertion() -> None:
