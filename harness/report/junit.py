@@ -193,7 +193,11 @@ def _properties(results: Results, tests: list[Test]) -> dict[str, str]:
         found[f"{test.name}.seed"] = test.seed
         found[f"{test.name}.seconds"] = "" if test.total_s is None else f"{test.total_s:.3f}"
         found[f"{test.name}.rerun"] = test.rerun
-        found.update({f"{test.name}.allowed.{n}": text for n, text in enumerate(test.allowed, 1)})
+        for number, each in enumerate(test.findings, 1):
+            allowed = f" (allowed: {each.allowed})" if each.allowed else ""
+            found[f"{test.name}.kernel.{number}"] = (
+                f"{each.severity} {each.kind} {each.fingerprint} {each.title}{allowed}"
+            )
         if test.attempts:
             passed = sum(attempt.outcome is Outcome.PASS for attempt in test.attempts)
             found[f"{test.name}.attempts"] = f"{passed}/{len(test.attempts)} passed"

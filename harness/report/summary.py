@@ -205,15 +205,12 @@ def _together(title: str, tests: Sequence[Test], outcome: Outcome, style: str) -
 
 def _allowed(tests: Sequence[Test]) -> Iterator[Line]:
     """Tell what the kernel said and was allowed to say: allowed is not unsaid."""
-    if any(test.allowed for test in tests):
+    found = [(test, each) for test in tests for each in test.findings if each.allowed]
+    if found:
         yield []
-    for test in tests:
-        for text in test.allowed:
-            yield [
-                ("Allowed: ", "warn"),
-                (one_line(text), ""),
-                (f" ({one_line(test.name)})", "dim"),
-            ]
+    for test, each in found:
+        text = f"{one_line(each.title)}: {one_line(each.allowed)}"
+        yield [("Allowed: ", "warn"), (text, ""), (f" ({one_line(test.name)})", "dim")]
 
 
 def _short(case: Case, test: Test) -> str:

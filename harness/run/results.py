@@ -39,6 +39,28 @@ class Logs(msgspec.Struct, frozen=True, kw_only=True):
     build: str = ""
 
 
+class KernelReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that the kernel reported about itself."""
+
+    kind: str
+    """See docs/kernel-log.md."""
+    severity: str
+    """``crash``, ``splat`` or ``note``."""
+    title: str
+    """The line that names the fault, as printed."""
+    function: str = ""
+    location: str = ""
+    """``file:line`` as printed, else ``function+offset``."""
+    fingerprint: str
+    """16 hex digits, the same for the same fault in another run or another build."""
+    count: int = 1
+    """How often it came; the rest is that of the first time."""
+    allowed: str = ""
+    """Why it does not count, from ``expectations.toml``."""
+    report: str
+    """The whole report, with file and line behind its addresses as far as known."""
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One of several attempts at a test."""
 
@@ -66,8 +88,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """The end of what the program printed, for a test that did not end as expected."""
     kernel_log: str = ""
     """The reports that the kernel printed under this test; empty if it had no complaint."""
-    allowed: tuple[str, ...] = ()
-    """Complaints of the kernel that are known and allowed, each with the reason."""
+    findings: tuple[KernelReport, ...] = ()
+    """The same one by one, with those that are no complaint."""
     guest_s: float | None = None
     """Seconds on the guest's monotonic clock from start to end of the program."""
     total_s: float | None = None

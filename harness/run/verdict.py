@@ -35,7 +35,7 @@ from harness.run.records import (
     TestEnded,
     TestStarted,
 )
-from harness.run.results import Case, Logs, Machine, Results, Test
+from harness.run.results import Case, KernelReport, Logs, Machine, Results, Test
 
 # kselftest's exit codes (tools/testing/selftests/kselftest.h).  Any other status is a failure, and
 # so is KSFT_XFAIL where no reported case says xfail: 2 is what many programs return when they give
@@ -311,6 +311,7 @@ def judge_test(
         return untold(Outcome.NOTRUN, "the run ended before its turn")
     applied = apply_allowances(ended.findings, plan.allow, today)
     outcome, reason = judge(ended.ending, ended.report, applied.remaining)
+    shown = _decoded(ended.findings, decoded)
     test = Test(
         name=plan.name,
         suite=plan.suite,
@@ -319,14 +320,21 @@ def judge_test(
         reason=reason,
         cases=tuple(_cases(plan.name, ended.report)),
         output="" if outcome in (Outcome.PASS, Outcome.SKIP) else ended.output,
-        kernel_log=_excerpt(_decoded(ended.findings, decoded)),
-        allowed=_allowed(applied),
+        kernel_log=_excerpt(shown),
+        findings=tuple(
+            _told(each, found, applied) for each, found in zip(shown, ended.findings, strict=True)
+        ),
         guest_s=ended.guest_s,
         total_s=ended.total_s,
         seed=started.seed if started else "",
         logs=ended.logs,
         rerun=plan.rerun,
     )
+    for each in applied.expired:
+        if outcome in (Outcome.SPLAT, Outcome.CRASH):
+            gone = f"{test.reason} (allowed until {each.allowance.until})"
+            test = msgspec.structs.replace(test, reason=gone)
+            break
     without_cases = judge(_CLEAN_EXIT, ktap.Parser().close(), applied.remaining)
     return known.apply(test, plan.expect, today, ended, without_cases)
 
@@ -340,14 +348,19 @@ def _decoded(findings: Sequence[Finding], decoded: Decoded | None) -> Sequence[F
     ]
 
 
-def _allowed(applied: Applied) -> tuple[str, ...]:
-    """Say which complaints of the kernel were known, and which entries no longer cover theirs."""
-    valid = [f"{each.finding.title}: {each.allowance.reason}" for each in applied.allowed]
-    expired = [
-        f"{each.finding.title}: no longer allowed, its entry expired on {each.allowance.until}"
-        for each in applied.expired
-    ]
-    return (*valid, *expired)
+def _told(shown: Finding, found: Finding, applied: Applied) -> KernelReport:
+    why = [each.allowance.reason for each in applied.allowed if each.finding is found]
+    return KernelReport(
+        kind=shown.kind,
+        severity=shown.severity,
+        title=shown.title,
+        function=shown.function,
+        location=shown.location,
+        fingerprint=shown.fingerprint,
+        count=shown.count,
+        allowed=why[0] if why else "",
+        report=shown.report,
+    )
 
 
 def _cases(test: str, report: Report) -> Iterable[Case]:

@@ -81,6 +81,7 @@ def test_the_schema_has_the_structures_that_the_documentation_is_about() -> None
         "Test",
         "Attempt",
         "Case",
+        "KernelReport",
         "Logs",
     }
 

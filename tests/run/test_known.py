@@ -171,9 +171,11 @@ def test_an_entry_holds_on_its_last_day_and_no_longer(until: date, outcome: Outc
 def test_an_allowed_message_is_told_and_does_not_count() -> None:
     test = judged(GOOD, status=0, log=WARNING, allow=(allowance(),))
     assert test.outcome is Outcome.PASS
-    assert test.allowed == ("WARNING: CPU: 0 PID: 9 at mm/x.c:5 f+0x1/0x2: loud",)
+    assert [(each.kind, each.allowed) for each in test.findings] == [("warning", "loud")]
     both = judged(GOOD, status=0, log=WARNING + OOPS, allow=(allowance(),))
     assert both.outcome is Outcome.CRASH
+    assert [each.allowed for each in both.findings] == ["loud", ""]
     late = judged(GOOD, status=0, log=WARNING, allow=(allowance(date(2026, 6, 30)),))
     assert late.outcome is Outcome.SPLAT
-    assert "no longer allowed" in late.allowed[0]
+    assert late.findings[0].allowed == ""
+    assert "allowed until 2026-06-30" in late.reason
