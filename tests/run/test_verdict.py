@@ -24,6 +24,7 @@ from harness.run.records import (
     TestStarted,
 )
 from harness.run.results import Kernel, Machine
+from harness.run.witnesses import judge
 
 pytestmark = pytest.mark.unit
 
@@ -129,7 +130,7 @@ def died(how: How) -> Ending:
 def test_the_worst_witness_counts(
     ending: Ending, output: bytes, log: bytes, outcome: Outcome, reason: str
 ) -> None:
-    got, why = verdict.judge(ending, report(output), findings(log))
+    got, why = judge(ending, report(output), findings(log))
     assert got is outcome
     assert reason in why
     assert bool(why) or got in (Outcome.PASS, Outcome.SKIP)
@@ -150,7 +151,7 @@ OUTPUTS = [b"", GOOD, BAD, SKIPPED, SHORT, FORGED, XFAILED]
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda e: f"{e.how}-{e.status}-{e.death}")
 def test_only_agreement_is_a_pass(ending: Ending) -> None:
     for output, log in itertools.product(OUTPUTS, (b"", SPLAT, OOPS)):
-        got, _ = verdict.judge(ending, report(output), findings(log))
+        got, _ = judge(ending, report(output), findings(log))
         clean_exit = ending.how == "exit" and ending.status == 0 and ending.log_complete
         if got is Outcome.PASS:
             assert clean_exit

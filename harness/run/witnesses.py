@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Three witnesses speak for a test: its program's end, its KTAP report, and the kernel's log.
+
+They must agree, or the worst of them is the outcome.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+
+from harness.guest.api import How
+from harness.klog import Finding, Severity
+from harness.ktap import Report
+from harness.outcome import Outcome, worst
+from harness.run.records import Ending
+
+# kselftest's exit codes (tools/testing/selftests/kselftest.h).  Any other status is a failure, and
+# so is KSFT_XFAIL where no reported case says xfail: 2 is what many programs return when they give
+# up, and the kernel's own runner takes it for "not ok".
+_XFAIL_STATUS = 2
+_STATUS = {
+    0: Outcome.PASS,
+    1: Outcome.FAIL,
+    3: Outcome.XPASS,
+    4: Outcome.SKIP,
+}
+
+
+class _Judged:
+    """An outcome with its reason, growing worse as witnesses are heard."""
+
+    def __init__(self, outcome: Outcome, reason: str = "") -> None:
+        self.outcome = outcome
+        self.reason = reason
+
+    def hear(self, outcome: Outcome, reason: str) -> None:
+        """Take *outcome* if it is worse than what was heard before."""
+        if worst([self.outcome, outcome]) is not self.outcome:
+            self.outcome, self.reason = outcome, reason
+
+
+def judge(ending: Ending, report: Report, findings: Iterable[Finding]) -> tuple[Outcome, str]:
+    """Return the outcome of one program and the reason for whatever is not a plain pass."""
+    if ending.how == "exit" and ending.status == _XFAIL_STATUS and report.outcome is Outcome.XFAIL:
+        judged = _Judged(Outcome.XFAIL, _first_reason(report, Outcome.XFAIL))
+    else:
+        judged = _by_report(report, *_by_ending(ending))
+    if not ending.log_complete:
+        judged.hear(Outcome.ERROR, "the end of the kernel log did not arrive")
+    complaints = [finding for finding in findings if finding.severity is not Severity.NOTE]
+    for finding in complaints:
+        severity = finding.severity.outcome
+        if severity is not None:
+            judged.hear(severity, _headline(finding))
+    return judged.outcome, judged.reason
+
+
+def _headline(finding: Finding) -> str:
+    """Return the title, with the place where it does not name that itself."""
+    where = finding.function or finding.location
+    return finding.title if not where or where in finding.title else f"{finding.title} in {where}"
+
+
+def _by_ending(ending: Ending) -> tuple[Outcome, str]:
+    status = ending.status or 0
+    match ending.how:
+        case "exit":
+            outcome = _STATUS.get(status, Outcome.FAIL)
+            plain = outcome in (Outcome.PASS, Outcome.SKIP)
+            return outcome, "" if plain else f"exit status {status}"
+        case "signal":
+            return Outcome.FAIL, f"killed by {_signal_name(status)}"
+        case "timeout":
+            return Outcome.TIMEOUT, ending.detail or "its time was up"
+        case "died":
+            how = ending.death or How.PROTOCOL
+            return _DEATHS.get(how, Outcome.ERROR), f"the guest died ({how}): {ending.detail}"
+        case "not-started":
+            return Outcome.ERROR, f"could not be started: {ending.detail}"
+        case "harness":
+            return Outcome.ERROR, ending.detail
+
+
+_DEATHS = {
+    How.PANIC: Outcome.CRASH,
+    # A reset without a panic is reboot(2) or a triple fault; no one can tell which.
+    How.RESET: Outcome.CRASH,
+    How.HANG: Outcome.CRASH,
+    How.POWER_OFF: Outcome.FAIL,
+    How.UNKILLABLE: Outcome.TIMEOUT,
+}
+"""What a dead guest says of its test; every other death is our side's failure, an error."""
+
+
+def _by_report(report: Report, outcome: Outcome, reason: str) -> _Judged:
+    """Hold the program's own report against the way it ended."""
+    judged = _Judged(outcome, reason)
+    if not report.is_ktap and not report.broken:
+        return judged
+    said = report.outcome
+    if said is Outcome.NOTRUN:
+        # The program did run; that it kept silent about planned cases is what is wrong.
+        said = Outcome.ERROR
+    if outcome is Outcome.SKIP and _gave_up(report):
+        judged.reason = _first_reason(report, Outcome.SKIP)
+        return judged
+    if outcome is Outcome.SKIP:
+        # A skip is not a pass, however many cases passed before it; but a failed case is a fail.
+        judged.reason = _skip_reason(report)
+        if said is not Outcome.PASS:
+            judged.hear(said, _first_reason(report, said))
+        return judged
+    if outcome is Outcome.PASS and said in (Outcome.SKIP, Outcome.XFAIL):
+        return _Judged(said, _first_reason(report, said))
+    if outcome is Outcome.FAIL and said.as_expected:
+        # Killed, or a status other than 0, after a report without a failure: believe the worse.
+        judged.reason = f"{reason}, although its report has no failure"
+        return judged
+    if outcome is Outcome.FAIL and said is Outcome.FAIL:
+        return _Judged(said, _first_reason(report, said))
+    judged.hear(said, _first_reason(report, said))
+    return judged
+
+
+def _gave_up(report: Report) -> bool:
+    """Whether the program skipped the rest of its plan.
+
+    ``ksft_exit_skip()`` of 6.1, called after the plan, prints one skipped result and exits: the
+    cases behind it are planned and never reported.
+    """
+    reported = [case.outcome for case in report.leaves() if case.outcome is not Outcome.NOTRUN]
+    return (
+        not report.broken
+        and set(reported) <= {Outcome.PASS, Outcome.SKIP}
+        and reported[-1:] == [Outcome.SKIP]
+    )
+
+
+def _first_reason(report: Report, outcome: Outcome) -> str:
+    """Say which cases made *outcome*, or which remark about the report did."""
+    cases = [case for case in report.leaves() if case.outcome is outcome]
+    if cases:
+        first = cases[0]
+        name = "/".join(first.path)
+        more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
+        return f"{name}{more}" + (f": {first.explanation}" if first.explanation else "")
+    lost = sum(case.outcome is Outcome.NOTRUN for case in report.leaves())
+    if lost:
+        return f"its report cannot be trusted: {lost} planned case(s) were not reported"
+    errors = [remark for remark in report.diagnostics if remark.kind.is_error]
+    if errors:
+        return f"its report cannot be trusted: {errors[0].text} (line {errors[0].line})"
+    nothing = "its report cannot be trusted: it has no result"
+    return report.bail_out or report.skip_reason or nothing
+
+
+def _skip_reason(report: Report) -> str:
+    if report.skip_reason:
+        return report.skip_reason
+    return _first_reason(report, Outcome.SKIP)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
