@@ -142,9 +142,7 @@ def _details(test: Test, bad: Sequence[Case], directory: str, unicode: bool) -> 
         yield [(f"  ... and {count(len(bad) - MAX_CASES, 'more case')} like these", "dim")]
     if not bad:
         yield from _asserted(test.output)
-    for attempt in [each for each in test.attempts if not each.outcome.as_expected][:MAX_CASES]:
-        where = _below(directory, attempt.logs.output)
-        yield [(f"  {attempt.outcome}: {one_line(attempt.reason)}", "bad"), (f"  {where}", "dim")]
+    yield from _attempts(test, directory)
     if test.kernel_log:
         yield [("  the kernel said:", "dim")]
         lines, gone = _essence(visible(test.kernel_log).strip("\n").split("\n"))
@@ -157,6 +155,18 @@ def _details(test: Test, bad: Sequence[Case], directory: str, unicode: bool) -> 
     ):
         if path:
             yield [(f"  {name + ':':<12}", "dim"), (one_line(path, 2000), "")]
+
+
+def _attempts(test: Test, directory: str) -> Iterator[Line]:
+    """Tell the attempts that were not as expected, each kind of ending once."""
+    by_end: dict[tuple[str, str], list[int]] = {}
+    for number, attempt in enumerate(test.attempts, 1):
+        if not attempt.outcome.as_expected:
+            by_end.setdefault((attempt.outcome, one_line(attempt.reason)), []).append(number)
+    for (outcome, reason), numbers in list(by_end.items())[:MAX_CASES]:
+        log = _below(directory, test.attempts[numbers[0] - 1].logs.output)
+        times = f"{len(numbers)} of {count(len(test.attempts), 'attempt')}"
+        yield [(f"  {times}: {outcome}  {reason}", "bad"), (f"  {log}", "dim")]
 
 
 def _essence(lines: Sequence[str]) -> tuple[list[str], int]:

@@ -75,10 +75,13 @@ def together(head: RunStarted, plan: PlannedTest, attempts: Sequence[Test]) -> T
 
     An attempt that was planned and has no end is ``notrun``; none is planned after a failure where
     the run goes until that.  The worst attempt stands for the test, with ``7/10 passed`` before its
-    reason where the attempts disagree, and then the outcome is never ``pass``.
+    reason where not all did or were expected not to, and then the outcome is never ``pass``.
     """
     if head.repeat == 1 or not plan.runnable:
         return attempts[0]
+    if head.repeat == ENDLESS:
+        # Where there is no end, the attempt under way at the end is no loss.
+        attempts = [each for each in attempts if each.outcome is not Outcome.NOTRUN] or attempts
     stopped = head.until_fail and any(not each.outcome.as_expected for each in attempts)
     planned = len(attempts) if stopped or head.repeat == ENDLESS else head.repeat
     outcomes = [each.outcome for each in attempts]
@@ -88,7 +91,7 @@ def together(head: RunStarted, plan: PlannedTest, attempts: Sequence[Test]) -> T
     if missing and outcome.as_expected:
         outcome, reason = Outcome.NOTRUN, f"{missing} attempts were not begun"
     passed = outcomes.count(Outcome.PASS)
-    if missing or len(set(outcomes)) > 1:
+    if missing or len(set(outcomes)) > 1 or not outcome.as_expected:
         reason = f"{passed}/{planned} passed" + (f"; {reason}" if reason else "")
     return msgspec.structs.replace(
         shown,

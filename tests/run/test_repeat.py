@@ -79,7 +79,7 @@ def test_all_passed_is_a_pass() -> None:
         ((0, 1, 0), Outcome.FAIL, "2/3 passed; exit status 1"),
         ((0, 0, 4), Outcome.SKIP, "2/3 passed"),
         ((4, 0, 1), Outcome.FAIL, "1/3 passed; exit status 1"),
-        ((1, 1, 1), Outcome.FAIL, "exit status 1"),
+        ((1, 1, 1), Outcome.FAIL, "0/3 passed; exit status 1"),
         ((4, 4, 4), Outcome.SKIP, ""),
         ((0, 0), Outcome.NOTRUN, "2/3 passed; 1 attempts were not begun"),
         ((1, 0), Outcome.FAIL, "1/3 passed; exit status 1"),
@@ -103,6 +103,8 @@ def test_until_a_failure_no_more_is_planned_than_that() -> None:
     assert several(head(9, until_fail=True), 0, 0).outcome is Outcome.NOTRUN
     assert several(head(ENDLESS, until_fail=True), 0, 0).outcome is Outcome.PASS
     assert several(head(ENDLESS, until_fail=True), 0, 1).outcome is Outcome.FAIL
+    cut = result(head(ENDLESS, until_fail=True), *attempt(1, 0), attempt(2, 0)[0])
+    assert (cut.outcome, len(cut.attempts)) == (Outcome.PASS, 1)
 
 
 def test_what_does_not_run_has_no_attempts() -> None:
