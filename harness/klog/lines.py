@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-from harness.klog.rules import PLUMBING, RULES, Rule
+from harness.klog.rules import IDLE, PLUMBING, RULES, Rule
 
 _STAMP = r"\[ *(?P<stamp>\d+\.\d{6})\]"
 _PREFIX = re.compile(
@@ -19,6 +19,10 @@ _STAMPED = re.compile(rb"(?:<\d{1,3}>)?\[ *\d+\.\d{6}\]")
 BANNER = re.compile(r"={12,}$")
 END_TRACE = "---[ end trace "
 END_PANIC = "---[ end Kernel panic"
+SENDING_NMI = "Sending NMI from CPU "
+"""A report asks other CPUs for their stacks (lib/nmi_backtrace.c) ..."""
+NMI_STACK = "NMI backtrace for cpu "
+"""... and so begins what each of them answers, under its own name where there is PRINTK_CALLER."""
 
 _FRAME = re.compile(r"\s+(?P<weak>\? )?(?P<name>[A-Za-z_][\w.$]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
 _POINTER = re.compile(
@@ -141,15 +145,20 @@ def normalise(title: str) -> str:
 def frame(text: str) -> str | None:
     """Return the function of a stack line when it says something about the fault, else None."""
     match = _FRAME.match(text)
-    if match is None or match["weak"] or PLUMBING.match(match["name"]):
+    if match is None or match["weak"]:
+        return None
+    if PLUMBING.match(match["name"]) or IDLE.match(match["name"]):
         return None
     return _SUFFIX.sub("", match["name"])
 
 
 def pointer(text: str) -> tuple[str, str] | None:
-    """Return function and ``+offset`` of an instruction pointer in the kernel, else None."""
+    """Return function and ``+offset`` of an instruction pointer in the kernel, else None.
+
+    Where an idle CPU was says nothing.
+    """
     match = _POINTER.match(text)
-    return (match["name"], match["offset"]) if match else None
+    return (match["name"], match["offset"]) if match and not IDLE.match(match["name"]) else None
 
 
 def taint(text: str) -> str:

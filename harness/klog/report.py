@@ -80,6 +80,9 @@ class Report:
         self._pointer: tuple[str, str] | None = None
         self._tainted = ""
         self._until = False
+        self._adopted: set[str] = set()
+        self.asked = False
+        """It has sent an NMI to other CPUs, whose stacks are its own lines then."""
         if before is not None:
             self._text.add(before.raw)
         if title is not None:
@@ -107,7 +110,13 @@ class Report:
 
     def hears(self, line: Line) -> bool:
         """Whether *line* may be part of this report: not known to come from another task or CPU."""
-        return not (self.caller and line.caller and self.caller != line.caller)
+        if not self.caller or not line.caller:
+            return True
+        return line.caller == self.caller or line.caller in self._adopted
+
+    def adopt(self, caller: str) -> None:
+        """Take what *caller* says from now on for a part of this report."""
+        self._adopted.add(caller)
 
     def entitle(self, title: Title, number: int) -> None:
         """Take *title* as the name of this report."""
@@ -119,7 +128,7 @@ class Report:
         self._flush()
         self._keep(title.line)
 
-    def absorb(self, title: Title) -> bool:
+    def absorb(self, title: Title, number: int) -> bool:
         """Take *title* as a later line of this report when its rule allows that, once per rule."""
         rule = title.rule
         if self.title is None:
@@ -142,6 +151,8 @@ class Report:
         self._keep(title.line)
         if rule.end is End.PANIC:
             self._until = True
+        if rule.renames:
+            self.title, self.first, self._number = title, title.line, number
         return True
 
     def wants_cut(self) -> bool:
@@ -250,9 +261,16 @@ class Report:
     def _keep(self, line: Line) -> None:
         self._text.add(line.raw)
         self._tainted = self._tainted or lines.taint(line.text)
-        if self._pointer is None:
-            self._pointer = lines.pointer(line.text)
-        if len(self._stack) < _STACK_DEPTH and (name := lines.frame(line.text)):
-            self._stack.append(name)
+        if not (self.asked and self._stack):
+            self._look_for_function(line.text)
         if self.rule.until and self.rule.until in line.text:
             self._until = True
+        self.asked = self.asked or line.text.startswith(lines.SENDING_NMI)
+
+    def _look_for_function(self, text: str) -> None:
+        # What other CPUs were doing differs from one time to the next.  It counts only where the
+        # report has nothing of its own to say: what has stopped one CPU is seen by another.
+        if self._pointer is None:
+            self._pointer = lines.pointer(text)
+        if len(self._stack) < _STACK_DEPTH and (name := lines.frame(text)):
+            self._stack.append(name)

@@ -62,6 +62,8 @@ class Rule:
     """The title follows a ``cut here`` line and completes that report."""
     names: bool = False
     """Inside a ``cut here`` report it names the kind, and the title stays the WARNING or BUG."""
+    renames: bool = False
+    """Absorbed by another report, it becomes the title of that report."""
     strict: bool = False
     """Specific enough to be believed without a printk prefix, even in the middle of a line."""
     glue: bool = False
@@ -117,3 +119,5 @@ BODY = re.compile("|".join((*_DATA["lines"]["registers"], *_DATA["lines"]["body"
 """Lines that continue a report."""
 PLUMBING = re.compile(f"_*({'|'.join(_DATA['lines']['plumbing'])})")
 """Functions that say how a fault was reported, not what happened."""
+IDLE = re.compile(f"_*({'|'.join(_DATA['lines']['idle'])})")
+"""Functions of a CPU that had nothing to do when it was asked for its stack."""

@@ -187,6 +187,8 @@ class Scanner:
         return any(r.wants_cut() and r.hears(line) for r in self._open)
 
     def _line(self, line: Line) -> None:
+        if line.caller and line.text.startswith(lines.NMI_STACK):
+            self._adopt(line.caller)
         # One end marker ends one report, the oldest: reports of several CPUs mostly alternate.
         may_end = True
         for report in tuple(self._open):
@@ -196,6 +198,15 @@ class Scanner:
             if ends and not line.text.startswith(lines.END_PANIC):
                 may_end = False
 
+    def _adopt(self, caller: str) -> None:
+        """Give the stack that *caller* is about to print to the report that has asked for it."""
+        asked = [report for report in self._open if report.asked]
+        for report in asked[-1:]:
+            report.adopt(caller)
+            for other in tuple(self._open):
+                if other is not report and other.caller == caller and not other.marked:
+                    self._finish(other)
+
     def _title(self, title: Title) -> None:
         mine = [r for r in self._open if r.hears(title.line)]
         if title.rule.cut:
@@ -204,7 +215,7 @@ class Scanner:
                     report.entitle(title, self._number)
                     return
         for report in reversed(mine):
-            if report.absorb(title):
+            if report.absorb(title, self._number):
                 return
         report = Report(title.line, self._number, title, self._banner())
         if title.rule.end is End.LINE:

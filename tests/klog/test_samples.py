@@ -112,7 +112,7 @@ def test_fingerprints_tell_faults_apart() -> None:
     assert len(set(prints)) == len(prints)
 
 
-@pytest.mark.parametrize("name", [s for s in SAMPLES if "kasan-" not in s])
+@pytest.mark.parametrize("name", [s for s in SAMPLES if not re.search("/(kasan|caller)-", s)])
 def test_other_prefixes_same_findings(name: str) -> None:
     log = read(name)
     bare = re.sub(rb"(?m)^\[ *\d+\.\d{6}\] ", b"", log)
@@ -142,6 +142,13 @@ def test_other_prefixes_same_findings(name: str) -> None:
         ("oom", 0, "invoked oom-killer", "Killed process"),
         ("panic", 0, "Kernel panic - not syncing", "Kernel Offset: disabled"),
         ("hung-task", 0, "INFO: task init:", "</TASK>"),
+        ("caller-access-null", 0, "BUG: kernel NULL", "exited with irqs disabled"),
+        ("caller-hang-both", 0, "Uhhuh. NMI received", "Kernel Offset: disabled"),
+        ("caller-hang-cpu1", 1, "Uhhuh. NMI received", "Kernel Offset: disabled"),
+        ("caller-unkillable", 0, "Uhhuh. NMI received", "Kernel Offset: disabled"),
+        ("caller-soft-all", 0, "watchdog: BUG: soft lockup", "</TASK>"),
+        ("caller-soft-all", 1, "self-detected stall", "</TASK>"),
+        ("caller-panic", 0, "Kernel panic", "Kernel Offset: disabled"),
     ],
 )
 def test_the_whole_report_is_kept(name: str, index: int, first: str, last: str) -> None:
@@ -156,6 +163,66 @@ def test_allocation_stacks_of_kasan_come_along() -> None:
              "Memory state around the buggy address"]  # fmt: skip
     places = [report.index(part) for part in parts]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "stacks"),
+    [
+        ("hang-both", 0, ["C0 0", "C1 1"]),
+        ("hang-cpu1", 0, ["C1 1", "C1 1"]),
+        ("hang-cpu1", 1, ["C0 0", "C1 1"]),
+        ("unkillable", 0, ["C0 0", "C1 1"]),
+        ("soft-all", 0, ["C0 0"]),
+        ("soft-all", 1, []),
+        ("soft-all", 2, ["C0 0", "C1 1"]),
+        ("hungtask-all", 0, ["T21 1", "C0 0"]),
+        ("panic", 0, ["T31 1", "C0 0"]),
+    ],
+)
+def test_stacks_of_all_cpus_belong_to_the_report_that_asked(
+    name: str, index: int, stacks: list[str]
+) -> None:
+    report = scan(read(f"x86/caller-{name}.log"))[index].report
+    found = re.findall(r"\[ *([TC]\d+)\] NMI backtrace for cpu (\d+)", report)
+    assert [" ".join(pair) for pair in found] == stacks
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("hang-both", "lkdtm_HARDLOCKUP"),
+        ("hang-cpu1", "lkdtm_HARDLOCKUP"),
+        ("soft-all", "lkdtm_SOFTLOCKUP"),
+    ],
+)
+def test_the_hosts_nmi_is_no_crash_and_names_who_hangs(name: str, function: str) -> None:
+    hang = scan(read(f"x86/caller-{name}.log"))[-1]
+    assert (hang.kind, hang.severity, hang.function) == ("hang", Severity.NOTE, function)
+    assert hang.title == "Kernel panic - not syncing: NMI: Not continuing"
+    assert hang.truncated is False
+
+
+TWO_AT_ONCE = ("x86/kasan-schedatomic.log", "x86/kasan-twowarn.log")
+"""Two CPUs that print at the same time; only PRINTK_CALLER tells their lines apart."""
+ONE_AT_A_TIME = sorted({s for s in SAMPLES if "/caller-" in s or "/kasan-" in s} - {*TWO_AT_ONCE})
+
+
+@pytest.mark.parametrize("name", ONE_AT_A_TIME)
+def test_callers_change_nothing(name: str) -> None:
+    log = read(name)
+    bare = re.sub(rb"(?m)^(\[ *\d+\.\d{6}\])\[ *[TC]\d+\]", rb"\1", log)
+    assert bare != log
+    assert [(f.rule, f.count, f.fingerprint, f.line) for f in scan(bare)] == [
+        (f.rule, f.count, f.fingerprint, f.line) for f in scan(log)
+    ]
+
+
+@pytest.mark.parametrize("name", TWO_AT_ONCE)
+def test_reports_printed_at_the_same_time_are_told_apart(name: str) -> None:
+    for finding in scan(read(name)):
+        callers = set(re.findall(r"(?m)^\[ *\d+\.\d{6}\]\[ *([TC]\d+)\]", finding.report))
+        assert len(callers) == 1, finding.report
+        assert not finding.truncated
 
 
 @pytest.mark.parametrize(
