@@ -7,7 +7,7 @@ more with it, by the commands that their ``.cmd`` files hold, and the offsets ar
 
 A wrong line is worse than none, so nothing is believed:
 
-- the work tree must be at the kernel's commit, unedited, and the ``.config`` the kernel's;
+- the work tree must hold the kernel's tree, unedited, and the ``.config`` be the kernel's;
 - an object is that of a frame only if all functions of its section stand in vmlinux at the same
   distances from each other; so functions of the same name are told apart, and an object that has
   been built from something else is noticed;
@@ -111,9 +111,10 @@ def _obstacles(kernel: Kernel, place: Slot) -> Iterator[str]:
     if not place.source.is_dir() or not config.is_file():
         yield "the directory in which the kernel was built is gone"
         return
-    head = run(["git", "-C", str(place.source), "rev-parse", "HEAD"], limit_s=_LIMIT_S)
-    if head.output.strip() != kernel.meta.commit:
-        yield "the directory in which the kernel was built holds another commit now"
+    # The tree, not the commit: of two commits with the same files only one is built.
+    head = run(["git", "-C", str(place.source), "rev-parse", "HEAD^{tree}"], limit_s=_LIMIT_S)
+    if head.output.strip() != kernel.meta.tree:
+        yield "the directory in which the kernel was built holds another tree now"
         return
     argv = ["git", "-C", str(place.source), "status", "--porcelain", "--untracked-files=no"]
     state = run(argv, limit_s=_LIMIT_S)

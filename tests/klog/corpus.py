@@ -3,8 +3,8 @@
 
 ``samples/ARCH/NAME.log`` were printed by a 6.1.176 kernel in QEMU (the ``kasan-`` and ``caller-``
 ones with PRINTK_CALLER, the latter by this project's own kernel), provoked with LKDTM or by a small
-driver, and cut to the report and about ten lines around it.  ``composed-NAME.log`` were written by hand from the kernel's format strings.
-``samples/clean`` are whole logs in which nothing is wrong.
+driver, and cut to the report and about ten lines around it.  ``composed-NAME.log`` were written by
+hand from the kernel's format strings.  ``samples/clean`` are whole logs in which nothing is wrong.
 """
 
 from __future__ import annotations

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Lines for a kernel without debug information: from objects compiled once more."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness import store as store_module
+from harness.kbuild.kernel import Kernel, Meta, Slot
+from harness.kbuild.lines import Decoded, decode_reports
+from harness.klog.decode import decode
+from harness.progress import Quiet
+from harness.store import Store, digest
+from tests.kerneltree import commit, sh
+
+pytestmark = pytest.mark.unit
+
+ONE = """\
+#include "inner.h"
+int sink;
+static __attribute__((noinline)) int twin(int v)
+{
+	return v + sink;
+}
+__attribute__((noinline)) int leaf(int v)
+{
+	inner(v);
+	return twin(v) + 1;
+}
+__attribute__((section(".init.text"), noinline)) int early(int v)
+{
+	sink = v;
+	return leaf(v) + 2;
+}
+__attribute__((section(".init.text"), noinline)) void the_last(void)
+{
+}
+"""
+TWO = """\
+extern int sink, leaf(int), early(int);
+static __attribute__((noinline)) int twin(int v)
+{
+	sink += v * 3;
+	sink ^= v;
+	return v * sink + 7;
+}
+int start_here(int v);
+int start_here(int v)
+{
+	if (__builtin_expect(v == 3, 0))
+		__builtin_trap();
+	return twin(leaf(early(v)));
+}
+"""
+INNER = """\
+extern int sink;
+static inline __attribute__((always_inline)) void inner(int v)
+{
+	sink = v;
+}
+"""
+ASSEMBLY = """\
+	.text
+	.globl by_hand
+	.type by_hand, @function
+by_hand:
+	nop
+	ret
+	.size by_hand, . - by_hand
+	.section .note.GNU-stack,"",@progbits
+"""
+FLAGS = "-O2 -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables -DQUOTE='\"a b\"'"
+OBJECTS = {"kernel/one.o": "kernel/one.c", "mm/two.o": "mm/two.c", "lib/hand.o": "lib/hand.S"}
+
+
+@dataclass
+class Built:
+    """A slot in which something like a kernel was built."""
+
+    store: Store
+    slot: Slot
+    kernel: Kernel
+    debug: Path
+    """The same, linked from objects with debug information."""
+
+    def lines(self, *reports: str) -> Decoded:
+        return decode_reports(self.kernel, self.slot, self.store, reports, Quiet())
+
+    @property
+    def frames(self) -> str:
+        """A report with every offset of every function."""
+        rows = sh("nm", "-n", str(self.kernel.vmlinux), cwd=self.slot.objects).splitlines()
+        table = [(int(r.split()[0], 16), r.split()[2]) for r in rows if r.split()[1] in "tT"]
+        ends = [address for address, _ in table[1:]] + [table[-1][0]]
+        return "\n".join(
+            f" {name}+{at:#x}/{end - start:#x}"
+            for (start, name), end in zip(table, ends, strict=True)
+            for at in range(end - start)
+        )
+
+
+def compile_all(slot: Slot) -> None:
+    for target, source in OBJECTS.items():
+        (slot.objects / target).parent.mkdir(parents=True, exist_ok=True)
+        dependencies = f"{Path(target).parent}/.{Path(target).name}.d"
+        line = (
+            f"gcc -Wp,-MMD,{dependencies} -I{slot.source}/include {FLAGS} "
+            f"-c -o {target} {slot.source}/{source}"
+        )
+        subprocess.run(["sh", "-c", line], cwd=slot.objects, check=True, timeout=60)
+        record = (slot.objects / target).with_name(f".{Path(target).name}.cmd")
+        record.write_text(f"cmd_{target} := {line} ; ./tools/objtool {target}\n\nsource_x := y\n")
+
+
+def link(slot: Slot, out: Path, *, debug: bool = False) -> None:
+    objects = []
+    for target in OBJECTS:
+        objects.append(target)
+        if debug:
+            record = (slot.objects / target).with_name(f".{Path(target).name}.cmd").read_text()
+            line = record.split(" := ")[1].split(" ; ")[0]
+            objects[-1] = f"{target}.debug"
+            line = line.replace(f"-o {target}", f"-g -o {objects[-1]}").replace(".d ", ".x ")
+            subprocess.run(["sh", "-c", line], cwd=slot.objects, check=True, timeout=60)
+    argv = ["ld", "-static", "-e", "start_here", "-o", str(out), *objects]
+    subprocess.run(argv, cwd=slot.objects, check=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with a slot, and what was linked in it; the fixture below gives copies."""
+    root = tmp_path_factory.mktemp("original")
+    slot = Slot("build-x", Store(root / "cache").place("build", "x"))
+    for name, text in {
+        "kernel/one.c": ONE,
+        "mm/two.c": TWO,
+        "lib/hand.S": ASSEMBLY,
+        "include/inner.h": INNER,
+    }.items():
+        (slot.source / name).parent.mkdir(parents=True, exist_ok=True)
+        (slot.source / name).write_text(text)
+    sh("git", "init", "-q", cwd=slot.source)
+    commit(slot.source, "a kernel")
+    slot.objects.mkdir()
+    compile_all(slot)
+    (slot.objects / ".config").write_text("CONFIG_X=y\n")
+    (root / "entry").mkdir()
+    link(slot, root / "entry/vmlinux")
+    link(slot, root / "vmlinux.debug", debug=True)
+    return root
+
+
+@pytest.fixture
+def built(original: Path, tmp_path: Path) -> Built:
+    root = tmp_path / "copy"
+    shutil.copytree(original, root)
+    store = Store(root / "cache")
+    slot = Slot("build-x", store.place("build", "x"))
+    for record in slot.objects.rglob(".*.o.cmd"):
+        record.write_text(record.read_text().replace(str(original), str(root)))
+    meta = Meta(
+        release="6.1",
+        build_id="",
+        commit=sh("git", "rev-parse", "HEAD", cwd=slot.source),
+        tree=sh("git", "rev-parse", "HEAD^{tree}", cwd=slot.source),
+        config_digest=digest("CONFIG_X=y\n"),
+        toolchain="",
+        headers_digest="",
+        warnings=(),
+    )
+    return Built(store, slot, Kernel("key", root / "entry", meta), root / "vmlinux.debug")
+
+
+def test_the_same_lines_as_a_vmlinux_with_debug_information(built: Built) -> None:
+    report = built.frames
+    done = built.lines(report)
+    assert done == Decoded((decode(report, built.debug),))
+    for place in (
+        "twin+0x1/", "kernel/one.c:5", "mm/two.c:", "lib/hand.S:6", "early+", "start_here.cold+",
+        "(include/inner.h:4, kernel/one.c:9)",
+    ):  # fmt: skip
+        assert place in done.reports[0]
+    assert done.reports[0].count(" (") > 50
+
+
+def test_several_reports_and_what_is_no_frame(built: Built) -> None:
+    leaf = next(row.strip() for row in built.frames.splitlines() if " leaf+0x0/" in row)
+    report = f"BUG: x\nRIP: 0010:{leaf}\n leaf+0x1/0x999\n {leaf} [kvm]\n"
+    first, second = built.lines(report, "nothing").reports
+    assert second == "nothing"
+    assert first.splitlines()[0] == "BUG: x"
+    # A function of another size is another function.
+    assert first.splitlines()[2:] == [" leaf+0x1/0x999", f" {leaf} [kvm]"]
+    assert first.splitlines()[1] == f"RIP: 0010:{leaf} (include/inner.h:4, kernel/one.c:9)"
+
+
+def test_the_slot_is_left_as_it_was(built: Built) -> None:
+    def state() -> dict[str, tuple[int, int]]:
+        files = [p for p in built.slot.path.rglob("*") if ".git/" not in str(p)]
+        return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in files if p.is_file()}
+
+    before = state()
+    assert built.lines(built.frames).note == ""
+    assert state() == before
+    assert list((built.store.root / "tmp").iterdir()) == []
+
+
+def test_without_frames_nothing_is_asked(built: Built) -> None:
+    built.kernel.vmlinux.unlink()
+    (built.slot.objects / ".config").unlink()
+    assert built.lines("no frames", "") == Decoded(("no frames", ""))
+    assert built.lines() == Decoded(())
+
+
+def another_commit(built: Built) -> None:
+    (built.slot.source / "mm/two.c").write_text("\n" + TWO)
+    commit(built.slot.source, "moved on")
+
+
+def edited(built: Built) -> None:
+    (built.slot.source / "mm/two.c").write_text("\n" + TWO)
+
+
+def another_config(built: Built) -> None:
+    (built.slot.objects / ".config").write_text("CONFIG_X=m\n")
+
+
+def gone(built: Built) -> None:
+    (built.slot.objects / ".config").unlink()
+
+
+def foreign(built: Built) -> None:
+    data = bytearray(built.kernel.vmlinux.read_bytes())
+    data[18:20] = (183).to_bytes(2, "little")
+    built.kernel.vmlinux.write_bytes(data)
+
+
+def no_vmlinux(built: Built) -> None:
+    built.kernel.vmlinux.unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (another_commit, "another tree"),
+        (edited, "edited"),
+        (another_config, "another configuration"),
+        (gone, "is gone"),
+        (foreign, "this kernel's machine is 183"),
+        (no_vmlinux, "readelf failed"),
+    ],
+)
+def test_what_is_not_sure_stays_undecoded(
+    built: Built, spoil: Callable[[Built], None], why: str
+) -> None:
+    report = built.frames
+    spoil(built)
+    done = built.lines(report)
+    assert done.reports == (report,)
+    assert why in done.note
+    assert "\n" not in done.note
+
+
+def test_another_commit_with_the_same_tree_will_do(built: Built) -> None:
+    sh("git", "commit", "-q", "--allow-empty", "-m", "same files", cwd=built.slot.source)
+    assert built.lines(built.frames).note == ""
+
+
+def test_a_busy_slot_is_not_waited_for(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_LOCK_NOTICE_S", 0.1)
+    report = built.frames
+    with built.store.lock("build-x", Quiet()):
+        done = built.lines(report)
+    assert done.reports == (report,)
+    assert "another run is building" in done.note
+    assert built.lines(report).note == ""
+
+
+def without_lines(done: Decoded, name: str) -> bool:
+    return not re.search(rf" {name}\+\S+ \(", done.reports[0])
+
+
+def test_an_object_that_is_not_in_this_kernel_is_not_believed(built: Built) -> None:
+    """It has the function, with the same size; but not what stands beside it."""
+    report = built.frames
+    source = built.slot.source / "kernel/one.c"
+    source.write_text(ONE.replace("v + sink;", "v * 77 - sink % 3;"))
+    compile_all(built.slot)
+    source.write_text(ONE)
+    done = built.lines(report)
+    assert without_lines(done, "leaf")
+    assert not without_lines(done, "start_here")
+
+
+def test_a_command_that_makes_another_object_is_not_believed(built: Built) -> None:
+    record = built.slot.objects / "kernel/.one.o.cmd"
+    record.write_text(record.read_text().replace("-O2", "-O0"))
+    done = built.lines(built.frames)
+    assert without_lines(done, "leaf")
+    assert not without_lines(done, "start_here")
+    assert "kernel/one.o becomes another one" in done.note
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("-c -o", "-c -fno-such -o", "kernel/one.o does not compile"),
+        ("-o kernel/one.o", "-o other.o", "nobody knows how kernel/one.o"),
+        ("cmd_kernel/one.o", "cmd_other.o", "nobody knows how kernel/one.o"),
+    ],
+)
+def test_a_command_that_fails(built: Built, old: str, new: str, why: str) -> None:
+    record = built.slot.objects / "kernel/.one.o.cmd"
+    record.write_text(record.read_text().replace(old, new))
+    done = built.lines(built.frames)
+    assert without_lines(done, "leaf")
+    assert not without_lines(done, "start_here")
+    assert why in done.note
+
+
+def test_two_objects_that_fit_are_one_too_many(built: Built) -> None:
+    """vmlinux.o has all functions where vmlinux has them, and so had a copy."""
+    for name in ("two.o", ".two.o.cmd"):
+        text = (built.slot.objects / "mm" / name).read_bytes()
+        (built.slot.objects / "kernel" / name).write_bytes(
+            text.replace(b"mm/two.o", b"kernel/two.o")
+        )
+    done = built.lines(built.frames)
+    assert without_lines(done, "start_here")
+    assert not without_lines(done, "leaf")
+
+
+def test_a_linked_object_is_no_candidate(built: Built) -> None:
+    objects = built.slot.objects
+    sh("ld", "-r", "-o", "vmlinux.o", *OBJECTS, cwd=objects)
+    (objects / ".vmlinux.o.cmd").write_text("cmd_vmlinux.o := ld -r -o vmlinux.o vmlinux.a\n")
+    assert built.lines(built.frames).reports == (decode(built.frames, built.debug),)
+
+
+def test_debug_information_of_vmlinux_is_used_where_there_is_some(built: Built) -> None:
+    report = built.frames
+    kernel = Kernel("key", built.debug.parent / "other", built.kernel.meta)
+    kernel.path.mkdir()
+    built.debug.rename(kernel.vmlinux)
+    another_commit(built)
+    done = decode_reports(kernel, built.slot, built.store, [report], Quiet())
+    assert done == Decoded((decode(report, kernel.vmlinux),))
+    assert "mm/two.c:" in done.reports[0]
