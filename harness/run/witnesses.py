@@ -19,6 +19,7 @@ from harness.run.records import Ending
 # so is KSFT_XFAIL where no reported case says xfail: 2 is what many programs return when they give
 # up, and the kernel's own runner takes it for "not ok".
 _XFAIL_STATUS = 2
+_OUT_OF_MEMORY = "oom"
 _STATUS = {
     0: Outcome.PASS,
     1: Outcome.FAIL,
@@ -48,6 +49,10 @@ def judge(ending: Ending, report: Report, findings: Iterable[Finding]) -> tuple[
         judged = _by_report(report, *_by_ending(ending))
     if not ending.log_complete:
         judged.hear(Outcome.ERROR, "the end of the kernel log did not arrive")
+    findings = tuple(findings)
+    starved = next((finding for finding in findings if finding.kind == _OUT_OF_MEMORY), None)
+    if starved and ending.how == "signal" and ending.status == signal.SIGKILL:
+        judged.reason = f"{judged.reason}, as the guest was out of memory: {starved.title}"
     complaints = [finding for finding in findings if finding.severity is not Severity.NOTE]
     for finding in complaints:
         severity = finding.severity.outcome

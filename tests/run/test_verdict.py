@@ -39,6 +39,10 @@ SPLAT = (
     b"[    1.000000] ------------[ cut here ]------------\n"
     b"[    1.000000] WARNING: CPU: 0 PID: 9 at mm/x.c:5 f+0x1/0x2\n"
 )
+STARVED = (
+    b"[    1.000000] Out of memory: Killed process 31 (hog) total-vm:511572kB, anon-rss:421404kB,"
+    b" file-rss:4kB, shmem-rss:0kB, UID:0 pgtables:868kB oom_score_adj:0\n"
+)
 OOPS = b"[    1.000000] BUG: kernel NULL pointer dereference, address: 0000000000000028\n"
 
 
@@ -59,6 +63,7 @@ def exited(status: int) -> Ending:
 
 
 TIMEOUT = Ending(how="timeout", status=0)
+KILLED = Ending(how="signal", status=9)
 SEGV = Ending(how="signal", status=11)
 
 
@@ -79,6 +84,9 @@ def died(how: How) -> Ending:
         (exited(5), b"", b"", Outcome.FAIL, "exit status 5"),
         (exited(255), b"", b"", Outcome.FAIL, "exit status 255"),
         (exited(0), BAD, b"", Outcome.FAIL, "two"),
+        (exited(0), GOOD, STARVED, Outcome.PASS, ""),
+        (KILLED, b"", STARVED, Outcome.FAIL, "killed by SIGKILL, as the guest was out of memory"),
+        (SEGV, b"", STARVED, Outcome.FAIL, "killed by SIGSEGV"),
         (exited(1), BAD, b"", Outcome.FAIL, "two"),
         (exited(1), GOOD, b"", Outcome.FAIL, "no failure"),
         (exited(2), GOOD, b"", Outcome.FAIL, "exit status 2"),
