@@ -45,6 +45,8 @@ _MOST_OBJECTS = 60
 """A minute of compiling; the reports of one run rarely name more than thirty."""
 _LIMIT_S = 120
 _EM_X86_64 = 62
+_DEBUG = ["-g", "-fno-var-tracking"]
+"""As DEBUG_INFO_REDUCED does it (scripts/Makefile.debug), which gives the same lines and is fast."""
 _NOT_IN_VMLINUX = ("scripts", "tools", "Documentation", "usr", "samples")
 _FUNCTION = re.compile(
     r"^(?P<file>[^\n]*\.o):(?P<name>[^|\s]+)\s*\|(?P<value>[0-9a-f]+)\|\s*(?P<kind>[tTwW])\s*\|"
@@ -234,7 +236,7 @@ def _command(objects: Path, name: str, scratch: Path) -> list[str] | None:
     argv[argv.index("-o") + 1] = str(scratch / "new.o")
     # Where the dependencies go; those of the slot are make's.
     argv = [re.sub(r"^(-Wp,-MM?D,).*", rf"\g<1>{scratch / 'new.d'}", word) for word in argv]
-    argv[argv.index("-c") : argv.index("-c")] = ["-g"]
+    argv[argv.index("-c") : argv.index("-c")] = _DEBUG
     return argv
 
 
