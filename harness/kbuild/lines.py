@@ -46,7 +46,7 @@ _MOST_OBJECTS = 60
 _LIMIT_S = 120
 _EM_X86_64 = 62
 _DEBUG = ["-g", "-fno-var-tracking"]
-"""As DEBUG_INFO_REDUCED does it (scripts/Makefile.debug), which gives the same lines and is fast."""
+"""As DEBUG_INFO_REDUCED (scripts/Makefile.debug): the same lines that such a kernel would have."""
 _NOT_IN_VMLINUX = ("scripts", "tools", "Documentation", "usr", "samples")
 _FUNCTION = re.compile(
     r"^(?P<file>[^\n]*\.o):(?P<name>[^|\s]+)\s*\|(?P<value>[0-9a-f]+)\|\s*(?P<kind>[tTwW])\s*\|"
