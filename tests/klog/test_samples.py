@@ -112,7 +112,7 @@ def test_fingerprints_tell_faults_apart() -> None:
     assert len(set(prints)) == len(prints)
 
 
-@pytest.mark.parametrize("name", [s for s in SAMPLES if not re.search("/(kasan|caller)-", s)])
+@pytest.mark.parametrize("name", [s for s in SAMPLES if not re.search("/(kasan|caller|debug)-", s)])
 def test_other_prefixes_same_findings(name: str) -> None:
     log = read(name)
     bare = re.sub(rb"(?m)^\[ *\d+\.\d{6}\] ", b"", log)
@@ -202,9 +202,17 @@ def test_the_hosts_nmi_is_no_crash_and_names_who_hangs(name: str, function: str)
     assert hang.truncated is False
 
 
-TWO_AT_ONCE = ("x86/kasan-schedatomic.log", "x86/kasan-twowarn.log")
+TWO_AT_ONCE = (
+    "x86/debug-two-oopses.log",
+    "x86/debug-two-warnings.log",
+    "x86/debug-warning-and-lockdep.log",
+    "x86/kasan-schedatomic.log",
+    "x86/kasan-twowarn.log",
+)
 """Two CPUs that print at the same time; only PRINTK_CALLER tells their lines apart."""
-ONE_AT_A_TIME = sorted({s for s in SAMPLES if "/caller-" in s or "/kasan-" in s} - {*TWO_AT_ONCE})
+ONE_AT_A_TIME = [
+    s for s in SAMPLES if re.search("/(kasan|caller|debug)-", s) and s not in TWO_AT_ONCE
+]
 
 
 @pytest.mark.parametrize("name", ONE_AT_A_TIME)
@@ -235,7 +243,7 @@ def test_reports_printed_at_the_same_time_are_told_apart(name: str) -> None:
         ("x86/kfencecorrupt.log", "kfence", "splat", "do_kfencecorrupt+0x26", "do_kfencecorrupt"),
         ("x86/fortify-strscpy.log", "fortify", "crash", "lib/string_helpers.c:1027",
          "fortify_panic"),
-        ("x86/composed-list-double-add.log", "list-corruption", "crash", "lib/list_debug.c:33",
+        ("x86/debug-list-double-add.log", "list-corruption", "splat", "lib/list_debug.c:33",
          "__list_add_valid"),
         ("x86/corrupt-list-add.log", "list-corruption", "splat", "lib/list_debug.c:27",
          "__list_add_valid"),
