@@ -26,7 +26,7 @@ from harness.store import Store, digest, digest_tree
 from harness.suites import expectations, sysroot
 from harness.suites.find import SELFTESTS, SuiteSource
 
-_RECIPE = "1"
+_RECIPE = "2"
 _ERROR = re.compile(r"^(?:\S+:\d+(?::\d+)?: (?:fatal )?error: .+|.*undefined reference to .+)")
 _LIST = "harness-list"
 _VARIABLES = (
@@ -256,19 +256,28 @@ class _Work:
     def _pack(
         self, directory: Path, output: Path, lists: dict[str, list[str]], files: Path
     ) -> None:
-        """Copy everything that ``make install`` would."""
+        """Copy everything that ``make install`` would, which keeps links as well."""
         files.mkdir()
+        listed = {name for names in lists.values() for name in names}
         for names in lists.values():
             for name in names:
                 for found in (output / name, directory / name):
                     if found.is_file():
                         target = files / name
                         target.parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copy2(found, target)
+                        # Many names of one program shall not become many programs; a link to
+                        # what is not packed would lead nowhere in the guest.
+                        kept = found.is_symlink() and _beside(name, found.readlink()) in listed
+                        shutil.copy2(found, target, follow_symlinks=not kept)
                         break
                     if found.is_dir():
                         shutil.copytree(found, files / name, dirs_exist_ok=True)
                         break
+
+
+def _beside(name: str, link: Path) -> str:
+    """Return where *link* leads from *name*, if to a file beside it, else nothing."""
+    return str(Path(name).with_name(link.name)) if len(link.parts) == 1 else ""
 
 
 def _link_all(source: Path, target: Path, but: str) -> None:

@@ -156,6 +156,28 @@ def test_a_program_that_is_named_and_not_there(bench: Bench) -> None:
     assert "programs there: a" in caught.value.why
 
 
+def test_many_names_of_one_program(bench: Bench) -> None:
+    makefile = """
+TEST_GEN_PROGS := one two alone
+TEST_GEN_FILES := both
+OVERRIDE_TARGETS := 1
+include ../lib.mk
+$(OUTPUT)/both $(OUTPUT)/unlisted: both.c
+	$(CC) $< -o $@
+$(OUTPUT)/one $(OUTPUT)/two: $(OUTPUT)/both
+	ln -sf both $@
+$(OUTPUT)/alone: $(OUTPUT)/unlisted
+	ln -sf unlisted $@
+"""
+    suite = bench.build(bench.suite(makefile, both=MAIN.format(0)))
+    assert {program.name for program in suite.programs} == {"one", "two", "alone"}
+    assert (suite.files / "one").readlink() == (suite.files / "two").readlink() == Path("both")
+    assert (suite.files / "both").is_file()
+    # What the link leads to is not packed.
+    assert not (suite.files / "alone").is_symlink()
+    assert (suite.files / "alone").is_file()
+
+
 def test_two_programs_of_one_name_in_two_directories(bench: Bench) -> None:
     source = bench.suite(
         "$(shell mkdir -p $(OUTPUT)/x86 $(OUTPUT)/common)\n" + MAKEFILE.format("x86/a common/a")
