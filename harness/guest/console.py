@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 PANIC = b"Kernel panic - not syncing"
+_AGENT = b"harness-agent: "
 _MAX_LINE = 1 << 16
 
 
 class ConsoleLines:
     """Collects console bytes; gives whole lines, without carriage returns and the agent's marks.
 
-    ``panicked`` turns true with the kernel's panic line.
+    ``panicked`` turns true with the kernel's panic line.  ``complaint`` is what the agent last
+    wrote to the log, without its name: it does so where it cannot reach the host any more.
     """
 
     def __init__(self) -> None:
         self._partial = b""
         self.panicked = False
+        self.complaint = ""
 
     def feed(self, data: bytes, mark: bytes) -> tuple[bytes, bool]:
         """Return the lines that are complete with *data*, and whether *mark* was among them.
@@ -33,6 +36,9 @@ class ConsoleLines:
             lines += self.rest()
         if PANIC in lines:
             self.panicked = True
+        if _AGENT in lines:
+            line, _, _ = lines.rpartition(_AGENT)[2].partition(b"\n")
+            self.complaint = line.decode(errors="replace")
         return lines, found
 
     def rest(self) -> bytes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("<BBHI")
 MAX_OUTPUT = 32768 - 8
 MAX_PAYLOAD = 1024 * 1024
@@ -97,7 +97,10 @@ class Output:
 
 @dataclass(frozen=True)
 class Ended:
-    """Last frame of a run: ``code`` is a signal number or an exit status."""
+    """Last frame of a run: ``code`` is a signal number or an exit status.
+
+    ``token`` is the run's, which only the agent knows: a test that got hold of the port does not.
+    """
 
     signaled: bool
     timed_out: bool
@@ -106,6 +109,7 @@ class Ended:
     stime_us: int
     maxrss_kib: int
     wall_ns: int
+    token: bytes
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ Frame = Hello | Run | Output | Ended | Beat | PowerOff | AgentError
 _U32 = struct.Struct("<I")
 _HELLO = struct.Struct("<QQ")
 _RUN = struct.Struct(f"<QQQ{SEED_SIZE}s{TOKEN_SIZE}sI")
-_EXIT = struct.Struct("<BBHIQQQQ")
+_EXIT = struct.Struct(f"<BBHIQQQQ{TOKEN_SIZE}s")
 _BEAT = struct.Struct("<Q")
 _ERROR = struct.Struct("<II")
 
@@ -187,6 +191,7 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
                 frame.stime_us,
                 frame.maxrss_kib,
                 frame.wall_ns,
+                frame.token,
             )
         case Beat():
             return FrameType.HEARTBEAT, _BEAT.pack(frame.monotonic_ns)

@@ -193,6 +193,12 @@ class Session:
                     yield log
                 case _Mark():
                     self._marked = True
+                case frames.Ended(token=token) if token != self._token:
+                    # Root in the guest can get at the agent's port, with pidfd_getfd() for one.
+                    forged = _Silence(How.PROTOCOL, "somebody else than the agent ended the test")
+                    async for event in self._bury(forged):
+                        yield event
+                    return
                 case frames.Ended() | frames.AgentError() as last:
                     async for event in self._conclude(last):
                         yield event
@@ -272,6 +278,9 @@ class Session:
         await self._qemu.kill()
         async for event in self._drain(_DRAIN_LIMIT_S):
             yield event
+        if isinstance(end, Shutdown) and end.reason == _POWERED_OFF and self._lines.complaint:
+            # Not the test has powered it off, but the agent that could not go on.
+            end = _Silence(How.AGENT_FAILED, self._lines.complaint)
         yield _died(end, panicked or (self._lines.panicked and isinstance(end, Shutdown)), errors)
 
     async def _drain(self, limit_s: float, until_shutdown: bool = False) -> AsyncGenerator[Event]:
@@ -340,7 +349,8 @@ _AGENT_ERRORS = {
     frames.ErrorCode.PROTOCOL: How.PROTOCOL,
     frames.ErrorCode.AGENT: How.AGENT_FAILED,
 }
-_SHUTDOWNS = {"guest-reset": How.RESET, "guest-shutdown": How.POWER_OFF}
+_POWERED_OFF = "guest-shutdown"
+_SHUTDOWNS = {"guest-reset": How.RESET, _POWERED_OFF: How.POWER_OFF}
 
 
 def _died(end: Shutdown | Exited | _Silence, panicked: bool, errors: str) -> GuestDied:

@@ -18,6 +18,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,14 @@ from harness.guest.machine import (
 )
 from harness.guest.process import QemuProcess
 from harness.guest.qemu import QemuGuest
+from harness.process import disk_full
 
 FORMAT = 1
 _RAM, _STATE, _LOG, _MACHINE = "ram", "state", "boot.log", "machine.json"
 _MIGRATE_LIMIT_S = 60.0
 _BLOCK = 1 << 20
+_DISK_RESERVE = 1 << 20
+"""A disk with less free space than this, in bytes, is full."""
 _HINT = "delete the snapshot; it is made again from kernel and initramfs"
 
 
@@ -71,15 +75,21 @@ async def create(
     """Boot *files* and write the snapshot into the empty *directory*.
 
     The directory may be renamed afterwards.  Raises what :meth:`QemuGuest.boot` raises, and
-    :class:`MachineError` when the state cannot be saved.
+    :class:`MachineError` when the state cannot be saved, or the disk is full.
     """
     ram, state = directory / _RAM, directory / _STATE
     memory = Memory(ram, shared=True)
-    with state.open("xb") as out:
-        guest = await QemuGuest.boot(config, accelerator, files, memory)
-        async with guest:
-            version = guest.qemu.version
-            await _save(guest.qemu, out.fileno())
+    try:
+        with state.open("xb") as out:
+            guest = await QemuGuest.boot(config, accelerator, files, memory)
+            async with guest:
+                version = guest.qemu.version
+                await _save(guest.qemu, out.fileno())
+    except MachineError as error:
+        # The memory is a file with holes: QEMU gets SIGBUS where the disk cannot fill one.
+        if shutil.disk_usage(directory).free < _DISK_RESERVE:
+            raise disk_full(str(directory)) from error
+        raise
         # Only now is QEMU gone, and with it the last write to the memory's pages.
     (directory / _LOG).write_bytes(guest.boot_log)
     status = ram.stat()

@@ -19,8 +19,11 @@
 
 #include "faults.h"
 
-/* The agent's EXIT frame: version 1, type 5, 40 bytes, all of them zero: "ended with status 0". */
-static const uint8_t good_end[8 + 40] = { 1, 5, 0, 0, 40 };
+/*
+ * The agent's EXIT frame: version 2, type 5, 56 bytes, all of them zero. That
+ * means "ended with status 0", but for the last 16, the token of the run.
+ */
+static const uint8_t good_end[8 + 56] = { 2, 5, 0, 0, 56 };
 
 FAULT(frames_on_stdout)
 {

@@ -124,10 +124,10 @@ FAULT(fortify_overflow)
 	return provoke("FORTIFY_STRSCPY");
 }
 
-FAULT(vmalloc_overflow)
+FAULT(stack_guard_page)
 {
 	say(GREEN);
-	return provoke("VMALLOC_LINEAR_OVERFLOW");
+	return provoke("STACK_GUARD_PAGE_LEADING");
 }
 
 /* A process that does not belong to the test: nothing of it dies of the fault. */

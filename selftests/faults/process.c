@@ -120,7 +120,7 @@ FAULT(fork_bomb_left_behind)
 	say(GREEN);
 	if (!fork())
 		multiply();
-	sleep_ms(500);
+	sleep_ms(20);
 	return KSFT_PASS;
 }
 

@@ -47,7 +47,17 @@ any_frame: st.SearchStrategy[Frame] = st.one_of(
         string_lists,
     ),
     st.builds(Output, st.binary(min_size=1, max_size=frames.MAX_OUTPUT), st.booleans()),
-    st.builds(Ended, st.booleans(), st.booleans(), st.integers(0, 64), u64, u64, u64, u64),
+    st.builds(
+        Ended,
+        st.booleans(),
+        st.booleans(),
+        st.integers(0, 64),
+        u64,
+        u64,
+        u64,
+        u64,
+        st.binary(min_size=16, max_size=16),
+    ),
     st.builds(Beat, u64),
     st.just(PowerOff()),
     st.builds(AgentError, st.sampled_from(ErrorCode), st.integers(0, 2**32 - 1), texts),
@@ -100,7 +110,7 @@ def test_a_noisy_stream_never_raises_anything_else(noise: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("version", "reserved", "length"),
-    [(0, 0, 8), (2, 0, 8), (1, 1, 8), (1, 0, frames.MAX_PAYLOAD + 1)],
+    [(0, 0, 8), (3, 0, 8), (2, 1, 8), (2, 0, frames.MAX_PAYLOAD + 1)],
 )
 def test_a_bad_header_is_refused_before_its_payload_comes(
     version: int, reserved: int, length: int

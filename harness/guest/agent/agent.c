@@ -470,6 +470,7 @@ static void send_exit(const struct job *job)
 	at = put_u64(at, u->ru_stime.tv_sec * 1000000ULL + u->ru_stime.tv_usec);
 	at = put_u64(at, u->ru_maxrss);
 	at = put_u64(at, job->ended - job->started);
+	at = put(at, run.token, FRAME_TOKEN_SIZE);
 	send_frame(FRAME_EXIT, at - outbox - FRAME_HEADER_SIZE);
 }
 

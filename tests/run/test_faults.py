@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every fault of selftests/faults in a real guest: its table says what is right."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.errors import ExitCode
+from harness.klog import Severity
+from harness.outcome import Outcome
+from harness.run import journal, results
+from harness.run.prepare import Prepared
+from harness.run.records import TestEnded
+from harness.run.results import Results, Test
+
+pytestmark = pytest.mark.kernel
+REPOSITORY = Path(__file__).parents[2]
+FAULTS = REPOSITORY / "selftests" / "faults"
+SLOW_LIMIT_S = 600
+KASAN = ("guest", "crash", "kasan")
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A row of the table."""
+
+    outcome: Outcome
+    reason: str = ""
+    """A regular expression that is found in the reason; without one, there is no reason."""
+    kernel: tuple[str, ...] = ()
+    """Kinds of findings that are in the kernel log; without one, the kernel has no complaint."""
+    slow: bool = False
+    """The suite's time limit, which is for endless loops, is too short for it."""
+    needs: str = ""
+    """A feature of the kernel, without which the fault is skipped with a reason that says so."""
+
+    def on(self, features: Sequence[str]) -> Fault:
+        """Return what is right on a kernel with these features only."""
+        if not self.needs or self.needs in features:
+            return self
+        return Fault(outcome=Outcome.SKIP, reason=f"no {self.needs.upper()}")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What was expected of one fault, and what was got."""
+
+    name: str
+    expected: Fault
+    test: Test
+    complaints: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def wrong(self) -> str:
+        """What is wrong, or nothing."""
+        wrong = []
+        if self.test.outcome is not self.expected.outcome:
+            wrong.append(f"expected {self.expected.outcome}")
+        if self.expected.reason and not re.search(self.expected.reason, self.test.reason):
+            wrong.append(f"expected a reason like {self.expected.reason!r}")
+        if not self.expected.reason and self.test.reason:
+            wrong.append("expected no reason")
+        if missing := set(self.expected.kernel) - {*self.complaints, *self.notes}:
+            wrong.append(f"expected of the kernel: {', '.join(sorted(missing))}")
+        if not self.expected.kernel and self.complaints:
+            wrong.append(f"the kernel complained: {', '.join(self.complaints)}")
+        return "; ".join(wrong)
+
+
+def table() -> Mapping[str, Fault]:
+    rows = tomllib.loads((FAULTS / "expected.toml").read_text())
+    return msgspec.convert(rows, dict[str, Fault])
+
+
+def run(out: Path, *options: str, limit_s: float) -> Results:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "run", "--out", str(out), *options],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=limit_s,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout, done.stdout
+    assert done.returncode == ExitCode.NOT_AS_EXPECTED, done.stdout
+    return results.decode((out / "results.json").read_bytes())
+
+
+def compare(said: Results, out: Path, features: Sequence[str]) -> list[Row]:
+    """Return a row for each fault that was run."""
+    ended = {each.name: each for each in journal.read(out) if isinstance(each, TestEnded)}
+    expected = table()
+    rows = []
+    for test in said.tests:
+        findings = ended[test.name].findings
+        rows.append(
+            Row(
+                name=test.program,
+                expected=expected[test.program].on(features),
+                test=test,
+                complaints=_kinds(f.kind for f in findings if f.severity is not Severity.NOTE),
+                notes=_kinds(f.kind for f in findings if f.severity is Severity.NOTE),
+            )
+        )
+    return rows
+
+
+def _kinds(kinds: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(kinds))
+
+
+def render(rows: Sequence[Row]) -> str:
+    """Return the table for people: fault, expected, got, what it was told with."""
+    lines = [f"{'fault':38} {'expected':9} {'got':9} {'time':>6}  reason"]
+    for row in rows:
+        got, seconds = row.test.outcome, row.test.total_s or 0
+        reason = row.test.reason.splitlines()[0][:90] if row.test.reason else ""
+        line = f"{row.name:38} {row.expected.outcome:9} {got:9} {seconds:5.1f}s  {reason}"
+        lines.append(line.rstrip())
+        if row.wrong:
+            lines.append(f"    WRONG: {row.wrong}")
+    wrong = sum(bool(row.wrong) for row in rows)
+    return "\n".join([*lines, f"{len(rows)} faults, {wrong} wrong"])
+
+
+def test_every_fault_is_told_for_what_it_is(
+    prepared: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults = table()
+    # A suite has one time limit, and nobody wants to wait that long for all the endless loops.
+    slow = tmp_path / "slow_faults"
+    shutil.copytree(FAULTS, slow)
+    (slow / "settings").write_text(f"timeout={SLOW_LIMIT_S}\n")
+    names = [f"{'slow_' * row.slow}faults:{name}" for name, row in faults.items()]
+    out = tmp_path / "out"
+    options = ["--suite", str(slow), "--suite", str(FAULTS), "-k", " or ".join(names)]
+    said = run(out, *options, limit_s=900)
+    rows = compare(said, out, features=())
+    with capsys.disabled():
+        print(f"\n{render(rows)}, {said.seconds:.0f} s")
+    # None lost: every fault of the table was planned and reported, and nothing else was.
+    assert [row.name for row in rows if row.wrong] == []
+    assert sorted(test.program for test in said.tests) == sorted(faults)
+
+
+def test_the_table_has_every_fault_of_the_suite(prepared: Prepared, tmp_path: Path) -> None:
+    """The suite's own list, as its Makefile says it, against the table."""
+    makefile = ["make", "-s", "-C", str(FAULTS), f"OUTPUT={tmp_path}", "print"]
+    listing = "print: ; @echo $(TEST_GEN_PROGS)"
+    stage = tmp_path / "stage" / "faults"
+    shutil.copytree(FAULTS, stage)
+    (stage.parent / "lib.mk").touch()
+    makefile[3] = str(stage)
+    done = subprocess.run(
+        [*makefile, f"--eval={listing}"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert sorted(done.stdout.split()) == sorted(table())
+
+
+def test_what_only_kasan_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    fragments = [word for name in KASAN for word in ("--config", name)]
+    options = [*fragments, "--series", "none", "--suite", str(FAULTS), "-k", "kasan"]
+    said = run(out, *options, limit_s=1800)
+    rows = compare(said, out, features=["kasan"])
+    with capsys.disabled():
+        print(f"\n{render(rows)}, {said.seconds:.0f} s")
+    assert [row.name for row in rows if row.wrong] == []
+    wanted = [name for name, fault in table().items() if fault.needs == "kasan"]
+    assert sorted(test.program for test in said.tests) == sorted(wanted)
+    # The stacks of the allocation and of the free come after the end of the trace.
+    freed = next(row.test for row in rows if row.name == "kasan_read_after_free")
+    assert "Allocated by task" in freed.kernel_log
+    assert "Freed by task" in freed.kernel_log
