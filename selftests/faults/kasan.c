@@ -51,7 +51,7 @@ FAULT(kasan_out_of_bounds)
 	return provoke_kasan("SLAB_LINEAR_OVERFLOW");
 }
 
-FAULT(kasan_vmalloc_out_of_bounds)
+FAULT(kasan_page_write_after_free)
 {
-	return provoke_kasan("VMALLOC_LINEAR_OVERFLOW");
+	return provoke_kasan("WRITE_BUDDY_AFTER_FREE");
 }
