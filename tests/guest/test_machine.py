@@ -127,3 +127,12 @@ def test_without_qemu_the_error_names_the_package() -> None:
     with pytest.raises(MachineError) as error:
         asyncio.run(_start_missing())
     assert "qemu-system-x86" in error.value.hint
+
+
+def test_what_the_agent_said_last_is_known() -> None:
+    lines = ConsoleLines()
+    mark = b"harness-agent: end 00"
+    lines.feed(b"[    1.0][    T1] harness-agent: cannot wri", mark)
+    assert lines.complaint == ""
+    lines.feed(b"te to the port: No such device\r\n[    1.1] kernel\n" + mark + b"\n", mark)
+    assert lines.complaint == "cannot write to the port: No such device"
