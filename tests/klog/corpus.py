@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The sample logs.
 
-``samples/ARCH/NAME.log`` were printed by a 6.1.176 kernel in QEMU, provoked with LKDTM or by a small
-driver, and cut to the report and about ten lines around it.  The ``caller-`` ones come from this
+``samples/ARCH/NAME.log`` were printed by a 6.1.176 kernel in QEMU, provoked with LKDTM or by a
+small driver, and cut to the report and a few lines around it.  The ``caller-`` ones come from this
 project's own kernel, the ``debug-`` ones from one with lockdep, KCSAN, UBSAN and debug objects, the
 ``kasan-`` ones from one with KASAN; all of these have PRINTK_CALLER.  ``composed-NAME.log`` were
 written by hand from the kernel's format strings.  ``samples/clean`` are whole logs in which nothing

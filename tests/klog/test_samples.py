@@ -157,6 +157,33 @@ def test_the_whole_report_is_kept(name: str, index: int, first: str, last: str) 
     assert last in report[-1], report[-3:]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "debug-lockdep-circular",
+        "debug-unlock-balance",
+        "debug-held-freed",
+        "debug-rcu-usage",
+        "kasan-boot-wait-context",
+        "oom",
+    ],
+)
+def test_a_report_is_not_over_before_its_last_part(name: str) -> None:
+    log = read(f"x86/{name}.log")
+    found = scan(log)[0]
+    until = BY_ID[found.rule].until.encode()
+    start = log.index(found.title.encode())
+    at = log.rindex(b"\n", 0, log.index(until, start)) + 1
+    prefix = log[at : log.index(b"] ", at) + 2]
+    if log[at + len(prefix) :].startswith(b"["):
+        prefix += log[at + len(prefix) : log.index(b"] ", at + len(prefix)) + 2]
+    strangers = b"".join(prefix + b"~ nothing the scanner knows %d\n" % i for i in range(20))
+    whole = scan(log[:at] + strangers + log[at:])[0]
+    assert whole.report.split("\n")[-1] == found.report.split("\n")[-1]
+    assert not whole.truncated
+    assert scan(log[:at])[0].truncated
+
+
 def test_allocation_stacks_of_kasan_come_along() -> None:
     report = scan(read("x86/kasan-kasandf.log"))[0].report
     parts = ["</TASK>", "Allocated by task", "Freed by task", "which belongs to the cache",
