@@ -143,3 +143,17 @@ def test_a_trees_digest_sees_names_bytes_modes_and_links(tmp_path: Path) -> None
     ]
     assert len(set(digests)) == len(digests)
     assert made("a") == digests[0]
+
+
+def test_a_lock_that_is_taken_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.store._LOCK_NOTICE_S", 0.05)
+    store = Store(tmp_path)
+    with store.lock("place", Quiet()), store.try_lock("place") as mine:
+        assert not mine
+    with store.try_lock("place") as mine, store.try_lock("place") as other:
+        assert mine
+        assert not other
+    with store.try_lock("place") as mine:
+        assert mine
