@@ -242,18 +242,21 @@ def _command(objects: Path, name: str, scratch: Path) -> list[str] | None:
 
 def _sections(objects: Path, names: Collection[str]) -> list[_Section]:
     """Return the sections of all compiled objects that may define one of the functions *names*."""
-    wanted = [name.encode() + b"\0" for name in names]
-    files = []
+    compiled = []
     for directory, below, inside in os.walk(objects):
         below[:] = [d for d in below if Path(directory) != objects or d not in _NOT_IN_VMLINUX]
         for record in inside:
             path = Path(directory) / record[1 : -len(".cmd")]
-            if not record.startswith(".") or not record.endswith(".o.cmd") or not path.is_file():
-                continue
-            data = path.read_bytes()
             # vmlinux.o is made of others: it has all functions and nobody compiled it.
-            if any(name in data for name in wanted) and _is_compiled(path):
-                files.append(str(path.relative_to(objects)))
+            if record.startswith(".") and record.endswith(".o.cmd") and _is_compiled(path):
+                compiled.append(str(path.relative_to(objects)))
+    if not compiled:
+        return []
+    # Only names at first: what comes next is more, and takes three times as long.
+    argv = ["nm", "--print-file-name", "--defined-only", *sorted(compiled)]
+    rows = run(argv, cwd=objects, limit_s=_LIMIT_S).output.splitlines()
+    words = (row.split() for row in rows)
+    files = {row[0].partition(":")[0] for row in words if row[-1:] and row[-1] in names}
     return _functions(objects, sorted(files))
 
 
@@ -262,7 +265,7 @@ def _record(path: Path) -> Path:
 
 
 def _is_compiled(path: Path) -> bool:
-    return " -c " in _record(path).read_text()
+    return path.is_file() and " -c " in _record(path).read_text()
 
 
 def _functions(directory: Path, files: Sequence[str]) -> list[_Section]:

@@ -144,6 +144,8 @@ class Report:
             if self.ended or again or rule.id not in self.kind.absorbs | self.rule.absorbs:
                 return False
         self._absorbed.add(rule.id)
+        if rule.names and self._named is None:
+            self._named = rule
         if title.location and not self._place:
             self._place = (title.function, title.location)
         self._severity = max(self._severity, rule.severity, key=lambda s: s.rank)

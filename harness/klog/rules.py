@@ -61,7 +61,7 @@ class Rule:
     cut: bool = False
     """The title follows a ``cut here`` line and completes that report."""
     names: bool = False
-    """Inside a ``cut here`` report it names the kind, and the title stays the WARNING or BUG."""
+    """Inside another report it names the kind, and the title stays the WARNING, BUG or oops."""
     renames: bool = False
     """Absorbed by another report, it becomes the title of that report."""
     strict: bool = False
