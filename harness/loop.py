@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_TICK_S = 0.25
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -77,3 +78,31 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
         task.exception()  # has been seen
         raise cancelled
     return task.result()
+
+
+class Patience:
+    """A time limit, in seconds, that runs only while the event loop does.
+
+    A loop that was held up, by a slow disk or a stopped process, finds the answer and the end of an
+    ordinary limit at the same moment, and takes the end.  Here it has waited for one tick.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._left = limit_s
+        self._seen = asyncio.get_running_loop().time()
+
+    async def wait(self, what: Coroutine[Any, Any, T]) -> T:
+        """Return the result of *what*; TimeoutError, and *what* cancelled, at the limit."""
+        task = asyncio.ensure_future(what)
+        loop = asyncio.get_running_loop()
+        try:
+            while not task.done():
+                now = loop.time()
+                self._left -= min(now - self._seen, 2 * _TICK_S)
+                self._seen = now
+                if self._left <= 0:
+                    raise TimeoutError
+                await asyncio.wait({task}, timeout=min(_TICK_S, self._left))
+            return task.result()
+        finally:
+            task.cancel()

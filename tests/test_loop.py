@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -108,3 +109,50 @@ def test_work_to_the_end_gives_its_result_or_its_error() -> None:
     assert loop.run(loop.to_the_end(good())) == 7
     with pytest.raises(ValueError, match="why"):
         loop.run(loop.to_the_end(bad()))
+
+
+def test_patience_ends() -> None:
+    async def main() -> float:
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await loop.Patience(0.3).wait(asyncio.sleep(60))
+        return time.monotonic() - begin
+
+    assert 0.2 < loop.run(main()) < 5
+
+
+def test_patience_ends_also_with_much_to_hear() -> None:
+    async def main() -> int:
+        patience = loop.Patience(0.2)
+        for heard in range(1_000_000):
+            try:
+                await patience.wait(asyncio.sleep(0))
+            except TimeoutError:
+                return heard
+        return -1
+
+    assert loop.run(main()) > 0
+
+
+def test_a_loop_that_was_held_up_has_not_waited() -> None:
+    async def main() -> bytes:
+        reader = asyncio.StreamReader()
+        ends = os.pipe()
+        pipe = os.fdopen(ends[0], "rb")
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+
+        # The answer comes while the loop cannot look; then the limit is long over as well.
+        def hold_up() -> None:
+            time.sleep(1.0)
+            os.write(ends[1], b"answer\n")
+
+        asyncio.get_running_loop().call_later(0.05, hold_up)
+        try:
+            return await loop.Patience(0.6).wait(reader.readline())
+        finally:
+            transport.close()
+            os.close(ends[1])
+
+    assert loop.run(main()) == b"answer\n"

@@ -28,7 +28,7 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 
 from harness.errors import MachineError
 from harness.guest.machine import Channels
-from harness.loop import to_the_end
+from harness.loop import Patience, to_the_end
 
 _STREAM_LIMIT = 1 << 20
 _CONSOLE_BUFFER = 1 << 20
@@ -155,8 +155,7 @@ class QemuProcess:
         Raises :class:`TimeoutError` when there is no answer in time, and QMPError when QEMU
         refuses or is gone.
         """
-        async with asyncio.timeout(limit_s):
-            return await self._monitor.execute(command, arguments or None)
+        return await Patience(limit_s).wait(self._monitor.execute(command, arguments or None))
 
     async def give_fd(self, name: str, fd: int) -> None:
         """Hand an open file over to QEMU, which calls it *name* from now on."""

@@ -30,6 +30,7 @@ from harness.guest.api import (
 )
 from harness.guest.console import ConsoleLines
 from harness.guest.process import Exited, QemuProcess, Shutdown
+from harness.loop import Patience
 
 _READ = 1 << 18
 _QUEUE = 64
@@ -41,7 +42,8 @@ _AFTER_NMI_S = 12.0
 with a reset, so that nobody waits for the rest of this time."""
 _SETTLE_S = 0.05
 _DRAIN_LIMIT_S = 5.0
-_MONITOR_LIMIT_S = 3.0
+_MONITOR_LIMIT_S = 10.0
+"""How long QEMU may take for an answer: milliseconds, but the host may be busy."""
 _OVERTIME_S = 30.0
 """More than the agent's own limit on killing (15 s) before the host stops believing it."""
 
@@ -216,7 +218,7 @@ class Session:
     async def _conclude(self, last: frames.Ended | frames.AgentError) -> AsyncGenerator[Event]:
         """Wait for the end of the kernel log, then say how the test ended."""
         self._ending = True
-        limit = asyncio.get_running_loop().time() + _MARK_LIMIT_S
+        limit = Patience(_MARK_LIMIT_S)
         end: Shutdown | Exited | _Closed | _Silence | None = None
         while not self._marked:
             item = await self._next(limit)
@@ -285,7 +287,7 @@ class Session:
 
     async def _drain(self, limit_s: float, until_shutdown: bool = False) -> AsyncGenerator[Event]:
         """Yield what still comes, until both channels are closed or *limit_s* seconds are over."""
-        limit = asyncio.get_running_loop().time() + limit_s
+        limit = Patience(limit_s)
         while self._open:
             match await self._next(limit):
                 case None:
@@ -305,10 +307,9 @@ class Session:
         if isinstance(end, _Closed):
             self._open.discard(end.name)
 
-    async def _next(self, limit: float) -> _Item | None:
+    async def _next(self, limit: Patience) -> _Item | None:
         try:
-            async with asyncio.timeout_at(limit):
-                return await self._queue.get()
+            return await limit.wait(self._queue.get())
         except TimeoutError:
             return None
 
@@ -317,8 +318,7 @@ class Session:
         if closed.error:
             return _Silence(How.PROTOCOL, closed.error)
         try:
-            async with asyncio.timeout(_DRAIN_LIMIT_S):
-                return await self._qemu.death()
+            return await Patience(_DRAIN_LIMIT_S).wait(self._qemu.death())
         except TimeoutError:
             return _Silence(How.QEMU_STUCK, f"QEMU closed the {closed.name} channel and runs on")
 
