@@ -58,6 +58,9 @@ def environment(ccache_dir: Path, slot: Path) -> dict[str, str]:
         "CCACHE_DIR": str(ccache_dir),
         "CCACHE_BASEDIR": str(slot),
         "CCACHE_NOHASHDIR": "1",
+        # Without the directory ccache leaves out the path maps too, and would give objects in which
+        # sources have the names of another mapping. Change it with them.
+        "CCACHE_NAMESPACE": "names-of-the-tree",
         "CCACHE_MAXSIZE": "5G",
         # make asks the compiler for dependencies anyway: a second preprocessing would tell no more.
         "CCACHE_DEPEND": "1",
