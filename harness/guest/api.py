@@ -104,6 +104,9 @@ class Exit:
 
     ``log_complete`` is False when the end of the kernel log did not arrive: the test has turned
     the console off, or the console is stuck.  Then nobody knows what the kernel had to say.
+
+    ``taint`` has the flags that the kernel got during the test, bit by bit as in
+    /proc/sys/kernel/tainted: it has complained, whether that was to be read or not.
     """
 
     status: int | None
@@ -114,6 +117,7 @@ class Exit:
     maxrss_kib: int
     wall_s: float
     log_complete: bool
+    taint: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-VERSION = 2
+VERSION = 3
 HEADER = struct.Struct("<BBHI")
 MAX_OUTPUT = 32768 - 8
 MAX_PAYLOAD = 1024 * 1024
@@ -110,6 +110,8 @@ class Ended:
     maxrss_kib: int
     wall_ns: int
     token: bytes
+    taint: int = 0
+    """Flags that the kernel got during the run (Documentation/admin-guide/tainted-kernels.rst)."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
                 frame.signaled,
                 frame.timed_out,
                 frame.code,
-                0,
+                frame.taint,
                 frame.utime_us,
                 frame.stime_us,
                 frame.maxrss_kib,
@@ -259,10 +261,12 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
                 raise FrameError(f"{kind.name}: {len(payload)} bytes of output")
             return Output(payload, stderr=kind is FrameType.STDERR)
         case FrameType.EXIT:
-            signaled, timed_out, code, zero, *numbers = reader.unpack(_EXIT)
-            if signaled > 1 or timed_out > 1 or zero or code > (64 if signaled else 255):
+            signaled, timed_out, code, taint, utime, stime, rss, wall, token = reader.unpack(_EXIT)
+            if signaled > 1 or timed_out > 1 or code > (64 if signaled else 255):
                 raise FrameError("EXIT: a field out of range")
-            return Ended(bool(signaled), bool(timed_out), code, *numbers)
+            return Ended(
+                bool(signaled), bool(timed_out), code, utime, stime, rss, wall, token, taint
+            )
         case FrameType.HEARTBEAT:
             return Beat(*reader.unpack(_BEAT))
         case FrameType.POWEROFF:

@@ -258,6 +258,7 @@ class Session:
             maxrss_kib=last.maxrss_kib,
             wall_s=last.wall_ns / 1e9,
             log_complete=self._marked,
+            taint=last.taint,
         )
 
     async def _bury(self, end: Shutdown | Exited | _Closed | _Silence) -> AsyncGenerator[Event]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from harness import klog, ktap
 from harness.guest.api import (
@@ -113,10 +114,13 @@ def _ending(event: Exit | NotStarted | GuestDied) -> Ending:
             return Ending(how="not-started", detail=detail)
         case GuestDied(how, detail):
             return Ending(how="died", death=how, detail=detail)
-        case Exit(status=status, signal=signal, log_complete=complete) as end:
+        case Exit(log_complete=complete, taint=taint) as end:
+            kind: Literal["timeout", "signal", "exit"] = "exit"
+            status, detail = end.status, ""
             if end.timed_out:
-                text = f"its time was up after {end.wall_s:.1f} s in the guest"
-                return Ending(how="timeout", status=status, detail=text, log_complete=complete)
-            if signal is not None:
-                return Ending(how="signal", status=signal, log_complete=complete)
-            return Ending(how="exit", status=status, log_complete=complete)
+                kind, detail = "timeout", f"its time was up after {end.wall_s:.1f} s in the guest"
+            elif end.signal is not None:
+                kind, status = "signal", end.signal
+            return Ending(
+                how=kind, status=status, detail=detail, log_complete=complete, taint=taint
+            )

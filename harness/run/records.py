@@ -129,6 +129,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """Text for people."""
     log_complete: bool = True
     """Whether the kernel log is there up to the end of the test."""
+    taint: int = 0
+    """Taint flags that the kernel got during the test."""
 
 
 class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):

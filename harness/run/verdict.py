@@ -37,7 +37,6 @@ from harness.run.results import Case, KernelReport, Logs, Machine, Results, Test
 from harness.run.witnesses import judge
 
 _EXCERPT_LINES = 60
-_CLEAN_EXIT = Ending(how="exit", status=0)
 
 
 def results(records: Sequence[Record]) -> Results:
@@ -165,7 +164,8 @@ def judge_test(
     if ended is None:
         return untold(Outcome.NOTRUN, "the run ended before its turn")
     applied = apply_allowances(ended.findings, plan.allow, today)
-    outcome, reason = judge(ended.ending, ended.report, applied.remaining)
+    allowed = [each.finding for each in applied.allowed]
+    outcome, reason = judge(ended.ending, ended.report, applied.remaining, allowed)
     shown = _decoded(ended.findings, decoded)
     test = Test(
         name=plan.name,
@@ -190,7 +190,8 @@ def judge_test(
             gone = f"{test.reason} (allowed until {each.allowance.until})"
             test = msgspec.structs.replace(test, reason=gone)
             break
-    without_cases = judge(_CLEAN_EXIT, ktap.Parser().close(), applied.remaining)
+    clean = Ending(how="exit", status=0, taint=ended.ending.taint)
+    without_cases = judge(clean, ktap.Parser().close(), applied.remaining, allowed)
     return known.apply(test, plan.expect, today, ended, without_cases)
 
 

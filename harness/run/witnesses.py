@@ -7,7 +7,7 @@ They must agree, or the worst of them is the outcome.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from harness.guest.api import How
 from harness.klog import Finding, Severity
@@ -20,6 +20,8 @@ from harness.run.records import Ending
 # up, and the kernel's own runner takes it for "not ok".
 _XFAIL_STATUS = 2
 _OUT_OF_MEMORY = "oom"
+# Flags that the kernel sets together with a report (Documentation/admin-guide/tainted-kernels.rst).
+_COMPLAINTS = {5: "B, bad page", 7: "D, oops", 9: "W, warning", 14: "L, soft lockup"}
 _STATUS = {
     0: Outcome.PASS,
     1: Outcome.FAIL,
@@ -41,8 +43,16 @@ class _Judged:
             self.outcome, self.reason = outcome, reason
 
 
-def judge(ending: Ending, report: Report, findings: Iterable[Finding]) -> tuple[Outcome, str]:
-    """Return the outcome of one program and the reason for whatever is not a plain pass."""
+def judge(
+    ending: Ending,
+    report: Report,
+    findings: Iterable[Finding],
+    allowed: Sequence[Finding] = (),
+) -> tuple[Outcome, str]:
+    """Return the outcome of one program and the reason for whatever is not a plain pass.
+
+    *findings* are what the kernel said, *allowed* what it said and was allowed to.
+    """
     if ending.how == "exit" and ending.status == _XFAIL_STATUS and report.outcome is Outcome.XFAIL:
         judged = _Judged(Outcome.XFAIL, _first_reason(report, Outcome.XFAIL))
     else:
@@ -50,6 +60,9 @@ def judge(ending: Ending, report: Report, findings: Iterable[Finding]) -> tuple[
     if not ending.log_complete:
         judged.hear(Outcome.ERROR, "the end of the kernel log did not arrive")
     findings = tuple(findings)
+    hidden = _hidden(ending.taint, (*findings, *allowed))
+    if hidden:
+        judged.hear(Outcome.ERROR, hidden)
     starved = next((finding for finding in findings if finding.kind == _OUT_OF_MEMORY), None)
     if starved and ending.how == "signal" and ending.status == signal.SIGKILL:
         judged.reason = f"{judged.reason}, as the guest was out of memory: {starved.title}"
@@ -58,7 +71,21 @@ def judge(ending: Ending, report: Report, findings: Iterable[Finding]) -> tuple[
         severity = finding.severity.outcome
         if severity is not None:
             judged.hear(severity, _headline(finding))
+    worst_finding = next((f for f in complaints if f.severity is Severity.CRASH), None)
+    if ending.how == "died" and judged.outcome is Outcome.CRASH and worst_finding:
+        judged.reason = f"{judged.reason}: {_headline(worst_finding)}"
     return judged.outcome, judged.reason
+
+
+def _hidden(taint: int, findings: Iterable[Finding]) -> str:
+    """Say which complaint of the kernel is not in its log; empty where none is missing.
+
+    A test can turn the console off for a while, and a flood of messages can be dropped.
+    """
+    flags = [name for bit, name in _COMPLAINTS.items() if taint >> bit & 1]
+    if not flags or any(finding.severity is not Severity.NOTE for finding in findings):
+        return ""
+    return f"the kernel has complained ({', '.join(flags)}), but its log does not say of what"
 
 
 def _headline(finding: Finding) -> str:

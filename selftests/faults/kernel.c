@@ -193,6 +193,20 @@ FAULT(flood_of_log_then_warning)
 	return provoke("WARNING");
 }
 
+/* The console is back before the end; the flag that came with the words is not gone. */
+FAULT(warning_while_console_was_off)
+{
+	say(GREEN);
+	if (!write_file("/sys/module/printk/parameters/ignore_loglevel", "N") ||
+	    !write_file("/proc/sys/kernel/printk", "1"))
+		return not_provoked("log level");
+	provoke("WARNING");
+	if (!write_file("/proc/sys/kernel/printk", "8") ||
+	    !write_file("/sys/module/printk/parameters/ignore_loglevel", "Y"))
+		return not_provoked("log level");
+	return KSFT_PASS;
+}
+
 /* Both are root's to do. What the kernel said after that, nobody knows. */
 FAULT(console_switched_off)
 {

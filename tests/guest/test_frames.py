@@ -110,7 +110,12 @@ def test_a_noisy_stream_never_raises_anything_else(noise: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("version", "reserved", "length"),
-    [(0, 0, 8), (3, 0, 8), (2, 1, 8), (2, 0, frames.MAX_PAYLOAD + 1)],
+    [
+        (0, 0, 8),
+        (frames.VERSION + 1, 0, 8),
+        (frames.VERSION, 1, 8),
+        (frames.VERSION, 0, frames.MAX_PAYLOAD + 1),
+    ],
 )
 def test_a_bad_header_is_refused_before_its_payload_comes(
     version: int, reserved: int, length: int

@@ -171,6 +171,9 @@ def test_an_entry_holds_on_its_last_day_and_no_longer(until: date, outcome: Outc
 def test_an_allowed_message_is_told_and_does_not_count() -> None:
     test = judged(GOOD, status=0, log=WARNING, allow=(allowance(),))
     assert test.outcome is Outcome.PASS
+    tainted = Ending(how="exit", status=0, taint=1 << 9)
+    told = judged(GOOD, ending=tainted, log=WARNING, allow=(allowance(),))
+    assert told.outcome is Outcome.PASS
     assert [(each.kind, each.allowed) for each in test.findings] == [("warning", "loud")]
     both = judged(GOOD, status=0, log=WARNING + OOPS, allow=(allowance(),))
     assert both.outcome is Outcome.CRASH

@@ -63,6 +63,7 @@ def exited(status: int) -> Ending:
 
 
 TIMEOUT = Ending(how="timeout", status=0)
+TAINTED = Ending(how="exit", status=0, taint=1 << 9)
 KILLED = Ending(how="signal", status=9)
 SEGV = Ending(how="signal", status=11)
 
@@ -85,6 +86,11 @@ def died(how: How) -> Ending:
         (exited(255), b"", b"", Outcome.FAIL, "exit status 255"),
         (exited(0), BAD, b"", Outcome.FAIL, "two"),
         (exited(0), GOOD, STARVED, Outcome.PASS, ""),
+        (TAINTED, GOOD, b"", Outcome.ERROR, "the kernel has complained (W, warning), but its log"),
+        (TAINTED, BAD, b"", Outcome.FAIL, "two"),
+        (TAINTED, GOOD, STARVED, Outcome.ERROR, "the kernel has complained"),
+        (TAINTED, GOOD, SPLAT, Outcome.SPLAT, "mm/x.c"),
+        (Ending(how="exit", status=0, taint=1 << 6), GOOD, b"", Outcome.PASS, ""),
         (KILLED, b"", STARVED, Outcome.FAIL, "killed by SIGKILL, as the guest was out of memory"),
         (SEGV, b"", STARVED, Outcome.FAIL, "killed by SIGSEGV"),
         (exited(1), BAD, b"", Outcome.FAIL, "two"),

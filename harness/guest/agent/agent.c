@@ -58,6 +58,7 @@ struct job {
 	bool childless;
 	int status;
 	struct rusage usage;
+	uint32_t tainted;	/* before the test */
 	uint64_t started;
 	uint64_t ended;
 };
@@ -69,6 +70,7 @@ struct cursor {
 };
 
 static int port = -1;
+static int taint = -1;
 static uint8_t inbox[FRAME_MAX_PAYLOAD];
 static uint8_t outbox[FRAME_HEADER_SIZE + FRAME_MAX_OUTPUT];
 static struct run run;
@@ -455,6 +457,20 @@ static void mark_log_end(void)
 		give_up(FRAME_ERROR_AGENT, "cannot write to /dev/kmsg");
 }
 
+/*
+ * A test can keep the kernel's words from the console; the flag that the kernel
+ * sets with them it cannot take back. The file is open since before the test,
+ * which may have unmounted /proc.
+ */
+static uint32_t read_taint(void)
+{
+	char text[32] = "";
+
+	if (taint < 0 || pread(taint, text, sizeof(text) - 1, 0) < 0)
+		return 0;	/* a kernel without the file */
+	return strtoul(text, NULL, 10);
+}
+
 static void send_exit(const struct job *job)
 {
 	bool signaled = WIFSIGNALED(job->status);
@@ -465,7 +481,7 @@ static void send_exit(const struct job *job)
 	*at++ = signaled ? FRAME_END_SIGNALED : FRAME_END_EXITED;
 	*at++ = job->timed_out;
 	at = put(at, &code, sizeof(code));
-	at = put_u32(at, 0);
+	at = put_u32(at, read_taint() & ~job->tainted);
 	at = put_u64(at, u->ru_utime.tv_sec * 1000000ULL + u->ru_utime.tv_usec);
 	at = put_u64(at, u->ru_stime.tv_sec * 1000000ULL + u->ru_stime.tv_usec);
 	at = put_u64(at, u->ru_maxrss);
@@ -476,7 +492,7 @@ static void send_exit(const struct job *job)
 
 static void run_test(int sigfd)
 {
-	struct job job = { .pipes = { -1, -1 } };
+	struct job job = { .pipes = { -1, -1 }, .tainted = read_taint() };
 
 	set_clock_and_seed();
 	if (!start_test(&job)) {
@@ -558,6 +574,7 @@ int main(void)
 	sigfd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (sigfd < 0)
 		give_up(FRAME_ERROR_AGENT, "signalfd");
+	taint = open("/proc/sys/kernel/tainted", O_RDONLY | O_CLOEXEC);
 	port = open_port(FRAME_PORT_NAME);
 	if (write(kmsg, ready, sizeof(ready) - 1) < 0)
 		give_up(FRAME_ERROR_AGENT, "cannot write to /dev/kmsg");

@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#define FRAME_VERSION		2
+#define FRAME_VERSION		3
 #define FRAME_HEADER_SIZE	8
 #define FRAME_MAX_OUTPUT	(32768 - 8)	/* of STDOUT, STDERR: one write to the port */
 #define FRAME_MAX_PAYLOAD	(1024 * 1024)	/* payload of anything */
@@ -50,9 +50,11 @@ enum frame_type {
 	FRAME_STDERR = 4,
 	/*
 	 * Guest to host, last of a run: u8 enum frame_end, u8 timed out,
-	 * u16 status or signal, u32 0, u64 user time in us, u64 system time
-	 * in us, u64 maximum resident set in KiB, u64 wall time in ns, and the
-	 * run's token, which a test that got hold of the port does not know.
+	 * u16 status or signal, u32 taint flags that the kernel got meanwhile
+	 * (Documentation/admin-guide/tainted-kernels.rst), u64 user time in us,
+	 * u64 system time in us, u64 maximum resident set in KiB, u64 wall time
+	 * in ns, and the run's token, which a test that got hold of the port
+	 * does not know.
 	 */
 	FRAME_EXIT = 5,
 	/* Guest to host, about every second of a run: u64 CLOCK_MONOTONIC ns. */
