@@ -20,10 +20,10 @@
 #include "faults.h"
 
 /*
- * The agent's EXIT frame: version 2, type 5, 56 bytes, all of them zero. That
+ * The agent's EXIT frame: version 3, type 5, 56 bytes, all of them zero. That
  * means "ended with status 0", but for the last 16, the token of the run.
  */
-static const uint8_t good_end[8 + 56] = { 2, 5, 0, 0, 56 };
+static const uint8_t good_end[8 + 56] = { 3, 5, 0, 0, 56 };
 
 FAULT(frames_on_stdout)
 {

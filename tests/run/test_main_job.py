@@ -187,8 +187,8 @@ def test_what_one_test_does_to_the_kernel_no_other_meets(
     }
     assert "no_such_thing" in mixed.test("mixed:i_broken").reason
     assert "no_such_thing" in (mixed.out / mixed.test("mixed:i_broken").logs.build).read_text()
-    for name in ("mixed:b_oops", "mixed:d_warn"):
-        assert "(drivers/misc/lkdtm/" in mixed.test(name).kernel_log, "stack traces have lines"
+    # With lines behind it where the slot still holds this kernel: tests/kbuild/test_lines_kernel.py
+    assert "lkdtm" in mixed.test("mixed:d_warn").kernel_log
     # The command line that is offered runs that test alone.
     again = [*shlex.split(mixed.test("mixed:e_fails").rerun), "--out", str(tmp_path / "alone")]
     done = subprocess.run(again, cwd=REPOSITORY, capture_output=True, timeout=300, check=False)
