@@ -77,8 +77,15 @@ def make_arguments(source: Path, objects: Path) -> list[str]:
     # makes paths relative to the object directory where it can, and leaves them as they are
     # where it must give up (.incbin), so both spellings of the source directory are mapped.
     relative = os.path.relpath(source, objects)
-    # Sources are named as the tree names them, so that messages are the same wherever it lies.
-    names = {f"{source}/": "", f"{relative}/": "", str(objects): "linux-obj"}
+    # Sources are named as the tree names them, so that messages are the same wherever it lies; of
+    # several maps that fit, gcc takes the last, and what is left for the first is the root itself.
+    names = {
+        str(source): "linux",
+        relative: "linux",
+        f"{source}/": "",
+        f"{relative}/": "",
+        str(objects): "linux-obj",
+    }
     maps = " ".join(f"-ffile-prefix-map={path}={name}" for path, name in names.items())
     return [
         "make",

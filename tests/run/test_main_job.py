@@ -265,7 +265,7 @@ def test_an_interrupted_run_keeps_its_journal_and_leaves_no_guest(
     )
     deadline = time.monotonic() + 120
     journal = out / "journal.jsonl"
-    while not (journal.exists() and 'slow:b_slow","time' in journal.read_text()):
+    while not (journal.exists() and '"test","name":"slow:b_slow"' in journal.read_text()):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
