@@ -5,12 +5,17 @@ Run it by hand, for so many seconds::
 
     python -m tests.ktap.fuzz_ktap 600
 
+or, as ``make test`` does, for so many inputs, the same ones each time::
+
+    python -m tests.ktap.fuzz_ktap --inputs 5000
+
 It starts from the corpus beside it.  atheris never returns, so a test runs it in another process;
 an input that it finds belongs into the corpus.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -18,8 +23,8 @@ from pathlib import Path
 CORPUS = Path(__file__).parent / "corpus"
 
 
-def fuzz(seconds: int) -> None:
-    """Fuzz for *seconds*, then exit the process: 0 when every promise was kept."""
+def fuzz(limit: list[str]) -> None:
+    """Fuzz until *limit*, options of libFuzzer, then exit the process: 0 if no promise broke."""
     import atheris
 
     with atheris.instrument_imports(include=["harness.ktap"]):
@@ -34,8 +39,8 @@ def fuzz(seconds: int) -> None:
             (Path(found) / seed.name).write_bytes(b"\x07" + seed.read_bytes())
         words = Path(found).with_suffix(".dict")
         words.write_text("".join(f'"{word}"\n' for word in _WORDS))
-        options = [f"-max_total_time={seconds}", "-max_len=2048", f"-dict={words}"]
-        options += ["-timeout=10", f"-artifact_prefix={Path.cwd()}/"]
+        options = ["-max_len=2048", f"-dict={words}", "-timeout=10"]
+        options += [f"-artifact_prefix={Path.cwd()}/", *limit]
         atheris.Setup([sys.argv[0], *options, found], one)
         atheris.Fuzz()
 
@@ -63,4 +68,11 @@ _WORDS = (
 )
 
 if __name__ == "__main__":
-    fuzz(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
+    words = argparse.ArgumentParser(description="Fuzz the KTAP reader.")
+    words.add_argument("seconds", type=int, nargs="?", default=60, help="how long (60 s)")
+    words.add_argument("--inputs", type=int, help="instead: how many inputs, always the same ones")
+    asked = words.parse_args()
+    if asked.inputs is None:
+        fuzz([f"-max_total_time={asked.seconds}"])
+    else:
+        fuzz([f"-runs={asked.inputs}", "-seed=1"])
