@@ -7,6 +7,7 @@ defaults.  An error names the file, the key and what was expected there.
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +18,10 @@ from harness.errors import UserError
 from harness.tables import convert, read
 
 FILE_NAME = "harness.toml"
+NO_SERIES = "none"
+"""The stack that every project has: the source as it is."""
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
+_Paths = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -31,15 +35,6 @@ class KernelTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     config_dir: str = "kernel-configs"
 
 
-class SeriesTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The patch series under test."""
-
-    path: str
-    """A directory of ``git format-patch`` files, one such file, or an mbox."""
-    upto: _Count | None = None
-    """Apply only patches 1 to this one; declares that a missing tail is on purpose."""
-
-
 class SuiteTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One directory in kselftest layout."""
 
@@ -49,6 +44,8 @@ class SuiteTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Only these programs; none named means all that the suite builds."""
     default: bool = True
     """Whether a run without ``--suite`` includes it."""
+    expectations: str | None = None
+    """What is known to go wrong; None is ``expectations.toml`` beside the suite's Makefile."""
 
 
 class GuestTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,8 +69,12 @@ class LimitsTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
+    series: str = NO_SERIES
+    """What a run without ``--series`` applies: a name of ``stacks``, or ``none``."""
     kernel: KernelTable
-    series: SeriesTable | None = None
+    stacks: dict[str, _Paths] = {}
+    """By name, series that apply one upon the other.  Each is a directory of ``git format-patch``
+    files, one such file, or an mbox."""
     suites: dict[str, SuiteTable] = {}
     guest: GuestTable = GuestTable()
     limits: LimitsTable = LimitsTable()
@@ -94,10 +95,13 @@ def find(start: Path) -> Path:
 def load(path: Path) -> Project:
     """Read the project file; raises UserError for whatever is wrong in it."""
     tables = read(path, "the project file")
-    suites = tables.get("suites")
-    for name, table in suites.items() if isinstance(suites, dict) else ():
-        convert(table, SuiteTable, str(path), f"suites.{name}")
+    # One by one, so that an error names the entry and not only the kind of table.
+    for key, kind in (("suites", SuiteTable), ("stacks", _Paths)):
+        entries = tables.get(key)
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            convert(entry, kind, str(path), f"{key}.{name}")
     project = convert(tables, Project, str(path))
+    _check_stacks(project, path)
     for name in project.suites:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             raise UserError(
@@ -106,3 +110,23 @@ def load(path: Path) -> Project:
                 hint="test names are SUITE:PROGRAM/CASE, so ':' and '/' would be ambiguous",
             )
     return project
+
+
+def _check_stacks(project: Project, path: Path) -> None:
+    for name in project.stacks:
+        if name == NO_SERIES or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+            raise UserError(
+                f"a stack cannot be named '{name}'",
+                where=f"{path}: stacks.{name}",
+                hint="letters, digits, '_', '.', '+', '-'; 'none' is the source without a series",
+            )
+    if project.series != NO_SERIES and project.series not in project.stacks:
+        close = difflib.get_close_matches(project.series, project.stacks, n=1)
+        raise UserError(
+            f"there is no stack '{project.series}'",
+            where=f"{path}: series",
+            why=f"[stacks] has: {', '.join(project.stacks) or 'nothing'}",
+            hint=f"did you mean '{close[0]}'?"
+            if close
+            else f'add {project.series} = ["path/of/a/series"] to [stacks]',
+        )

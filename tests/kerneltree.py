@@ -111,7 +111,6 @@ class FakeLinux:
             commit=head,
             tree=self.git("rev-parse", "HEAD^{tree}"),
             base_commit=head,
-            series_digest="",
             patches=(),
         )
 

@@ -23,7 +23,7 @@ def load(directory: Path, text: str) -> project.Project:
 
 def test_a_short_file_gets_the_documented_defaults(tmp_path: Path) -> None:
     loaded = load(tmp_path, KERNEL)
-    assert loaded.series is None
+    assert (loaded.series, loaded.stacks) == ("none", {})
     assert loaded.guest.cpus == 2
     assert loaded.guest.accelerator == "auto"
     assert loaded.limits.test_s == 45
@@ -44,7 +44,13 @@ def test_the_projects_own_file_is_valid() -> None:
         (KERNEL + "[guest]\nmemory_mib = 1\n", "guest.memory_mib", ">= 64"),
         (KERNEL + '[guest]\naccelerator = "fast"\n', "guest.accelerator", "auto, kvm, tcg"),
         (KERNEL + "[limits]\nboot_s = -1\n", "limits.boot_s", "> 0"),
-        (KERNEL + "[series]\nupto = 3\n", "series.path", "missing"),
+        (KERNEL + '[series]\npath = "p"\n', "series", "Expected a string, got a table"),
+        ('series = "v1"\n' + KERNEL + '[stacks]\nv10 = ["p"]\n', "series", "did you mean 'v10'"),
+        ('series = "v1"\n' + KERNEL, "series", 'add v1 = ["path/of/a/series"] to [stacks]'),
+        (KERNEL + '[stacks]\nv10 = "p"\n', "stacks.v10", "Expected an array, got a string"),
+        (KERNEL + "[stacks]\nv10 = []\n", "stacks.v10", "length >= 1"),
+        (KERNEL + '[stacks]\nnone = ["p"]\n', "stacks.none", "cannot be named 'none'"),
+        (KERNEL + '[stacks]\n"a/b" = ["p"]\n', "stacks.a/b", "letters, digits"),
         (KERNEL + "[suites.x]\npath = 1\n", "suites.x.path", "Expected a string"),
         (KERNEL + '[suites.x]\npth = "a"\n', "suites.x.pth", "did you mean 'path'"),
         (KERNEL + "[suites]\nx = 3\n", "suites.x", "Expected a table"),

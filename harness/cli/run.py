@@ -30,16 +30,18 @@ from harness.store import Store
 )
 @click.option(
     "--series",
-    metavar="PATH|none",
-    help="Apply this series: a directory of git format-patch files, one such file, or an mbox; "
-    "'none' tests the source as it is.  [default: series.path of the project file]",
+    "series",
+    multiple=True,
+    metavar="NAME|PATH|none",
+    help="Apply this series: a stack of the project file, a directory of git format-patch files, "
+    "one such file, or an mbox; 'none' tests the source as it is.  Given several times, each "
+    "applies upon the one before.  [default: series of the project file]",
 )
 @click.option(
     "--upto",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Apply only patches 1 to N of the series.  [default: series.upto of the project file "
-    "for its own series, else all]",
+    help="Apply only the first N patches, counted through all series.  [default: all]",
 )
 @click.option(
     "--config",
@@ -106,7 +108,7 @@ from harness.store import Store
 def run(
     project_file: Path | None,
     source: str | None,
-    series: str | None,
+    series: tuple[str, ...],
     upto: int | None,
     config: tuple[str, ...],
     suites: tuple[str, ...],
@@ -129,6 +131,7 @@ def run(
       harness run
       harness run --series none --suite kvm -k set_sregs
       harness run --series ~/my-series --suite selftests/restrictedmem
+      harness run --series v10 --series ~/my-fix.patch
       harness run --source ~/linux#my-branch --series none
       harness run -k punch --repeat 100
       harness run --resume latest

@@ -27,10 +27,11 @@ from harness import loop
 from harness.errors import MachineError, UserError
 from harness.guest import bench as guest_bench
 from harness.progress import Progress
+from harness.project import NO_SERIES
 from harness.run import journal
 from harness.run.guests import GUEST_ROOT
 from harness.run.job import foundry
-from harness.run.prepare import NO_SERIES, Prepared, Request, prepare
+from harness.run.prepare import Prepared, Request, prepare
 from harness.run.records import TestStarted
 from harness.store import Store
 from harness.suites import Program, Suite
@@ -168,9 +169,7 @@ class Bench:
         """Change one line of a file in mm/ that the series brings, and wait for the verdict."""
         series = scratch / "series"
         path = _edit_series(prepared, series)
-        options = ["--series", str(series)]
-        if prepared.series is not None and len(prepared.series.patches) != prepared.series.total:
-            options += ["--upto", str(len(prepared.series.patches))]
+        options = [w for each in sorted(series.iterdir()) for w in ("--series", str(each))]
         start = time.monotonic()
         self._run(f"A run after {path} was edited", scratch / "third", {}, options)
         seconds = time.monotonic() - start
@@ -230,33 +229,34 @@ def _compiler_spy(directory: Path, calls: Path) -> str:
 
 
 def _edit_series(prepared: Prepared, target: Path) -> str:
-    """Copy the series with one more line at the end of a new C file of mm/; return its path."""
-    target.mkdir()
-    patches = prepared.series.patches if prepared.series else ()
+    """Copy the stack with one more line at the end of a new C file of mm/; return its path."""
     edited = ""
-    for patch in patches:
-        data = patch.data
-        found = _NEW_C_FILE.search(data)
-        if found and not edited:
-            edited = found["path"].decode()
-            # A definition, not a comment: ccache sees through comments.
-            line = b'+const char restart_mark[] = "%d";\n' % time.time_ns()
-            data = b"".join(
-                (
-                    data[: found.start()],
-                    found["head"],
-                    b"%d" % (int(found["count"]) + 1),
-                    found["tail"],
-                    found["body"],
-                    line,
-                    data[found.end() :],
+    for level, series in enumerate(prepared.stack.series):
+        directory = target / f"{level:02}"
+        directory.mkdir(parents=True)
+        for patch in series.patches:
+            data = patch.data
+            found = _NEW_C_FILE.search(data)
+            if found and not edited:
+                edited = found["path"].decode()
+                # A definition, not a comment: ccache sees through comments.
+                line = b'+const char restart_mark[] = "%d";\n' % time.time_ns()
+                data = b"".join(
+                    (
+                        data[: found.start()],
+                        found["head"],
+                        b"%d" % (int(found["count"]) + 1),
+                        found["tail"],
+                        found["body"],
+                        line,
+                        data[found.end() :],
+                    )
                 )
-            )
-        (target / f"{patch.number:04}.patch").write_bytes(data)
+            (directory / f"{patch.number:04}.patch").write_bytes(data)
     if not edited:
         raise UserError(
             "the series brings no C file below mm/ that could be edited",
-            where=prepared.series.title if prepared.series else NO_SERIES,
+            where=prepared.stack.title or NO_SERIES,
         )
     return edited
 

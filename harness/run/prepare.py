@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,17 +14,15 @@ from harness import kbuild, series, source, suites
 from harness.errors import UserError
 from harness.kbuild import Kernel
 from harness.progress import Progress
-from harness.project import Project, load
+from harness.project import NO_SERIES, Project, load
 from harness.run import results
 from harness.run.plan import plan
 from harness.run.records import PlannedTest, Requested
-from harness.series import Series, Tree
+from harness.series import Stack, Tree
 from harness.source import Source
 from harness.store import Store
 from harness.suites import Suite
 from harness.suites.expectations import check_programs, expired
-
-NO_SERIES = "none"
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,9 @@ class Request:
     working_dir: Path
     """Paths given on the command line are relative to it; those in the file, to the file."""
     source: str | None = None
-    series: str | None = None
-    """A path, ``none``, or None for what the project file says."""
+    series: tuple[str, ...] = ()
+    """Stacks of the project file and paths, the first at the bottom; or ``none`` alone.  None given
+    means what the project file says."""
     upto: int | None = None
     config: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
@@ -90,21 +90,55 @@ class Request:
         """Where relative paths of the project file start."""
         return self.project_file.parent
 
-    @property
-    def series_name(self) -> str:
-        """The name by which expectations know the series: that of its directory or file."""
-        if self.series is not None:
-            return self.series if self.series == NO_SERIES else Path(self.series).stem
-        table = self.project.series
-        return Path(table.path).stem if table else NO_SERIES
+    def stack(self) -> Stack:
+        """Read the series that are asked for.
+
+        The stack's name, by which expectations know it, is made of the names of stacks, directories
+        and files, joined by ``+``.
+        """
+        wanted = self.series or (self.project.series,)
+        if NO_SERIES in wanted and len(wanted) > 1:
+            raise UserError(
+                "'none' and a series exclude each other",
+                where=shlex.join(word for each in wanted for word in ("--series", each)),
+            )
+        names: list[str] = []
+        paths: list[Path] = []
+        for each in wanted:
+            if each in self.project.stacks:
+                names.append(each)
+                paths += [self.project_dir / path for path in self.project.stacks[each]]
+            elif each != NO_SERIES:
+                path = self.working_dir / each
+                if not path.exists():
+                    raise self._no_series(each)
+                names.append(path.resolve().stem)
+                paths.append(path)
+        if not paths and self.upto is not None:
+            raise UserError(
+                "there is no series of which a part could be applied", where=f"--upto {self.upto}"
+            )
+        return series.read_stack("+".join(names) or NO_SERIES, paths, upto=self.upto)
+
+    def _no_series(self, wanted: str) -> UserError:
+        stacks = self.project.stacks
+        close = difflib.get_close_matches(wanted, stacks, n=1)
+        return UserError(
+            f"there is no series '{wanted}'",
+            where=f"{self.working_dir / wanted}, and [stacks] of {self.project_file}",
+            why=f"[stacks] has: {', '.join(stacks) or 'nothing'}",
+            hint=f"did you mean '{close[0]}'?"
+            if close
+            else "name a stack, a directory of git format-patch files, a .patch file or an mbox",
+        )
 
     def rerun(self, suite: str, test: str) -> str:
         """Return a shell command that runs *test* alone with everything else as it is now."""
         argv = [*self.program, "run"]
         if self.project_file != self.working_dir / self.project_file.name:
             argv += ["--project", str(self.project_file)]
-        for option, value in (("--source", self.source), ("--series", self.series)):
-            argv += [option, value] if value is not None else []
+        argv += ["--source", self.source] if self.source is not None else []
+        argv += [word for name in self.series for word in ("--series", name)]
         argv += ["--upto", str(self.upto)] if self.upto is not None else []
         argv += [word for name in self.config for word in ("--config", name)]
         wanted = next((name for name in self.suites if _names(name, suite)), suite)
@@ -116,7 +150,7 @@ class Prepared:
     """All that is needed to run the tests."""
 
     source: Source
-    series: Series | None
+    stack: Stack
     tree: Tree
     kernel: Kernel
     place: kbuild.Slot
@@ -138,7 +172,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
     # The cheap mistakes first: nobody wants to learn of a typing error after a download.
     names = request.config or project.kernel.config
     fragments = kbuild.load(request.project_dir / project.kernel.config_dir, names)
-    patches = _series(request)
+    stack = request.stack()
     wanted = _wanted_suites(request)
 
     base = source.resolve(
@@ -147,7 +181,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         progress,
         relative_to=request.working_dir if request.source else request.project_dir,
     )
-    tree = series.apply(patches, base, store, progress)
+    tree = series.apply(stack.series, base, store, progress)
     found = [
         suites.find(
             name,
@@ -183,13 +217,14 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         for each in found
     ]
     for origin, suite in zip(found, built, strict=True):
-        programs = [each.name for each in suite.programs]
-        programs += [each.name for each in suite.broken]
-        check_programs(origin.expectations, programs, origin.expectations_file)
+        if origin.expectations_file is not None:
+            programs = [each.name for each in suite.programs]
+            programs += [each.name for each in suite.broken]
+            check_programs(origin.expectations, programs, origin.expectations_file)
     tests = plan(
         built,
         expectations={each.name: each.expectations for each in found},
-        series=request.series_name,
+        series=stack.name,
         expression=request.expression,
         default_timeout_s=project.limits.test_s,
         rerun=request.rerun,
@@ -199,18 +234,18 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         release=kernel.meta.release,
         source=base.description,
         base_commit=base.commit,
-        series=patches.title if patches else "",
-        series_name=request.series_name,
+        series=stack.title,
+        series_name=stack.name,
         series_commit=tree.commit,
-        series_digest=patches.digest if patches else "",
-        patches=tuple(patch.subject for patch in patches.patches) if patches else (),
+        series_digest=stack.digest,
+        patches=tuple(patch.subject for patch in stack.patches),
         config=tuple(names),
         config_digest=kernel.meta.config_digest,
         toolchain=kernel.meta.toolchain,
         build_id=kernel.meta.build_id,
     )
     notes = ((base.note,) if base.note else ()) + _expired(found)
-    return Prepared(base, patches, tree, kernel, place, tuple(built), tests, notes, facts)
+    return Prepared(base, stack, tree, kernel, place, tuple(built), tests, notes, facts)
 
 
 def _expired(found: Iterable[suites.SuiteSource]) -> tuple[str, ...]:
@@ -221,18 +256,6 @@ def _expired(found: Iterable[suites.SuiteSource]) -> tuple[str, ...]:
         for each in found
         for text in expired((*each.expectations.expect, *each.expectations.allow), today)
     )
-
-
-def _series(request: Request) -> Series | None:
-    if request.series == NO_SERIES:
-        return None
-    if request.series is not None:
-        return series.read(request.working_dir / request.series, upto=request.upto)
-    table = request.project.series
-    if table is None:
-        return None
-    upto = table.upto if request.upto is None else request.upto
-    return series.read(request.project_dir / table.path, upto=upto)
 
 
 def _wanted_suites(request: Request) -> Sequence[str]:

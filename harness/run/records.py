@@ -55,7 +55,7 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     working_dir: str
     project_file: str
     source: str | None = None
-    series: str | None = None
+    series: tuple[str, ...] = ()
     upto: int | None = None
     config: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A patch series: reading it, judging that it is whole, and applying it to a kernel tree."""
+"""Patch series: reading them, judging that they are whole, and applying them to a kernel tree."""
 
 from harness.series.apply import apply
-from harness.series.model import AppliedPatch, Patch, Series, Tree
+from harness.series.model import AppliedPatch, Patch, Series, Stack, Tree
 from harness.series.read import read
+from harness.series.stack import read_stack
 
-__all__ = ["AppliedPatch", "Patch", "Series", "Tree", "apply", "read"]
+__all__ = ["AppliedPatch", "Patch", "Series", "Stack", "Tree", "apply", "read", "read_stack"]

@@ -10,6 +10,7 @@ on every machine.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,16 +28,21 @@ _UNDATED = b"Date: Sat, 1 Jan 2000 00:00:00 +0000\n"
 _LIMIT_S = 600
 
 
-def apply(series: Series | None, source: Source, store: Store, progress: Progress) -> Tree:
-    """Return the tree of *source* with *series* on it (None: the source as it is).
+def apply(stack: Sequence[Series], source: Source, store: Store, progress: Progress) -> Tree:
+    """Return the tree of *source* with all series of *stack* on it, the first at the bottom.
 
     Raises UserError, naming patch, file and hunk, for a series that does not apply; the next
     apply starts afresh.
     """
-    if series is None:
-        return Tree(source.repo, source.commit, source.tree, source.commit, "", ())
-    ref = f"refs/applied/{source.commit}/{series.digest}"
-    known = _tree(series, source, ref)
+    tree = Tree(source.repo, source.commit, source.tree, source.commit, ())
+    for series in stack:
+        tree = _upon(tree, series, store, progress)
+    return tree
+
+
+def _upon(base: Tree, series: Series, store: Store, progress: Progress) -> Tree:
+    ref = f"refs/applied/{base.commit}/{series.digest}"
+    known = _tree(series, base, ref)
     if known:
         return known
     count = len(series.patches)
@@ -45,13 +51,13 @@ def apply(series: Series | None, source: Source, store: Store, progress: Progres
         progress.step(f"Applying {count} patch{'es' if count > 1 else ''}"),
         store.scratch("apply") as scratch,
     ):
-        known = _tree(series, source, ref)
+        known = _tree(series, base, ref)
         if known:  # another run was faster
             return known
-        commit = _am(series, source, scratch)
+        commit = _am(series, base, scratch)
         # Last, so that a killed run leaves commits which nobody finds, and nothing else.
-        must(git("update-ref", ref, commit, repo=source.repo), "git cannot keep the commits")
-    tree = _tree(series, source, ref)
+        must(git("update-ref", ref, commit, repo=base.repo), "git cannot keep the commits")
+    tree = _tree(series, base, ref)
     if tree is None:
         raise UserError(
             "git am made another number of commits than there are patches",
@@ -62,31 +68,31 @@ def apply(series: Series | None, source: Source, store: Store, progress: Progres
     return tree
 
 
-def _tree(series: Series, source: Source, ref: str) -> Tree | None:
+def _tree(series: Series, base: Tree, ref: str) -> Tree | None:
     """Return what *ref* remembers, None if the series has not been applied to this base."""
-    if object_id(source.repo, ref) is None:
+    if object_id(base.repo, ref) is None:
         return None
     listed = must(
-        git("log", "--reverse", "--format=%H %T %s", f"{source.commit}..{ref}", repo=source.repo),
+        git("log", "--reverse", "--format=%H %T %s", f"{base.commit}..{ref}", repo=base.repo),
         "the cache's git repository cannot be read",
     )
     rows = [line.split(" ", 2) for line in listed.text.splitlines()]
     if len(rows) != len(series.patches):
         return None
     return Tree(
-        repo=source.repo,
+        repo=base.repo,
         commit=rows[-1][0],
         tree=rows[-1][1],
-        base_commit=source.commit,
-        series_digest=series.digest,
-        patches=tuple(
+        base_commit=base.base_commit,
+        patches=base.patches
+        + tuple(
             AppliedPatch(patch.number, subject, commit)
             for patch, (commit, _, subject) in zip(series.patches, rows, strict=True)
         ),
     )
 
 
-def _am(series: Series, source: Source, scratch: Path) -> str:
+def _am(series: Series, base: Tree, scratch: Path) -> str:
     """Run git am in a work tree of its own; return the last commit."""
     names = []
     for patch in series.patches:
@@ -95,11 +101,11 @@ def _am(series: Series, source: Source, scratch: Path) -> str:
         names.append(str(name))
     tree = scratch / "tree"
     # What killed runs have registered goes after a day; a younger one may be at work.
-    git("worktree", "prune", "--expire=1.day.ago", repo=source.repo)
+    git("worktree", "prune", "--expire=1.day.ago", repo=base.repo)
     must(
         git(
-            "worktree", "add", "--quiet", "--no-checkout", "--detach", str(tree), source.commit,
-            repo=source.repo,
+            "worktree", "add", "--quiet", "--no-checkout", "--detach", str(tree), base.commit,
+            repo=base.repo,
         ),
         "git cannot make a work tree",
     )  # fmt: skip
@@ -116,7 +122,7 @@ def _am(series: Series, source: Source, scratch: Path) -> str:
             raise _refusal(series, tree, admin, f"{done.text}\n{done.stderr}")
         return must(git("rev-parse", "HEAD", cwd=tree), "git cannot tell the commit").text
     finally:
-        git("worktree", "remove", "--force", "--force", str(tree), repo=source.repo)
+        git("worktree", "remove", "--force", "--force", str(tree), repo=base.repo)
 
 
 def _patterns(series: Series) -> bytes:

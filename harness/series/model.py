@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.store import digest
+
 
 @dataclass(frozen=True)
 class Patch:
@@ -51,6 +53,30 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Stack:
+    """Series that apply one upon the other; none at all is the source as it is."""
+
+    name: str
+    """By which expectations know it."""
+    series: tuple[Series, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Of all series; empty for none."""
+        return " + ".join(series.title for series in self.series)
+
+    @property
+    def patches(self) -> tuple[Patch, ...]:
+        """In the order in which they apply."""
+        return tuple(patch for series in self.series for patch in series.patches)
+
+    @property
+    def digest(self) -> str:
+        """Of the patches' bytes in order, as a series has it; empty for none."""
+        return digest(*(patch.data for patch in self.patches)) if self.series else ""
+
+
+@dataclass(frozen=True)
 class AppliedPatch:
     """A patch that has become a commit."""
 
@@ -62,13 +88,11 @@ class AppliedPatch:
 
 @dataclass(frozen=True)
 class Tree:
-    """A base with a series on it: a commit in the cache's git repository."""
+    """A base with series on it: a commit in the cache's git repository."""
 
     repo: Path
     commit: str
     tree: str
     """The id of the tree: two commits with one tree hold the same files."""
     base_commit: str
-    series_digest: str
-    """Empty where there is no series."""
     patches: tuple[AppliedPatch, ...]

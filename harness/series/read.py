@@ -21,7 +21,8 @@ def read(path: Path, *, upto: int | None = None) -> Series:
     The order is that of the numbers in the subjects (``[PATCH v10 1/9]``), or of the file names
     where no subject has one.  With *upto* only the patches 1 to *upto* are wanted: later ones are
     left out, and need not be there.  Raises UserError for a series that has holes or doubles, is
-    of mixed versions, or holds a file that is no patch.
+    of mixed versions, or holds a file that is no patch.  A series that has fewer than *upto*
+    patches is wanted whole; it is for a stack to say whether that is enough.
     """
     files = _files(path)
     mails: list[Mail] = []
@@ -152,11 +153,7 @@ def _select(
     upto: int | None,
 ) -> list[tuple[int, Mail]]:
     """Return the patches 1 to *upto* (or to the last), having refused holes."""
-    last = total if upto is None else upto
-    if last > total:
-        raise UserError(
-            f"patches up to {last} are asked for, and the series has {total}", where=str(path)
-        )
+    last = total if upto is None else min(upto, total)
     wanted = [(number, mail) for number, mail in numbered if number <= last]
     missing = sorted(set(range(1, last + 1)) - {number for number, _ in wanted})
     if missing:
@@ -167,7 +164,7 @@ def _select(
             f"the series is not whole: {len(missing)} of {total} patches missing",
             where=str(path),
             why="missing: " + "\n".join(names),
-            hint=f"if only the first {missing[0] - 1} are wanted, say upto = {missing[0] - 1}"
+            hint=f"if only the first {missing[0] - 1} are wanted, say --upto {missing[0] - 1}"
             if tail
             else "add what is missing",
         )

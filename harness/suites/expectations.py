@@ -95,9 +95,7 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def load(path: Path) -> Expectations:
-    """Read *path*; without that file nothing is expected.  Raises UserError for mistakes in it."""
-    if not path.exists():
-        return Expectations()
+    """Read *path*.  Raises UserError for a file that cannot be read, and for mistakes in it."""
     found = tables.convert(tables.read(path, "the expectations"), Expectations, str(path))
     for number, entry in enumerate(found.expect):
         where = f"{path}: expect[{number}]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import UserError
@@ -31,12 +31,9 @@ class SuiteSource:
     programs: tuple[str, ...] = ()
     """Only these programs; none named means all."""
     expectations: Expectations = field(default_factory=Expectations)
-    """What is known to go wrong, from the file beside the suite."""
-
-    @property
-    def expectations_file(self) -> Path:
-        """Where the expectations are, or would be."""
-        return (self.directory or Path(SELFTESTS) / self.target) / expectations.FILE_NAME
+    """What is known to go wrong."""
+    expectations_file: Path | None = None
+    """Where that stands; None where nothing does."""
 
 
 def find(
@@ -58,8 +55,12 @@ def find(
     if wanted in known:
         table = known[wanted]
         if table.path.startswith(_TREE):
-            return _in_tree(wanted, table.path, repo, commit, table.programs)
-        return _directory(wanted, project_dir / table.path, table.programs)
+            source = _in_tree(wanted, table.path, repo, commit, table.programs)
+        else:
+            source = _directory(wanted, project_dir / table.path, table.programs)
+        if table.expectations is not None:
+            source = _expecting(source, project_dir / table.expectations)
+        return source
     if not wanted.startswith(_TREE) and (working_dir / wanted).is_dir():
         directory = (working_dir / wanted).resolve()
         return _directory(directory.name, directory, ())
@@ -95,8 +96,14 @@ def _directory(name: str, directory: Path, programs: tuple[str, ...]) -> SuiteSo
             why="its Makefile does not include ../lib.mk",
             hint="see Documentation/dev-tools/kselftest.rst, 'Contributing new tests'",
         )
-    known = expectations.load(directory / expectations.FILE_NAME)
-    return SuiteSource(name, directory.name, directory, programs, known)
+    source = SuiteSource(name, directory.name, directory, programs)
+    beside = directory / expectations.FILE_NAME
+    return _expecting(source, beside) if beside.exists() else source
+
+
+def _expecting(source: SuiteSource, file: Path) -> SuiteSource:
+    """Return *source* with what *file* says of it; UserError for a file that is not there."""
+    return replace(source, expectations=expectations.load(file), expectations_file=file)
 
 
 def _in_tree(

@@ -118,6 +118,7 @@ Q = [
     ("same-name-literal-first", "pass", "x=pass x#2=pass x#3=pass", ""),
     ("same-name-subtests", "pass", "x=pass x#2=pass x#2#2=pass", ""),
     # Consoles.
+    ("colour-title-unfinished", "fail", "first=pass second=fail third=pass", ""),
     ("colour", "fail", "green=pass red=fail titled=pass", ""),
     ("stamp-width", "pass", "before=pass after=pass", ""),
     ("stamp-width-nested", "fail", "s=fail s/before=pass s/after=fail", ""),

@@ -98,7 +98,7 @@ def test_missing_tail_is_an_error_unless_declared(patches: Path) -> None:
     with pytest.raises(UserError) as caught:
         read(patches)
     assert "3/3 mm: change nine" in caught.value.why
-    assert "upto = 2" in caught.value.hint
+    assert "--upto 2" in caught.value.hint
     series = read(patches, upto=2)
     assert (len(series.patches), series.total) == (2, 3)
 
@@ -109,7 +109,7 @@ def test_upto_leaves_out_what_follows(patches: Path) -> None:
     assert read(patches, upto=2).digest != read(patches).digest
 
 
-@pytest.mark.parametrize("upto", [0, -1, 4])
+@pytest.mark.parametrize("upto", [0, -1])
 def test_upto_out_of_range(patches: Path, upto: int) -> None:
     with pytest.raises(UserError, match=str(upto)):
         read(patches, upto=upto)

@@ -41,7 +41,7 @@ def test_the_real_tree(tmp_path: Path) -> None:
         replace(work / "mm/memory.c", "#include <linux/mm.h>\n", "#include <linux/mm.h>\n\n")
         sh("git", "commit", "-q", "-a", "-m", f"mm: change {number}", cwd=work)
     format_patch(work, tmp_path / "patches", count=2)
-    tree = apply(read(tmp_path / "patches"), source, store, Quiet())
+    tree = apply([read(tmp_path / "patches")], source, store, Quiet())
     path = store.place("worktrees") / "test"
     with store.lock("worktrees-test", Quiet()):
         checkout(source.repo, source.commit, path, Quiet())

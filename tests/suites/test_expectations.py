@@ -50,10 +50,6 @@ def load(tmp_path: Path, text: str) -> Expectations:
     return expectations.load(path)
 
 
-def test_without_the_file_nothing_is_expected(tmp_path: Path) -> None:
-    assert expectations.load(tmp_path / "expectations.toml") == Expectations()
-
-
 def test_an_entry_says_what_why_who_and_until_when(tmp_path: Path) -> None:
     found = load(tmp_path, expect() + allow(test='"gup_*"'))
     (known,), (allowed,) = found.expect, found.allow

@@ -223,6 +223,29 @@ def test_the_project_comes_before_the_directory_and_the_tree(bench: Bench) -> No
     assert find(bench, "x", x=SuiteTable(path="tree:demo")).name == "x"
 
 
+def test_expectations_stand_beside_the_makefile_or_where_the_project_says(bench: Bench) -> None:
+    entry = (
+        '[[expect]]\ntest = "{}"\noutcome = "fail"\nseries = ["*"]\nreason = "r"\nowner = "o"\n'
+        "until = 2030-01-31\n"
+    )
+    bench.suite(MAKEFILE.format("a"))
+    known = bench.root / "project" / "known.toml"
+    known.parent.mkdir()
+    known.write_text(entry.format("b"))
+    assert find(bench, "mine").expectations_file is None
+    in_tree = find(bench, "x", x=SuiteTable(path="tree:demo", expectations="known.toml"))
+    assert in_tree.expectations_file == known
+    assert [e.test for e in in_tree.expectations.expect] == ["b"]
+    beside = bench.root / "mine" / "expectations.toml"
+    beside.write_text(entry.format("a"))
+    assert find(bench, "mine").expectations_file == beside
+    own = find(bench, "x", x=SuiteTable(path="../mine", expectations="known.toml"))
+    assert [e.test for e in own.expectations.expect] == ["b"]
+    with pytest.raises(UserError) as caught:
+        find(bench, "x", x=SuiteTable(path="tree:demo", expectations="missing.toml"))
+    assert str(known.with_name("missing.toml")) in caught.value.where
+
+
 def test_a_suite_that_is_nowhere(bench: Bench) -> None:
     with pytest.raises(UserError) as caught:
         find(bench, "deno", demo=SuiteTable(path="tree:demo"))

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reading a stack: series that apply one upon the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.series.model import Series, Stack
+from harness.series.read import read
+
+
+def read_stack(name: str, paths: Sequence[Path], *, upto: int | None = None) -> Stack:
+    """Return the stack of the series at *paths*, the one at the bottom first.
+
+    With *upto* only so many patches are wanted, counted through all series.  Raises UserError where
+    there are fewer, and for whatever is wrong with one of the series.
+    """
+    found: list[Series] = []
+    left = upto
+    for path in paths:
+        if left is not None and found and left == 0:
+            break
+        series = read(path, upto=left)
+        found.append(series)
+        if left is not None:
+            left -= len(series.patches)
+    if left:
+        total = sum(series.total for series in found)
+        raise UserError(
+            f"patches up to {upto} are asked for, and the series has {total}",
+            where=", ".join(map(str, paths)) or name,
+        )
+    return Stack(name, tuple(found))

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What ``--series`` means, and the command line that asks for one test again."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from harness import project
+from harness.errors import UserError
+from harness.run.prepare import Request
+
+pytestmark = pytest.mark.unit
+
+FILE = """
+series = "both"
+
+[kernel]
+source = "linux"
+config = ["a"]
+
+[stacks]
+one = ["patches/one"]
+both = ["patches/one", "patches/two"]
+"""
+PATCH = """From: S <s@example.org>
+Subject: [PATCH] {0}
+
+{0}
+
+---
+diff --git a/{0} b/{0}
+new file mode 100644
+--- /dev/null
++++ b/{0}
+@@ -0,0 +1 @@
++{0}
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "harness.toml").write_text(FILE)
+    for name in ("patches/one/1.patch", "patches/two/1.patch", "here/mine.patch", "here/one.patch"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(PATCH.format("-".join(path.parts[-2:])))
+    return tmp_path
+
+
+def request(directory: Path, *series: str, upto: int | None = None) -> Request:
+    file = directory / "harness.toml"
+    return Request(file, project.load(file), directory / "here", series=series, upto=upto)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name", "subjects"),
+    [
+        ((), "both", ["one-1.patch", "two-1.patch"]),
+        (("one",), "one", ["one-1.patch"]),
+        (("none",), "none", []),
+        (("one", "../patches/two"), "one+two", ["one-1.patch", "two-1.patch"]),
+        (("both", "mine.patch"), "both+mine", ["one-1.patch", "two-1.patch", "here-mine.patch"]),
+        (("./one.patch",), "one", ["here-one.patch"]),
+    ],
+)
+def test_a_stack_or_a_path_or_several(
+    directory: Path, wanted: tuple[str, ...], name: str, subjects: list[str]
+) -> None:
+    stack = request(directory, *wanted).stack()
+    assert stack.name == name
+    assert [patch.subject for patch in stack.patches] == subjects
+
+
+@pytest.mark.parametrize(
+    ("wanted", "upto", "told"),
+    [
+        (("bth",), None, "did you mean 'both'"),
+        (("elsewhere",), None, "there is no series 'elsewhere'"),
+        (("none", "one"), None, "exclude each other"),
+        (("none",), 1, "no series of which a part"),
+        (("both",), 3, "the series has 2"),
+    ],
+)
+def test_what_cannot_be_meant(
+    directory: Path, wanted: tuple[str, ...], upto: int | None, told: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        request(directory, *wanted, upto=upto).stack()
+    assert told in str(caught.value)
+
+
+def test_a_rerun_asks_for_the_same_series(directory: Path) -> None:
+    again = shlex.split(request(directory, "both", "mine.patch", upto=2).rerun("s", "s:p"))
+    asked = [again[n + 1] for n, word in enumerate(again) if word == "--series"]
+    assert asked == ["both", "mine.patch"]
+    assert again[again.index("--upto") + 1] == "2"
