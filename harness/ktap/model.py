@@ -287,10 +287,14 @@ class Report:
 
     @property
     def skip_reason(self) -> str | None:
-        """The reason when the whole stream was one ``1..0 # SKIP``, else None."""
-        if len(self.collections) == 1 and not self.collections[0].cases:
-            return self.collections[0].skip_reason
-        return None
+        """The reason where the stream has ``1..0 # SKIP`` and nothing else, else None.
+
+        Reasons of several collections are joined by ``; ``.
+        """
+        reasons = [c.skip_reason for c in self.collections if not c.cases]
+        if not reasons or len(reasons) < len(self.collections) or None in reasons:
+            return None
+        return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
     @property
     def bail_out(self) -> str | None:

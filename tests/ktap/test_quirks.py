@@ -37,6 +37,7 @@ Q = [
     ("beyond-plan-ok", "error", "inside=pass forged=error", "beyond-plan"),
     ("plan-zero-skip", "skip", "", ""),
     ("plan-zero-skip-lower", "skip", "", ""),
+    ("plan-zero-skip-twice", "skip", "", ""),
     ("running-with-totals", "error", "f.one=pass f.two=error", "missing-result"),
     ("plan-zero", "notrun", "", ""),
     ("plan-zero-then-result", "error", "and_yet=error", "beyond-plan"),
