@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs of the series' suites, each stack at most once in a session."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.run import results
+from harness.run.results import Results
+from tests.v10.tags import REPOSITORY, SELFTESTS, SUITES
+
+Runs = Callable[..., Results]
+
+
+@pytest.fixture(scope="session")
+def run_stack(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Return what runs the suites on a stack, with further options of ``harness run``."""
+    done: dict[tuple[str, ...], Results] = {}
+
+    def run(*options: str) -> Results:
+        if options not in done:
+            out = tmp_path_factory.mktemp("stack")
+            argv = [sys.executable, "-m", "harness", "run", "--out", str(out), "--series", *options]
+            argv += [word for name in SUITES for word in ("--suite", str(SELFTESTS / name))]
+            ended = subprocess.run(
+                argv,
+                cwd=REPOSITORY,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=3600,
+                check=False,
+            )
+            file = Path(out) / "results.json"
+            assert file.exists(), ended.stdout
+            print(ended.stdout)  # pytest shows it with a failure
+            done[options] = results.decode(file.read_bytes())
+        return done[options]
+
+    return run

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The suites on the stacks and on parts of v10, and faults that they have to notice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ExitCode
+from harness.outcome import Outcome
+from harness.run.results import Results
+from tests.v10 import breaks, coverage
+from tests.v10.conftest import Runs
+from tests.v10.tags import SELFTESTS, SUITES, all_tests, rules
+
+pytestmark = pytest.mark.kernel
+
+
+def test_the_coverage_is_what_the_document_says(run_stack: Runs) -> None:
+    runs = [run_stack(stack) for stack in coverage.STACKS]
+    said = coverage.render(rules(), all_tests(), runs)
+    assert coverage.DOCUMENT.read_text() == said
+
+
+def test_v10_ends_as_its_expectations_say(run_stack: Runs) -> None:
+    assert run_stack("v10+test-vm").exit_code is ExitCode.AS_EXPECTED
+
+
+def test_v11_passes_without_expectations(run_stack: Runs) -> None:
+    said = run_stack("v11")
+    assert said.exit_code is ExitCode.AS_EXPECTED
+    assert set(said.counts) <= {Outcome.PASS, Outcome.SKIP}
+    assert set(said.case_counts) <= {Outcome.PASS, Outcome.SKIP}
+    for name in SUITES:
+        file = SELFTESTS / name / "expectations.toml"
+        assert not file.exists() or '"v11"' not in file.read_text()
+
+
+def test_every_tagged_test_is_reported_and_no_other(run_stack: Runs) -> None:
+    said = run_stack("v11")
+    cases = {case.name for test in said.tests for case in test.cases}
+    for tagged in all_tests():
+        assert any(tagged.is_case(case) for case in cases), f"{tagged} has not run"
+    for case in cases:
+        assert any(tagged.is_case(case) for tagged in all_tests()), f"{case} has no tag"
+
+
+def _check_first_patches(said: Results, patches: int) -> None:
+    """Hold each test's first patch against a kernel with so many patches."""
+    for tagged in all_tests():
+        outcome = coverage.outcome_of(tagged, said)
+        first = tagged.first_patch
+        assert first is not None
+        if first > patches:
+            assert outcome is Outcome.SKIP, f"{tagged}: {outcome} before patch {first}"
+        else:
+            # A defect of v10 is an expected failure from the patch on that brings it.
+            assert outcome is not None, f"{tagged} has not run"
+            assert outcome.as_expected, f"{tagged}: {outcome} from patch {first} on"
+            assert outcome is not Outcome.SKIP, f"{tagged}: skipped, and patch {first} is there"
+
+
+@pytest.mark.parametrize(
+    "patches", [pytest.param(n, marks=pytest.mark.proof) for n in range(1, 9) if n != 3] + [3, 9]
+)
+def test_the_first_patch_with_which_a_test_passes(run_stack: Runs, patches: int) -> None:
+    _check_first_patches(run_stack("v10", "--upto", str(patches)), patches)
+
+
+def test_the_first_patch_of_what_needs_the_test_vm(run_stack: Runs) -> None:
+    _check_first_patches(run_stack("v10+test-vm"), 10)
+
+
+_SAMPLE = ("flags", "kvm-exit")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, id=fault.name, marks=() if fault.name in _SAMPLE else pytest.mark.proof)
+        for fault in breaks.all_breaks()
+    ],
+)
+def test_a_break_is_caught(fault: breaks.Break, tmp_path: Path) -> None:
+    ended = breaks.bite(fault, tmp_path)
+    assert ended.caught, ended.said
