@@ -19,14 +19,15 @@ Runs = Callable[..., Results]
 
 @pytest.fixture(scope="session")
 def run_stack(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Return what runs the suites on a stack, with further options of ``harness run``."""
+    """Return what runs suites on a stack; without options, those of the series."""
     done: dict[tuple[str, ...], Results] = {}
 
     def run(*options: str) -> Results:
         if options not in done:
             out = tmp_path_factory.mktemp("stack")
             argv = [sys.executable, "-m", "harness", "run", "--out", str(out), "--series", *options]
-            argv += [word for name in SUITES for word in ("--suite", str(SELFTESTS / name))]
+            if "--suite" not in options:
+                argv += [word for name in SUITES for word in ("--suite", str(SELFTESTS / name))]
             ended = subprocess.run(
                 argv,
                 cwd=REPOSITORY,

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from harness import project
 from harness.errors import ExitCode
 from harness.outcome import Outcome
 from harness.run.results import Results
+from tests.conftest import PROJECT_FILE
 from tests.v10 import breaks, coverage
 from tests.v10.conftest import Runs
 from tests.v10.tags import SELFTESTS, SUITES, all_tests, rules
@@ -70,6 +72,29 @@ def test_the_first_patch_with_which_a_test_passes(run_stack: Runs, patches: int)
 
 def test_the_first_patch_of_what_needs_the_test_vm(run_stack: Runs) -> None:
     _check_first_patches(run_stack("v10+test-vm"), 10)
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        "v10+test-vm",
+        pytest.param("none", marks=pytest.mark.proof),
+        pytest.param("v11", marks=pytest.mark.proof),
+    ],
+)
+def test_suites_of_the_tree_do_not_notice_the_series(run_stack: Runs, stack: str) -> None:
+    said = run_stack(stack, "--suite", "kvm", "--suite", "memfd")
+    assert {test.name: test.outcome for test in said.tests if test.outcome != "pass"} == {}
+    assert len(said.tests) == 8
+
+
+@pytest.mark.proof
+def test_a_debug_kernel_has_no_complaint_about_v11(run_stack: Runs) -> None:
+    """With KASAN, lockdep and the checks of memory and lists, a complaint would be a splat."""
+    fragments = [*project.load(PROJECT_FILE).kernel.config, "debug", "kasan"]
+    said = run_stack("v11", *(word for name in fragments for word in ("--config", name)))
+    assert said.exit_code is ExitCode.AS_EXPECTED
+    assert [f.title for test in said.tests for f in test.findings if f.severity != "note"] == []
 
 
 _SAMPLE = ("flags", "kvm-exit")
