@@ -90,7 +90,7 @@ def perturb(log: bytes) -> bytes:
     log = re.sub(rb"\b[0-9a-f]{16}\b", lambda m: m[0][:4] + m[0][4:].translate(_SHIFT), log)
     log = re.sub(rb"(CPU: |CPU#|cpu )\d+", rb"\g<1>7", log)
     log = re.sub(rb"(PID: |init[:/]|task )\d+", rb"\g<1>4711", log)
-    log = re.sub(rb"\+0x[0-9a-f]+/0x[0-9a-f]+", b"+0x77/0x999", log)
+    log = re.sub(rb"\+0x(?!0/)[0-9a-f]+/0x[0-9a-f]+", b"+0x77/0x999", log)
     log = re.sub(rb"stuck for \d+s", b"stuck for 77s", log)
     return re.sub(rb"pfn:[0-9a-f]+", b"pfn:abcde", log)
 
