@@ -198,6 +198,13 @@ def test_the_whole_report_is_kept(name: str, index: int, first: str, last: str) 
     assert last in report[-1], report[-3:]
 
 
+def test_a_banner_that_ended_a_report_does_not_begin_the_next() -> None:
+    first, race, second = scan(read("arm64/debug-rcu-stall.log"))
+    assert "INFO: rcu_preempt self-detected stall" in first.report.split("\n")[0]
+    assert race.report.split("\n")[-1].endswith("=====")
+    assert "INFO: rcu_preempt self-detected stall" in second.report.split("\n")[0]
+
+
 @pytest.mark.parametrize(
     "name",
     [
