@@ -145,6 +145,7 @@ ARM64_STACK = "el0t_64_sync+0x"
         ("nullwrite", 0, "Unable to handle kernel NULL pointer", ARM64_DONE),
         ("page-alloc", 0, "page allocation failure", "pages hwpoisoned"),
         ("panic", 0, "Kernel panic - not syncing", ARM64_PANIC),
+        ("caller-rcu-stall-other", 0, "INFO: rcu_preempt detected stalls", "0xffff000001fc3410"),
         ("rcu-stall-task", 1, "INFO: rcu_preempt detected stalls", "ret_from_fork"),
         ("serror", 0, "SError Interrupt on CPU", ARM64_PANIC),
         ("sleeping-in-atomic", 0, "BUG: sleeping function", ARM64_STACK),
