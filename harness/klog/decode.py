@@ -26,7 +26,8 @@ _ENTRY = re.compile(
     r"(?P<name>[A-Za-z_][\w.$]*)\+(?P<offset>0x[0-9a-f]+)/(?P<size>0x[0-9a-f]+)(?! ?\[\w)(?! \()"
 )
 _EXACT = re.compile(r"(?:\b[RE]IP: (?:\d{4}:)?|\bpc : |\bat (?:\S+:\d+ )?)$")
-"""Before an entry: it is the faulting instruction itself and not the one after a call."""
+"""Before an entry: it is the faulting instruction itself and not the one after a call.  On arm64
+the stack begins with it once more."""
 _TIMEOUT = 120.0
 
 
@@ -170,7 +171,11 @@ def find_lines(
 def _entry(found: re.Match[str]) -> Entry:
     offset = int(found["offset"], 16)
     line = found.string.rfind("\n", 0, found.start()) + 1
-    exact = offset == 0 or _EXACT.search(found.string[line : found.start()])
+    exact = (
+        offset == 0
+        or _EXACT.search(found.string[line : found.start()])
+        or f"pc : {found.group()}" in found.string
+    )
     return Entry(found["name"], offset if exact else offset - 1, int(found["size"], 16))
 
 

@@ -24,7 +24,7 @@ SENDING_NMI = "Sending NMI from CPU "
 NMI_STACK = "NMI backtrace for cpu "
 """... and so begins what each of them answers, under its own name where there is PRINTK_CALLER."""
 
-_FRAME = re.compile(r"\s+(?P<weak>\? )?(?P<name>[A-Za-z_][\w.$]*)\+0x[0-9a-f]+/0x[0-9a-f]+")
+_FRAME = re.compile(r"\s+(?P<weak>\? )?(?P<name>[A-Za-z_][\w.$]*)\+0x(?!0/)[0-9a-f]+/0x[0-9a-f]+")
 _POINTER = re.compile(
     r"(?:[RE]IP: (?:\d{4}:)?|pc : )(?P<name>[A-Za-z_][\w.$]*)(?P<offset>\+0x[0-9a-f]+)/0x"
 )
@@ -143,7 +143,11 @@ def normalise(title: str) -> str:
 
 
 def frame(text: str) -> str | None:
-    """Return the function of a stack line when it says something about the fault, else None."""
+    """Return the function of a stack line when it says something about the fault, else None.
+
+    A return address at the very beginning of a function follows a call that does not return, at
+    the end of another: arm64 prints the name of whatever the linker put there.
+    """
     match = _FRAME.match(text)
     if match is None or match["weak"]:
         return None

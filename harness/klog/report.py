@@ -188,6 +188,10 @@ class Report:
             self._keep(line)
             self.ended = True
             return True
+        if not self.marked and lines.BANNER.match(line.text.rstrip()):
+            # Above the title of the next report as often as within this one.
+            self._waiting.append(line.raw)
+            return True
         if own and line.text.strip() and BODY.match(line.text):
             self._flush()
             self._keep(line)

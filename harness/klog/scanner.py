@@ -51,6 +51,8 @@ class Scanner:
         self._number = 1
         self._stamped = False
         self._before = b""
+        self._marker = 0
+        """The number of the last line that ended a report."""
         self._open: list[Report] = []
         self._found: dict[tuple[str, str, str], _Counted] = {}
         self._closed = False
@@ -195,6 +197,8 @@ class Scanner:
             ends = may_end and report.hears(line) and report.is_end(line.text)
             if not report.take(line, may_end=may_end):
                 self._finish(report)
+            if ends:
+                self._marker = self._number
             if ends and not line.text.startswith(lines.END_PANIC):
                 may_end = False
 
@@ -224,6 +228,8 @@ class Scanner:
             self._begin(report)
 
     def _banner(self) -> Line | None:
+        if self._marker == self._number - 1:
+            return None
         line = lines.read_line(self._before)
         return line if lines.BANNER.match(line.text.rstrip()) else None
 

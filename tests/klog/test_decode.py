@@ -120,6 +120,16 @@ def test_return_addresses_mean_the_call_before_them(vmlinux: Path) -> None:
     )
 
 
+def test_the_first_entry_of_an_arm64_stack_is_the_instruction_itself(vmlinux: Path) -> None:
+    size, leaf = entry(vmlinux, "leaf")
+    lines = [
+        decode(f"pc : {leaf.format(i)}\nCall trace:\n {leaf.format(i)}\n", vmlinux).splitlines()
+        for i in range(size)
+    ]
+    assert all(stack == f" {pc.removeprefix('pc : ')}" for pc, _, stack in lines)
+    assert len({pc.split("(")[1] for pc, _, _ in lines if "(" in pc}) > 1
+
+
 def test_what_stays_as_it_is(vmlinux: Path) -> None:
     size, leaf = entry(vmlinux, "leaf")
     report = (

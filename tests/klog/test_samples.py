@@ -9,7 +9,7 @@ import tomllib
 import pytest
 
 from harness.klog import Finding, Severity, scan
-from harness.klog.lines import read_line
+from harness.klog.lines import frame, read_line
 from harness.klog.rules import KINDS, NEEDLES, RULES, End
 from tests.klog.corpus import CLEAN, ROOT, SAMPLES, read
 
@@ -90,7 +90,7 @@ def perturb(log: bytes) -> bytes:
     log = re.sub(rb"\b[0-9a-f]{16}\b", lambda m: m[0][:4] + m[0][4:].translate(_SHIFT), log)
     log = re.sub(rb"(CPU: |CPU#|cpu )\d+", rb"\g<1>7", log)
     log = re.sub(rb"(PID: |init[:/]|task )\d+", rb"\g<1>4711", log)
-    log = re.sub(rb"\+0x[0-9a-f]+/0x[0-9a-f]+", b"+0x77/0x999", log)
+    log = re.sub(rb"\+0x(?!0/)[0-9a-f]+/0x[0-9a-f]+", b"+0x77/0x999", log)
     log = re.sub(rb"stuck for \d+s", b"stuck for 77s", log)
     return re.sub(rb"pfn:[0-9a-f]+", b"pfn:abcde", log)
 
@@ -121,6 +121,48 @@ def test_other_prefixes_same_findings(name: str) -> None:
     assert [f.rule for f in scan(level)] == expected
     assert [f.rule for f in scan(log.replace(b"\r\n", b"\n"))] == expected
     assert [f.rule for f in scan(bare)] == expected
+
+
+ARM64_DONE = "---[ end trace"
+ARM64_PANIC = "Memory Limit: none"
+ARM64_STACK = "el0t_64_sync+0x"
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "first", "last"),
+    [
+        ("access-null", 0, "Unable to handle kernel NULL pointer", ARM64_DONE),
+        ("access-userspace", 0, "access to user memory outside uaccess routines", ARM64_DONE),
+        ("bad-page", 0, "BUG: Bad page state", "Disabling lock debugging due to kernel taint"),
+        ("bug", 0, "cut here", "exited with preempt_count 1"),
+        ("exec-data", 0, "execute from non-executable memory", ARM64_DONE),
+        ("exhaust-stack", 0, "Insufficient stack space", ARM64_PANIC),
+        ("external-abort", 0, "Internal error: synchronous external abort", ARM64_DONE),
+        ("fortify-mem-object", 0, "detected buffer overflow", "exited with preempt_count 1"),
+        ("irqoops", 1, "Kernel panic - not syncing: Oops: Fatal exception in int", ARM64_PANIC),
+        ("kasan-kasandf", 0, "======", "Disabling lock debugging due to kernel taint"),
+        ("kfenceuaf", 0, "======", "======"),
+        ("nullwrite", 0, "Unable to handle kernel NULL pointer", ARM64_DONE),
+        ("page-alloc", 0, "page allocation failure", "pages hwpoisoned"),
+        ("panic", 0, "Kernel panic - not syncing", ARM64_PANIC),
+        ("caller-rcu-stall-other", 0, "INFO: rcu_preempt detected stalls", "0xffff000001fc3410"),
+        ("rcu-stall-task", 1, "INFO: rcu_preempt detected stalls", "ret_from_fork"),
+        ("serror", 0, "SError Interrupt on CPU", ARM64_PANIC),
+        ("sleeping-in-atomic", 0, "BUG: sleeping function", ARM64_STACK),
+        ("slubfree", 0, "======", "FIX kmalloc-128"),
+        ("soft-lockup", 0, "watchdog: BUG: soft lockup", ARM64_STACK),
+        ("stack-end", 0, "BUG: sleeping function", ARM64_STACK),
+        ("stack-end", 1, "Unable to handle kernel NULL", "exited with irqs disabled"),
+        ("unhandled-svc", 0, "Unhandled 64-bit el1h sync exception", ARM64_PANIC),
+        ("usercopy-kernel", 0, "usercopy: Kernel memory exposure", "exited with preempt_count 1"),
+        ("warning", 0, "cut here", ARM64_DONE),
+        ("workqueue-leak", 0, "BUG: workqueue leaked lock", "ret_from_fork"),
+    ],
+)
+def test_the_whole_report_of_arm64_is_kept(name: str, index: int, first: str, last: str) -> None:
+    report = scan(read(f"arm64/{name}.log"))[index].report.split("\n")
+    assert first in report[0]
+    assert last in report[-1], report[-3:]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +197,13 @@ def test_the_whole_report_is_kept(name: str, index: int, first: str, last: str) 
     report = scan(read(f"x86/{name}.log"))[index].report.split("\n")
     assert first in report[0]
     assert last in report[-1], report[-3:]
+
+
+def test_a_banner_that_ended_a_report_does_not_begin_the_next() -> None:
+    first, race, second = scan(read("arm64/debug-rcu-stall.log"))
+    assert "INFO: rcu_preempt self-detected stall" in first.report.split("\n")[0]
+    assert race.report.split("\n")[-1].endswith("=====")
+    assert "INFO: rcu_preempt self-detected stall" in second.report.split("\n")[0]
 
 
 @pytest.mark.parametrize(
@@ -230,6 +279,10 @@ def test_the_hosts_nmi_is_no_crash_and_names_who_hangs(name: str, function: str)
 
 
 TWO_AT_ONCE = (
+    "arm64/caller-two-oopses.log",
+    "arm64/caller-two-warnings.log",
+    "arm64/caller-warning-and-lockdep.log",
+    "arm64/kasan-twowarn.log",
     "x86/debug-two-oopses.log",
     "x86/debug-two-warnings.log",
     "x86/debug-warning-and-lockdep.log",
@@ -261,6 +314,43 @@ def test_reports_printed_at_the_same_time_are_told_apart(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "index", "functions"),
+    [
+        ("hung-task", 0, "__schedule schedule lkdtm_HUNG_TASK"),
+        ("rcu-stall-task", 1, "__delay_cycles __delay __const_udelay"),
+        ("exhaust-stack", 0, "recursive_loop"),
+        ("serror", 0, "do_pendserror provoke_write"),
+        ("unhandled-svc", 0, "do_svc full_proxy_write"),
+        ("kasan-kasandf", 0, "do_kasandf provoke_write"),
+        ("held-freed", 0, "debug_check_no_locks_freed do_heldfreed"),
+        ("bug", 0, "direct_entry full_proxy_write"),
+    ],
+)
+def test_the_stack_says_what_happened_and_not_how_arm64_reports(
+    name: str, index: int, functions: str
+) -> None:
+    report = scan(read(f"arm64/{name}.log"))[index].report
+    names = [frame(read_line(line.encode()).text) for line in report.split("\n")]
+    shown = [found for found in names if found]
+    assert shown[: len(functions.split())] == functions.split()
+
+
+@pytest.mark.parametrize("name", ["brk", "fortify-mem-object", "kasan-bug"])
+def test_how_a_cpu_of_arm64_came_to_be_idle_does_not_count(name: str) -> None:
+    warning = scan(read(f"arm64/{name}.log"))[1].report
+    names = [frame(read_line(line.encode()).text) for line in warning.split("\n")]
+    assert {found for found in names if found} == {"ct_kernel_exit", "ct_idle_enter"}
+
+
+def test_the_same_fault_on_two_cpus_of_arm64_is_one() -> None:
+    warning = scan(read("arm64/brk.log"))[1].report
+    other = scan(read("arm64/fortify-mem-object.log"))[1]
+    assert "swapper/0" in other.report
+    assert "swapper/1" in warning
+    assert other.fingerprint == scan(read("arm64/brk.log"))[1].fingerprint
+
+
+@pytest.mark.parametrize(
     ("name", "kind", "severity", "location", "function"),
     [
         ("x86/bug.log", "bug", "crash", "drivers/misc/lkdtm/bugs.c:78", "lkdtm_BUG"),
@@ -275,6 +365,16 @@ def test_reports_printed_at_the_same_time_are_told_apart(name: str) -> None:
         ("x86/corrupt-list-add.log", "list-corruption", "splat", "lib/list_debug.c:27",
          "__list_add_valid"),
         ("x86/sleepatomic.log", "atomic-sleep", "splat", "kernel/locking/mutex.c:283", ""),
+        ("arm64/bug.log", "bug", "crash", "drivers/misc/lkdtm/bugs.c:78", "lkdtm_BUG"),
+        ("arm64/nullwrite.log", "oops", "crash", "do_nullwrite+0xc", "do_nullwrite"),
+        ("arm64/external-abort.log", "oops", "crash", "do_extabort+0x40", "do_extabort"),
+        ("arm64/serror.log", "oops", "crash", "do_pendserror+0x14", "do_pendserror"),
+        ("arm64/unhandled-svc.log", "oops", "crash", "do_svc+0x4", "do_svc"),
+        ("arm64/exhaust-stack.log", "stack-overflow", "crash", "recursive_loop+0xc",
+         "recursive_loop"),
+        ("arm64/stack-end.log", "stack-overflow", "crash", "mm/memory.c:5322", ""),
+        ("arm64/soft-lockup.log", "soft-lockup", "splat", "lkdtm_SOFTLOCKUP+0x10",
+         "lkdtm_SOFTLOCKUP"),
         ("x86/oom.log", "oom", "note", "", ""),
     ],
 )  # fmt: skip
