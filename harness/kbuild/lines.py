@@ -227,11 +227,13 @@ def _command(objects: Path, name: str, scratch: Path) -> list[str] | None:
     ``.cmd`` files hold it quoted for make and for the shell (scripts/Kbuild.include).
     """
     found = _COMMAND.search(_record(objects / name).read_text())
-    if found is None or found["target"] != name:
+    # KVM's is arch/x86/kvm/../../../virt/kvm/kvm_main.o: make keeps a name as a makefile has it.
+    if found is None or os.path.normpath(found["target"]) != name:
         return None
     words = shlex.split(found["command"].replace("$(pound)", "#").replace("$$", "$"))
     argv = words[: words.index(";")] if ";" in words else words
-    if argv.count("-o") != 1 or argv[argv.index("-o") + 1 :][:1] != [name] or "-c" not in argv:
+    target = [found["target"]]
+    if argv.count("-o") != 1 or argv[argv.index("-o") + 1 :][:1] != target or "-c" not in argv:
         return None
     argv[argv.index("-o") + 1] = str(scratch / "new.o")
     # Where the dependencies go; those of the slot are make's.

@@ -325,6 +325,13 @@ def test_a_command_that_fails(built: Built, old: str, new: str, why: str) -> Non
     assert why in done.note
 
 
+def test_an_object_of_another_directory_by_the_name_its_makefile_has(built: Built) -> None:
+    """As KVM's: arch/x86/kvm/../../../virt/kvm/kvm_main.o."""
+    record = built.slot.objects / "kernel/.one.o.cmd"
+    record.write_text(record.read_text().replace("kernel/one.o", "mm/../kernel/one.o"))
+    assert not without_lines(built.lines(built.frames), "leaf")
+
+
 def test_two_objects_that_fit_are_one_too_many(built: Built) -> None:
     """vmlinux.o has all functions where vmlinux has them, and so had a copy."""
     for name in ("two.o", ".two.o.cmd"):
