@@ -19,12 +19,14 @@ FIXTURE_TEARDOWN(uapi)
 {
 }
 
+/* Shows: B1.number (from patch 3) */
 TEST_F(uapi, headers_name_number_451)
 {
 	EXPECT_TRUE(TREE_NAMES_NUMBER);
 	EXPECT_EQ(451, __NR_memfd_restricted);
 }
 
+/* Shows: B1.number (from patch 3) */
 TEST_F(uapi, headers_name_magic_0x5245534d)
 {
 	EXPECT_TRUE(TREE_NAMES_MAGIC);
@@ -33,6 +35,7 @@ TEST_F(uapi, headers_name_magic_0x5245534d)
 
 #ifdef __x86_64__
 /* The 32-bit table has the same number; its entry is open to 64-bit code. */
+/* Shows: B1.number (from patch 3) */
 TEST_F(uapi, ia32_table_has_number_451)
 {
 	int status;
@@ -73,11 +76,13 @@ FIXTURE_TEARDOWN(create)
 }
 
 /* The set-up is the test: no flags, one new descriptor. */
+/* Shows: B1.flags, B1.fd (from patch 3) */
 TEST_F(create, no_flags_is_accepted)
 {
 	EXPECT_LE(0, fcntl(self->fd, F_GETFD));
 }
 
+/* Shows: B1.flags (from patch 3) */
 TEST_F(create, any_flag_bit_is_einval)
 {
 	unsigned int bit;
@@ -92,6 +97,7 @@ TEST_F(create, any_flag_bit_is_einval)
 	}
 }
 
+/* Shows: B1.fd (from patch 3) */
 TEST_F(create, descriptor_is_read_write)
 {
 	int flags = fcntl(self->fd, F_GETFL);
@@ -100,12 +106,14 @@ TEST_F(create, descriptor_is_read_write)
 	EXPECT_EQ(O_RDWR, flags & O_ACCMODE);
 }
 
+/* Shows: B1.fd (from patch 3) */
 TEST_F(create, descriptor_stays_open_over_exec)
 {
 	EXPECT_EQ(0, fcntl(self->fd, F_GETFD));
 }
 
 /* The size of a file is set once, so a shared one would refuse the second. */
+/* Shows: B1.fd (from patch 3) */
 TEST_F(create, each_call_makes_a_file_of_its_own)
 {
 	int other = memfd_restricted(0);
@@ -116,6 +124,7 @@ TEST_F(create, each_call_makes_a_file_of_its_own)
 	close(other);
 }
 
+/* Shows: B1.fd (from patch 3) */
 TEST_F(create, no_free_descriptor_is_emfile)
 {
 	struct rlimit limit, none = { 0 };

@@ -13,15 +13,6 @@
 /* Enough to stand out from what else the kernel does with tmpfs meanwhile. */
 #define MANY 512
 
-/*
- * Memory that tmpfs holds, in pages. Unlike st_blocks this does not depend on
- * what the restricted file tells about itself.
- */
-static long tmpfs_pages(void)
-{
-	return vmstat_field("nr_shmem");
-}
-
 FIXTURE(fallocate)
 {
 	int fd;
@@ -40,28 +31,33 @@ FIXTURE_TEARDOWN(fallocate)
 	close(self->fd);
 }
 
+/* Shows: B1.allocate (from patch 3) */
 TEST_F(fallocate, mode_0_is_accepted)
 {
 	EXPECT_EQ(0, sysret(fallocate(self->fd, 0, 0, 4 * self->page)));
 }
 
+/* Shows: B1.allocate (from patch 3) */
 TEST_F(fallocate, mode_0_has_no_alignment_rule)
 {
 	EXPECT_EQ(0, sysret(fallocate(self->fd, 0, 1, self->page)));
 }
 
+/* Shows: B1.allocate (from patch 3) */
 TEST_F(fallocate, keep_size_is_accepted)
 {
 	EXPECT_EQ(0, sysret(fallocate(self->fd, FALLOC_FL_KEEP_SIZE, 0,
 				      4 * self->page)));
 }
 
+/* Shows: B1.allocate (from patch 3) */
 TEST_F(fallocate, keep_size_has_no_alignment_rule)
 {
 	EXPECT_EQ(0, sysret(fallocate(self->fd, FALLOC_FL_KEEP_SIZE, 1,
 				      self->page)));
 }
 
+/* Shows: B1.punch (from patch 3) */
 TEST_F(fallocate, punch_of_whole_pages_is_accepted)
 {
 	ASSERT_EQ(0, sysret(fallocate(self->fd, 0, 0, 4 * self->page)));
@@ -69,23 +65,27 @@ TEST_F(fallocate, punch_of_whole_pages_is_accepted)
 				      2 * self->page)));
 }
 
+/* Shows: B1.punch (from patch 3) */
 TEST_F(fallocate, punch_where_nothing_is_is_accepted)
 {
 	EXPECT_EQ(0, sysret(fallocate(self->fd, PUNCH, 0, self->page)));
 }
 
+/* Shows: B1.punch (from patch 3) */
 TEST_F(fallocate, punch_past_the_end_is_accepted)
 {
 	EXPECT_EQ(0, sysret(fallocate(self->fd, PUNCH, 8 * self->page,
 				      self->page)));
 }
 
+/* Shows: B1.punch (from patch 3) */
 TEST_F(fallocate, punch_without_keep_size_is_eopnotsupp)
 {
 	EXPECT_EQ(-EOPNOTSUPP, sysret(fallocate(self->fd, FALLOC_FL_PUNCH_HOLE,
 						0, self->page)));
 }
 
+/* Shows: B1.punch (from patch 3) */
 TEST_F(fallocate, punch_at_unaligned_offset_is_einval)
 {
 	EXPECT_EQ(-EINVAL, sysret(fallocate(self->fd, PUNCH, 1, self->page)));
@@ -93,6 +93,7 @@ TEST_F(fallocate, punch_at_unaligned_offset_is_einval)
 					    self->page)));
 }
 
+/* Shows: B1.punch (from patch 3) */
 TEST_F(fallocate, punch_of_unaligned_length_is_einval)
 {
 	EXPECT_EQ(-EINVAL, sysret(fallocate(self->fd, PUNCH, 0, 1)));
@@ -101,6 +102,7 @@ TEST_F(fallocate, punch_of_unaligned_length_is_einval)
 }
 
 /* Both are odd and the end is not: a test of the end alone would pass it. */
+/* Shows: B1.punch (from patch 3) */
 TEST_F(fallocate, punch_with_only_the_end_aligned_is_einval)
 {
 	EXPECT_EQ(-EINVAL, sysret(fallocate(self->fd, PUNCH, 1,
@@ -124,11 +126,13 @@ FIXTURE_TEARDOWN(without_size)
 	close(self->fd);
 }
 
+/* Shows: B1.allocate (from patch 3) */
 TEST_F(without_size, mode_0_is_accepted)
 {
 	EXPECT_EQ(0, sysret(fallocate(self->fd, 0, 0, self->page)));
 }
 
+/* Shows: B1.allocate (from patch 3) */
 TEST_F(without_size, keep_size_is_accepted)
 {
 	EXPECT_EQ(0, sysret(fallocate(self->fd, FALLOC_FL_KEEP_SIZE, 0,
@@ -136,6 +140,7 @@ TEST_F(without_size, keep_size_is_accepted)
 }
 
 /* The size that fallocate() gives is the one that cannot be changed. */
+/* Shows: B1.allocate, B1.size-once (from patch 3) */
 TEST_F(without_size, mode_0_sets_it_for_good)
 {
 	if (fallocate(self->fd, 0, 0, self->page))
@@ -189,6 +194,7 @@ FIXTURE_TEARDOWN(unsupported)
 	close(self->fd);
 }
 
+/* Shows: B1.modes (from patch 3) */
 TEST_F(unsupported, is_eopnotsupp)
 {
 	EXPECT_EQ(-EOPNOTSUPP, sysret(fallocate(self->fd, variant->mode,
@@ -219,12 +225,14 @@ FIXTURE_TEARDOWN(memory)
 	close(self->fd);
 }
 
+/* Shows: B1.allocate (from patch 3) */
 TEST_F(memory, mode_0_allocates)
 {
 	ASSERT_EQ(0, sysret(fallocate(self->fd, 0, 0, self->length)));
 	EXPECT_LE(self->before + MANY, tmpfs_pages());
 }
 
+/* Shows: B1.allocate (from patch 3) */
 TEST_F(memory, keep_size_allocates)
 {
 	ASSERT_EQ(0, sysret(fallocate(self->fd, FALLOC_FL_KEEP_SIZE, 0,
@@ -232,6 +240,7 @@ TEST_F(memory, keep_size_allocates)
 	EXPECT_LE(self->before + MANY, tmpfs_pages());
 }
 
+/* Shows: B1.past-eof, B1.allocate (from patch 3) */
 TEST_F(memory, keep_size_allocates_past_the_end)
 {
 	ASSERT_EQ(0, sysret(fallocate(self->fd, FALLOC_FL_KEEP_SIZE,
@@ -239,6 +248,7 @@ TEST_F(memory, keep_size_allocates_past_the_end)
 	EXPECT_LE(self->before + MANY, tmpfs_pages());
 }
 
+/* Shows: B1.free, B1.punch (from patch 3) */
 TEST_F(memory, punch_frees)
 {
 	long full;
@@ -251,6 +261,7 @@ TEST_F(memory, punch_frees)
 	EXPECT_GE(full - MANY, tmpfs_pages());
 }
 
+/* Shows: B1.free (from patch 3) */
 TEST_F(memory, last_close_frees)
 {
 	long full;
@@ -261,54 +272,6 @@ TEST_F(memory, last_close_frees)
 		SKIP_CASE("no memory was allocated to begin with");
 	ASSERT_EQ(0, close(self->fd));
 	EXPECT_GE(full - MANY, tmpfs_pages());
-}
-
-FIXTURE(resulting_size)
-{
-	int fd;
-	off_t page;
-};
-
-/* A file that does not show its size is the subject of stat_test. */
-FIXTURE_SETUP(resulting_size)
-{
-	ASSERT_NEW_FILE(self->fd);
-	self->page = page_size();
-	ASSERT_EQ(0, sysret(ftruncate(self->fd, 2 * self->page)));
-	if (file_size(self->fd) != 2 * self->page) {
-		close(self->fd);
-		SKIP_CASE("fstat() does not show the size of a restricted file");
-	}
-}
-
-FIXTURE_TEARDOWN(resulting_size)
-{
-	close(self->fd);
-}
-
-TEST_F(resulting_size, mode_0_grows_what_ftruncate_fixed)
-{
-	ASSERT_EQ(0, sysret(fallocate(self->fd, 0, 0, 4 * self->page)));
-	EXPECT_EQ(4 * self->page, file_size(self->fd));
-}
-
-TEST_F(resulting_size, mode_0_can_leave_it_unaligned)
-{
-	ASSERT_EQ(0, sysret(fallocate(self->fd, 0, 1, 2 * self->page)));
-	EXPECT_EQ(2 * self->page + 1, file_size(self->fd));
-}
-
-TEST_F(resulting_size, keep_size_keeps_it)
-{
-	ASSERT_EQ(0, sysret(fallocate(self->fd, FALLOC_FL_KEEP_SIZE, 0,
-				      4 * self->page)));
-	EXPECT_EQ(2 * self->page, file_size(self->fd));
-}
-
-TEST_F(resulting_size, punch_keeps_it)
-{
-	ASSERT_EQ(0, sysret(fallocate(self->fd, PUNCH, 0, 2 * self->page)));
-	EXPECT_EQ(2 * self->page, file_size(self->fd));
 }
 
 TEST_HARNESS_MAIN

@@ -27,11 +27,13 @@ FIXTURE_TEARDOWN(io)
 	close(self->fd);
 }
 
+/* Shows: B1.rw (from patch 3) */
 TEST_F(io, read_is_einval)
 {
 	EXPECT_EQ(-EINVAL, sysret(read(self->fd, buffer, sizeof(buffer))));
 }
 
+/* Shows: B1.rw (from patch 3) */
 TEST_F(io, readv_is_einval)
 {
 	struct iovec vec = { buffer, sizeof(buffer) };
@@ -39,11 +41,13 @@ TEST_F(io, readv_is_einval)
 	EXPECT_EQ(-EINVAL, sysret(readv(self->fd, &vec, 1)));
 }
 
+/* Shows: B1.rw (from patch 3) */
 TEST_F(io, write_is_einval)
 {
 	EXPECT_EQ(-EINVAL, sysret(write(self->fd, buffer, sizeof(buffer))));
 }
 
+/* Shows: B1.rw (from patch 3) */
 TEST_F(io, writev_is_einval)
 {
 	struct iovec vec = { buffer, sizeof(buffer) };
@@ -51,16 +55,19 @@ TEST_F(io, writev_is_einval)
 	EXPECT_EQ(-EINVAL, sysret(writev(self->fd, &vec, 1)));
 }
 
+/* Shows: B1.rw (from patch 3) */
 TEST_F(io, pread_is_espipe)
 {
 	EXPECT_EQ(-ESPIPE, sysret(pread(self->fd, buffer, sizeof(buffer), 0)));
 }
 
+/* Shows: B1.rw (from patch 3) */
 TEST_F(io, pwrite_is_espipe)
 {
 	EXPECT_EQ(-ESPIPE, sysret(pwrite(self->fd, buffer, sizeof(buffer), 0)));
 }
 
+/* Shows: B1.rw (from patch 3) */
 TEST_F(io, lseek_is_espipe)
 {
 	EXPECT_EQ(-ESPIPE, sysret(lseek(self->fd, 0, SEEK_SET)));
@@ -70,6 +77,7 @@ TEST_F(io, lseek_is_espipe)
 	EXPECT_EQ(-ESPIPE, sysret(lseek(self->fd, 0, SEEK_HOLE)));
 }
 
+/* Shows: B1.rw (from patch 3) */
 TEST_F(io, sendfile_from_it_is_einval)
 {
 	int pipefd[2];
@@ -81,6 +89,7 @@ TEST_F(io, sendfile_from_it_is_einval)
 	close(pipefd[1]);
 }
 
+/* Shows: B1.rw (from patch 3) */
 TEST_F(io, splice_to_it_is_einval)
 {
 	int pipefd[2];
@@ -95,6 +104,7 @@ TEST_F(io, splice_to_it_is_einval)
 }
 
 /* A second open would be a file with other abilities than the first. */
+/* Shows: B1.reopen (from patch 3) */
 TEST_F(io, reopen_through_proc_is_enxio)
 {
 	char path[64];
@@ -109,11 +119,13 @@ TEST_F(io, reopen_through_proc_is_enxio)
 		close(fd);
 }
 
+/* Shows: B1.seals (from patch 3) */
 TEST_F(io, get_seals_is_einval)
 {
 	EXPECT_EQ(-EINVAL, sysret(fcntl(self->fd, F_GET_SEALS)));
 }
 
+/* Shows: B1.seals (from patch 3) */
 TEST_F(io, add_seals_is_einval)
 {
 	EXPECT_EQ(-EINVAL, sysret(fcntl(self->fd, F_ADD_SEALS, F_SEAL_GROW)));
@@ -150,6 +162,7 @@ FIXTURE_TEARDOWN(map)
 	close(self->fd);
 }
 
+/* Shows: B1.mmap (from patch 3) */
 TEST_F(map, is_enodev)
 {
 	EXPECT_EQ(-ENODEV, sysret((long)mmap(NULL, page_size(),
@@ -158,6 +171,7 @@ TEST_F(map, is_enodev)
 }
 
 /* The file system is no-exec, and that is looked at before the file is. */
+/* Shows: B1.mmap (from patch 3) */
 TEST_F(map, executable_is_eperm)
 {
 	EXPECT_EQ(-EPERM, sysret((long)mmap(NULL, page_size(),

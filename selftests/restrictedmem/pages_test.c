@@ -55,6 +55,7 @@ FIXTURE_TEARDOWN(unevictable)
 	close(self->fd);
 }
 
+/* Shows: B1.unevictable (from patch 3) */
 TEST_F(unevictable, count_rises_on_fallocate)
 {
 	long after = unevictable_pages();
@@ -63,6 +64,7 @@ TEST_F(unevictable, count_rises_on_fallocate)
 	EXPECT_GE(self->before + MANY + SLACK, after);
 }
 
+/* Shows: B1.unevictable (from patch 3) */
 TEST_F(unevictable, count_falls_on_punch)
 {
 	if (unevictable_pages() < self->before + MANY)
@@ -71,12 +73,23 @@ TEST_F(unevictable, count_falls_on_punch)
 	EXPECT_GE(self->before + SLACK, unevictable_pages());
 }
 
+/* Shows: B1.unevictable (from patch 3) */
 TEST_F(unevictable, count_falls_on_last_close)
 {
 	if (unevictable_pages() < self->before + MANY)
 		SKIP_CASE("the pages were not unevictable to begin with");
 	ASSERT_EQ(0, close(self->fd));
 	EXPECT_GE(self->before + SLACK, unevictable_pages());
+}
+
+/* Root asks for everything that is clean to be dropped, on every list. */
+/* Shows: B1.no-swap (from patch 3) */
+TEST_F(unevictable, drop_caches_drops_none)
+{
+	long full = tmpfs_pages();
+
+	ASSERT_EQ(0, write_text("/proc/sys/vm/drop_caches", "3"));
+	EXPECT_LE(full, tmpfs_pages() + SLACK);
 }
 
 FIXTURE(charge)
@@ -112,6 +125,7 @@ FIXTURE_TEARDOWN(charge)
 	memory_cgroup_destroy(&self->cg);
 }
 
+/* Shows: B1.memcg (from patch 3) */
 TEST_F(charge, allocator_pays_on_fallocate)
 {
 	long before = memory_cgroup_read(&self->cg, "memory.current");
@@ -123,6 +137,7 @@ TEST_F(charge, allocator_pays_on_fallocate)
 }
 
 /* tmpfs charges by folio, so what was charged shows when it is given back. */
+/* Shows: B1.memcg (from patch 3) */
 TEST_F(charge, is_dropped_on_punch)
 {
 	long full;
@@ -136,6 +151,7 @@ TEST_F(charge, is_dropped_on_punch)
 		  memory_cgroup_read(&self->cg, "memory.current"));
 }
 
+/* Shows: B1.memcg (from patch 3) */
 TEST_F(charge, is_dropped_on_last_close)
 {
 	long full;
@@ -200,6 +216,7 @@ FIXTURE_TEARDOWN(reclaim)
 	memory_cgroup_destroy(&self->cg);
 }
 
+/* Shows: B1.no-swap (from patch 3) */
 TEST_F(reclaim, leaves_the_pages_where_they_are)
 {
 	int tries, fd = memfd_restricted(0);

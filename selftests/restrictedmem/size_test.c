@@ -2,6 +2,9 @@
 /* ftruncate(2) sets the size of a restricted file once, to whole pages. */
 #include "restrictedmem.h"
 
+#include <fcntl.h>
+#include <linux/falloc.h>
+
 FIXTURE(size)
 {
 	int fd;
@@ -19,11 +22,13 @@ FIXTURE_TEARDOWN(size)
 	close(self->fd);
 }
 
+/* Shows: B1.size (from patch 3) */
 TEST_F(size, aligned_is_accepted)
 {
 	EXPECT_EQ(0, sysret(ftruncate(self->fd, self->page)));
 }
 
+/* Shows: B1.size (from patch 3) */
 TEST_F(size, beyond_2g_is_accepted)
 {
 	long ret = sysret(ftruncate(self->fd, (1L << 31) + self->page));
@@ -34,6 +39,7 @@ TEST_F(size, beyond_2g_is_accepted)
 	EXPECT_EQ(0, ret);
 }
 
+/* Shows: B1.size (from patch 3) */
 TEST_F(size, unaligned_is_einval)
 {
 	/* Refused sizes leave the file without one, so each is a first. */
@@ -43,6 +49,7 @@ TEST_F(size, unaligned_is_einval)
 	EXPECT_EQ(-EINVAL, sysret(ftruncate(self->fd, self->page / 2)));
 }
 
+/* Shows: B1.size (from patch 3) */
 TEST_F(size, zero_does_not_count_as_a_size)
 {
 	ASSERT_EQ(0, sysret(ftruncate(self->fd, 0)));
@@ -50,6 +57,7 @@ TEST_F(size, zero_does_not_count_as_a_size)
 }
 
 /* The size is a promise of address space, not of memory. */
+/* Shows: B1.no-reserve (from patch 3) */
 TEST_F(size, reserves_no_memory)
 {
 	const long gib = 1 << 20;
@@ -61,6 +69,22 @@ TEST_F(size, reserves_no_memory)
 	ASSERT_EQ(0, sysret(ftruncate(self->fd, gib * 1024)));
 	after = meminfo_field("Committed_AS");
 	EXPECT_GT(before + gib / 2, after);
+}
+
+/* Pages may be in use past the end, and nobody would be told. */
+/* Shows: Cf (from patch 3) */
+TEST_F(size, zero_keeps_pages_past_the_end)
+{
+	const long many = 512;
+	long before = tmpfs_pages();
+
+	if (before < 0)
+		SKIP_CASE("no /proc/vmstat or not root");
+	if (fallocate(self->fd, FALLOC_FL_KEEP_SIZE, 0, many * self->page) ||
+	    tmpfs_pages() < before + many)
+		SKIP_CASE("no memory was allocated to begin with");
+	ASSERT_EQ(0, sysret(ftruncate(self->fd, 0)));
+	EXPECT_LE(before + many, tmpfs_pages());
 }
 
 FIXTURE(size_once)
@@ -81,33 +105,39 @@ FIXTURE_TEARDOWN(size_once)
 	close(self->fd);
 }
 
+/* Shows: B1.size-once (from patch 3) */
 TEST_F(size_once, larger_is_eperm)
 {
 	EXPECT_EQ(-EPERM, sysret(ftruncate(self->fd, 8 * self->page)));
 }
 
+/* Shows: B1.size-once (from patch 3) */
 TEST_F(size_once, smaller_is_eperm)
 {
 	EXPECT_EQ(-EPERM, sysret(ftruncate(self->fd, self->page)));
 }
 
+/* Shows: B1.size-once (from patch 3) */
 TEST_F(size_once, same_is_eperm)
 {
 	EXPECT_EQ(-EPERM, sysret(ftruncate(self->fd, 4 * self->page)));
 }
 
+/* Shows: B1.size-once (from patch 3) */
 TEST_F(size_once, zero_is_eperm)
 {
 	EXPECT_EQ(-EPERM, sysret(ftruncate(self->fd, 0)));
 }
 
 /* Both rules are broken; that the size is set is the one to report. */
+/* Shows: B1.size-once (from patch 3) */
 TEST_F(size_once, unaligned_is_eperm_not_einval)
 {
 	EXPECT_EQ(-EPERM, sysret(ftruncate(self->fd, self->page + 1)));
 }
 
 /* truncate(2) comes to the same inode without the descriptor. */
+/* Shows: B1.size-once (from patch 3) */
 TEST_F(size_once, by_path_is_eperm)
 {
 	char path[64];

@@ -78,6 +78,20 @@ long meminfo_field(const char *field)
 	return text_field("/proc/meminfo", field);
 }
 
+long tmpfs_pages(void)
+{
+	return vmstat_field("nr_shmem");
+}
+
+int kernel_has_oopsed(void)
+{
+	char text[32];
+
+	if (read_text("/proc/sys/kernel/tainted", text, sizeof(text)) < 0)
+		return 0;
+	return strtoul(text, NULL, 10) >> 7 & 1;
+}
+
 int bind_to_this_cpu(void)
 {
 	int cpu = sched_getcpu();

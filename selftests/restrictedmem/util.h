@@ -32,6 +32,12 @@ int write_text(const char *path, const char *text);
 /* A field of /proc/vmstat in pages, after per-CPU remainders were folded in. */
 long vmstat_field(const char *field);
 
+/*
+ * Memory that tmpfs holds, in pages. Unlike st_blocks this does not depend on
+ * what the restricted file tells about itself.
+ */
+long tmpfs_pages(void);
+
 /* A field of /proc/meminfo in KiB, after per-CPU remainders were folded in. */
 long meminfo_field(const char *field);
 
@@ -45,6 +51,9 @@ int drain_lru_batch(void);
 
 /* Size of a file as fstat(2) says, or -1. */
 off_t file_size(int fd);
+
+/* Whether the kernel has oopsed since it was booted. */
+int kernel_has_oopsed(void);
 
 /* A cgroup with a memory controller, in a mount that nobody else sees. */
 struct memory_cgroup {
