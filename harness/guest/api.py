@@ -139,6 +139,8 @@ class How(StrEnum):
     """The machine was powered off from within."""
     HANG = "hang"
     """No heartbeat although the processors ran."""
+    CRASHED = "crashed"
+    """Its kernel has crashed and is of no more use, though processors run and the agent speaks."""
     UNKILLABLE = "unkillable"
     """A process of the test survived SIGKILL: it is stuck in the kernel."""
     QEMU_DIED = "qemu-died"
@@ -161,7 +163,7 @@ class How(StrEnum):
         return self in _IN_GUEST
 
 
-_IN_GUEST = frozenset({How.PANIC, How.RESET, How.POWER_OFF, How.HANG, How.UNKILLABLE})
+_IN_GUEST = frozenset({How.PANIC, How.RESET, How.POWER_OFF, How.HANG, How.CRASHED, How.UNKILLABLE})
 
 
 @dataclass(frozen=True)

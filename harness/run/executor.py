@@ -186,7 +186,7 @@ class Executor:
             CappedLog(self.out / logs.output) as output,
             CappedLog(self.out / logs.kernel) as kernel,
         ):
-            observer = Observer(output, kernel)
+            observer = Observer(output, kernel, patient=bool(test.allow))
             try:
                 async with (
                     await snapshot.restore(ready) as guest,
@@ -194,6 +194,8 @@ class Executor:
                 ):
                     async for event in events:
                         observer.hear(event)
+                        if observer.ending is not None:
+                            break
             except MachineError as error:
                 failure = str(error)
             report, findings, tail = observer.close()

@@ -14,6 +14,7 @@ from harness.guest.api import (
     Exit,
     GuestDied,
     Heartbeat,
+    How,
     KernelLog,
     NotStarted,
     Stderr,
@@ -26,6 +27,12 @@ LOG_HEAD = 32 << 20
 LOG_TAIL = 1 << 20
 """Bytes that are kept from the end of a longer one."""
 _OUTPUT_TAIL = 16 << 10
+_BEATS_AFTER_CRASH = 10
+"""Heartbeats, one a second, that a test has left once its kernel has crashed.
+
+What dies in an oops keeps its locks, so the others hang where they meet one; the time limit would be
+waited for in vain.
+"""
 
 
 class CappedLog:
@@ -74,14 +81,18 @@ class CappedLog:
 
 
 class Observer:
-    """Listens to one test: its output as KTAP, the kernel log for complaints, and its end."""
+    """Listens to one test: its output as KTAP, the kernel log for complaints, and its end.
 
-    def __init__(self, output: CappedLog, kernel: CappedLog) -> None:
+    *patient*: the test may crash its kernel on purpose, so a crash does not cut it short.
+    """
+
+    def __init__(self, output: CappedLog, kernel: CappedLog, *, patient: bool = False) -> None:
         self._output_log = output
         self._kernel_log = kernel
         self._parser = ktap.Parser()
         self._scanner = klog.Scanner()
         self._tail = b""
+        self._beats_left = None if patient else _BEATS_AFTER_CRASH
         self.ending: Ending | None = None
         self.guest_s: float | None = None
 
@@ -96,11 +107,23 @@ class Observer:
                 self._kernel_log.write(data)
                 self._scanner.feed(data)
             case Heartbeat():
-                pass
+                self._beat()
             case Exit() | NotStarted() | GuestDied():
                 self.ending = _ending(event)
                 if isinstance(event, Exit):
                     self.guest_s = event.wall_s
+
+    def _beat(self) -> None:
+        """End the test, as far as this listener is concerned, some time after a crash."""
+        if self._beats_left is None or not self._crashed():
+            return
+        self._beats_left -= 1
+        if self._beats_left <= 0:
+            why = f"its kernel had crashed, and it did not end within {_BEATS_AFTER_CRASH} s"
+            self.ending = _ending(GuestDied(How.CRASHED, why))
+
+    def _crashed(self) -> bool:
+        return any(found.severity is klog.Severity.CRASH for found in self._scanner.findings())
 
     def close(self) -> tuple[ktap.Report, tuple[klog.Finding, ...], str]:
         """Return what the test reported, what the kernel complained of, and the output's end."""

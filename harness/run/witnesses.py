@@ -119,6 +119,7 @@ _DEATHS = {
     # A reset without a panic is reboot(2) or a triple fault; no one can tell which.
     How.RESET: Outcome.CRASH,
     How.HANG: Outcome.CRASH,
+    How.CRASHED: Outcome.CRASH,
     How.POWER_OFF: Outcome.FAIL,
     How.UNKILLABLE: Outcome.TIMEOUT,
 }
