@@ -30,8 +30,8 @@ _OUTPUT_TAIL = 16 << 10
 _BEATS_AFTER_CRASH = 10
 """Heartbeats, one a second, that a test has left once its kernel has crashed.
 
-What dies in an oops keeps its locks, so the others hang where they meet one; the time limit would be
-waited for in vain.
+What dies in an oops keeps its locks, so that others hang where they meet one; the time limit would
+be waited for in vain.
 """
 
 
