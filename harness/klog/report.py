@@ -96,6 +96,11 @@ class Report:
         return self.title.rule if self.title else LONELY_CUT
 
     @property
+    def severity(self) -> Severity:
+        """The worst of what it holds so far."""
+        return self._severity
+
+    @property
     def kind(self) -> Rule:
         """The rule that names the kind: a message inside the report may be more exact."""
         return self._named or self.rule

@@ -83,6 +83,15 @@ class Scanner:
         found = [replace(c.finding, count=c.count) for c in self._found.values()]
         return tuple(sorted(found, key=lambda f: f.line))
 
+    def severity(self) -> Severity | None:
+        """Return the worst of what was printed so far, reports without an end included.
+
+        A report may go on until the console says something else, which after a crash may be never.
+        """
+        seen = [c.finding.severity for c in self._found.values()]
+        seen += [report.severity for report in self._open if report.title]
+        return max(seen, key=lambda severity: severity.rank, default=None)
+
     def _window(self, data: bytes) -> None:
         data = self._carry + data
         cut = data.rfind(b"\n") + 1

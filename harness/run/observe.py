@@ -123,7 +123,7 @@ class Observer:
             self.ending = _ending(GuestDied(How.CRASHED, why))
 
     def _crashed(self) -> bool:
-        return any(found.severity is klog.Severity.CRASH for found in self._scanner.findings())
+        return self._scanner.severity() is klog.Severity.CRASH
 
     def close(self) -> tuple[ktap.Report, tuple[klog.Finding, ...], str]:
         """Return what the test reported, what the kernel complained of, and the output's end."""

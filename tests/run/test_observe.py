@@ -43,6 +43,13 @@ def test_the_end_comes_ten_seconds_after_the_crash(logs: tuple[CappedLog, Capped
     assert (observer.ending.how, observer.ending.death) == ("died", How.CRASHED)
 
 
+def test_a_report_without_an_end_is_a_crash(logs: tuple[CappedLog, CappedLog]) -> None:
+    observer = Observer(*logs)
+    title = OOPS.read_bytes().partition(b"Call Trace")[0]
+    observer.hear(KernelLog(title))
+    assert beats(observer, 10)
+
+
 def test_a_test_that_ends_meanwhile_ends_as_it_does(logs: tuple[CappedLog, CappedLog]) -> None:
     observer = Observer(*logs)
     observer.hear(KernelLog(OOPS.read_bytes()))
