@@ -9,7 +9,8 @@ ARGS ?=
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
-	@echo "  ARGS=... goes to the command: make test-kernel ARGS='--series none -k size'"
+	@echo "  ARGS=... goes to the command (of make test, to the tests with a kernel):"
+	@echo "    make test-kernel ARGS='--series none -k size'"
 
 setup: ## Install Debian packages and .venv; takes under a second where they are there
 	@flock .setup.lock scripts/setup.sh
@@ -18,7 +19,8 @@ test-kernel: setup ## Apply the series, build the kernel, run its selftests in g
 	@$(BIN)/harness run $(ARGS)
 
 test: setup lint ## Everything that CI checks: lint, types, and all tests with a real kernel
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -m unit -n auto
+	$(BIN)/pytest -m "kernel and not proof" $(ARGS)
 
 test-unit: setup ## Only the tests that need no kernel; takes under a minute
 	$(BIN)/pytest -m unit -n auto $(ARGS)
