@@ -254,10 +254,16 @@ bool pm_can_fail_allocations(void)
 	       !access("/proc/self/make-it-fail", W_OK);
 }
 
+/* Open all the time: opening it may fail while allocations do. */
+static int make_it_fail = -1;
+
 int pm_fail_allocations(size_t after_bytes)
 {
 	char text[32];
 
+	if (make_it_fail < 0)
+		make_it_fail = open("/proc/self/make-it-fail",
+				    O_RDWR | O_CLOEXEC);
 	snprintf(text, sizeof(text), "%zu", after_bytes);
 	return pm_write_text(FAILSLAB "ignore-gfp-wait", "N") ?:
 	       pm_write_text(FAILSLAB "task-filter", "Y") ?:
@@ -266,19 +272,13 @@ int pm_fail_allocations(size_t after_bytes)
 	       pm_write_text(FAILSLAB "times", "-1") ?:
 	       pm_write_text(FAILSLAB "probability", "100") ?:
 	       pm_write_text(FAILSLAB "space", text) ?:
-	       pm_write_text("/proc/self/make-it-fail", "1");
+	       (pwrite(make_it_fail, "1", 1, 0) == 1 ? 0 : -1);
 }
 
 void pm_stop_failing_allocations(void)
 {
-	int fd = open("/proc/self/make-it-fail", O_WRONLY);
-
-	/* The first attempts may themselves fail. */
-	while (pm_write_text(FAILSLAB "probability", "0"))
-		;
-	while (write(fd, "0", 1) < 0)
-		;
-	close(fd);
+	if (pwrite(make_it_fail, "0", 1, 0) == 1)
+		pm_write_text(FAILSLAB "probability", "0");
 }
 
 pid_t pm_spawn(void (*function)(void *data), void *data)

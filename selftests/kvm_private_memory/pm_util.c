@@ -510,7 +510,12 @@ static void prepare(struct pm_vm *vm, int vcpu, enum pm_op op, uint64_t gpa,
 /* A command that did not end is given up by starting the guest's program anew. */
 static struct pm_exit run_command(struct pm_vm *vm)
 {
-	if (vm->vcpu[0]->run->exit_reason != KVM_EXIT_IO)
+	unsigned int reason = vm->vcpu[0]->run->exit_reason;
+
+	/* KVM would finish the instruction in the midst of the new command. */
+	if (reason == KVM_EXIT_MMIO || reason == KVM_EXIT_HYPERCALL)
+		vcpu_run_complete_io(vm->vcpu[0]);
+	if (reason != KVM_EXIT_IO)
 		vcpu_regs_set(vm->vcpu[0], &vm->start);
 	return pm_run(vm, 0, PM_LIMIT_S);
 }
