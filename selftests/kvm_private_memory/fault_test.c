@@ -241,7 +241,7 @@ TEST_F(readonly, private_page_that_was_read_keeps_its_contents)
 	EXPECT_VALUE(100, pm_read(self->vm, self->gpa, PM_PRIVATE));
 }
 
-/* Shows: B4.readonly (from patch 10) */
+/* Shows: Cj (from patch 10) */
 TEST_F(readonly, write_to_a_private_page_ends_kvm_run)
 {
 	struct pm_exit exit = pm_write(self->vm, self->gpa, PM_PRIVATE, 1);
