@@ -141,6 +141,29 @@ TEST_F(lifetime, conversion_frees_nothing)
 	EXPECT_THERE();
 }
 
+/* Shows: B1.past-eof (from patch 10) */
+TEST_F(lifetime, size_of_the_file_bounds_nothing)
+{
+	struct pm_memory mem;
+
+	pm_memory_create(&mem, PM_GPA + PM_1G, 16 * PM_PAGE);
+	ASSERT_EQ(0, ftruncate(mem.fd, 2 * PM_PAGE));
+	ASSERT_EQ(0, pm_memory_add(self->vm->fd, PM_SLOT + 1, 0, &mem));
+	ASSERT_EQ(0, pm_set_private(self->vm->fd, mem.gpa, mem.size));
+	EXPECT_END(PM_DONE, pm_fill(self->vm, mem.gpa, mem.size, PM_PRIVATE, 1));
+	EXPECT_VALUE(0, pm_check(self->vm, mem.gpa, mem.size, PM_PRIVATE, 1));
+	pm_memory_destroy(&mem);
+}
+
+/* Nobody but the guest knows that it has written. */
+/* Shows: B1.no-swap (from patch 10) */
+TEST_F(lifetime, memory_is_no_cache_that_can_be_dropped)
+{
+	ASSERT_EQ(0, pm_write_text("/proc/sys/vm/drop_caches", "3"));
+	EXPECT_CONTENTS();
+	EXPECT_THERE();
+}
+
 /* Shows: B4.many (from patch 10) */
 TEST_F(lifetime, vms_with_parts_of_one_file)
 {
