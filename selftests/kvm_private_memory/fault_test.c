@@ -166,6 +166,18 @@ TEST_F(no_private_slot, private_access_outside_slots_exits_with_the_flag)
 {
 	const __u64 gpa = self->mem.gpa + PM_PAGE;
 
+	ASSERT_EQ(0, pm_set_private(self->vm->fd, gpa, PM_PAGE));
+	EXPECT_FAULT(FLAG_PRIVATE, gpa, pm_read(self->vm, gpa, PM_PRIVATE));
+	ASSERT_EQ(0, pm_set_shared(self->vm->fd, gpa, PM_PAGE));
+	EXPECT_END(PM_MMIO, pm_read(self->vm, gpa, PM_PRIVATE));
+}
+
+/* KVM remembers which pages have no slot, so as not to look again. */
+/* Shows: Ck (from patch 10) */
+TEST_F(no_private_slot, private_access_to_what_was_mmio_exits_with_the_flag)
+{
+	const __u64 gpa = self->mem.gpa + PM_PAGE;
+
 	EXPECT_END(PM_MMIO, pm_read(self->vm, gpa, PM_PRIVATE));
 	ASSERT_EQ(0, pm_set_private(self->vm->fd, gpa, PM_PAGE));
 	EXPECT_FAULT(FLAG_PRIVATE, gpa, pm_read(self->vm, gpa, PM_PRIVATE));

@@ -187,7 +187,8 @@ TEST_F(huge, private_backing_at_an_offset_that_no_huge_page_has)
 	self->mem.size += PM_2M;
 }
 
-/* Shows: B4.mixed (from patch 10) */
+/* No size was set: all of it is past the end of the file. */
+/* Shows: Ci, B4.punch (from patch 10) */
 TEST_F(huge, hole_in_a_private_huge_page)
 {
 	ASSERT_SLOT();

@@ -155,15 +155,6 @@ TEST_F(lifetime, size_of_the_file_bounds_nothing)
 	pm_memory_destroy(&mem);
 }
 
-/* Nobody but the guest knows that it has written. */
-/* Shows: B1.no-swap (from patch 10) */
-TEST_F(lifetime, memory_is_no_cache_that_can_be_dropped)
-{
-	ASSERT_EQ(0, pm_write_text("/proc/sys/vm/drop_caches", "3"));
-	EXPECT_CONTENTS();
-	EXPECT_THERE();
-}
-
 /* Shows: B4.many (from patch 10) */
 TEST_F(lifetime, vms_with_parts_of_one_file)
 {

@@ -139,7 +139,7 @@ struct pm_exit {
 const char *pm_exit_text(const struct pm_exit *exit);
 
 /* Seconds after which a vCPU that does not end its command is PM_STUCK. */
-#define PM_LIMIT_S	5
+#define PM_LIMIT_S	3
 
 /*
  * The first vCPU reads or writes eight bytes. After an exit that is not

@@ -2,12 +2,14 @@
 /*
  * What a guest reads of a private page that it has not written: zeroes, and
  * nothing that the page held when it was someone else's. Memory that was
- * written and freed lies ready to be found.
+ * written and freed lies ready to be found: the host's, and another guest
+ * memory's, since pages of different use are not given to one another first.
  */
 #include "pm_test.h"
 
 #define PAGES	512
 #define DIRTY	(160UL << 20)
+#define OTHER	(24UL << 20)
 
 FIXTURE(zero)
 {
@@ -19,6 +21,8 @@ FIXTURE_VARIANTS_OF_VM(zero);
 
 FIXTURE_SETUP(zero)
 {
+	struct pm_memory other;
+
 	REQUIRE(variant->kind);
 	self->vm = pm_vm_create(variant->kind, 1);
 	pm_memory_create(&self->mem, PM_GPA, PAGES * PM_PAGE);
@@ -26,6 +30,13 @@ FIXTURE_SETUP(zero)
 	ASSERT_EQ(0, pm_set_private(self->vm->fd, self->mem.gpa,
 				    self->mem.size));
 	ASSERT_EQ(0, pm_dirty_free_memory(DIRTY));
+	pm_memory_create(&other, PM_GPA + PM_1G, OTHER);
+	ASSERT_EQ(0, pm_memory_add(self->vm->fd, PM_SLOT + 1, 0, &other));
+	ASSERT_EQ(0, pm_set_private(self->vm->fd, other.gpa, other.size));
+	ASSERT_END(PM_DONE, pm_fill(self->vm, other.gpa, other.size, PM_PRIVATE,
+				    0x5ec2e75ec2e70000));
+	ASSERT_EQ(0, pm_slot_delete(self->vm->fd, PM_SLOT + 1));
+	pm_memory_destroy(&other);
 }
 
 FIXTURE_TEARDOWN(zero)
