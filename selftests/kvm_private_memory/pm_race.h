@@ -1,9 +1,13 @@
-// SPDX-License-Identifier: GPL-2.0-only
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Slots that are deleted and made while a hole is punched. Each is told of
- * both ends of the punch or of neither: of one only, vCPUs would wait for an
- * end that never comes.
+ * What happens to a VM while a hole is punched into its memory. A slot that
+ * comes or goes meanwhile is told of both ends of the punch or of neither: of
+ * one only, vCPUs would wait for an end that never comes, or KVM would count
+ * what never began.
  */
+#ifndef KVM_PRIVATE_MEMORY_PM_RACE_H
+#define KVM_PRIVATE_MEMORY_PM_RACE_H
+
 #include "pm_test.h"
 
 #include <pthread.h>
@@ -67,47 +71,4 @@ static void *punch(void *data)
 #define DELETE_SLOT() \
 	ASSERT_EQ(0, pm_slot_delete(self->vm->fd, PM_SLOT))
 
-/* Shows: C5 (from patch 10) */
-TEST_F(race, slot_is_deleted)
-{
-	int round, during = 0;
-
-	for (round = 0; round < ROUNDS; round++) {
-		ADD_SLOT();
-		WHILE_PUNCHING(DELETE_SLOT());
-	}
-	TH_LOG("%d of %d deletions began during a punch", during, ROUNDS);
-	ADD_SLOT();
-	EXPECT_END(PM_DONE, pm_fill(self->vm, self->mem.gpa, 16 * PM_PAGE,
-				    PM_PRIVATE, 1));
-}
-
-/* Shows: C5 (from patch 10) */
-TEST_F(race, slot_is_made)
-{
-	int round, during = 0;
-
-	for (round = 0; round < ROUNDS; round++) {
-		WHILE_PUNCHING(ADD_SLOT());
-		EXPECT_END(PM_DONE, pm_fill(self->vm, self->mem.gpa,
-					    16 * PM_PAGE, PM_PRIVATE, 1));
-		DELETE_SLOT();
-	}
-	TH_LOG("%d of %d slots were made during a punch", during, ROUNDS);
-}
-
-/* Shows: C5, B4.punch (from patch 10) */
-TEST_F(race, guest_runs)
-{
-	int round, during = 0;
-
-	ADD_SLOT();
-	for (round = 0; round < ROUNDS; round++) {
-		WHILE_PUNCHING(EXPECT_END(PM_DONE,
-					  pm_fill(self->vm, self->mem.gpa,
-						  64 * PM_PAGE, PM_PRIVATE, 1)));
-	}
-	TH_LOG("%d of %d runs began during a punch", during, ROUNDS);
-}
-
-TEST_HARNESS_MAIN
+#endif
