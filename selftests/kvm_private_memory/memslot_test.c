@@ -277,6 +277,7 @@ TEST_F(slot, parts_of_one_file_in_several_slots_and_vms)
 	part.gpa += part.size;
 	part.offset += part.size;
 	EXPECT_EQ(0, pm_memory_add(self->vm, PM_SLOT + 1, 0, &part));
+	part.gpa = self->mem.gpa;
 	part.offset += part.size;
 	EXPECT_EQ(0, pm_memory_add(vm, PM_SLOT, 0, &part));
 	close(vm);
