@@ -223,6 +223,8 @@ FIXTURE_SETUP(gigantic)
 	munmap(self->mem.hva, self->mem.size);
 	self->mem.hva = pm_hugepages_map(PM_1G, 1);
 	ASSERT_NE(MAP_FAILED, self->mem.hva);
+	/* To clear it takes longer than a vCPU is given. */
+	*(volatile __u64 *)self->mem.hva = 0;
 	ASSERT_EQ(0, pm_memory_add(self->vm->fd, PM_SLOT, 0, &self->mem));
 	/* Else no case could tell one kernel from another. */
 	ASSERT_END(PM_DONE, pm_read(self->vm, self->mem.gpa, PM_SHARED));
@@ -242,7 +244,7 @@ FIXTURE_TEARDOWN(gigantic)
 }
 
 /* Shows: C8, B4.mixed (from patch 10) */
-TEST_F(gigantic, conversion_of_a_part_takes_the_page_away)
+TEST_F_TIMEOUT(gigantic, conversion_of_a_part_takes_the_page_away, 60)
 {
 	const __u64 gpa = self->mem.gpa;
 
@@ -258,7 +260,7 @@ TEST_F(gigantic, conversion_of_a_part_takes_the_page_away)
 }
 
 /* Shows: C8, B4.mixed (from patch 10) */
-TEST_F(gigantic, page_comes_back_with_uniformity)
+TEST_F_TIMEOUT(gigantic, page_comes_back_with_uniformity, 60)
 {
 	const __u64 gpa = self->mem.gpa;
 
