@@ -2,9 +2,8 @@
 /*
  * A call of KVM_SET_MEMORY_ATTRIBUTES that takes longer than anyone waits, and
  * what is expected of it. Where the call cannot be stopped a processor is lost
- * for good: a program has one such case, keeps to the first processor and
- * leaves the last one to the call, and is done before the kernel complains of a
- * lockup.
+ * for good. So that it does not depend on chance who is stuck with it, every
+ * processor gets such a call, and a program has one such case.
  */
 #ifndef KVM_PRIVATE_MEMORY_PM_RANGE_H
 #define KVM_PRIVATE_MEMORY_PM_RANGE_H
@@ -16,6 +15,7 @@
 struct pm_range {
 	enum pm_kind kind;
 	struct kvm_memory_attributes attributes;
+	int cpu;
 	volatile int result;		/* 1: the call goes on */
 	volatile uint64_t counter;
 };
@@ -34,19 +34,13 @@ static int pm_range_last_cpu(void)
 	return sysconf(_SC_NPROCESSORS_ONLN) - 1;
 }
 
-/* The harness as well, which has to tell the result. */
-static void __attribute__((constructor)) pm_range_keep_to_first_cpu(void)
-{
-	pm_range_bind(0);
-}
-
 static void pm_range_call(void *data)
 {
 	struct pm_range *range = data;
 	/* A VM is for the process that made it. */
 	int vm = pm_bare_vm(range->kind);
 
-	pm_range_bind(pm_range_last_cpu());
+	pm_range_bind(range->cpu);
 	range->result = pm_attributes_call(vm, &range->attributes);
 }
 
@@ -69,7 +63,7 @@ static void pm_range_count(void *data)
 	struct pm_range *range = mmap(NULL, sizeof(*range), \
 				      PROT_READ | PROT_WRITE, \
 				      MAP_SHARED | MAP_ANONYMOUS, -1, 0); \
-	pid_t counter, caller; \
+	pid_t counter, caller, other; \
 	uint64_t before; \
 	int status; \
 	ASSERT_NE(MAP_FAILED, (void *)range); \
@@ -81,6 +75,12 @@ static void pm_range_count(void *data)
 	ASSERT_LT(0, counter); \
 	while (!range->counter) \
 		usleep(1000); \
+	range->cpu = 0; \
+	other = pm_spawn(pm_range_call, range); \
+	ASSERT_LT(0, other); \
+	usleep(100000); \
+	range->result = 1; \
+	range->cpu = pm_range_last_cpu(); \
 	caller = pm_spawn(pm_range_call, range); \
 	ASSERT_LT(0, caller); \
 	if (!pm_wait(caller, 1, &status)) { \
@@ -94,6 +94,8 @@ static void pm_range_count(void *data)
 	} else { \
 		EXPECT_EQ(0, range->result); \
 	} \
+	kill(other, SIGKILL); \
+	EXPECT_TRUE(pm_wait(other, 4, &status)); \
 	kill(counter, SIGKILL); \
 	pm_wait(counter, 1, &status); \
 } while (0)
