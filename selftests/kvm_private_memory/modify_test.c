@@ -38,32 +38,32 @@ FIXTURE_TEARDOWN(modify)
 	pm_slot_shared(self->vm->fd, PM_SLOT, flags, gpa, size, self->mem.hva)
 
 /* Shows: Cc (from patch 10) */
-TEST_F(modify, flags)
+TEST_F_TIMEOUT(modify, flags, 10)
 {
 	EXPECT_EQ(-EINVAL, MODIFY(0, self->mem.gpa, self->mem.size));
 }
 
 /* Shows: Cc (from patch 10) */
-TEST_F(modify, flags_with_dirty_logging)
+TEST_F_TIMEOUT(modify, flags_with_dirty_logging, 10)
 {
 	EXPECT_EQ(-EINVAL, MODIFY(KVM_MEM_LOG_DIRTY_PAGES, self->mem.gpa,
 				  self->mem.size));
 }
 
 /* Shows: Cc (from patch 10) */
-TEST_F(modify, place)
+TEST_F_TIMEOUT(modify, place, 10)
 {
 	EXPECT_EQ(-EINVAL, MODIFY(0, self->mem.gpa + PM_1G, self->mem.size));
 }
 
 /* Shows: B3.modify (from patch 10) */
-TEST_F(modify, size)
+TEST_F_TIMEOUT(modify, size, 10)
 {
 	EXPECT_EQ(-EINVAL, MODIFY(0, self->mem.gpa, self->mem.size / 2));
 }
 
 /* Shows: Cc (from patch 10) */
-TEST_F(modify, slot_is_as_before)
+TEST_F_TIMEOUT(modify, slot_is_as_before, 10)
 {
 	__u64 mapped;
 

@@ -2,9 +2,8 @@
 /*
  * A call of KVM_SET_MEMORY_ATTRIBUTES that takes longer than anyone waits, and
  * what is expected of it. Where the call cannot be stopped a processor is lost
- * for good: a program has one such case, keeps to the first processor and
- * leaves the last one to the call, and resets the machine before the kernel
- * complains of a lockup.
+ * for good. So that it does not depend on chance who is stuck with it, every
+ * processor gets such a call, and a program has one such case.
  */
 #ifndef KVM_PRIVATE_MEMORY_PM_RANGE_H
 #define KVM_PRIVATE_MEMORY_PM_RANGE_H
@@ -12,11 +11,11 @@
 #include "pm_test.h"
 
 #include <sched.h>
-#include <sys/reboot.h>
 
 struct pm_range {
 	enum pm_kind kind;
 	struct kvm_memory_attributes attributes;
+	int cpu;
 	volatile int result;		/* 1: the call goes on */
 	volatile uint64_t counter;
 };
@@ -35,19 +34,13 @@ static int pm_range_last_cpu(void)
 	return sysconf(_SC_NPROCESSORS_ONLN) - 1;
 }
 
-/* The harness as well, which has to tell the result. */
-static void __attribute__((constructor)) pm_range_keep_to_first_cpu(void)
-{
-	pm_range_bind(0);
-}
-
 static void pm_range_call(void *data)
 {
 	struct pm_range *range = data;
 	/* A VM is for the process that made it. */
 	int vm = pm_bare_vm(range->kind);
 
-	pm_range_bind(pm_range_last_cpu());
+	pm_range_bind(range->cpu);
 	range->result = pm_attributes_call(vm, &range->attributes);
 }
 
@@ -63,18 +56,6 @@ static void pm_range_count(void *data)
 }
 
 /*
- * A kernel that has lost a processor to a task that nobody can kill is of no
- * use to anybody. Whether it keeps up appearances is a matter of luck, and the
- * result should not be one.
- */
-static void pm_range_give_up(void)
-{
-	fflush(NULL);
-	usleep(500000);	/* for whoever reads what was said */
-	reboot(RB_AUTOBOOT);
-}
-
-/*
  * While the call goes on others get their share of its processor, and it ends
  * when its caller is killed, if it has not ended by itself.
  */
@@ -82,7 +63,7 @@ static void pm_range_give_up(void)
 	struct pm_range *range = mmap(NULL, sizeof(*range), \
 				      PROT_READ | PROT_WRITE, \
 				      MAP_SHARED | MAP_ANONYMOUS, -1, 0); \
-	pid_t counter, caller; \
+	pid_t counter, caller, other; \
 	uint64_t before; \
 	int status; \
 	ASSERT_NE(MAP_FAILED, (void *)range); \
@@ -94,6 +75,12 @@ static void pm_range_give_up(void)
 	ASSERT_LT(0, counter); \
 	while (!range->counter) \
 		usleep(1000); \
+	range->cpu = 0; \
+	other = pm_spawn(pm_range_call, range); \
+	ASSERT_LT(0, other); \
+	usleep(100000); \
+	range->result = 1; \
+	range->cpu = pm_range_last_cpu(); \
 	caller = pm_spawn(pm_range_call, range); \
 	ASSERT_LT(0, caller); \
 	if (!pm_wait(caller, 1, &status)) { \
@@ -102,13 +89,13 @@ static void pm_range_give_up(void)
 		EXPECT_LT(before + 5, range->counter) \
 			TH_LOG("the call keeps the processor to itself"); \
 		kill(caller, SIGKILL); \
-		if (!pm_wait(caller, 4, &status)) { \
+		EXPECT_TRUE(pm_wait(caller, 4, &status)) \
 			TH_LOG("the call goes on though its caller was killed"); \
-			pm_range_give_up(); \
-		} \
 	} else { \
 		EXPECT_EQ(0, range->result); \
 	} \
+	kill(other, SIGKILL); \
+	EXPECT_TRUE(pm_wait(other, 4, &status)); \
 	kill(counter, SIGKILL); \
 	pm_wait(counter, 1, &status); \
 } while (0)

@@ -72,7 +72,7 @@ FIXTURE_TEARDOWN(poison)
 } while (0)
 
 /* Shows: C2, C11 (from patch 10) */
-TEST_F(poison, page_in_use)
+TEST_F_TIMEOUT(poison, page_in_use, 10)
 {
 	ASSERT_END(PM_DONE, pm_write(self->vm, self->gpa, PM_PRIVATE, PATTERN));
 	POISON();
@@ -81,7 +81,7 @@ TEST_F(poison, page_in_use)
 }
 
 /* Shows: C11 (from patch 10) */
-TEST_F(poison, page_that_no_guest_has_used)
+TEST_F_TIMEOUT(poison, page_that_no_guest_has_used, 10)
 {
 	ASSERT_EQ(0, fallocate(self->mem.fd, 0, PM_PAGE, PM_PAGE));
 	POISON();
@@ -89,7 +89,7 @@ TEST_F(poison, page_that_no_guest_has_used)
 }
 
 /* Shows: C2, C11 (from patch 10) */
-TEST_F(poison, pages_beside_it_are_fine)
+TEST_F_TIMEOUT(poison, pages_beside_it_are_fine, 10)
 {
 	ASSERT_END(PM_DONE, pm_write(self->vm, self->gpa, PM_PRIVATE, PATTERN));
 	POISON();
@@ -99,7 +99,7 @@ TEST_F(poison, pages_beside_it_are_fine)
 }
 
 /* Shows: C2, C11 (from patch 10) */
-TEST_F(poison, hole_and_new_page_in_its_place)
+TEST_F_TIMEOUT(poison, hole_and_new_page_in_its_place, 10)
 {
 	ASSERT_END(PM_DONE, pm_write(self->vm, self->gpa, PM_PRIVATE, PATTERN));
 	POISON();

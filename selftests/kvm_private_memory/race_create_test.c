@@ -3,7 +3,7 @@
 #include "pm_race.h"
 
 /* Shows: C5 (from patch 10) */
-TEST_F(race, slot_is_made)
+TEST_F_TIMEOUT(race, slot_is_made, 20)
 {
 	int round, during = 0;
 
