@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -50,16 +50,19 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_tree(root: Path, but: str = "") -> str:
-    """Return a digest of all files below *root*: names, execute bits, link targets and bytes.
+def digest_tree(root: Path) -> str:
+    """Return a digest of all files below *root*: names, execute bits, link targets and bytes."""
+    paths = sorted(root.rglob("*"))
+    return digest_files((path.relative_to(root).as_posix(), path) for path in paths)
 
-    The one named *but* does not count.
+
+def digest_files(files: Iterable[tuple[str, Path]]) -> str:
+    """Return a digest of names and their files: execute bits, targets of links, and bytes.
+
+    Directories do not count.
     """
     parts: list[str] = []
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if name == but:
-            continue
+    for name, path in files:
         if path.is_symlink():
             parts += ["link", name, str(path.readlink())]
         elif path.is_file():

@@ -22,9 +22,10 @@ from harness.process import check, run
 from harness.progress import Progress
 from harness.series import Tree
 from harness.source import worktree
-from harness.store import Store, digest, digest_tree
+from harness.store import Store, digest
 from harness.suites import expectations, sysroot
 from harness.suites.find import SELFTESTS, SuiteSource
+from harness.suites.sources import copy, digest_sources
 
 _RECIPE = "2"
 _ERROR = re.compile(r"^(?:\S+:\d+(?::\d+)?: (?:fatal )?error: .+|.*undefined reference to .+)")
@@ -100,8 +101,8 @@ def build(
 ) -> Suite:
     """Return the suite built for *kernel*, building it if the store has none.
 
-    Raises UserError where its Makefile cannot be read at all; a program that does not compile is
-    in :attr:`Suite.broken` instead.
+    Raises UserError where its Makefile cannot be read at all, or a link out of its directory cannot
+    be followed; a program that does not compile is in :attr:`Suite.broken` instead.
     """
     tools = check(
         run(["git", f"--git-dir={tree.repo}", "rev-parse", f"{tree.commit}:tools"], limit_s=60),
@@ -115,7 +116,7 @@ def build(
         source.target,
         *source.programs,
         # What is expected of a program does not change it.
-        digest_tree(source.directory, but=expectations.FILE_NAME) if source.directory else "",
+        digest_sources(source.directory, but=expectations.FILE_NAME) if source.directory else "",
     )
     work = _Work(source, kernel, tree, place, store, limit_s, progress)
     path = store.obtain("suite", key, work.build_into, progress)
@@ -159,8 +160,11 @@ class _Work:
         (stage / "usr").mkdir()
         (stage / "usr/include").symlink_to(self.kernel.headers)
         directory = stage.joinpath(*parts)
-        sources = self.source.directory or tree.joinpath(*parts)
-        shutil.copytree(sources, directory, symlinks=True)
+        if self.source.directory:
+            copy(self.source.directory, directory)
+        else:
+            # Links of the tree lead where they should from the stage too, which mirrors it.
+            shutil.copytree(tree.joinpath(*parts), directory, symlinks=True)
         return directory
 
     def _make_in(

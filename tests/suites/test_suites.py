@@ -14,7 +14,7 @@ from harness.errors import UserError
 from harness.progress import Quiet
 from harness.project import SuiteTable
 from harness.store import Store
-from harness.suites import Suite, SuiteSource
+from harness.suites import Suite, SuiteSource, sources
 from tests.kerneltree import FakeLinux
 
 pytestmark = pytest.mark.unit
@@ -193,6 +193,101 @@ def test_a_makefile_that_does_not_work(bench: Bench) -> None:
     with pytest.raises(UserError) as caught:
         bench.build(bench.suite("include ../lib.mk\n$(error broken on purpose)\n"))
     assert "broken on purpose" in caught.value.why
+
+
+# Sources that suites share
+
+
+def shared(bench: Bench, text: str = "int value(void) { return 3; }\n") -> Path:
+    other = bench.root / "other"
+    other.mkdir(exist_ok=True)
+    (other / "value.c").write_text(text)
+    return other
+
+
+USES_VALUE = '#include "{}"\nint main(void) {{ return value(); }}\n'
+
+
+def status(suite: Suite) -> int:
+    assert suite.broken == ()
+    return subprocess.run([suite.files / "a"], check=False).returncode
+
+
+def test_links_into_another_suite_are_followed(bench: Bench) -> None:
+    shared(bench)
+    source = bench.suite(MAKEFILE.format("a"), a=USES_VALUE.format("value.c"))
+    (bench.root / "mine" / "value.c").symlink_to("../other/value.c")
+    first = bench.build(source)
+    assert status(first) == 3
+    shared(bench, "int value(void) { return 4; }\n")
+    assert status(bench.build(source)) == 4
+    assert bench.build(source).path != first.path
+
+
+def test_a_linked_directory_is_followed_with_the_links_in_it(bench: Bench) -> None:
+    other = shared(bench, '#include "../number.h"\nint value(void) { return NUMBER; }\n')
+    (bench.root / "number.h").write_text("#define NUMBER 5\n")
+    (other / "number.h").symlink_to("../number.h")
+    (other / "deep").mkdir()
+    (other / "deep" / "same.c").symlink_to("../value.c")
+    source = bench.suite(MAKEFILE.format("a"), a=USES_VALUE.format("lib/deep/same.c"))
+    (bench.root / "mine" / "lib").symlink_to(other)
+    first = bench.build(source)
+    assert status(first) == 5
+    (bench.root / "number.h").write_text("#define NUMBER 6\n")
+    assert status(bench.build(source)) == 6
+
+
+def test_links_within_a_suite_stay_links(bench: Bench) -> None:
+    source = bench.suite(
+        "TEST_FILES := kept\n" + MAKEFILE.format("a"), a='#include "sub/a.h"\n' + MAIN.format(7)
+    )
+    assert source.directory is not None
+    (source.directory / "sub").mkdir()
+    (source.directory / "a.h").touch()
+    (source.directory / "sub" / "a.h").symlink_to("../a.h")
+    (source.directory / "loop").symlink_to("loop")
+    (source.directory / "kept").symlink_to("a.h")
+    copied = bench.root / "copied"
+    sources.copy(source.directory, copied)
+    assert (copied / "sub" / "a.h").readlink() == Path("../a.h")
+    assert (copied / "loop").readlink() == Path("loop")
+    assert status(bench.build(source)) == 7
+    before = sources.digest_sources(source.directory)
+    (source.directory / "kept").unlink()
+    (source.directory / "kept").symlink_to("a.c")
+    assert sources.digest_sources(source.directory) != before
+
+
+def test_a_suite_behind_a_link_is_a_suite(bench: Bench) -> None:
+    source = bench.suite(MAKEFILE.format("a"), a=MAIN.format(8))
+    assert source.directory is not None
+    (source.directory / "b.c").symlink_to("a.c")
+    (bench.root / "alias").symlink_to("mine")
+    copied = bench.root / "copied"
+    sources.copy(bench.root / "alias", copied)
+    assert (copied / "b.c").readlink() == Path("a.c")
+    assert status(bench.build(SuiteSource("mine", "mine", bench.root / "alias"))) == 8
+
+
+def test_a_link_out_of_a_suite_that_leads_to_nothing(bench: Bench) -> None:
+    source = bench.suite(MAKEFILE.format("a"), a=USES_VALUE.format("value.c"))
+    link = bench.root / "mine" / "value.c"
+    link.symlink_to("../other/value.c")
+    with pytest.raises(UserError) as caught:
+        bench.build(source)
+    assert "'value.c' leads to nothing" in caught.value.what
+    assert caught.value.where == str(link)
+    assert str(bench.root / "other" / "value.c") in caught.value.why
+
+
+@pytest.mark.parametrize("target", ["..", "../other"])
+def test_a_link_around_in_a_circle(bench: Bench, target: str) -> None:
+    (shared(bench) / "back").symlink_to("../mine")
+    source = bench.suite(MAKEFILE.format("a"), a=MAIN.format(0))
+    (bench.root / "mine" / "out").symlink_to(target)
+    with pytest.raises(UserError, match="circle"):
+        bench.build(source)
 
 
 # Finding

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Restricted pages that nobody uses, in their page frames. No KVM is needed:
+ * they are told from others by being unevictable.
+ */
+#include "pm_test.h"
+
+#include "mig_host.h"
+
+#define PAGES	1024
+
+FIXTURE(frames)
+{
+	int fd;
+	struct pm_frames *restricted;
+	struct mig_ballast ballast;
+};
+
+/*
+ * Half of the pages are allocated before the ballast and half after it, so
+ * that one half has lower frames. What is left of the ballast are ordinary
+ * pages all over the memory: that some of them move shows that pages do.
+ */
+FIXTURE_SETUP(frames)
+{
+	const __u64 half = PAGES / 2 * MIG_PAGE;
+	struct pm_frames *before, *after;
+	long probe;
+
+	probe = pm_memfd_restricted();
+	if (probe < 0)
+		SKIP_CASE("no memfd_restricted()");
+	self->fd = probe;
+	if (access("/proc/sys/vm/compact_memory", W_OK))
+		SKIP_CASE("no compaction");
+	ASSERT_EQ(0, pm_bind_to_this_cpu());
+	ASSERT_EQ(0, pm_drain_lru_batch());
+	before = pm_unevictable_frames();
+	if (!before)
+		SKIP_CASE("no /proc/kpageflags");
+
+	ASSERT_EQ(0, fallocate(self->fd, 0, 0, half));
+	ASSERT_EQ(0, mig_ballast_take(&self->ballast, mig_meminfo("MemFree") / 2));
+	ASSERT_EQ(0, fallocate(self->fd, 0, half, half));
+	ASSERT_EQ(0, pm_drain_lru_batch());
+	after = pm_unevictable_frames();
+	self->restricted = mig_frames_new(before, after);
+	free(before);
+	free(after);
+	ASSERT_EQ(PAGES, mig_frames_count(self->restricted));
+	mig_ballast_thin(&self->ballast, 16);
+	ASSERT_EQ(0, mig_ballast_look(&self->ballast));
+}
+
+FIXTURE_TEARDOWN(frames)
+{
+	mig_ballast_free(&self->ballast);
+	free(self->restricted);
+	close(self->fd);
+}
+
+#define REQUIRE_THAT_PAGES_MOVED() do { \
+	long moved = mig_ballast_moved(&self->ballast); \
+	printf("# ordinary pages moved: %ld\n", moved); \
+	fflush(stdout); \
+	if (!moved) \
+		SKIP_CASE("not even ordinary pages were moved"); \
+} while (0)
+
+/* Shows: D.stay (from patch 3) */
+TEST_F(frames, stay_in_compaction)
+{
+	struct mig_counters before;
+
+	mig_counters_read(&before);
+	ASSERT_EQ(0, mig_compact());
+	mig_counters_show("compaction", &before);
+	REQUIRE_THAT_PAGES_MOVED();
+	EXPECT_EQ(0, mig_frames_left(self->restricted));
+}
+
+/* To isolate them and then to find that they cannot be moved costs time. */
+/* Shows: D.passed-over (from patch 3) */
+TEST_F(frames, are_passed_over_by_compaction)
+{
+	struct mig_counters before;
+	long tried;
+
+	mig_counters_read(&before);
+	ASSERT_EQ(0, mig_compact());
+	mig_counters_show("compaction", &before);
+	REQUIRE_THAT_PAGES_MOVED();
+	tried = mig_frames_left(self->restricted) +
+		mig_counter_since(&before, "pgmigrate_fail");
+	EXPECT_GT(PAGES / 4, tried);
+}
+
+TEST_HARNESS_MAIN
