@@ -15,8 +15,10 @@
 struct pm_range {
 	enum pm_kind kind;
 	struct kvm_memory_attributes attributes;
-	int cpu;
-	volatile int result;		/* 1: the call goes on */
+	int cpu;			/* for the next caller */
+	volatile int ready;		/* callers that wait for "go" */
+	volatile bool go;
+	volatile int result;		/* 1: a call goes on */
 	volatile uint64_t counter;
 };
 
@@ -37,11 +39,29 @@ static int pm_range_last_cpu(void)
 static void pm_range_call(void *data)
 {
 	struct pm_range *range = data;
+	struct kvm_memory_attributes attributes = range->attributes;
 	/* A VM is for the process that made it. */
 	int vm = pm_bare_vm(range->kind);
 
 	pm_range_bind(range->cpu);
-	range->result = pm_attributes_call(vm, &range->attributes);
+	range->ready++;
+	while (!range->go)
+		usleep(1000);
+	range->result = pm_attributes_call(vm, &attributes);
+}
+
+/* Both are to be where they belong before one of them lets nobody else move. */
+static pid_t __attribute__((unused)) pm_range_caller(struct pm_range *range,
+						     int cpu)
+{
+	int ready = range->ready;
+	pid_t pid;
+
+	range->cpu = cpu;
+	pid = pm_spawn(pm_range_call, range);
+	while (pid > 0 && range->ready == ready)
+		usleep(1000);
+	return pid;
 }
 
 static void pm_range_count(void *data)
@@ -75,14 +95,11 @@ static void pm_range_count(void *data)
 	ASSERT_LT(0, counter); \
 	while (!range->counter) \
 		usleep(1000); \
-	range->cpu = 0; \
-	other = pm_spawn(pm_range_call, range); \
+	other = pm_range_caller(range, 0); \
+	caller = pm_range_caller(range, pm_range_last_cpu()); \
 	ASSERT_LT(0, other); \
-	usleep(100000); \
-	range->result = 1; \
-	range->cpu = pm_range_last_cpu(); \
-	caller = pm_spawn(pm_range_call, range); \
 	ASSERT_LT(0, caller); \
+	range->go = true; \
 	if (!pm_wait(caller, 1, &status)) { \
 		before = range->counter; \
 		usleep(1000000); \
