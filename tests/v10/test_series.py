@@ -48,13 +48,17 @@ def test_every_tagged_test_is_reported_and_no_other(run_stack: Runs) -> None:
         assert any(tagged.is_case(case) for tagged in all_tests()), f"{case} has no tag"
 
 
+# They need more than the project's guests have: two NUMA nodes.
+_SKIPPED_HERE = {"restrictedmem_migration:numa_test"}
+
+
 def _check_first_patches(said: Results, patches: int) -> None:
     """Hold each test's first patch against a kernel with so many patches."""
     for tagged in all_tests():
         outcome = coverage.outcome_of(tagged, said)
         first = tagged.first_patch
         assert first is not None
-        if first > patches:
+        if first > patches or tagged.test in _SKIPPED_HERE:
             assert outcome is Outcome.SKIP, f"{tagged}: {outcome} before patch {first}"
         else:
             # A defect of v10 is an expected failure from the patch on that brings it.
