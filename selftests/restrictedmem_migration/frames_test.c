@@ -70,11 +70,12 @@ FIXTURE_TEARDOWN(frames)
 /* Shows: D.stay (from patch 3) */
 TEST_F(frames, stay_in_compaction)
 {
-	struct mig_counters before;
+	struct mig_counters before, after;
 
 	mig_counters_read(&before);
 	ASSERT_EQ(0, mig_compact());
-	mig_counters_show("compaction", &before);
+	mig_counters_read(&after);
+	mig_counters_show("compaction", &before, &after);
 	REQUIRE_THAT_PAGES_MOVED();
 	EXPECT_EQ(0, mig_frames_left(self->restricted));
 }
@@ -83,12 +84,13 @@ TEST_F(frames, stay_in_compaction)
 /* Shows: D.passed-over (from patch 3) */
 TEST_F(frames, are_passed_over_by_compaction)
 {
-	struct mig_counters before;
+	struct mig_counters before, after;
 	long tried;
 
 	mig_counters_read(&before);
 	ASSERT_EQ(0, mig_compact());
-	mig_counters_show("compaction", &before);
+	mig_counters_read(&after);
+	mig_counters_show("compaction", &before, &after);
 	REQUIRE_THAT_PAGES_MOVED();
 	tried = mig_frames_left(self->restricted) +
 		mig_counter_since(&before, "pgmigrate_fail");

@@ -41,6 +41,7 @@ void mig_counters_read(struct mig_counters *counters)
 
 	for (i = 0; i < MIG_COUNTERS; i++)
 		counters->value[i] = pm_vmstat(counter_names[i]);
+	counters->when = pm_now();
 }
 
 long mig_counter_since(const struct mig_counters *before, const char *name)
@@ -54,16 +55,15 @@ long mig_counter_since(const struct mig_counters *before, const char *name)
 	return 0;
 }
 
-void mig_counters_show(const char *what, const struct mig_counters *before)
+void mig_counters_show(const char *what, const struct mig_counters *before,
+		       const struct mig_counters *after)
 {
-	struct mig_counters now;
 	long change;
 	int i;
 
-	mig_counters_read(&now);
-	printf("# %s:", what);
+	printf("# %s, %.0f ms:", what, 1000 * (after->when - before->when));
 	for (i = 0; i < MIG_COUNTERS; i++) {
-		change = now.value[i] - before->value[i];
+		change = after->value[i] - before->value[i];
 		if (change)
 			printf(" %s %+ld", counter_names[i], change);
 	}

@@ -20,6 +20,7 @@
 
 struct mig_counters {
 	long value[MIG_COUNTERS];
+	double when;		/* seconds */
 };
 
 void mig_counters_read(struct mig_counters *counters);
@@ -27,8 +28,9 @@ void mig_counters_read(struct mig_counters *counters);
 /* By how much one has risen since, by its name in /proc/vmstat. */
 long mig_counter_since(const struct mig_counters *before, const char *name);
 
-/* Prints those that have changed since, as a diagnostic line. */
-void mig_counters_show(const char *what, const struct mig_counters *before);
+/* Prints those that have changed between, as a diagnostic line. */
+void mig_counters_show(const char *what, const struct mig_counters *before,
+		       const struct mig_counters *after);
 
 /* --- Page frames -------------------------------------------------------------- */
 

@@ -99,11 +99,15 @@ static inline void mig_guest_before(struct mig_guest *guest)
 static inline void mig_guest_after(struct __test_metadata *_metadata,
 				   struct mig_guest *guest, const char *what)
 {
+	const double done = pm_now();
+	struct mig_counters now;
 	long unused;
 
 	mig_compact_unevictable(false);
 	ASSERT_EQ(0, mig_others_take_frames(&guest->others, guest->frames));
-	mig_counters_show(what, &guest->counters);
+	mig_counters_read(&now);
+	now.when = done;
+	mig_counters_show(what, &guest->counters, &now);
 	unused = mig_frames_free(guest->frames);
 	if (unused)
 		MIG_DIAGNOSTIC("frames that nobody has taken: %ld", unused);
