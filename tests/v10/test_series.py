@@ -48,25 +48,16 @@ def test_every_tagged_test_is_reported_and_no_other(run_stack: Runs) -> None:
         assert any(tagged.is_case(case) for tagged in all_tests()), f"{case} has no tag"
 
 
-<<<<<<< HEAD
 def _check_first_patches(said: Results, patches: int, whole: Results) -> None:
     """Hold each test's first patch against a kernel with so many patches.
 
     What is skipped on the *whole* stack too lacks something else, such as huge pages of 1 GiB.
     """
-=======
-# They need more than the project's guests have: two NUMA nodes.
-_SKIPPED_HERE = {"restrictedmem_migration:numa_test"}
-
-
-def _check_first_patches(said: Results, patches: int) -> None:
-    """Hold each test's first patch against a kernel with so many patches."""
->>>>>>> m1
     for tagged in all_tests():
         outcome = coverage.outcome_of(tagged, said)
         first = tagged.first_patch
         assert first is not None
-        if first > patches or tagged.test in _SKIPPED_HERE:
+        if first > patches:
             assert outcome is Outcome.SKIP, f"{tagged}: {outcome} before patch {first}"
         else:
             # A defect of v10 is an expected failure from the patch on that brings it.
