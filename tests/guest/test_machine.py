@@ -89,6 +89,7 @@ def test_values_can_be_written_to_a_journal() -> None:
         "reset",
         "power-off",
         "hang",
+        "crashed",
         "unkillable",
     }
 
