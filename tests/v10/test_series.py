@@ -102,7 +102,7 @@ def test_a_debug_kernel_has_no_complaint_about_v11(run_stack: Runs) -> None:
     assert [f.title for test in said.tests for f in test.findings if f.severity != "note"] == []
 
 
-_SAMPLE = ("flags", "kvm-exit")
+_SAMPLE = ("fd-b1-flags",)
 
 
 @pytest.mark.parametrize(
