@@ -4,7 +4,7 @@
 
 #include <sys/mman.h>
 
-#define PAGES	1024
+#define PAGES	4096
 #define ROUNDS	2
 #define CHILDREN 2
 /* What is left free at most. */

@@ -12,11 +12,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PIPES		48
+#define PIPES		64
 #define PIPE_PAGES	256
 /* What others leave to the kernel. */
 #define ROOM_LEFT	(24 * MIG_MIB)
-#define ROOM_LEFT_AT_WORST (6 * MIG_MIB)
+#define ROOM_LEFT_AT_WORST (3 * MIG_MIB)
+#define MIN_FREE	"/proc/sys/vm/min_free_kbytes"
 #define JUNK		0x6a756e6b6a756e6bULL
 
 /* --- Counters ------------------------------------------------------------------ */
@@ -348,7 +349,20 @@ int mig_others_take_frames(struct mig_others *others,
 		return -1;
 	if (!mig_frames_free(frames))
 		return 0;
+	if (pm_read_text(MIN_FREE, others->min_free,
+			 sizeof(others->min_free)) < 0 ||
+	    pm_write_text(MIN_FREE, "256"))
+		return -1;
 	return take_all_but(&others->more, ROOM_LEFT_AT_WORST);
+}
+
+static void free_ballast(struct mig_others *others)
+{
+	mig_ballast_free(&others->ballast);
+	mig_ballast_free(&others->more);
+	if (others->min_free[0])
+		pm_write_text(MIN_FREE, others->min_free);
+	others->min_free[0] = '\0';
 }
 
 long mig_others_check(struct mig_others *others)
@@ -363,8 +377,7 @@ long mig_others_check(struct mig_others *others)
 		       sizeof(page))
 			wrong += page[0] != JUNK;
 	}
-	mig_ballast_free(&others->ballast);
-	mig_ballast_free(&others->more);
+	free_ballast(others);
 	return wrong;
 }
 
@@ -372,8 +385,7 @@ void mig_others_free(struct mig_others *others)
 {
 	int i;
 
-	mig_ballast_free(&others->ballast);
-	mig_ballast_free(&others->more);
+	free_ballast(others);
 	for (i = 0; i < others->nr_pipes; i++) {
 		close(others->pipe[i][0]);
 		close(others->pipe[i][1]);

@@ -89,6 +89,7 @@ struct mig_others {
 	int (*pipe)[2];
 	int nr_pipes;
 	struct mig_ballast ballast, more;
+	char min_free[32];	/* the setting before, while there is more */
 };
 
 int mig_others_prepare(struct mig_others *others);
