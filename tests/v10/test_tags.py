@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from harness.suites.expectations import matches
+from tests.conftest import PROJECT_FILE
 from tests.v10 import breaks
 from tests.v10.tags import LAST_PATCH, Tagged, all_tests, in_suite, rules
 
 pytestmark = pytest.mark.unit
+
+V11 = PROJECT_FILE.parent / "patches/v11"
 
 SOURCE = """
 /* Shows: B1.flags, C4 (from patch 3) */
@@ -90,3 +95,17 @@ def _means(case: str, test: Tagged) -> bool:
         or test.is_case(f"{test.test}/{case}")
         or matches(case, f"{test.fixture}.{test.name}")
     )
+
+
+@pytest.mark.parametrize("patch", sorted(V11.glob("*.patch"))[1:], ids=lambda p: p.stem)
+def test_a_fix_names_a_test_that_there_is(patch: Path) -> None:
+    message = patch.read_text().partition("\n---\n")[0]
+    named = re.findall(r"\b(?:(\w+):)?(\w+_test)(?:/([\w.*]+))?", message)
+    assert named or re.search("no test", message, re.IGNORECASE), message
+    for suite, program, case in named:
+        known = [t for t in all_tests() if t.program == program and suite in ("", t.suite)]
+        assert known, f"{suite}:{program}"
+        # A full stop after the name ends the sentence, and the variant may be left out.
+        pattern = case.rstrip(".")
+        names = [f"{t.fixture}.{variant}{t.name}" for t in known for variant in ("", "by_vm.")]
+        assert not case or any(fnmatch(name, pattern) for name in names), case
