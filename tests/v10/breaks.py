@@ -110,7 +110,9 @@ def bite(fault: Break, scratch: Path) -> Bite:
         argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=_LIMIT_S, check=False
     )
     if not (out / "results.json").exists():
-        return Bite(fault, False, done.stderr[-2000:])
+        lines = done.stderr.splitlines()
+        first = next((n for n, line in enumerate(lines) if line.startswith("error:")), 0)
+        return Bite(fault, False, "not run: " + " ".join(lines[first : first + 4]))
     said = results.decode((out / "results.json").read_bytes())
     outcomes: dict[str, Outcome] = {}
     for test in said.tests:
