@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -76,6 +77,11 @@ class Snapshot:
     qemu_version: str
     state_sha256: str
     ram: tuple[RamFile, ...]
+
+    @property
+    def disk_bytes(self) -> int:
+        """What it takes on the disk, holes not counted."""
+        return sum(path.stat().st_blocks * 512 for path in self.directory.iterdir())
 
     @property
     def boot_log(self) -> bytes:
@@ -191,9 +197,10 @@ def _check(snapshot: Snapshot, what: str, expected: object, found: object) -> No
         )
 
 
-async def restore(snapshot: Snapshot) -> QemuGuest:
+async def restore(snapshot: Snapshot, on_monitor: Callable[[], None] = lambda: None) -> QemuGuest:
     """Wake a guest from *snapshot*; it runs when this returns.  Any number at once is safe.
 
+    *on_monitor* is called when QEMU is up and has loaded nothing yet, which is for measuring.
     Raises :class:`MachineError` when QEMU is another one than at the snapshot's making, or does
     not take the state.
     """
@@ -205,6 +212,7 @@ async def restore(snapshot: Snapshot) -> QemuGuest:
             return qemu_argv(snapshot.config, snapshot.accelerator, channels, memory, None)
 
         qemu = await QemuProcess.start(argv)
+        on_monitor()
         try:
             await _load(qemu, snapshot, state)
         except BaseException:
