@@ -196,11 +196,16 @@ def foundry(project: Project, kernel: Kernel, store: Store, progress: Progress) 
 
 
 def suite_entries(suite: Suite) -> Iterator[initramfs.Entry]:
-    """Yield the suite's files as they lie in the guest."""
+    """Yield the suite's files as they lie in the guest, and what they need of a user space."""
     root = f"{GUEST_ROOT}/{suite.name}"
     yield initramfs.directory(root)
-    for path in sorted(suite.files.rglob("*")):
-        name = f"{root}/{path.relative_to(suite.files).as_posix()}"
+    yield from _below(suite.files, f"{root}/")
+    yield from _below(suite.root, "")
+
+
+def _below(directory: Path, prefix: str) -> Iterator[initramfs.Entry]:
+    for path in sorted(directory.rglob("*")):
+        name = f"{prefix}{path.relative_to(directory).as_posix()}"
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
             yield initramfs.symlink(name, str(path.readlink()))
