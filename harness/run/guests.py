@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import json
-import os
-import platform
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from harness.errors import MachineError
 from harness.guest import agent, initramfs, snapshot
-from harness.guest.accel import Probe, Wanted, probe
+from harness.guest.accel import Memory, Probe, Wanted, find
 from harness.guest.api import Accelerator
+from harness.guest.emulator import identity
+from harness.guest.host import read_host
 from harness.guest.machine import CMDLINE, BootFiles, GuestConfig
 from harness.guest.qemu import GuestNotBooted
 from harness.guest.snapshot import Snapshot
@@ -43,6 +43,7 @@ class Foundry:
     wanted: Wanted
     store: Store
     progress: Progress
+    probing: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
 
     async def snapshot(self, suite: Suite) -> tuple[Snapshot, Probe]:
         """Return the booted guest of *suite*, from the store or by booting it.
@@ -50,9 +51,9 @@ class Foundry:
         Raises :class:`harness.guest.qemu.GuestNotBooted` when the kernel does not come up, and
         MachineError when QEMU is missing or fails.
         """
-        qemu = _identity(Path(which(self.config.qemu)))
+        qemu = identity(Path(which(self.config.qemu)))
         files = BootFiles(self.kernel.image, self._initramfs(suite))
-        probed = await self._accelerator(files, qemu)
+        probed = await self._accelerator(files)
         key = digest(
             _RECIPE,
             self.kernel.key,
@@ -105,27 +106,11 @@ class Foundry:
         sources = [path.read_bytes() for path in agent.source_files()]
         return digest(*sources, " ".join(agent.FLAGS), self.kernel.meta.toolchain)
 
-    async def _accelerator(self, files: BootFiles, qemu: str) -> Probe:
-        """Probe once per host kernel and QEMU, and remember."""
-        if self.wanted is Wanted.TCG:
-            return await probe(self.config, files, self.wanted)
-        device = Path("/dev/kvm")
-        usable = device.exists() and os.access(device, os.R_OK | os.W_OK)
-        key = digest(qemu, platform.release(), str(usable), self.config.cpu, self.config.machine)
-        memory = self.store.place("accelerator") / f"{key}.json"
-        try:
-            known = json.loads(memory.read_text())
-            answer = Probe(Accelerator(known["accelerator"]), str(known["why"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            with self.progress.step("Probing whether a kernel boots under KVM") as step:
-                answer = await probe(self.config, files, self.wanted)
-                step.result(f"{answer.accelerator}: {answer.why}")
-            draft = memory.with_suffix(f".{os.getpid()}")
-            draft.write_text(json.dumps({"accelerator": answer.accelerator, "why": answer.why}))
-            draft.rename(memory)
-        if self.wanted is Wanted.KVM and answer.accelerator is not Accelerator.KVM:
-            return await probe(self.config, files, self.wanted)
-        return answer
+    async def _accelerator(self, files: BootFiles) -> Probe:
+        """Probe once on this machine, and remember; several suites at a time wait for one probe."""
+        memory = Memory(self.store.place("accelerator"), read_host())
+        async with self.probing:
+            return await find(self.config, files, self.wanted, memory, self.progress)
 
 
 def suite_entries(suite: Suite) -> Iterator[initramfs.Entry]:
@@ -141,11 +126,3 @@ def suite_entries(suite: Suite) -> Iterator[initramfs.Entry]:
             yield initramfs.directory(name)
         else:
             yield initramfs.file(name, path, stat.S_IMODE(mode))
-
-
-def _identity(program: Path) -> str:
-    """Return what changes when the program is replaced, without running it."""
-    real = program.resolve()
-    status = real.stat()
-    text = f"{real} {status.st_size} {status.st_mtime_ns}"
-    return hashlib.sha256(text.encode()).hexdigest()
