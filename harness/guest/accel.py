@@ -203,6 +203,7 @@ async def find(
     progress: Progress,
     *,
     boot: Boot = boot_once,
+    clock: Callable[[], float] = time.monotonic,
     fresh: bool = False,
 ) -> Probe:
     """Return the accelerator for *config*, from *memory* or by booting *files*.
@@ -220,7 +221,7 @@ async def find(
         # Nothing to try, and nothing to remember.
         return await probe(config, files, wanted, kvm=kvm)
     with progress.step("Probing whether a kernel boots under KVM") as step:
-        answer = await probe(config, files, Wanted.AUTO, kvm=kvm, boot=boot)
+        answer = await probe(config, files, Wanted.AUTO, kvm=kvm, boot=boot, clock=clock)
         step.result(f"{answer.accelerator}: {answer.why}")
     memory.keep(config, answer)
     return _if_acceptable(answer, wanted)
