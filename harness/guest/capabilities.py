@@ -84,7 +84,6 @@ class Place:
     type: str = "sealed"
     accelerator: Accelerator | None = None
     accelerator_why: str = ""
-    numa_nodes: int = 1
     refused: str = ""
 
 
@@ -175,7 +174,7 @@ def _nested_kvm(place: Place) -> Capability:
 
 
 def _numa(place: Place) -> Capability:
-    if place.numa_nodes >= 2:
+    if place.config.numa_nodes >= 2:
         return Capability(True)
     return Capability(False, "the guest has one memory node: set numa_nodes = 2 for its guest")
 
@@ -224,3 +223,6 @@ REQUIREMENTS = {
     "snapshot": Requirement("The guest is restored from a snapshot.", _snapshot),
 }
 """What a test may require, by name."""
+
+ACCELERATED = frozenset({"kvm", "nested-kvm"})
+"""Those that depend on the accelerator, so that somebody has to find out about it first."""

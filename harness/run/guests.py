@@ -6,22 +6,28 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
+from harness import loop
 from harness.errors import MachineError
-from harness.guest import agent, initramfs, snapshot
-from harness.guest.accel import Memory, Probe, Wanted, find
-from harness.guest.api import Accelerator
+from harness.guest import accel, agent, confidential, initramfs, snapshot
+from harness.guest.accel import Memory, Probe
+from harness.guest.api import Accelerator, Guest
+from harness.guest.capabilities import ACCELERATED, Place, Survey, unfit
+from harness.guest.confidential import TECHNOLOGIES, Choice
 from harness.guest.emulator import identity
-from harness.guest.host import read_host
-from harness.guest.machine import CMDLINE, BootFiles, GuestConfig
-from harness.guest.qemu import GuestNotBooted
+from harness.guest.frames import Hello
+from harness.guest.machine import CMDLINE, BootFiles, GuestConfig, MachineType
+from harness.guest.qemu import GuestNotBooted, QemuGuest
 from harness.guest.snapshot import Snapshot
-from harness.kbuild import Kernel
+from harness.kbuild import Kernel, fragments
 from harness.process import which
 from harness.progress import Progress
+from harness.project import GuestTable, Project
+from harness.run.results import Machine
 from harness.store import Store, digest
 from harness.suites import Suite
 
@@ -35,56 +41,162 @@ class WrongKernel(MachineError):
 
 
 @dataclass(frozen=True)
+class Template:
+    """What fresh guests of one kind are made from, any number and at once."""
+
+    hello: Hello
+    """What the agent said when the first of them was up."""
+    machine: Machine
+    start: Callable[[], Awaitable[Guest]]
+    """Makes a guest; raises MachineError where that fails."""
+
+
+@dataclass(frozen=True)
 class Foundry:
     """Makes guests for one kernel."""
 
     kernel: Kernel
-    config: GuestConfig
-    wanted: Wanted
+    boot_limit_s: float
+    """Seconds after which a guest that has not booted never will."""
     store: Store
     progress: Progress
+
+    survey: Survey = field(default_factory=Survey)
+    """What is known of this machine."""
     probing: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
 
-    async def snapshot(self, suite: Suite) -> tuple[Snapshot, Probe]:
-        """Return the booted guest of *suite*, from the store or by booting it.
+    def config(self, guest: GuestTable) -> GuestConfig:
+        """Return the machine that *guest* describes, as far as this one can give it."""
+        return replace(_plain(guest, self.boot_limit_s), confidential=self._closed(guest).launch)
+
+    def lacks(self, guest: GuestTable, needs: Sequence[str]) -> str:
+        """Tell why *guest* cannot be had, or does not meet the *needs* of a test; empty otherwise.
+
+        Raises UserError for a need that does not exist, and MachineError where KVM is demanded and
+        does not work.
+        """
+        config, closed = self.config(guest), self._closed(guest)
+        answer = Probe(Accelerator.TCG, "")
+        if not closed.launch and not ACCELERATED.isdisjoint(needs):
+            answer = loop.run(self._accelerator(config, guest, self._bare()))
+        place = Place(
+            config=config,
+            survey=self.survey,
+            type=guest.type,
+            accelerator=answer.accelerator,
+            accelerator_why=answer.why,
+            refused=closed.refused,
+        )
+        return unfit(needs, place)
+
+    def notes(self, guests: Iterable[GuestTable]) -> tuple[str, ...]:
+        """Tell what of these guests is not as somebody may have hoped, and why."""
+        found = (self._closed(guest).note for guest in guests)
+        return tuple(dict.fromkeys(note for note in found if note))
+
+    def _closed(self, guest: GuestTable) -> Choice:
+        """Choose how the guest's memory is closed to its host."""
+        wanted = confidential.Wanted(guest.confidential)
+        if wanted is confidential.Wanted.NONE:
+            return Choice()
+        against = ""
+        if guest.type != "sealed":
+            against = f"a {guest.type} guest cannot be confidential: it shares the host's files"
+        elif guest.accel == "tcg":
+            against = "a confidential guest needs KVM, and accel is tcg"
+        if against:
+            auto = wanted is confidential.Wanted.AUTO
+            return Choice(note=against) if auto else Choice(refused=against)
+        kernel = fragments.parse(self.kernel.config.read_text())
+        return confidential.choose(
+            wanted, lambda kind: self.survey.offer(kind, guest.memory_mib), kernel
+        )
+
+    async def template(self, suite: Suite, guest: GuestTable) -> Template:
+        """Return what guests of *suite* are made from: a booted one, from the store or booted now.
 
         Raises :class:`harness.guest.qemu.GuestNotBooted` when the kernel does not come up, and
         MachineError when QEMU is missing or fails.
         """
-        qemu = identity(Path(which(self.config.qemu)))
+        config = self.config(guest)
+        if config.confidential:
+            return await self._booted(suite, config)
+        saved, probed = await self._snapshot(suite, config, guest)
+        machine = Machine(
+            accelerator=probed.accelerator,
+            accelerator_reason=probed.why,
+            qemu=saved.qemu_version,
+            guest=str(config),
+        )
+        return Template(saved.hello, machine, partial(snapshot.restore, saved))
+
+    async def _booted(self, suite: Suite, config: GuestConfig) -> Template:
+        """Return a template whose guests are booted anew, as those are that cannot be saved."""
+        assert config.confidential  # noqa: S101  the caller's condition
         files = BootFiles(self.kernel.image, self._initramfs(suite))
-        probed = await self._accelerator(files)
+        boot = partial(QemuGuest.boot, config, Accelerator.KVM, files)
+        with self.progress.step(f"Booting the guest of {suite.name}") as step:
+            async with await boot() as first:
+                hello, version = first.hello, first.qemu.version
+            step.result(f"{hello.release}, {Accelerator.KVM}, {config.confidential.kind}")
+        self._check_build_id(hello)
+        title = TECHNOLOGIES[config.confidential.kind].title
+        machine = Machine(
+            accelerator=Accelerator.KVM,
+            accelerator_reason=f"{title} has no other",
+            qemu=version,
+            guest=str(config),
+        )
+        return Template(hello, machine, boot)
+
+    async def _snapshot(
+        self, suite: Suite, config: GuestConfig, guest: GuestTable
+    ) -> tuple[Snapshot, Probe]:
+        qemu = identity(Path(which(config.qemu)))
+        files = BootFiles(self.kernel.image, self._initramfs(suite))
+        probed = await self._accelerator(config, guest, files)
         key = digest(
             _RECIPE,
             self.kernel.key,
             files.initramfs.parent.name,
-            json.dumps(asdict(self.config), sort_keys=True),
+            json.dumps(asdict(config), sort_keys=True),
             " ".join(CMDLINE),
             probed.accelerator,
             qemu,
         )
+        boot = partial(self._boot, key, config, files, probed.accelerator, suite.name)
         try:
-            loaded = snapshot.load(await self._boot(key, files, probed.accelerator, suite.name))
+            loaded = snapshot.load(await boot())
         except GuestNotBooted:
             raise
         except MachineError as damage:
             self.progress.note(f"the snapshot of {suite.name} is made again: {damage.what}")
             self.store.discard("snapshot", key)
-            loaded = snapshot.load(await self._boot(key, files, probed.accelerator, suite.name))
-        shown = loaded.hello.build_id.hex()
+            loaded = snapshot.load(await boot())
+        self._check_build_id(loaded.hello)
+        return loaded, probed
+
+    def _check_build_id(self, hello: Hello) -> None:
+        shown = hello.build_id.hex()
         if shown != self.kernel.meta.build_id:
             raise WrongKernel(
                 "the guest runs another kernel than the one that was built",
                 where=str(self.kernel.image),
                 why=f"build ID {shown}, expected {self.kernel.meta.build_id}",
             )
-        return loaded, probed
 
-    async def _boot(self, key: str, files: BootFiles, accelerator: Accelerator, name: str) -> Path:
+    async def _boot(
+        self,
+        key: str,
+        config: GuestConfig,
+        files: BootFiles,
+        accelerator: Accelerator,
+        name: str,
+    ) -> Path:
         with self.store.draft("snapshot", key, self.progress) as out:
             if out:
                 with self.progress.step(f"Booting the guest of {name}") as step:
-                    made = await snapshot.create(self.config, accelerator, files, out)
+                    made = await snapshot.create(config, accelerator, files, out)
                     step.result(f"{made.hello.release}, {accelerator}")
         return self.store.path("snapshot", key)
 
@@ -106,11 +218,37 @@ class Foundry:
         sources = [path.read_bytes() for path in agent.source_files()]
         return digest(*sources, " ".join(agent.FLAGS), self.kernel.meta.toolchain)
 
-    async def _accelerator(self, files: BootFiles) -> Probe:
+    def _bare(self) -> BootFiles:
+        """Return what boots a guest without any suite."""
+
+        def write(out: Path) -> None:
+            entries = initramfs.guest_entries(self._agent(), [])
+            initramfs.write_initramfs(out / "initramfs.cpio", entries)
+
+        key = digest(_RECIPE, self._agent_key(), "bare")
+        made = self.store.obtain("initramfs", key, write, self.progress)
+        return BootFiles(self.kernel.image, made / "initramfs.cpio")
+
+    async def _accelerator(self, config: GuestConfig, guest: GuestTable, files: BootFiles) -> Probe:
         """Probe once on this machine, and remember; several suites at a time wait for one probe."""
-        memory = Memory(self.store.place("accelerator"), read_host())
+        memory = Memory(self.store.place("accelerator"), self.survey.host)
         async with self.probing:
-            return await find(self.config, files, self.wanted, memory, self.progress)
+            return await accel.find(config, files, accel.Wanted(guest.accel), memory, self.progress)
+
+
+def _plain(guest: GuestTable, boot_limit_s: float) -> GuestConfig:
+    return GuestConfig(
+        machine=MachineType(guest.machine),
+        cpus=guest.cpus,
+        memory_mib=guest.memory_mib,
+        numa_nodes=guest.numa_nodes,
+        boot_limit_s=boot_limit_s,
+    )
+
+
+def foundry(project: Project, kernel: Kernel, store: Store, progress: Progress) -> Foundry:
+    """Return what makes guests for *kernel* within the limits of *project*."""
+    return Foundry(kernel, project.limits.boot_s, store, progress)
 
 
 def suite_entries(suite: Suite) -> Iterator[initramfs.Entry]:

@@ -222,7 +222,7 @@ def test_auto_takes_the_best_and_else_says_why_not(tmp_path: Path) -> None:
 
 
 def _kind(choice: Choice) -> Kind | None:
-    return choice.launch and choice.launch.kind
+    return choice.launch.kind if choice.launch else None
 
 
 def test_what_is_asked_for_by_name_is_had_or_refused(tmp_path: Path) -> None:
