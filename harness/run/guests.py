@@ -78,7 +78,7 @@ class Foundry:
         config, closed = self.config(guest), self._closed(guest)
         answer = Probe(Accelerator.TCG, "")
         if not closed.launch and not ACCELERATED.isdisjoint(needs):
-            answer = loop.run(self._accelerator(config, guest, self._bare()))
+            answer = loop.run(self._accelerator(config, guest, self.packed("bare")))
         place = Place(
             config=config,
             survey=self.survey,
@@ -218,15 +218,16 @@ class Foundry:
         sources = [path.read_bytes() for path in agent.source_files()]
         return digest(*sources, " ".join(agent.FLAGS), self.kernel.meta.toolchain)
 
-    def _bare(self) -> BootFiles:
-        """Return what boots a guest without any suite."""
+    def packed(self, key: str, entries: Sequence[initramfs.Entry] = ()) -> BootFiles:
+        """Return what boots a guest with *entries*, which *key* stands for, and the agent."""
 
         def write(out: Path) -> None:
-            entries = initramfs.guest_entries(self._agent(), [])
-            initramfs.write_initramfs(out / "initramfs.cpio", entries)
+            packed = initramfs.guest_entries(self._agent(), entries)
+            initramfs.write_initramfs(out / "initramfs.cpio", packed)
 
-        key = digest(_RECIPE, self._agent_key(), "bare")
-        made = self.store.obtain("initramfs", key, write, self.progress)
+        made = self.store.obtain(
+            "initramfs", digest(_RECIPE, self._agent_key(), key), write, self.progress
+        )
         return BootFiles(self.kernel.image, made / "initramfs.cpio")
 
     async def _accelerator(self, config: GuestConfig, guest: GuestTable, files: BootFiles) -> Probe:
