@@ -31,7 +31,9 @@ _FLAGS = ("-static", "-O2", "-Wall")
 _COMPILE_LIMIT_S = 60
 _RUN_LIMIT_S = 30.0
 _LOOK_AT = 20
-"""Kernels in the cache that are looked at before one without KVM is taken."""
+"""Kernels in the cache that are looked at."""
+_TRIES = 3
+"""And that are booted, until one comes up."""
 _HOW = "make test-kernel, which builds a kernel; then harness doctor again"
 
 
@@ -46,16 +48,14 @@ class Answer:
     nested_works: bool = False
 
 
-def cached_kernel(store: Store) -> Kernel | None:
-    """Return the newest whole kernel of the cache, one with KVM if there is any among the newest.
-
-    A kernel that a stranger's series has broken may be the newest, and then its guest says so.
-    """
+def cached_kernels(store: Store) -> list[Kernel]:
+    """Return some of the newest kernels in the cache, those with KVM first."""
     directory = store.root / "entries" / "kernel"
     if not directory.is_dir():
-        return None
+        return []
     paths = sorted(directory.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    first = None
+    with_kvm: list[Kernel] = []
+    without: list[Kernel] = []
     for path in paths[:_LOOK_AT]:
         try:
             meta = msgspec.json.decode((path / "kernel.json").read_bytes(), type=Meta)
@@ -63,12 +63,9 @@ def cached_kernel(store: Store) -> Kernel | None:
         except (OSError, ValueError, msgspec.MsgspecError):
             continue
         kernel = Kernel(path.name, path, meta)
-        if not kernel.image.is_file():
-            continue
-        first = first or kernel
-        if options.get("KVM") == "y":
-            return kernel
-    return first
+        if kernel.image.is_file():
+            (with_kvm if options.get("KVM") == "y" else without).append(kernel)
+    return with_kvm + without
 
 
 def not_tried(why: str, do: str) -> Iterator[Check]:
@@ -84,23 +81,30 @@ def checks(
 
     Takes some 5 to 10 s.  What is found out about KVM is remembered, so that runs go by it.
     """
-    kernel = cached_kernel(store)
-    if kernel is None:
+    kernels = cached_kernels(store)[:_TRIES]
+    if not kernels:
         yield from not_tried("there is no kernel in the cache to boot", _HOW)
         return
-    foundry = Foundry(kernel, config.boot_limit_s, store, progress, survey)
-    try:
-        files = _files(foundry, store, progress)
-    except MachineError as error:
-        yield from not_tried(f"{error.what}: {error.why}".rstrip(": "), error.hint)
-        return
-    with progress.step("Booting a guest under TCG") as step:
-        tcg = loop.run(_try(config, Accelerator.TCG, files))
-        step.result(tcg.trouble.split("\n")[0] or f"{tcg.seconds:.1f} s")
+    tcg = Answer("nothing was tried")
+    # One that a stranger's series has broken says nothing of the machine.
+    for kernel in kernels:
+        foundry = Foundry(kernel, config.boot_limit_s, store, progress, survey)
+        try:
+            files = pack(foundry, store, progress)
+        except MachineError as error:
+            yield from not_tried(f"{error.what}: {error.why}".rstrip(": "), error.hint)
+            return
+        with progress.step("Booting a guest under TCG") as step:
+            tcg = loop.run(boot(config, Accelerator.TCG, files))
+            step.result(tcg.trouble.split("\n")[0] or f"{tcg.seconds:.1f} s")
+        if not tcg.trouble:
+            break
     yield _check(
         "tcg",
         "no" if tcg.trouble else "yes",
-        tcg.trouble or f"Linux {kernel.meta.release} boots in {tcg.seconds:.1f} s",
+        f"{len(kernels)} kernels of the cache do not boot, the last one says: {tcg.trouble}"
+        if tcg.trouble
+        else f"Linux {kernel.meta.release} boots in {tcg.seconds:.1f} s",
         "see whether another kernel boots: make test-kernel ARGS='--series none'"
         if tcg.trouble
         else "",
@@ -110,7 +114,7 @@ def checks(
     known = loop.run(accel.find(config, files, accel.Wanted.AUTO, memory, progress, fresh=True))
     kvm = Answer(known.why)
     if known.accelerator is Accelerator.KVM:
-        kvm = loop.run(_try(config, Accelerator.KVM, files))
+        kvm = loop.run(boot(config, Accelerator.KVM, files))
     yield _kvm(kvm, known, survey)
     yield _nested(tcg if kvm.trouble else kvm, Accelerator.TCG if kvm.trouble else Accelerator.KVM)
 
@@ -145,7 +149,7 @@ def _check(name: str, state: State, detail: str, do: str = "", *, required: bool
     return Check(name=name, group="guests", state=state, detail=detail, do=do, required=required)
 
 
-def _files(foundry: Foundry, store: Store, progress: Progress) -> BootFiles:
+def pack(foundry: Foundry, store: Store, progress: Progress) -> BootFiles:
     """Return what boots a guest that holds the agent and the program that starts a guest."""
 
     def compile_it(out: Path) -> None:
@@ -172,7 +176,8 @@ def _files(foundry: Foundry, store: Store, progress: Progress) -> BootFiles:
     return foundry.packed(key, [initramfs.file("bin/nested", made / "nested")])
 
 
-async def _try(config: GuestConfig, accelerator: Accelerator, files: BootFiles) -> Answer:
+async def boot(config: GuestConfig, accelerator: Accelerator, files: BootFiles) -> Answer:
+    """Boot what :func:`pack` made, and start a guest in the guest."""
     start = time.monotonic()
     try:
         async with await QemuGuest.boot(config, accelerator, files) as guest:
