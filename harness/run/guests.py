@@ -49,6 +49,8 @@ class Template:
     machine: Machine
     start: Callable[[], Awaitable[Guest]]
     """Makes a guest; raises MachineError where that fails."""
+    saved: Snapshot | None
+    """What guests are restored from; None where each is booted."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Foundry:
             qemu=saved.qemu_version,
             guest=str(config),
         )
-        return Template(saved.hello, machine, partial(snapshot.restore, saved))
+        return Template(saved.hello, machine, partial(snapshot.restore, saved), saved)
 
     async def _booted(self, suite: Suite, config: GuestConfig) -> Template:
         """Return a template whose guests are booted anew, as those are that cannot be saved."""
