@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import stat
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -65,7 +66,8 @@ class Foundry:
 
     survey: Survey = field(default_factory=Survey)
     """What is known of this machine."""
-    probing: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
+    busy: dict[str, asyncio.Event] = field(default_factory=dict, compare=False)
+    """What is being found out or made, by name, until it is there."""
 
     def config(self, guest: GuestTable) -> GuestConfig:
         """Return the machine that *guest* describes, as far as this one can give it."""
@@ -149,7 +151,7 @@ class Foundry:
             qemu=version,
             guest=str(config),
         )
-        return Template(hello, machine, boot)
+        return Template(hello, machine, boot, None)
 
     async def _snapshot(
         self, suite: Suite, config: GuestConfig, guest: GuestTable
@@ -167,16 +169,32 @@ class Foundry:
             qemu,
         )
         boot = partial(self._boot, key, config, files, probed.accelerator, suite.name)
-        try:
-            loaded = snapshot.load(await boot())
-        except GuestNotBooted:
-            raise
-        except MachineError as damage:
-            self.progress.note(f"the snapshot of {suite.name} is made again: {damage.what}")
-            self.store.discard("snapshot", key)
-            loaded = snapshot.load(await boot())
+        # Two guests that are asked for in different words can be the same machine.
+        async with self._alone(key):
+            try:
+                loaded = snapshot.load(await boot())
+            except GuestNotBooted:
+                raise
+            except MachineError as damage:
+                self.progress.note(f"the snapshot of {suite.name} is made again: {damage.what}")
+                self.store.discard("snapshot", key)
+                loaded = snapshot.load(await boot())
         self._check_build_id(loaded.hello)
         return loaded, probed
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, name: str) -> AsyncIterator[None]:
+        """Let nobody else in this event loop do what is called *name* at the same time.
+
+        The store's locks are for other processes and threads; here they would wait for ever.
+        """
+        while (other := self.busy.get(name)) is not None:
+            await other.wait()
+        self.busy[name] = asyncio.Event()
+        try:
+            yield
+        finally:
+            self.busy.pop(name).set()
 
     def _check_build_id(self, hello: Hello) -> None:
         shown = hello.build_id.hex()
@@ -235,7 +253,7 @@ class Foundry:
     async def _accelerator(self, config: GuestConfig, guest: GuestTable, files: BootFiles) -> Probe:
         """Probe once on this machine, and remember; several suites at a time wait for one probe."""
         memory = Memory(self.store.place("accelerator"), self.survey.host)
-        async with self.probing:
+        async with self._alone("accelerator"):
             return await accel.find(config, files, accel.Wanted(guest.accel), memory, self.progress)
 
 
