@@ -67,6 +67,6 @@ def doctor(project_file: Path | None, quick: bool, required: tuple[str, ...], as
         from harness.doctor.table import print_table
 
         print_table(diagnosis, sys.stdout)
-        for check in lacking:
-            click.echo(f"--require {check.name}: {check.state}: {check.detail}", err=True)
+    for check in lacking:
+        click.echo(f"--require {check.name}: {check.state}: {check.detail}", err=True)
     return ExitCode.AS_EXPECTED if diagnosis.ready and not lacking else ExitCode.MACHINE

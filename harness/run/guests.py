@@ -165,7 +165,7 @@ class Foundry:
             files.initramfs.parent.name,
             json.dumps(asdict(config), sort_keys=True),
             " ".join(CMDLINE),
-            probed.accelerator,
+            self._processor(probed.accelerator),
             qemu,
         )
         boot = partial(self._boot, key, config, files, probed.accelerator, suite.name)
@@ -204,6 +204,13 @@ class Foundry:
                 where=str(self.kernel.image),
                 why=f"build ID {shown}, expected {self.kernel.meta.build_id}",
             )
+
+    def _processor(self, accelerator: Accelerator) -> str:
+        """Return what a snapshot is bound to: under KVM the guest has seen the host's processor."""
+        host = self.survey.host
+        if accelerator is Accelerator.TCG:
+            return accelerator
+        return digest(accelerator, host.processor, " ".join(sorted(host.flags)))
 
     async def _boot(
         self,

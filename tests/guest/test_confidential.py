@@ -406,9 +406,16 @@ def test_a_damaged_image_has_nothing(tmp_path: Path, cut: int) -> None:
     assert firmware.read_table(image) == {Has.TDX_METADATA}
     image.write_bytes(whole[-cut:] if cut else b"")
     assert firmware.read_table(image) == (frozenset() if cut < 90 else {Has.TDX_METADATA})
-    # Lengths that lead out of the image, or nowhere.
-    for length in (b"\0\0", b"\1\0", b"\xff\xff"):
-        image.write_bytes(whole[:-50] + length + whole[-48:])
+
+
+@pytest.mark.parametrize("length", [b"\0\0", b"\1\0", b"\x11\0", b"\xff\xff"])
+def test_lengths_that_lead_nowhere_are_not_followed(tmp_path: Path, length: bytes) -> None:
+    image = tmp_path / "x.fd"
+    whole = ovmf(Has.TDX_METADATA, Has.SNP_METADATA)
+    of_footer, of_entry = len(whole) - 50, len(whole) - 68
+    for at in (of_footer, of_entry):
+        assert whole[at : at + 2] in (b"\x3e\0", b"\x16\0"), "where the lengths are"
+        image.write_bytes(whole[:at] + length + whole[at + 2 :])
         assert firmware.read_table(image) <= {Has.TDX_METADATA}
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from pathlib import Path
 
@@ -59,8 +60,11 @@ def test_an_ordinary_guest_lacks_nothing(tmp_path: Path) -> None:
     assert maker.notes([GuestTable()]) == ()
 
 
-def test_a_confidential_guest_is_made_where_all_is_there(tmp_path: Path) -> None:
+def test_a_confidential_guest_is_made_where_all_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     maker = foundry(tmp_path, "snp", SEV)
+    monkeypatch.delattr(Foundry, "packed")  # it has KVM, and no one needs to find that out
     guest = GuestTable(confidential="sev-snp")
     config = maker.config(guest)
     assert config.confidential
@@ -141,3 +145,39 @@ def test_a_machine_without_the_device_is_not_asked(
     assert maker.lacks(GuestTable(accel="tcg"), ["kvm"]) == (
         "the guest does not run under KVM: asked for"
     )
+
+
+def test_a_snapshot_under_kvm_is_bound_to_the_processor(tmp_path: Path) -> None:
+    maker = foundry(tmp_path, "sev")
+    host = dataclasses.replace(maker.survey.host, flags=frozenset({"svm", "another"}))
+    other = dataclasses.replace(maker, survey=Survey(host=host))
+    assert maker._processor(Accelerator.KVM) != other._processor(Accelerator.KVM)
+    assert maker._processor(Accelerator.TCG) == other._processor(Accelerator.TCG)
+
+
+def test_what_is_being_made_is_waited_for_and_not_made_twice(tmp_path: Path) -> None:
+    maker = foundry(tmp_path, "bare")
+    order: list[tuple[str, int]] = []
+
+    async def work(name: str, number: int) -> None:
+        async with maker._alone(name):
+            order.append((name, number))
+            await asyncio.sleep(0.01)
+            order.append((name, number))
+
+    async def together() -> None:
+        await asyncio.gather(work("a", 1), work("a", 2), work("b", 9), work("a", 3))
+
+    async def failing() -> None:
+        async with maker._alone("a"):
+            raise ValueError
+
+    # More than once, because there may be several event loops, one after another.
+    for _ in range(2):
+        order.clear()
+        asyncio.run(together())
+        assert [number for name, number in order if name == "a"] == [1, 1, 2, 2, 3, 3]
+        assert order.index(("b", 9)) == 1, "others need not wait"
+        with pytest.raises(ValueError):  # noqa: PT011  which has no words
+            asyncio.run(failing())
+        assert not maker.busy
