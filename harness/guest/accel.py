@@ -19,6 +19,7 @@ from harness.guest.api import Accelerator, How
 from harness.guest.emulator import identity
 from harness.guest.host import Access, Host
 from harness.guest.machine import BootFiles, GuestConfig
+from harness.guest.process import NO_ANSWER
 from harness.guest.qemu import GuestNotBooted, QemuGuest
 from harness.process import which
 from harness.progress import Progress
@@ -31,6 +32,7 @@ PROBE_LIMIT_S = 5.0
 DAY_S = 24 * 3600.0
 SURE_S = 30 * DAY_S
 LOADED_S = 600.0
+"""How long an answer of a busy machine holds, in seconds."""
 
 
 class Wanted(StrEnum):
@@ -76,7 +78,8 @@ async def probe(
 
     That ``/dev/kvm`` opens proves nothing: under a paravirtual or broken KVM a stock kernel spins
     for ever.  *kvm* says what can be done with that device.  A kernel that does not boot under KVM
-    is booted under TCG as well: only if it boots there is KVM to blame.  Raises
+    is booted under TCG as well: only if it boots there is KVM to blame.  And QEMU that ends without
+    a word may have been killed by anybody, so that is not believed for long.  Raises
     :class:`MachineError` when KVM is demanded and does not work.
     """
     if wanted is Wanted.TCG:
@@ -117,11 +120,13 @@ async def _try_kvm(
     except GuestNotBooted as error:
         trouble = f"KVM does not work: {error.what}"
         if error.died.how is How.QEMU_DIED:
-            return Probe(Accelerator.TCG, trouble, SURE_S)
+            words = error.died.detail.partition(": ")[2]
+            return Probe(Accelerator.TCG, trouble, SURE_S if words.strip() else LOADED_S)
         timed_out = error.died.how is How.NOT_BOOTED
     except MachineError as error:
-        words = error.why.splitlines()[:1]
-        return Probe(Accelerator.TCG, ": ".join(["KVM does not work", error.what, *words]), SURE_S)
+        trouble = ": ".join(["KVM does not work", error.what, *error.why.splitlines()[:1]])
+        mute = not error.why or error.why.startswith(NO_ANSWER)
+        return Probe(Accelerator.TCG, trouble, LOADED_S if mute else SURE_S)
     else:
         return Probe(Accelerator.KVM, "a kernel boots under KVM", SURE_S)
     start = clock()

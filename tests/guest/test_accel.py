@@ -27,8 +27,8 @@ FILES = BootFiles(Path("/k"), Path("/i"))
 USABLE = Host(kvm=Access.USABLE, machine_id="m", boot_id="b", version="Linux version 6.1")
 
 
-def dies(how: How) -> GuestNotBooted:
-    return GuestNotBooted(GuestDied(how, "so it is"), b"", "/k")
+def dies(how: How, detail: str = "QEMU ended with -6: so it is") -> GuestNotBooted:
+    return GuestNotBooted(GuestDied(how, detail), b"", "/k")
 
 
 @dataclass
@@ -156,6 +156,23 @@ def test_a_busy_machine_is_asked_again_after_ten_minutes(machine: Machine) -> No
     machine.now += LOADED_S + 1
     machine.kvm = None
     assert machine.find().accelerator is Accelerator.KVM
+
+
+@pytest.mark.parametrize(
+    ("trouble", "holds_s"),
+    [
+        (dies(How.QEMU_DIED, "QEMU ended with -9: "), LOADED_S),
+        (dies(How.QEMU_DIED, "QEMU ended with 1: KVM: entry failed"), SURE_S),
+        (MachineError("QEMU does not start", why="its monitor does not answer: EOF"), LOADED_S),
+        (MachineError("QEMU does not start"), LOADED_S),
+        (MachineError("QEMU does not start", why="could not set up KVM"), SURE_S),
+    ],
+)
+def test_a_qemu_that_ends_without_a_word_may_have_been_killed(
+    machine: Machine, trouble: MachineError, holds_s: float
+) -> None:
+    machine.kvm = trouble
+    assert machine.find().holds_s == holds_s
 
 
 @pytest.mark.parametrize("how", [How.PANIC, How.RESET, How.PROTOCOL, How.NOT_BOOTED])
