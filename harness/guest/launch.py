@@ -97,8 +97,7 @@ def _object(launch: Launch) -> tuple[str, str]:
 def _firmware_options(launch: Launch) -> tuple[str, str]:
     if not launch.flash:
         return "-bios", launch.firmware
-    # Without a second flash for its variables, OVMF keeps them in memory.
-    escaped = launch.firmware.replace(
-        ",", ",,"
-    )  # QEMU's syntax for a comma that is none of its own
-    return "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={escaped}"
+    # In QEMU's option syntax a comma is written twice.  Without a second flash for its variables,
+    # OVMF keeps them in memory.
+    path = launch.firmware.replace(",", ",,")
+    return "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={path}"

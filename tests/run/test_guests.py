@@ -175,7 +175,7 @@ def test_what_is_being_made_is_waited_for_and_not_made_twice(tmp_path: Path) -> 
     # More than once, because there may be several event loops, one after another.
     for _ in range(2):
         order.clear()
-        asyncio.run(together())
+        asyncio.run(asyncio.wait_for(together(), 10))
         assert [number for name, number in order if name == "a"] == [1, 1, 2, 2, 3, 3]
         assert order.index(("b", 9)) == 1, "others need not wait"
         with pytest.raises(ValueError):  # noqa: PT011  which has no words
