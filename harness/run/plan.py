@@ -80,7 +80,7 @@ def _tests(
             timeout_s=timeout,
             guest=mine,
             broken=broken,
-            unfit=unfit or (lacks(mine, needs) if needs and not broken else ""),
+            unfit=unfit or ("" if broken else lacks(mine, needs)),
             build_log=build_logs.get(suite.name, ""),
             rerun=rerun(suite.name, name),
             expect=expect,

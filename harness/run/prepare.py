@@ -14,6 +14,7 @@ import msgspec
 
 from harness import kbuild, series, source, suites
 from harness.errors import UserError
+from harness.guest.capabilities import check_names
 from harness.kbuild import Fragments, Kernel
 from harness.progress import Progress
 from harness.project import NO_SERIES, GuestTable, Project, load
@@ -210,6 +211,9 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
     ]
     found = suites.together(found)
     _check_names(found)
+    for each in found:
+        for key, names in each.settings.required.items():
+            check_names(names, f"{each.settings_file}: {key}")
     fragments = _with_suites(fragments, found, request, tree)
     place = kbuild.slot(store, base.spec, fragments)
     kernel = kbuild.build(
@@ -263,6 +267,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         build_id=kernel.meta.build_id,
     )
     notes = ((base.note,) if base.note else ()) + _expired(found)
+    notes += maker.notes(test.guest for test in tests)
     return Prepared(base, stack, tree, kernel, place, tuple(built), maker, tests, notes, facts)
 
 
