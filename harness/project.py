@@ -46,15 +46,25 @@ class SuiteTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Whether a run without ``--suite`` includes it."""
     expectations: str | None = None
     """What is known to go wrong; None is ``expectations.toml`` beside the suite's Makefile."""
+    settings: str | None = None
+    """What the programs need of a guest; None is ``suite.toml`` beside the suite's Makefile."""
 
 
 class GuestTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The virtual machine."""
 
+    type: Literal["sealed", "vng"] = "sealed"
+    """``sealed`` has nothing of the host's; ``vng`` has its file system, by way of virtme-ng."""
+    machine: Literal["q35", "pc", "microvm"] = "q35"
+    """QEMU's machine type."""
     cpus: _Count = 2
     memory_mib: Annotated[int, msgspec.Meta(ge=64)] = 512
-    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    numa_nodes: _Count = 1
+    """Nodes among which memory and processors are divided."""
+    accel: Literal["auto", "kvm", "tcg"] = "auto"
     """``auto`` takes KVM where the kernel really boots with it, else TCG."""
+    confidential: Literal["none", "auto", "tdx", "sev", "sev-snp"] = "none"
+    """``auto`` takes what the machine has, if anything."""
 
 
 class LimitsTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +74,8 @@ class LimitsTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     boot_s: _Positive = 60.0
     test_s: _Positive = 45.0
     """For a suite whose ``settings`` file has no ``timeout=``; kselftest's own default is 45."""
+    tcg_factor: Annotated[float, msgspec.Meta(ge=1)] = 2.0
+    """How many times longer a test may take where the processors are emulated."""
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

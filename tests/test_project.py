@@ -25,7 +25,7 @@ def test_a_short_file_gets_the_documented_defaults(tmp_path: Path) -> None:
     loaded = load(tmp_path, KERNEL)
     assert (loaded.series, loaded.stacks) == ("none", {})
     assert loaded.guest.cpus == 2
-    assert loaded.guest.accelerator == "auto"
+    assert loaded.guest.accel == "auto"
     assert loaded.limits.test_s == 45
 
 
@@ -42,7 +42,7 @@ def test_the_projects_own_file_is_valid() -> None:
         (KERNEL + "[guest]\ncpus = 0\n", "guest.cpus", "Expected an integer >= 1"),
         (KERNEL + "[guest]\ncpus = true\n", "guest.cpus", "got true or false"),
         (KERNEL + "[guest]\nmemory_mib = 1\n", "guest.memory_mib", ">= 64"),
-        (KERNEL + '[guest]\naccelerator = "fast"\n', "guest.accelerator", "auto, kvm, tcg"),
+        (KERNEL + '[guest]\naccel = "fast"\n', "guest.accel", "auto, kvm, tcg"),
         (KERNEL + "[limits]\nboot_s = -1\n", "limits.boot_s", "> 0"),
         (KERNEL + '[series]\npath = "p"\n', "series", "Expected a string, got a table"),
         ('series = "v1"\n' + KERNEL + '[stacks]\nv10 = ["p"]\n', "series", "did you mean 'v10'"),

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -71,9 +70,14 @@ from harness.store import Store
     "--jobs",
     "-j",
     type=click.IntRange(min=1),
-    default=len(os.sched_getaffinity(0)),
-    show_default="one per processor",
+    show_default="one per processor, if the memory suffices",
     help="Run this many guests at a time.",
+)
+@click.option(
+    "--guest",
+    type=click.Choice(["sealed", "vng"]),
+    show_default="guest.type of the project file",
+    help="Run tests in this type of guest.",
 )
 @click.option(
     "--out",
@@ -113,7 +117,8 @@ def run(
     config: tuple[str, ...],
     suites: tuple[str, ...],
     expression: str,
-    jobs: int,
+    jobs: int | None,
+    guest: str | None,
     out: Path | None,
     junit: Path | None,
     repeat: int | None,
@@ -154,6 +159,7 @@ def run(
             config=config,
             suites=suites,
             expression=expression,
+            guest=guest or "",
             repeat=repeat or (ENDLESS if until_fail else 1),
             until_fail=until_fail,
             command=(*program, *sys.argv[1:]),

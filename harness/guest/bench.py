@@ -13,14 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import MachineError
-from harness.guest import snapshot
-from harness.guest.api import Command, Exit
-from harness.guest.snapshot import Snapshot
+from harness.guest.api import Command, Exit, Guest
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,10 @@ class Timing:
         return max(self.seconds)
 
 
-async def measure_restored(saved: Snapshot, argv: tuple[str, ...], rounds: int) -> Timing:
-    """Restore, run *argv*, kill: *rounds* times, one after another.
+async def measure_restored(
+    start: Callable[[], Awaitable[Guest]], argv: tuple[str, ...], rounds: int
+) -> Timing:
+    """Start a guest, run *argv*, kill: *rounds* times, one after another.
 
     Raises :class:`MachineError` at the first round whose program does not exit with status 0.
     """
@@ -47,7 +47,7 @@ async def measure_restored(saved: Snapshot, argv: tuple[str, ...], rounds: int) 
     for number in range(rounds):
         started = time.perf_counter()
         command = Command(argv, 60.0, number.to_bytes(32, "little"), time.time_ns())
-        async with await snapshot.restore(saved) as guest:
+        async with await start() as guest:
             *_, end = [event async for event in guest.run(command)]
         seconds.append(time.perf_counter() - started)
         if not isinstance(end, Exit) or end.status != 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.errors import UserError
 from harness.guest.api import Accelerator, Capabilities, Capability
 from harness.guest.machine import GuestConfig
 
@@ -18,6 +19,23 @@ def capabilities(config: GuestConfig, accelerator: Accelerator) -> Capabilities:
         tdx=_tdx(accelerator),
         host_root=Capability(False, "a sealed guest has nothing of the host's file system"),
     )
+
+
+NAMES = ("numa",)
+"""What a test can require of its guest, by the names in ``suite.toml``."""
+
+
+def capability(name: str, config: GuestConfig) -> Capability:
+    """Say whether a guest of *config* has what tests know by *name*; UserError for another name."""
+    if name not in NAMES:
+        raise UserError(
+            f"there is no requirement '{name}'",
+            where="requires, in the suite's settings",
+            why=f"tests can require: {', '.join(NAMES)}",
+        )
+    if config.numa_nodes > 1:
+        return Capability(True)
+    return Capability(False, "its guest has one NUMA node")
 
 
 def _nested_kvm(config: GuestConfig, accelerator: Accelerator) -> Capability:

@@ -25,6 +25,7 @@ class MachineType(StrEnum):
 
 
 _CONSOLE_SET = 1
+_NODE_MIB = 32
 
 _MACHINES = {
     # Without ACPI the kernel finds devices on its command line, which saves boot time; pit, pic
@@ -64,6 +65,8 @@ CMDLINE = (
 class GuestConfig:
     """A sealed guest's machine.  ``memory_mib`` in MiB; limits in seconds.
 
+    Memory and processors are divided evenly among ``numa_nodes``; a node may be without processors.
+
     ``cmdline`` is added to :data:`CMDLINE`; for example ``numa=fake=2``, ``slub_debug=FZP`` or
     ``oops=panic``.  ``cpu`` is QEMU's -cpu; "max" has AMD's SVM under TCG.
 
@@ -74,6 +77,7 @@ class GuestConfig:
     machine: MachineType = MachineType.Q35
     cpus: int = 2
     memory_mib: int = 512
+    numa_nodes: int = 1
     cpu: str = "max"
     cmdline: tuple[str, ...] = ()
     tcg_thread: str = "multi"
@@ -81,11 +85,27 @@ class GuestConfig:
     boot_limit_s: float = 60.0
     heartbeat_limit_s: float = 10.0
 
+    def __str__(self) -> str:
+        nodes = f", {self.numa_nodes} nodes" if self.numa_nodes > 1 else ""
+        return f"{self.machine}, {self.cpus} CPUs, {self.memory_mib} MiB{nodes}"
+
     def __post_init__(self) -> None:
         if self.cpus < 1 or self.memory_mib < 64:
             raise UserError(
                 "a guest needs at least 1 processor and 64 MiB",
                 where=f"cpus={self.cpus}, memory_mib={self.memory_mib}",
+            )
+        if not 1 <= self.numa_nodes <= self.memory_mib // _NODE_MIB:
+            raise UserError(
+                f"a node of a guest needs at least {_NODE_MIB} MiB",
+                where=f"numa_nodes={self.numa_nodes}, memory_mib={self.memory_mib}",
+            )
+        if self.numa_nodes > 1 and self.machine is MachineType.MICROVM:
+            raise UserError(
+                "a microvm has no NUMA nodes",
+                where=f"machine={self.machine}, numa_nodes={self.numa_nodes}",
+                why="the kernel reads them from ACPI tables, and there are none",
+                hint="take the machine q35",
             )
         if self.tcg_thread not in ("multi", "single"):
             raise UserError("tcg_thread is multi or single", where=repr(self.tcg_thread))
@@ -115,13 +135,13 @@ class Channels:
 
 @dataclass(frozen=True)
 class Memory:
-    """The guest's memory: anonymous, or the pages of a file.
+    """The guest's memory: anonymous, or the pages of files, one for each NUMA node.
 
-    ``shared`` writes through to the file, as making a snapshot needs it; otherwise the file is
-    mapped privately, and any number of guests can have it at once.
+    ``shared`` writes through to the files, as making a snapshot needs it; otherwise they are mapped
+    privately, and any number of guests can have them at once.
     """
 
-    file: Path | None = None
+    files: tuple[Path, ...] = ()
     shared: bool = False
 
 
@@ -136,6 +156,7 @@ def qemu_argv(
     port_bus = "virtio-serial-pci"
     if config.machine is MachineType.MICROVM:
         port_bus = "virtio-serial-device"
+    backend = ",memory-backend=ram0" if config.numa_nodes == 1 else ""
     argv = [
         config.qemu,
         "-nodefaults",
@@ -144,12 +165,12 @@ def qemu_argv(
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
         # Power-off pauses, so that the event is read before QEMU goes; reset becomes power-off.
         *("-action", "reboot=shutdown,shutdown=pause"),
-        *("-machine", f"{_MACHINES[config.machine]},mem-merge=off,memory-backend=ram"),
+        *("-machine", f"{_MACHINES[config.machine]},mem-merge=off{backend}"),
         *("-accel", _accel(config, accelerator)),
         *("-cpu", config.cpu),
         *("-smp", str(config.cpus)),
         *("-m", f"{config.memory_mib}M"),
-        *("-object", _memory(config, memory)),
+        *_memory(config, memory),
         *("-chardev", f"socket,id=monitor,fd={channels.monitor}"),
         *("-mon", "chardev=monitor,mode=control"),
         # A descriptor set, because only a socket's descriptor can be named directly; append,
@@ -178,10 +199,24 @@ def _accel(config: GuestConfig, accelerator: Accelerator) -> str:
     return "kvm"
 
 
-def _memory(config: GuestConfig, memory: Memory) -> str:
-    size = f"id=ram,size={config.memory_mib}M,merge=off,dump=off"
-    if memory.file is None:
-        return f"memory-backend-ram,{size}"
-    # In QEMU's option syntax a comma is written twice.
-    path = str(memory.file).replace(",", ",,")
-    return f"memory-backend-file,{size},mem-path={path},share={'on' if memory.shared else 'off'}"
+def _memory(config: GuestConfig, memory: Memory) -> list[str]:
+    """One backend for each node, and where there are several, which processors it has."""
+    argv: list[str] = []
+    nodes = config.numa_nodes
+    for node in range(nodes):
+        first, end = node * config.cpus // nodes, (node + 1) * config.cpus // nodes
+        # What cannot be divided evenly the last one has.
+        size = config.memory_mib // nodes
+        size += config.memory_mib % nodes if node == nodes - 1 else 0
+        backend = f"id=ram{node},size={size}M,merge=off,dump=off"
+        if memory.files:
+            # In QEMU's option syntax a comma is written twice.
+            path = str(memory.files[node]).replace(",", ",,")
+            share = "on" if memory.shared else "off"
+            argv += ["-object", f"memory-backend-file,{backend},mem-path={path},share={share}"]
+        else:
+            argv += ["-object", f"memory-backend-ram,{backend}"]
+        if nodes > 1:
+            cpus = f",cpus={first}-{end - 1}" if end > first else ""
+            argv += ["-numa", f"node,nodeid={node},memdev=ram{node}{cpus}"]
+    return argv

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Snapshots: a booted guest on disk, from which any number of guests wake within milliseconds.
 
-A snapshot is a directory.  ``ram`` is the guest's memory, a sparse file that restored guests map
-privately: they share its pages in the host's page cache and copy what they write, so waking one
-costs no more than what it touches.  ``state`` is everything else, in QEMU's migration format.
-``boot.log`` is the console until then, and ``machine.json`` says what made it, with checksums.
+A snapshot is a directory.  ``ram0`` is the guest's memory, one file for each NUMA node, sparse.
+Restored guests map it privately: they share its pages in the host's page cache and copy what they
+write, so waking one costs no more than what it touches.  ``state`` is everything else, in QEMU's
+migration format.  ``boot.log`` is the console until then, and ``machine.json`` says what made it,
+with checksums.
 
 A snapshot fits only the QEMU that made it, and under KVM only a host with the same processor
 features.  Kernel and initramfs are in the guest's memory: nobody needs their files any more.
@@ -21,7 +22,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from qemu.qmp import QMPError
 
@@ -40,8 +41,8 @@ from harness.guest.process import QemuProcess
 from harness.guest.qemu import QemuGuest
 from harness.process import disk_full
 
-FORMAT = 1
-_RAM, _STATE, _LOG, _MACHINE = "ram", "state", "boot.log", "machine.json"
+FORMAT = 2
+_STATE, _LOG, _MACHINE = "state", "boot.log", "machine.json"
 _MIGRATE_LIMIT_S = 60.0
 _BLOCK = 1 << 20
 _DISK_RESERVE = 1 << 20
@@ -50,8 +51,23 @@ _HINT = "delete the snapshot; it is made again from kernel and initramfs"
 
 
 @dataclass(frozen=True)
+class RamFile:
+    """One file with a guest's memory; ``size`` in bytes."""
+
+    sha256: str
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Look at *path*."""
+        status = path.stat()
+        return cls(_sha256_of_sparse(path), status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
 class Snapshot:
-    """A published snapshot.  Sizes in bytes; ``ram_mtime_ns`` is the memory file's time stamp."""
+    """A published snapshot.  ``ram`` says of each node's memory file what it must be."""
 
     directory: Path
     config: GuestConfig
@@ -59,9 +75,7 @@ class Snapshot:
     hello: Hello
     qemu_version: str
     state_sha256: str
-    ram_sha256: str
-    ram_size: int
-    ram_mtime_ns: int
+    ram: tuple[RamFile, ...]
 
     @property
     def boot_log(self) -> bytes:
@@ -77,8 +91,8 @@ async def create(
     The directory may be renamed afterwards.  Raises what :meth:`QemuGuest.boot` raises, and
     :class:`MachineError` when the state cannot be saved, or the disk is full.
     """
-    ram, state = directory / _RAM, directory / _STATE
-    memory = Memory(ram, shared=True)
+    state = directory / _STATE
+    memory = Memory(_ram_files(directory, config.numa_nodes), shared=True)
     try:
         with state.open("xb") as out:
             guest = await QemuGuest.boot(config, accelerator, files, memory)
@@ -92,7 +106,6 @@ async def create(
         raise
         # Only now is QEMU gone, and with it the last write to the memory's pages.
     (directory / _LOG).write_bytes(guest.boot_log)
-    status = ram.stat()
     snapshot = Snapshot(
         directory=directory,
         config=config,
@@ -100,13 +113,15 @@ async def create(
         hello=guest.hello,
         qemu_version=version,
         state_sha256=_sha256(state),
-        ram_sha256=_sha256_of_sparse(ram),
-        ram_size=status.st_size,
-        ram_mtime_ns=status.st_mtime_ns,
+        ram=tuple(map(RamFile.of, memory.files)),
     )
     text = json.dumps(_to_json(snapshot), indent=1, sort_keys=True)
     (directory / _MACHINE).write_text(text + "\n")
     return snapshot
+
+
+def _ram_files(directory: Path, nodes: int) -> tuple[Path, ...]:
+    return tuple(directory / f"ram{node}" for node in range(nodes))
 
 
 async def _save(qemu: QemuProcess, fd: int) -> None:
@@ -145,10 +160,11 @@ def load(directory: Path) -> Snapshot:
     try:
         raw = json.loads((directory / _MACHINE).read_text())
         snapshot = _from_json(directory, raw)
-        status = (directory / _RAM).stat()
-        _check(snapshot, "the size of the memory", snapshot.ram_size, status.st_size)
+        status = [path.stat() for path in _ram_files(directory, snapshot.config.numa_nodes)]
+        sizes = [each.size for each in snapshot.ram]
+        _check(snapshot, "the size of the memory", sizes, [each.st_size for each in status])
         _check(snapshot, "the state", snapshot.state_sha256, _sha256(directory / _STATE))
-        if status.st_mtime_ns != snapshot.ram_mtime_ns:
+        if [each.mtime_ns for each in snapshot.ram] != [each.st_mtime_ns for each in status]:
             verify(snapshot)
     except (OSError, ValueError, KeyError, TypeError) as e:
         why = f"{type(e).__name__}: {e}"
@@ -160,8 +176,9 @@ def load(directory: Path) -> Snapshot:
 
 def verify(snapshot: Snapshot) -> None:
     """Check the memory's content, in about 0.1 s; raise :class:`MachineError` if damaged."""
-    found = _sha256_of_sparse(snapshot.directory / _RAM)
-    _check(snapshot, "the memory", snapshot.ram_sha256, found)
+    files = _ram_files(snapshot.directory, snapshot.config.numa_nodes)
+    for known, path in zip(snapshot.ram, files, strict=True):
+        _check(snapshot, "the memory", known.sha256, _sha256_of_sparse(path))
 
 
 def _check(snapshot: Snapshot, what: str, expected: object, found: object) -> None:
@@ -182,7 +199,7 @@ async def restore(snapshot: Snapshot) -> QemuGuest:
     """
     state = os.open(snapshot.directory / _STATE, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        memory = Memory(snapshot.directory / _RAM)
+        memory = Memory(_ram_files(snapshot.directory, snapshot.config.numa_nodes))
 
         def argv(channels: Channels) -> list[str]:
             return qemu_argv(snapshot.config, snapshot.accelerator, channels, memory, None)
@@ -259,5 +276,6 @@ def _from_json(directory: Path, raw: Any) -> Snapshot:
         config=GuestConfig(**config),
         accelerator=Accelerator(raw.pop("accelerator")),
         hello=Hello(**hello),
+        ram=tuple(RamFile(**each) for each in raw.pop("ram")),
         **raw,
     )

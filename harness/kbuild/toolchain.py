@@ -60,10 +60,11 @@ def environment(ccache_dir: Path, slot: Path) -> dict[str, str]:
         "CCACHE_NOHASHDIR": "1",
         # Without the directory ccache leaves out the path maps too, and would give objects in which
         # sources have the names of another mapping. Change it with them.
-        "CCACHE_NAMESPACE": "names-of-the-tree",
+        "CCACHE_NAMESPACE": "names-of-the-tree-2",
         "CCACHE_MAXSIZE": "5G",
-        # make asks the compiler for dependencies anyway: a second preprocessing would tell no more.
-        "CCACHE_DEPEND": "1",
+        # Taking dependencies from the compiler alone would be faster, but only a preprocessing of
+        # its own shows ccache an .incbin, and the image is one: an old kernel in a new wrapping.
+        "CCACHE_NODEPEND": "1",
         # What a developer has exported for other builds must not leak into this one.
         "MAKEFLAGS": "",
         "KBUILD_OUTPUT": "",

@@ -30,7 +30,6 @@ from harness.progress import Progress
 from harness.project import NO_SERIES
 from harness.run import journal
 from harness.run.guests import GUEST_ROOT
-from harness.run.job import foundry
 from harness.run.prepare import Prepared, Request, prepare
 from harness.run.records import TestStarted
 from harness.store import Store
@@ -106,11 +105,10 @@ class Bench:
     def _guests(
         self, prepared: Prepared, suite: Suite, program: Program
     ) -> tuple[tuple[Figure, ...], str]:
-        maker = foundry(self.request, prepared.kernel, self.store, self.progress)
-        ready, probed = loop.run(maker.snapshot(suite))
+        template = loop.run(prepared.foundry.template(suite, self.request.guest_table()))
         argv = (f"/{GUEST_ROOT}/{suite.name}/{program.path}",)
         with self.progress.step(f"{self.rounds} tests in restored guests"):
-            restored = loop.run(guest_bench.measure_restored(ready, argv, self.rounds))
+            restored = loop.run(guest_bench.measure_restored(template.start, argv, self.rounds))
         with self.progress.step(f"{self.virtme_rounds} tests under virtme-run"):
             virtme = guest_bench.measure_virtme(
                 prepared.kernel.image, suite.files / program.path, (), self.virtme_rounds
@@ -135,7 +133,7 @@ class Bench:
                 samples=virtme.seconds,
                 note=f"median of {len(virtme.seconds)}: {virtme.median:.2f} s",
             ),
-        ), probed.accelerator
+        ), template.machine.accelerator
 
     def _unchanged(self, scratch: Path) -> tuple[Figure, ...]:
         """Run again what has just been built."""

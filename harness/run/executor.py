@@ -9,23 +9,22 @@ import errno
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from harness.errors import HarnessError, MachineError
-from harness.guest import snapshot
-from harness.guest.api import Command, How
+from harness.guest.api import Accelerator, Command, How
 from harness.guest.qemu import GuestNotBooted
-from harness.guest.snapshot import Snapshot
 from harness.process import disk_full
-from harness.run.guests import GUEST_ROOT, Foundry
+from harness.run.guests import GUEST_ROOT, Foundry, Template
 from harness.run.journal import Journal
 from harness.run.observe import CappedLog, Observer
 from harness.run.records import (
     Ending,
+    Group,
     GuestFailed,
     GuestReady,
     PlannedTest,
@@ -34,7 +33,7 @@ from harness.run.records import (
     TestStarted,
 )
 from harness.run.repeat import Attempts
-from harness.run.results import Logs, Machine, Test
+from harness.run.results import Logs, Test
 from harness.run.verdict import day_of, judge_test
 from harness.suites import Suite
 
@@ -61,7 +60,10 @@ class Executor:
     out: Path
     watcher: Watcher
     jobs: int
+    """How many guests run at a time."""
     head: RunStarted
+    tcg_factor: float = 1.0
+    """How much longer tests may take where the processors are emulated."""
 
     async def execute(self, suites: Sequence[Suite], attempts: Attempts) -> None:
         """Run what is left of *attempts*.
@@ -69,89 +71,85 @@ class Executor:
         Every one that can be run has an end in the journal afterwards.  Raises MachineError when
         the machine fails (no QEMU, full disk); what ended before stays.
         """
-        slots = asyncio.Semaphore(self.jobs)
         for test in self.head.tests:
             if not test.runnable:
                 self.watcher.finished(judge_test(test, day_of(self.head)), test.name)
+        line = _Line(attempts, {suite.name: suite for suite in suites})
         try:
             async with asyncio.TaskGroup() as group:
-                for suite in suites:
-                    if attempts.left(suite.name):
-                        group.create_task(self._suite(suite, attempts, slots))
+                for _ in range(self.jobs):
+                    group.create_task(self._work(line))
         except* HarnessError as errors:
             raise _first(errors) from None
 
-    async def _suite(self, suite: Suite, attempts: Attempts, slots: asyncio.Semaphore) -> None:
+    async def _work(self, line: _Line) -> None:
+        """Take the next attempt as long as there is one."""
+        while (following := await line.next()) is not None:
+            test, attempt = following
+            if test.group not in line.templates:
+                with line.making(test.group):
+                    await self._make(test.group, line)
+            template = line.templates.get(test.group)
+            if template is not None:
+                label = line.attempts.label(test, attempt)
+                ended = await self._attempt(test, attempt, label, template)
+                line.attempts.ended(test.name, attempt, ended.outcome)
+
+    async def _make(self, group: Group, line: _Line) -> None:
+        """Make the template of *group*, or tell why there is none."""
         start = time.monotonic()
+        name, guest = group
         try:
-            async with slots:
-                ready, probed = await self.foundry.snapshot(suite)
+            template = await self.foundry.template(line.suites[name], guest)
         except GuestNotBooted as error:
             if error.died.how in _HOST_FAILURES:
                 raise
-            self._guest_failed(suite, error)
+            self._guest_failed(group, error)
             return
-        config = ready.config
+        line.templates[group] = template
         self.journal.write(
             GuestReady(
-                suite=suite.name,
-                release=ready.hello.release,
-                build_id=ready.hello.build_id.hex(),
-                machine=Machine(
-                    accelerator=probed.accelerator,
-                    accelerator_reason=probed.why,
-                    qemu=ready.qemu_version,
-                    guest=f"{config.machine}, {config.cpus} CPUs, {config.memory_mib} MiB",
-                ),
+                suite=name,
+                guest=guest,
+                release=template.hello.release,
+                build_id=template.hello.build_id.hex(),
+                machine=template.machine,
                 seconds=time.monotonic() - start,
             )
         )
-        upcoming = attempts.of(suite.name)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.jobs):
-                group.create_task(self._work(upcoming, attempts, ready, slots))
 
-    async def _work(
-        self,
-        upcoming: Iterator[tuple[PlannedTest, int]],
-        attempts: Attempts,
-        ready: Snapshot,
-        slots: asyncio.Semaphore,
-    ) -> None:
-        """Take the next attempt of the suite as long as there is one."""
-        while True:
-            # Taken only when it can begin: what is next may depend on what ended meanwhile.
-            async with slots:
-                following = next(upcoming, None)
-                if following is None:
-                    return
-                test, attempt = following
-                ended = await self._attempt(test, attempt, attempts.label(test, attempt), ready)
-                attempts.ended(test.name, attempt, ended.outcome)
-
-    def _guest_failed(self, suite: Suite, error: GuestNotBooted) -> None:
-        log = Path("logs") / suite.name / "boot.kernel.log"
+    def _guest_failed(self, group: Group, error: GuestNotBooted) -> None:
+        name, guest = group
+        log = Path("logs") / _file_name(name) / "boot.kernel.log"
         (self.out / log).parent.mkdir(parents=True, exist_ok=True)
         (self.out / log).write_bytes(error.log)
         failed = GuestFailed(
-            suite=suite.name,
+            suite=name,
+            guest=guest,
             reason=error.what,
             kernel_log=error.why,
             log=str(log),
         )
         self.journal.write(failed)
         for test in self.head.tests:
-            if test.suite == suite.name and test.runnable:
+            if test.group == group and test.runnable:
                 self.watcher.finished(judge_test(test, day_of(self.head), guest=failed), test.name)
 
-    async def _attempt(self, test: PlannedTest, attempt: int, label: str, ready: Snapshot) -> Test:
+    async def _attempt(
+        self, test: PlannedTest, attempt: int, label: str, template: Template
+    ) -> Test:
+        emulated = template.machine.accelerator == Accelerator.TCG
         started = TestStarted(
-            name=test.name, attempt=attempt, time=now(), seed=secrets.token_hex(32)
+            name=test.name,
+            attempt=attempt,
+            time=now(),
+            seed=secrets.token_hex(32),
+            limit_s=test.timeout_s * (self.tcg_factor if emulated else 1.0),
         )
         self.journal.write(started)
         self.watcher.started(label)
         try:
-            ended = await self._run(test, started, ready)
+            ended = await self._run(test, started, template)
         except OSError as error:
             # Nothing of the test's own: its logs cannot be written, or no process be made.
             if error.errno == errno.ENOSPC:
@@ -162,7 +160,7 @@ class Executor:
         self.watcher.finished(result, label)
         return result
 
-    async def _run(self, test: PlannedTest, started: TestStarted, ready: Snapshot) -> TestEnded:
+    async def _run(self, test: PlannedTest, started: TestStarted, template: Template) -> TestEnded:
         """Run one test in a guest that is made for it and destroyed after it."""
         start = time.monotonic()
         base = Path("logs") / _file_name(test.suite) / _file_name(test.program)
@@ -172,7 +170,7 @@ class Executor:
         directory = f"/{GUEST_ROOT}/{test.suite}"
         command = Command(
             argv=(f"{directory}/{test.path}",),
-            timeout_s=test.timeout_s,
+            timeout_s=started.limit_s,
             seed=bytes.fromhex(started.seed),
             wall_clock_ns=time.time_ns(),
             env=_ENVIRONMENT,
@@ -189,7 +187,7 @@ class Executor:
             observer = Observer(output, kernel, patient=bool(test.allow))
             try:
                 async with (
-                    await snapshot.restore(ready) as guest,
+                    await template.start() as guest,
                     contextlib.aclosing(guest.run(command)) as events,
                 ):
                     async for event in events:
@@ -213,6 +211,42 @@ class Executor:
             total_s=time.monotonic() - start,
             logs=logs,
         )
+
+
+class _Line:
+    """What is left, for several workers, and the templates that they have made."""
+
+    def __init__(self, attempts: Attempts, suites: Mapping[str, Suite]) -> None:
+        self.attempts = attempts
+        self.suites = suites
+        self.templates: dict[Group, Template] = {}
+        self._making: set[Group] = set()
+        self._made = asyncio.Event()
+
+    async def next(self) -> tuple[PlannedTest, int] | None:
+        """Return the attempt that is next; None when nothing is left.
+
+        What could not begin at once, for want of a template that somebody else is making, lets
+        others go before it.
+        """
+        # One by one, because what is next may depend on what ended meanwhile.
+        while not self.attempts.over:
+            self._made.clear()
+            found = self.attempts.begin(lambda test: test.group not in self._making)
+            if found is not None:
+                return found
+            await self._made.wait()
+        return None
+
+    @contextlib.contextmanager
+    def making(self, group: Group) -> Iterator[None]:
+        """Keep others from beginning with *group* for as long as its template is being made."""
+        self._making.add(group)
+        yield
+        self._making.discard(group)
+        if group not in self.templates:
+            self.attempts.dropped(group)
+        self._made.set()
 
 
 def now() -> str:

@@ -8,20 +8,25 @@ import json
 import os
 import platform
 import stat
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from harness.errors import MachineError
 from harness.guest import agent, initramfs, snapshot
 from harness.guest.accel import Probe, Wanted, probe
-from harness.guest.api import Accelerator
-from harness.guest.machine import CMDLINE, BootFiles, GuestConfig
+from harness.guest.api import Accelerator, Guest
+from harness.guest.capabilities import capability
+from harness.guest.frames import Hello
+from harness.guest.machine import CMDLINE, BootFiles, GuestConfig, MachineType
 from harness.guest.qemu import GuestNotBooted
 from harness.guest.snapshot import Snapshot
 from harness.kbuild import Kernel
 from harness.process import which
 from harness.progress import Progress
+from harness.project import GuestTable, Project
+from harness.run.results import Machine
 from harness.store import Store, digest
 from harness.suites import Suite
 
@@ -35,41 +40,87 @@ class WrongKernel(MachineError):
 
 
 @dataclass(frozen=True)
+class Template:
+    """What fresh guests of one kind are made from, any number and at once."""
+
+    hello: Hello
+    """What the agent said when the first of them was up."""
+    machine: Machine
+    start: Callable[[], Awaitable[Guest]]
+    """Makes a guest; raises MachineError where that fails."""
+
+
+@dataclass(frozen=True)
 class Foundry:
     """Makes guests for one kernel."""
 
     kernel: Kernel
-    config: GuestConfig
-    wanted: Wanted
+    boot_limit_s: float
+    """Seconds after which a guest that has not booted never will."""
     store: Store
     progress: Progress
 
-    async def snapshot(self, suite: Suite) -> tuple[Snapshot, Probe]:
-        """Return the booted guest of *suite*, from the store or by booting it.
+    def config(self, guest: GuestTable) -> GuestConfig:
+        """Return the machine that *guest* describes."""
+        return GuestConfig(
+            machine=MachineType(guest.machine),
+            cpus=guest.cpus,
+            memory_mib=guest.memory_mib,
+            numa_nodes=guest.numa_nodes,
+            boot_limit_s=self.boot_limit_s,
+        )
+
+    def lacks(self, guest: GuestTable, needs: Sequence[str]) -> str:
+        """Tell why *guest* does not meet the *needs* of a test; empty where it does.
+
+        Raises UserError for a need that does not exist.
+        """
+        for name in needs:
+            found = capability(name, self.config(guest))
+            if not found.available:
+                return f"needs {name}: {found.reason}"
+        return ""
+
+    async def template(self, suite: Suite, guest: GuestTable) -> Template:
+        """Return what guests of *suite* are made from: a booted one, from the store or booted now.
 
         Raises :class:`harness.guest.qemu.GuestNotBooted` when the kernel does not come up, and
         MachineError when QEMU is missing or fails.
         """
-        qemu = _identity(Path(which(self.config.qemu)))
+        config = self.config(guest)
+        saved, probed = await self._snapshot(suite, config, Wanted(guest.accel))
+        machine = Machine(
+            accelerator=probed.accelerator,
+            accelerator_reason=probed.why,
+            qemu=saved.qemu_version,
+            guest=str(config),
+        )
+        return Template(saved.hello, machine, partial(snapshot.restore, saved))
+
+    async def _snapshot(
+        self, suite: Suite, config: GuestConfig, wanted: Wanted
+    ) -> tuple[Snapshot, Probe]:
+        qemu = _identity(Path(which(config.qemu)))
         files = BootFiles(self.kernel.image, self._initramfs(suite))
-        probed = await self._accelerator(files, qemu)
+        probed = await self._accelerator(config, wanted, files, qemu)
         key = digest(
             _RECIPE,
             self.kernel.key,
             files.initramfs.parent.name,
-            json.dumps(asdict(self.config), sort_keys=True),
+            json.dumps(asdict(config), sort_keys=True),
             " ".join(CMDLINE),
             probed.accelerator,
             qemu,
         )
+        boot = partial(self._boot, key, config, files, probed.accelerator, suite.name)
         try:
-            loaded = snapshot.load(await self._boot(key, files, probed.accelerator, suite.name))
+            loaded = snapshot.load(await boot())
         except GuestNotBooted:
             raise
         except MachineError as damage:
             self.progress.note(f"the snapshot of {suite.name} is made again: {damage.what}")
             self.store.discard("snapshot", key)
-            loaded = snapshot.load(await self._boot(key, files, probed.accelerator, suite.name))
+            loaded = snapshot.load(await boot())
         shown = loaded.hello.build_id.hex()
         if shown != self.kernel.meta.build_id:
             raise WrongKernel(
@@ -79,11 +130,18 @@ class Foundry:
             )
         return loaded, probed
 
-    async def _boot(self, key: str, files: BootFiles, accelerator: Accelerator, name: str) -> Path:
+    async def _boot(
+        self,
+        key: str,
+        config: GuestConfig,
+        files: BootFiles,
+        accelerator: Accelerator,
+        name: str,
+    ) -> Path:
         with self.store.draft("snapshot", key, self.progress) as out:
             if out:
                 with self.progress.step(f"Booting the guest of {name}") as step:
-                    made = await snapshot.create(self.config, accelerator, files, out)
+                    made = await snapshot.create(config, accelerator, files, out)
                     step.result(f"{made.hello.release}, {accelerator}")
         return self.store.path("snapshot", key)
 
@@ -105,27 +163,34 @@ class Foundry:
         sources = [path.read_bytes() for path in agent.source_files()]
         return digest(*sources, " ".join(agent.FLAGS), self.kernel.meta.toolchain)
 
-    async def _accelerator(self, files: BootFiles, qemu: str) -> Probe:
+    async def _accelerator(
+        self, config: GuestConfig, wanted: Wanted, files: BootFiles, qemu: str
+    ) -> Probe:
         """Probe once per host kernel and QEMU, and remember."""
-        if self.wanted is Wanted.TCG:
-            return await probe(self.config, files, self.wanted)
+        if wanted is Wanted.TCG:
+            return await probe(config, files, wanted)
         device = Path("/dev/kvm")
         usable = device.exists() and os.access(device, os.R_OK | os.W_OK)
-        key = digest(qemu, platform.release(), str(usable), self.config.cpu, self.config.machine)
+        key = digest(qemu, platform.release(), str(usable), config.cpu, config.machine)
         memory = self.store.place("accelerator") / f"{key}.json"
         try:
             known = json.loads(memory.read_text())
             answer = Probe(Accelerator(known["accelerator"]), str(known["why"]))
         except (OSError, ValueError, KeyError, TypeError):
             with self.progress.step("Probing whether a kernel boots under KVM") as step:
-                answer = await probe(self.config, files, self.wanted)
+                answer = await probe(config, files, wanted)
                 step.result(f"{answer.accelerator}: {answer.why}")
             draft = memory.with_suffix(f".{os.getpid()}")
             draft.write_text(json.dumps({"accelerator": answer.accelerator, "why": answer.why}))
             draft.rename(memory)
-        if self.wanted is Wanted.KVM and answer.accelerator is not Accelerator.KVM:
-            return await probe(self.config, files, self.wanted)
+        if wanted is Wanted.KVM and answer.accelerator is not Accelerator.KVM:
+            return await probe(config, files, wanted)
         return answer
+
+
+def foundry(project: Project, kernel: Kernel, store: Store, progress: Progress) -> Foundry:
+    """Return what makes guests for *kernel* within the limits of *project*."""
+    return Foundry(kernel, project.limits.boot_s, store, progress)
 
 
 def suite_entries(suite: Suite) -> Iterator[initramfs.Entry]:

@@ -14,16 +14,11 @@ import msgspec
 
 from harness import __version__, loop
 from harness.errors import HarnessError, UserError
-from harness.guest.accel import Wanted
-from harness.guest.machine import GuestConfig
-from harness.kbuild import Kernel
-from harness.progress import Progress
 from harness.report.files import Written, write_reports
 from harness.report.steps import Display
-from harness.run import journal, rundir, verdict
+from harness.run import capacity, journal, rundir, times, verdict
 from harness.run.decode import decode
 from harness.run.executor import Executor, now
-from harness.run.guests import Foundry
 from harness.run.journal import Journal
 from harness.run.prepare import Prepared, Request, prepare
 from harness.run.records import Record, Requested, RunEnded, RunResumed, RunStarted
@@ -39,8 +34,8 @@ class Job:
     request: Request
     store: Store
     display: Display
-    jobs: int
-    """How many guests run at a time."""
+    jobs: int | None
+    """How many guests run at a time; None is as many as the machine carries."""
     directory: Path
     """The run's."""
     junit: Path | None = None
@@ -64,7 +59,7 @@ class Job:
                 prepared = self._prepare()
                 head = self._head(name, prepared)
                 book.write(head)
-            self._execute(prepared, head, Attempts(head), book, start)
+            self._execute(prepared, head, Attempts(head, times.load(self.store)), book, start)
         return self._report()
 
     def resume(self) -> tuple[Results, Written]:
@@ -86,7 +81,7 @@ class Job:
                     else:
                         _check_same(head, prepared)
                         book.write(RunResumed(time=now()))
-                attempts = Attempts(head)
+                attempts = Attempts(head, times.load(self.store))
                 for name, attempt, outcome in verdict.outcomes(records):
                     attempts.ended(name, attempt, outcome)
                 self._execute(prepared, head, attempts, book, start)
@@ -117,10 +112,11 @@ class Job:
         start: float,
     ) -> None:
         """Run the tests, unless interrupted to the end, and note which it was."""
-        maker = foundry(self.request, prepared.kernel, self.store, self.display)
         interrupted = False
+        factor = self.request.project.limits.tcg_factor
+        jobs = self.jobs or capacity.jobs([test.guest for test in head.tests if test.runnable])
         with self.display.tests(attempts.labels()) as watcher:
-            executor = Executor(maker, book, self.directory, watcher, self.jobs, head)
+            executor = Executor(prepared.foundry, book, self.directory, watcher, jobs, head, factor)
             try:
                 loop.run(executor.execute(prepared.suites, attempts))
             except KeyboardInterrupt:
@@ -135,6 +131,7 @@ class Job:
 
     def _report(self) -> tuple[Results, Written]:
         results = read_results(self.directory)
+        times.remember(self.store, results)
         return results, write_reports(results, self.directory, self.junit)
 
 
@@ -161,22 +158,6 @@ def request_of(records: list[Record], where: Path) -> Requested:
         "this run does not say what was asked for, so it cannot be taken up again",
         where=str(where / journal.FILE_NAME),
         hint="start a new one",
-    )
-
-
-def foundry(request: Request, kernel: Kernel, store: Store, progress: Progress) -> Foundry:
-    """Return what makes guests for *kernel* as the project file describes them."""
-    guest = request.project.guest
-    return Foundry(
-        kernel=kernel,
-        config=GuestConfig(
-            cpus=guest.cpus,
-            memory_mib=guest.memory_mib,
-            boot_limit_s=request.project.limits.boot_s,
-        ),
-        wanted=Wanted(guest.accelerator),
-        store=store,
-        progress=progress,
     )
 
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.errors import UserError
+from harness.project import GuestTable
 from harness.run.records import PlannedTest
 from harness.run.select import compile_expression
-from harness.suites import Suite
-from harness.suites.expectations import Expectations, for_program
+from harness.suites import Suite, SuiteSource
+from harness.suites.expectations import for_program
 
 NO_LIMIT_S = 3600.0
 """Stands for ``timeout=0`` in a suite's settings: kselftest's "none", which no guest gets."""
@@ -18,7 +19,9 @@ NO_LIMIT_S = 3600.0
 def plan(
     suites: Sequence[Suite],
     *,
-    expectations: Mapping[str, Expectations],
+    sources: Mapping[str, SuiteSource],
+    guest: GuestTable,
+    lacks: Callable[[GuestTable, Sequence[str]], str],
     series: str,
     expression: str,
     default_timeout_s: float,
@@ -27,8 +30,10 @@ def plan(
 ) -> tuple[PlannedTest, ...]:
     """Return the tests of *suites* that *expression* selects, in the order of the suites.
 
-    *expectations* has what is known of each suite, *series* is the name by which they know the
-    series.  *rerun* makes the command line for a suite's name and a test's name.  *build_logs* has
+    *sources* has by name what is known of each suite and what it needs, *series* is the name by
+    which it knows the series.  *guest* is what tests run in unless they need another; *lacks* tells
+    why a guest does not meet needs, and is empty where it does.
+    *rerun* makes the command line for a suite's name and a test's name.  *build_logs* has
     each suite's build log, relative to the run's directory.  Raises UserError when nothing is left:
     a run without tests has nothing to say, least of all that all is well.
     """
@@ -36,7 +41,7 @@ def plan(
         test
         for suite in suites
         for test in _tests(
-            suite, expectations[suite.name], series, default_timeout_s, rerun, build_logs
+            suite, sources[suite.name], guest, lacks, series, default_timeout_s, rerun, build_logs
         )
     ]
     selected = compile_expression(expression, {test.name for test in tests})
@@ -52,7 +57,9 @@ def plan(
 
 def _tests(
     suite: Suite,
-    expectations: Expectations,
+    source: SuiteSource,
+    guest: GuestTable,
+    lacks: Callable[[GuestTable, Sequence[str]], str],
     series: str,
     default_timeout_s: float,
     rerun: Callable[[str, str], str],
@@ -62,7 +69,8 @@ def _tests(
 
     def test(program: str, path: str = "", broken: str = "", unfit: str = "") -> PlannedTest:
         name = f"{suite.name}:{program}"
-        expect, allow = for_program(expectations, program, series)
+        expect, allow = for_program(source.expectations, program, series)
+        mine, needs = source.settings.of(program, guest)
         return PlannedTest(
             name=name,
             suite=suite.name,
@@ -70,8 +78,9 @@ def _tests(
             path=path,
             suite_key=suite.key,
             timeout_s=timeout,
+            guest=mine,
             broken=broken,
-            unfit=unfit,
+            unfit=unfit or (lacks(mine, needs) if needs and not broken else ""),
             build_log=build_logs.get(suite.name, ""),
             rerun=rerun(suite.name, name),
             expect=expect,
@@ -82,7 +91,9 @@ def _tests(
         test(
             program.name,
             program.path,
-            unfit="a script: a sealed guest has no interpreter for it" if program.script else "",
+            unfit="a script: a sealed guest has no interpreter for it"
+            if program.script and guest.type == "sealed"
+            else "",
         )
         for program in suite.programs
     ] + [test(program.name, broken=program.reason) for program in suite.broken]

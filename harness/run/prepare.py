@@ -10,19 +10,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from harness import kbuild, series, source, suites
 from harness.errors import UserError
 from harness.kbuild import Kernel
 from harness.progress import Progress
-from harness.project import NO_SERIES, Project, load
+from harness.project import NO_SERIES, GuestTable, Project, load
 from harness.run import results
+from harness.run.guests import Foundry, foundry
 from harness.run.plan import plan
 from harness.run.records import PlannedTest, Requested
 from harness.series import Stack, Tree
 from harness.source import Source
 from harness.store import Store
 from harness.suites import Suite
-from harness.suites.expectations import check_programs, expired
+from harness.suites.expectations import expired
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Request:
     config: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
     expression: str = ""
+    guest: str = ""
+    """The type of guest; empty means what the project file says."""
     repeat: int = 1
     """How often each test runs; 0 is without end."""
     until_fail: bool = False
@@ -61,6 +66,7 @@ class Request:
             config=self.config,
             suites=self.suites,
             expression=self.expression,
+            guest=self.guest,
             repeat=self.repeat,
             until_fail=self.until_fail,
         )
@@ -79,6 +85,7 @@ class Request:
             config=asked.config,
             suites=asked.suites,
             expression=asked.expression,
+            guest=asked.guest,
             repeat=asked.repeat,
             until_fail=asked.until_fail,
             command=asked.command,
@@ -89,6 +96,11 @@ class Request:
     def project_dir(self) -> Path:
         """Where relative paths of the project file start."""
         return self.project_file.parent
+
+    def guest_table(self) -> GuestTable:
+        """Return what tests run in, unless their suite says otherwise."""
+        asked = {"type": self.guest} if self.guest else {}
+        return msgspec.structs.replace(self.project.guest, **asked)
 
     def stack(self) -> Stack:
         """Read the series that are asked for.
@@ -141,6 +153,7 @@ class Request:
         argv += [word for name in self.series for word in ("--series", name)]
         argv += ["--upto", str(self.upto)] if self.upto is not None else []
         argv += [word for name in self.config for word in ("--config", name)]
+        argv += ["--guest", self.guest] if self.guest else []
         wanted = next((name for name in self.suites if _names(name, suite)), suite)
         return shlex.join([*argv, "--suite", wanted, "-k", test])
 
@@ -156,6 +169,8 @@ class Prepared:
     place: kbuild.Slot
     """Where the kernel was built."""
     suites: tuple[Suite, ...]
+    foundry: Foundry
+    """Makes guests with that kernel."""
     tests: tuple[PlannedTest, ...]
     notes: tuple[str, ...]
     facts: results.Kernel
@@ -217,13 +232,14 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         for each in found
     ]
     for origin, suite in zip(found, built, strict=True):
-        if origin.expectations_file is not None:
-            programs = [each.name for each in suite.programs]
-            programs += [each.name for each in suite.broken]
-            check_programs(origin.expectations, programs, origin.expectations_file)
+        there = [each.name for each in suite.programs] + [each.name for each in suite.broken]
+        origin.check_programs(there)
+    maker = foundry(project, kernel, store, progress)
     tests = plan(
         built,
-        expectations={each.name: each.expectations for each in found},
+        sources={each.name: each for each in found},
+        guest=request.guest_table(),
+        lacks=maker.lacks,
         series=stack.name,
         expression=request.expression,
         default_timeout_s=project.limits.test_s,
@@ -245,7 +261,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         build_id=kernel.meta.build_id,
     )
     notes = ((base.note,) if base.note else ()) + _expired(found)
-    return Prepared(base, stack, tree, kernel, place, tuple(built), tests, notes, facts)
+    return Prepared(base, stack, tree, kernel, place, tuple(built), maker, tests, notes, facts)
 
 
 def _expired(found: Iterable[suites.SuiteSource]) -> tuple[str, ...]:

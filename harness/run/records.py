@@ -15,6 +15,7 @@ from harness.guest.api import How
 from harness.klog import Finding
 from harness.klog.allow import Allowance
 from harness.ktap import Report
+from harness.project import GuestTable
 from harness.run.results import Kernel, Logs, Machine
 from harness.suites.expectations import Expectation
 
@@ -30,11 +31,13 @@ class PlannedTest(msgspec.Struct, frozen=True, kw_only=True):
     suite_key: str = ""
     """The digest of what the suite was built from."""
     timeout_s: float = 0.0
-    """Time limit in seconds of guest time."""
+    """Time limit in seconds as the suite says it, for a machine with real processors."""
+    guest: GuestTable = GuestTable()
+    """What it runs in."""
     broken: str = ""
     """Why the program does not exist: the first error of its build."""
     unfit: str = ""
-    """Why it cannot run in the guests at hand, such as a script in a sealed guest."""
+    """Why it cannot run in its guest, such as a script in a sealed one."""
     build_log: str = ""
     rerun: str = ""
     expect: tuple[Expectation, ...] = ()
@@ -46,6 +49,15 @@ class PlannedTest(msgspec.Struct, frozen=True, kw_only=True):
     def runnable(self) -> bool:
         """Whether there is anything to run."""
         return not (self.broken or self.unfit)
+
+    @property
+    def group(self) -> Group:
+        """Tests with the same come from the same template."""
+        return self.suite, self.guest
+
+
+Group = tuple[str, GuestTable]
+"""A suite, and the guest that some of its programs run in."""
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
@@ -60,6 +72,7 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     config: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
     expression: str = ""
+    guest: str = ""
     repeat: int = 1
     until_fail: bool = False
 
@@ -89,9 +102,10 @@ class RunResumed(msgspec.Struct, frozen=True, kw_only=True, tag="resumed"):
 
 
 class GuestReady(msgspec.Struct, frozen=True, kw_only=True, tag="guest"):
-    """The guest of a suite is up and showed which kernel it runs."""
+    """A guest of a suite is up and showed which kernel it runs."""
 
     suite: str
+    guest: GuestTable = GuestTable()
     release: str
     build_id: str
     machine: Machine
@@ -99,9 +113,10 @@ class GuestReady(msgspec.Struct, frozen=True, kw_only=True, tag="guest"):
 
 
 class GuestFailed(msgspec.Struct, frozen=True, kw_only=True, tag="guest-failed"):
-    """No guest for a suite: the kernel does not come up."""
+    """No guest of this kind for a suite: the kernel does not come up."""
 
     suite: str
+    guest: GuestTable = GuestTable()
     reason: str
     kernel_log: str = ""
     log: str = ""
@@ -114,6 +129,8 @@ class TestStarted(msgspec.Struct, frozen=True, kw_only=True, tag="test"):
     attempt: int = 1
     time: str
     seed: str
+    limit_s: float = 0.0
+    """The time limit in seconds of guest time, scaled by how fast the accelerator is."""
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from harness.outcome import Outcome
-from harness.run.records import PlannedTest, RunStarted
+from harness.run.records import Group, PlannedTest, RunStarted
 from harness.run.results import Attempt, Test
 
 ENDLESS = 0
@@ -22,46 +23,73 @@ class Attempts:
     Made from the plan and, for a run that is taken up again, told of what has ended before.
     """
 
-    def __init__(self, head: RunStarted) -> None:
+    def __init__(self, head: RunStarted, seconds: Mapping[str, float] | None = None) -> None:
         self._head = head
-        self._done: set[tuple[str, int]] = set()
+        self._begun: set[tuple[str, int]] = set()
         self._stopped: set[str] = set()
+        self._first = 1
+        """The first round of which something is left."""
+        known = seconds or {}
+        # What is unknown may be long.
+        self._tests = sorted(
+            (test for test in head.tests if test.runnable),
+            key=lambda test: -known.get(test.name, math.inf),
+        )
 
     def ended(self, name: str, attempt: int, outcome: Outcome) -> None:
         """Take note of the end of an attempt."""
-        self._done.add((name, attempt))
+        self._begun.add((name, attempt))
         if self._head.until_fail and not outcome.as_expected:
             self._stopped.add(name)
 
-    def of(self, suite: str) -> Iterator[tuple[PlannedTest, int]]:
-        """Yield the attempts at the tests of *suite*, one of each test before the second of any.
+    def dropped(self, group: Group) -> None:
+        """Take note that there is no guest for the tests of *group*."""
+        self._stopped |= {test.name for test in self._tests if test.group == group}
 
-        What ends between two steps of this iterator counts for the next one.
+    def begin(self, fits: Callable[[PlannedTest], bool]) -> tuple[PlannedTest, int] | None:
+        """Return the next attempt at a test that *fits*, which is now under way; None for none.
+
+        One attempt at each test comes before the second at any, and the longest test first.
         """
-        endless = self._head.repeat == ENDLESS
-        for attempt in itertools.count(1) if endless else range(1, self._head.repeat + 1):
-            left = [
-                test
-                for test in self._head.tests
-                if test.suite == suite and test.runnable and test.name not in self._stopped
-            ]
-            if not left:
-                return
-            for test in left:
-                if test.name not in self._stopped and (test.name, attempt) not in self._done:
-                    yield test, attempt
+        # Where there is no end to it, nothing may fit for ever.
+        most = len(self._tests) if self._head.repeat == ENDLESS else None
+        near = itertools.islice(self._left(), most)
+        found = next((each for each in near if fits(each[0])), None)
+        if found is not None:
+            self._begun.add((found[0].name, found[1]))
+        return found
 
-    def left(self, suite: str) -> bool:
-        """Whether there is anything to run for *suite*."""
-        return next(self.of(suite), None) is not None
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left that could be begun."""
+        return next(self._left(), None) is None
+
+    def _left(self) -> Iterator[tuple[PlannedTest, int]]:
+        """Yield what has not begun, round after round; without end where there is none."""
+        endless = self._head.repeat == ENDLESS
+        for attempt in itertools.count(self._first):
+            over = not endless and attempt > self._head.repeat
+            if over or all(test.name in self._stopped for test in self._tests):
+                return
+            left = self._of_round(attempt)
+            if not left and attempt == self._first:
+                self._first += 1
+            for test in left:
+                yield test, attempt
+
+    def _of_round(self, attempt: int) -> list[PlannedTest]:
+        return [
+            test
+            for test in self._tests
+            if test.name not in self._stopped and (test.name, attempt) not in self._begun
+        ]
 
     def labels(self) -> list[str]:
         """Return what is left, by names for the eye; nothing where there is no end to it."""
         if self._head.repeat == ENDLESS:
             return []
-        suites = dict.fromkeys(test.suite for test in self._head.tests)
         known = [test.name for test in self._head.tests if not test.runnable]
-        return known + [self.label(*each) for suite in suites for each in self.of(suite)]
+        return known + [self.label(*each) for each in self._left()]
 
     def label(self, test: PlannedTest, attempt: int) -> str:
         """Return the name of an attempt for the eye."""

@@ -94,6 +94,12 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds on the guest's monotonic clock from start to end of the program."""
     total_s: float | None = None
     """Seconds on the host, start and end of QEMU included."""
+    timeout_s: float = 0.0
+    """Time limit in seconds as the suite says it."""
+    limit_s: float = 0.0
+    """The same, scaled for the accelerator: what was enforced."""
+    guest: str = ""
+    """The machine that it ran on, as in ``machine.guest``."""
     seed: str = ""
     """The random seed set in the guest, 32 bytes in hex."""
     logs: Logs = Logs()

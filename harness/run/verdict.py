@@ -23,6 +23,7 @@ from harness.run import known, repeat
 from harness.run.records import (
     Decoded,
     Ending,
+    Group,
     GuestFailed,
     GuestReady,
     PlannedTest,
@@ -48,7 +49,16 @@ def results(records: Sequence[Record]) -> Results:
     head = next((record for record in records if isinstance(record, RunStarted)), None)
     if head is None:
         raise ValueError("a journal without a plan says nothing")
-    failed = {record.suite: record for record in records if isinstance(record, GuestFailed)}
+    failed = {
+        (record.suite, record.guest): record
+        for record in records
+        if isinstance(record, GuestFailed)
+    }
+    machines = {
+        (record.suite, record.guest): record.machine
+        for record in records
+        if isinstance(record, GuestReady)
+    }
     ready = [record for record in records if isinstance(record, GuestReady)]
     resumed = [record for record in records if isinstance(record, RunResumed)]
     last = records[-1] if isinstance(records[-1], RunEnded) else None
@@ -72,7 +82,11 @@ def results(records: Sequence[Record]) -> Results:
         kernel=kernel,
         machine=machine,
         tests=tuple(
-            repeat.together(head, test, _attempts(test, told[test.name], head, failed))
+            msgspec.structs.replace(
+                repeat.together(head, test, _attempts(test, told[test.name], head, failed)),
+                timeout_s=test.timeout_s,
+                guest=machines[test.group].guest if test.group in machines else "",
+            )
             for test in head.tests
         ),
         notes=(*head.notes, *(note for record in resumed for note in record.notes)),
@@ -86,7 +100,7 @@ def _attempts(
     test: PlannedTest,
     mine: Sequence[_OfTest],
     head: RunStarted,
-    failed: Mapping[str, GuestFailed],
+    failed: Mapping[Group, GuestFailed],
 ) -> list[Test]:
     """Return the results of the attempts at one test that began; at least one in any case."""
     started = {record.attempt: record for record in mine if isinstance(record, TestStarted)}
@@ -98,7 +112,7 @@ def _attempts(
             day_of(head),
             started.get(attempt),
             ended.get(attempt),
-            failed.get(test.suite),
+            failed.get(test.group),
             decoded.get(attempt),
         )
         for attempt in sorted(started.keys() | ended.keys()) or [1]
@@ -182,6 +196,7 @@ def judge_test(
         guest_s=ended.guest_s,
         total_s=ended.total_s,
         seed=started.seed if started else "",
+        limit_s=started.limit_s if started else 0.0,
         logs=ended.logs,
         rerun=plan.rerun,
     )

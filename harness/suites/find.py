@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.process import run
 from harness.project import SuiteTable
-from harness.suites import expectations
+from harness.suites import expectations, settings
 from harness.suites.expectations import Expectations
+from harness.suites.settings import Settings
 
 SELFTESTS = "tools/testing/selftests"
 _TREE = "tree:"
@@ -34,6 +35,17 @@ class SuiteSource:
     """What is known to go wrong."""
     expectations_file: Path | None = None
     """Where that stands; None where nothing does."""
+    settings: Settings = field(default_factory=Settings)
+    """What its programs need of a guest."""
+    settings_file: Path | None = None
+    """Where that stands; None where nothing does."""
+
+    def check_programs(self, names: Sequence[str]) -> None:
+        """Raise UserError where one of the files speaks of a program that is not in *names*."""
+        if self.expectations_file is not None:
+            expectations.check_programs(self.expectations, names, self.expectations_file)
+        if self.settings_file is not None:
+            settings.check_programs(self.settings, names, self.settings_file)
 
 
 def find(
@@ -50,7 +62,7 @@ def find(
     In this order: a suite of the project file, a directory (relative to *working_dir*), a suite of
     the kernel tree at *commit*, with or without ``tree:`` before its name.  Raises UserError where
     it is none of these, where the directory is not in kselftest layout, and for mistakes in its
-    expectations.
+    expectations and settings.
     """
     if wanted in known:
         table = known[wanted]
@@ -60,6 +72,8 @@ def find(
             source = _directory(wanted, project_dir / table.path, table.programs)
         if table.expectations is not None:
             source = _expecting(source, project_dir / table.expectations)
+        if table.settings is not None:
+            source = _needing(source, project_dir / table.settings)
         return source
     if not wanted.startswith(_TREE) and (working_dir / wanted).is_dir():
         directory = (working_dir / wanted).resolve()
@@ -97,13 +111,20 @@ def _directory(name: str, directory: Path, programs: tuple[str, ...]) -> SuiteSo
             hint="see Documentation/dev-tools/kselftest.rst, 'Contributing new tests'",
         )
     source = SuiteSource(name, directory.name, directory, programs)
-    beside = directory / expectations.FILE_NAME
-    return _expecting(source, beside) if beside.exists() else source
+    if (known := directory / expectations.FILE_NAME).exists():
+        source = _expecting(source, known)
+    if (needs := directory / settings.FILE_NAME).exists():
+        source = _needing(source, needs)
+    return source
 
 
 def _expecting(source: SuiteSource, file: Path) -> SuiteSource:
     """Return *source* with what *file* says of it; UserError for a file that is not there."""
     return replace(source, expectations=expectations.load(file), expectations_file=file)
+
+
+def _needing(source: SuiteSource, file: Path) -> SuiteSource:
+    return replace(source, settings=settings.load(file), settings_file=file)
 
 
 def _in_tree(

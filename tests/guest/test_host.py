@@ -192,7 +192,7 @@ def test_a_slow_consumer_is_not_a_hung_kernel(guest_snapshot: Snapshot) -> None:
 
 def test_a_moved_snapshot_works(guest_snapshot: Snapshot, copied: Path, tmp_path: Path) -> None:
     moved = copied.rename(tmp_path / "moved, and renamed")
-    os.utime(moved / "ram")
+    os.utime(moved / "ram0")
 
     async def work() -> Outcome:
         async with await snapshot.restore(snapshot.load(moved)) as guest:
@@ -211,7 +211,7 @@ def test_restoring_does_not_change_the_snapshot(guest_snapshot: Snapshot, copied
 
     asyncio.run(work())
     snapshot.verify(loaded)
-    assert (copied / "ram").stat().st_mtime_ns == guest_snapshot.ram_mtime_ns
+    assert (copied / "ram0").stat().st_mtime_ns == guest_snapshot.ram[0].mtime_ns
 
 
 def _flip(path: Path, at: int) -> None:
@@ -222,7 +222,7 @@ def _flip(path: Path, at: int) -> None:
         f.write(bytes([byte ^ 0x40]))
 
 
-@pytest.mark.parametrize("name", ["ram", "state"])
+@pytest.mark.parametrize("name", ["ram0", "state"])
 def test_a_flipped_bit_is_noticed(copied: Path, name: str) -> None:
     snapshot.load(copied)
     _flip(copied / name, (copied / name).stat().st_size // 2)
@@ -231,7 +231,7 @@ def test_a_flipped_bit_is_noticed(copied: Path, name: str) -> None:
 
 
 def test_a_cut_memory_is_noticed(copied: Path) -> None:
-    os.truncate(copied / "ram", 1 << 20)
+    os.truncate(copied / "ram0", 1 << 20)
     with pytest.raises(MachineError, match="damaged"):
         snapshot.load(copied)
 

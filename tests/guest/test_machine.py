@@ -46,8 +46,8 @@ def test_a_guest_is_sealed(machine: MachineType) -> None:
 
 
 def test_boot_and_restore_describe_the_same_machine() -> None:
-    boot = argv(GuestConfig(), Memory(Path("/r")))
-    wake = argv(GuestConfig(), Memory(Path("/r")), None)
+    boot = argv(GuestConfig(), Memory((Path("/r"),)))
+    wake = argv(GuestConfig(), Memory((Path("/r"),)), None)
     assert wake[-2:] == ["-incoming", "defer"]
     assert boot[: len(wake) - 2] == wake[:-2]
     assert boot[len(wake) - 2 :: 2] == ["-kernel", "-initrd", "-append"]
@@ -59,13 +59,37 @@ def test_parameters_of_the_user_come_last() -> None:
 
 
 def test_a_comma_in_a_path_stays_in_it() -> None:
-    memory = argv(GuestConfig(), Memory(Path("/a,share=on"), shared=False))
+    memory = argv(GuestConfig(), Memory((Path("/a,share=on"),), shared=False))
     assert "mem-path=/a,,share=on,share=off" in memory[memory.index("-object") + 1]
+
+
+def test_nodes_share_processors_and_memory() -> None:
+    config = GuestConfig(cpus=3, memory_mib=513, numa_nodes=2)
+    command = argv(config, Memory((Path("/a"), Path("/b"))))
+    nodes = [command[n + 1] for n, word in enumerate(command) if word == "-numa"]
+    assert nodes == ["node,nodeid=0,memdev=ram0,cpus=0-0", "node,nodeid=1,memdev=ram1,cpus=1-2"]
+    backends = [command[n + 1] for n, word in enumerate(command) if word == "-object"]
+    assert ["size=256M" in backends[0], "size=257M" in backends[1]] == [True, True]
+    assert ["mem-path=/a" in backends[0], "mem-path=/b" in backends[1]] == [True, True]
+    assert "memory-backend=" not in command[command.index("-machine") + 1]
+
+
+def test_a_node_may_have_no_processor() -> None:
+    command = argv(GuestConfig(cpus=1, numa_nodes=2))
+    assert "node,nodeid=0,memdev=ram0" in command
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"cpus": 0}, {"memory_mib": 1}, {"tcg_thread": "many"}, {"heartbeat_limit_s": 0}],
+    [
+        {"numa_nodes": 0},
+        {"numa_nodes": 99},
+        {"numa_nodes": 2, "machine": MachineType.MICROVM},
+        {"cpus": 0},
+        {"memory_mib": 1},
+        {"tcg_thread": "many"},
+        {"heartbeat_limit_s": 0},
+    ],
 )
 def test_a_senseless_machine_is_a_user_error(changes: dict[str, object]) -> None:
     with pytest.raises(UserError):

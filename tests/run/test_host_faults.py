@@ -227,7 +227,7 @@ def run_with(cache: Cache, out: Path, directory: Path) -> str:
         (["kernel/bzImage"], "Building the kernel"),
         # Nobody reads the agent while there is an archive that holds it.
         (["suite/files/a_good", "agent/agent", "initramfs/initramfs.cpio"], "Building the suite"),
-        (["snapshot/ram"], "Booting"),
+        (["snapshot/ram0"], "Booting"),
         (["snapshot/state"], "Booting"),
         (["snapshot/machine.json"], "Booting"),
     ],

@@ -112,33 +112,59 @@ def test_what_does_not_run_has_no_attempts() -> None:
     assert [test.outcome for test in said.tests] == [Outcome.NOTRUN, Outcome.NOTRUN, Outcome.ERROR]
 
 
-def names(attempts: Attempts) -> list[tuple[str, int]]:
-    return [(test.program, number) for test, number in attempts.of("s")]
+def begin(attempts: Attempts, most: int = 20) -> list[tuple[str, int]]:
+    begun = [attempts.begin(lambda _: True) for _ in range(most)]
+    return [(each[0].program, each[1]) for each in begun if each is not None]
 
 
 def test_every_attempt_is_run_once_in_rounds() -> None:
-    assert names(Attempts(head(2))) == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
-    assert names(Attempts(head(1))) == [("a", 1), ("b", 1)]
-    assert not Attempts(head(1)).left("t")
+    assert begin(Attempts(head(2))) == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+    attempts = Attempts(head(1))
+    assert not attempts.over
+    assert begin(attempts) == [("a", 1), ("b", 1)]
+    assert attempts.over
+
+
+def test_the_longest_known_test_is_first_and_an_unknown_one_before_it() -> None:
+    assert begin(Attempts(head(2), {"s:a": 1.0, "s:b": 9.0}), 3) == [("b", 1), ("a", 1), ("b", 2)]
+    assert begin(Attempts(head(1), {"s:a": 1.0})) == [("b", 1), ("a", 1)]
+
+
+def test_what_does_not_fit_yet_is_left_for_later() -> None:
+    attempts = Attempts(head(2))
+    assert begin_of(attempts, "b") == ("b", 1)
+    assert begin_of(attempts, "b") == ("b", 2)
+    assert begin_of(attempts, "b") is None
+    assert not attempts.over
+    assert begin(attempts) == [("a", 1), ("a", 2)]
+    assert begin_of(Attempts(head(ENDLESS)), "c") is None
+
+
+def begin_of(attempts: Attempts, program: str) -> tuple[str, int] | None:
+    found = attempts.begin(lambda test: test.program == program)
+    return (found[0].program, found[1]) if found else None
+
+
+def test_without_a_guest_nothing_of_its_group_is_left() -> None:
+    attempts = Attempts(head(ENDLESS))
+    attempts.dropped(TESTS[0].group)
+    assert attempts.over
+    assert begin(attempts) == []
 
 
 def test_what_has_ended_is_not_run_again() -> None:
     attempts = Attempts(head(2))
     attempts.ended("s:a", 1, Outcome.FAIL)
     attempts.ended("s:b", 2, Outcome.PASS)
-    assert names(attempts) == [("b", 1), ("a", 2)]
     assert attempts.labels() == ["s:x", "s:b [1/2]", "s:a [2/2]"]
+    assert begin(attempts) == [("b", 1), ("a", 2)]
 
 
 def test_a_failure_ends_what_goes_until_one_also_while_it_runs() -> None:
     attempts = Attempts(head(ENDLESS, until_fail=True))
-    upcoming = attempts.of("s")
-    assert [next(upcoming)[1] for _ in range(5)] == [1, 1, 2, 2, 3]
+    assert [number for _, number in begin(attempts, 5)] == [1, 1, 2, 2, 3]
     attempts.ended("s:b", 2, Outcome.FAIL)
-    assert [(test.program, n) for test, n in (next(upcoming), next(upcoming))] == [
-        ("a", 4),
-        ("a", 5),
-    ]
+    assert begin(attempts, 2) == [("a", 4), ("a", 5)]
     attempts.ended("s:a", 4, Outcome.CRASH)
-    assert next(upcoming, None) is None
+    assert begin(attempts) == []
     assert attempts.labels() == []

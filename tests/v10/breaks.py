@@ -7,8 +7,6 @@ A break is ``tests/breaks/NAME.patch``: three lines, then a diff for the tree of
     Test: restrictedmem:create_test/global.any_flag_is_einval
     Why: the check of the flags is gone
 
-A fourth line may ask for a larger guest, ``Memory: 3584`` (MiB).
-
     python -m tests.v10.breaks [NAME…]
 
 builds and runs each (or those that are named) and prints the table.
@@ -52,8 +50,6 @@ class Break:
     """``SUITE:PROGRAM/CASE``, whole names or globs; one of them has to notice."""
     why: str
     diff: str
-    memory_mib: int | None = None
-    """Memory of the guest that the test needs, where the project's is too small."""
 
     @property
     def suites(self) -> tuple[str, ...]:
@@ -72,11 +68,9 @@ class Break:
         fields = [line.partition(": ") for line in head.splitlines() if line.strip()]
         values = {key: value for key, _, value in fields}
         assert begin, f"{path.name} has no diff"
-        memory = values.pop("Memory", None)
         assert list(values) == ["Rule", "Test", "Why"], f"{path.name}: {list(values)}"
         tests = tuple(word.strip() for word in values["Test"].split(","))
-        mib = int(memory) if memory else None
-        return cls(path.stem, values["Rule"], tests, values["Why"], begin + diff, mib)
+        return cls(path.stem, values["Rule"], tests, values["Why"], begin + diff)
 
 
 @dataclass(frozen=True)
@@ -103,14 +97,14 @@ def bite(fault: Break, scratch: Path) -> Bite:
     out = scratch / "run"
     argv = [sys.executable, "-m", "harness", "run", "--out", str(out)]
     argv += ["--series", STACK, "--series", str(mail), "-k", " or ".join(fault.programs)]
-    if fault.memory_mib is not None:
-        argv += ["--project", str(_project_with(fault.memory_mib, scratch))]
     argv += [word for suite in fault.suites for word in ("--suite", str(SELFTESTS / suite))]
     done = subprocess.run(
         argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=_LIMIT_S, check=False
     )
     if not (out / "results.json").exists():
-        return Bite(fault, False, done.stderr[-2000:])
+        lines = done.stderr.splitlines()
+        first = next((n for n, line in enumerate(lines) if line.startswith("error:")), 0)
+        return Bite(fault, False, "not run: " + " ".join(lines[first : first + 4]))
     said = results.decode((out / "results.json").read_bytes())
     outcomes: dict[str, Outcome] = {}
     for test in said.tests:
@@ -119,17 +113,6 @@ def bite(fault: Break, scratch: Path) -> Bite:
     wrong = {name: outcome for name, outcome in outcomes.items() if not outcome.as_expected}
     shown = ", ".join(f"{name} {outcome.value}" for name, outcome in (wrong or outcomes).items())
     return Bite(fault, bool(wrong), shown)
-
-
-def _project_with(memory_mib: int, scratch: Path) -> Path:
-    """Write a project file that is the project's but for the guest's memory."""
-    text = (REPOSITORY / "harness.toml").read_text()
-    for directory in ("patches", "selftests"):
-        text = text.replace(f'"{directory}/', f'"{REPOSITORY / directory}/')
-    text = text.replace("[kernel]\n", f'[kernel]\nconfig_dir = "{REPOSITORY / "kernel-configs"}"\n')
-    path = scratch / "harness.toml"
-    path.write_text(f"{text}\n[guest]\nmemory_mib = {memory_mib}\n")
-    return path
 
 
 def table(bites: Sequence[Bite]) -> str:

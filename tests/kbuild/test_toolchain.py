@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The compiler behind its cache gives what the compiler alone would give."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harness.kbuild import toolchain
+from harness.process import check, run
+
+pytestmark = pytest.mark.unit
+
+SOURCES = {
+    # The kernel's image holds the compressed kernel like this, under a name that never changes.
+    "piggy.S": '.section ".rodata","a"\n.incbin "payload"\n',
+    "config.c": 'asm(".section .rodata\\n.incbin \\"payload\\"\\n");\n',
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_file_that_an_object_includes_as_it_is_counts(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(SOURCES[name])
+    environment = toolchain.environment(tmp_path / "ccache", tmp_path)
+    # As in kbuild, the compiler is asked for dependencies: what ccache could be content with.
+    argv = ["ccache", "gcc", "-Wp,-MMD,out.d", "-c", name, "-o", "out.o"]
+    for payload in (b"one kernel", b"the other!"):
+        (tmp_path / "payload").write_bytes(payload)
+        # Older than what follows by more than the clock's grain, as ccache is careful about that.
+        os.utime(tmp_path / name, (1, 1))
+        check(run(argv, cwd=tmp_path, env=environment, limit_s=60), "the compiler failed")
+        assert payload in (tmp_path / "out.o").read_bytes()
