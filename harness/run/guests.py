@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest of a suite: packed, booted once, and kept as a snapshot that tests wake up from."""
+"""The guest of a suite: packed, booted once, and kept as a snapshot that tests wake up from.
+
+A vng guest cannot be kept: it is booted for each test.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -14,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.errors import MachineError
-from harness.guest import agent, initramfs, snapshot
+from harness.guest import agent, initramfs, snapshot, vng
 from harness.guest.accel import Probe, Wanted, probe
 from harness.guest.api import Accelerator, Guest
 from harness.guest.capabilities import capability
@@ -22,6 +26,7 @@ from harness.guest.frames import Hello
 from harness.guest.machine import CMDLINE, BootFiles, GuestConfig, MachineType
 from harness.guest.qemu import GuestNotBooted
 from harness.guest.snapshot import Snapshot
+from harness.guest.vng import VngGuest
 from harness.kbuild import Kernel
 from harness.process import which
 from harness.progress import Progress
@@ -88,6 +93,8 @@ class Foundry:
         MachineError when QEMU is missing or fails.
         """
         config = self.config(guest)
+        if guest.type == "vng":
+            return await self._vng_template(suite, config, Wanted(guest.accel))
         saved, probed = await self._snapshot(suite, config, Wanted(guest.accel))
         machine = Machine(
             accelerator=probed.accelerator,
@@ -96,6 +103,38 @@ class Foundry:
             guest=str(config),
         )
         return Template(saved.hello, machine, partial(snapshot.restore, saved))
+
+    async def _vng_template(self, suite: Suite, config: GuestConfig, wanted: Wanted) -> Template:
+        vng.check_config(config)
+        vng.check_kernel(self.kernel.config.read_text(), str(self.kernel.config))
+        virtme = await asyncio.to_thread(vng.ask_virtme, config, self.kernel.image)
+        files = BootFiles(self.kernel.image, self._initramfs(suite))
+        probed = await self._accelerator(config, wanted, files, _identity(Path(which(config.qemu))))
+
+        async def boot() -> VngGuest:
+            guest = await VngGuest.boot_with(virtme, config, probed.accelerator, files)
+            try:
+                self._check_build_id(guest.hello)
+            except WrongKernel:
+                await guest.kill()
+                raise
+            return guest
+
+        with self.progress.step(f"Booting the guest of {suite.name}") as step:
+            first = await boot()
+            step.result(f"{first.hello.release}, {probed.accelerator}")
+        ready = [first]
+
+        async def start() -> Guest:
+            return ready.pop() if ready else await boot()
+
+        machine = Machine(
+            accelerator=probed.accelerator,
+            accelerator_reason=probed.why,
+            qemu=first.qemu.version,
+            guest=f"vng, {config}, virtme-ng {vng.virtme_version()}".rstrip(),
+        )
+        return Template(first.hello, machine, start)
 
     async def _snapshot(
         self, suite: Suite, config: GuestConfig, wanted: Wanted
@@ -121,14 +160,17 @@ class Foundry:
             self.progress.note(f"the snapshot of {suite.name} is made again: {damage.what}")
             self.store.discard("snapshot", key)
             loaded = snapshot.load(await boot())
-        shown = loaded.hello.build_id.hex()
+        self._check_build_id(loaded.hello)
+        return loaded, probed
+
+    def _check_build_id(self, hello: Hello) -> None:
+        shown = hello.build_id.hex()
         if shown != self.kernel.meta.build_id:
             raise WrongKernel(
                 "the guest runs another kernel than the one that was built",
                 where=str(self.kernel.image),
                 why=f"build ID {shown}, expected {self.kernel.meta.build_id}",
             )
-        return loaded, probed
 
     async def _boot(
         self,

@@ -14,6 +14,7 @@ import msgspec
 
 from harness import kbuild, series, source, suites
 from harness.errors import UserError
+from harness.guest import vng
 from harness.kbuild import Kernel
 from harness.progress import Progress
 from harness.project import NO_SERIES, GuestTable, Project, load
@@ -185,7 +186,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
     logs.mkdir(parents=True, exist_ok=True)
     project = request.project
     # The cheap mistakes first: nobody wants to learn of a typing error after a download.
-    names = request.config or project.kernel.config
+    names, added = _fragments(request)
     fragments = kbuild.load(request.project_dir / project.kernel.config_dir, names)
     stack = request.stack()
     wanted = _wanted_suites(request)
@@ -260,8 +261,19 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         toolchain=kernel.meta.toolchain,
         build_id=kernel.meta.build_id,
     )
-    notes = ((base.note,) if base.note else ()) + _expired(found)
+    notes = ((base.note,) if base.note else ()) + added + _expired(found)
     return Prepared(base, stack, tree, kernel, place, tuple(built), maker, tests, notes, facts)
+
+
+def _fragments(request: Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the fragments to build with, and a note on those that nobody named."""
+    names = request.config or request.project.kernel.config
+    missing = tuple(name for name in vng.FRAGMENTS if name not in names)
+    if request.guest_table().type != "vng" or not missing:
+        return names, ()
+    note = f"for vng guests the kernel is also built with: {', '.join(missing)}"
+    # First, so that what the user names has the last word.
+    return (*missing, *names), (note,)
 
 
 def _expired(found: Iterable[suites.SuiteSource]) -> tuple[str, ...]:
