@@ -48,6 +48,8 @@ _WORDS = (
     "harness.virtme",
 )
 _LIMIT_S = 60.0
+_COMMAND_LINE = 2048
+"""Bytes of x86's COMMAND_LINE_SIZE; the kernel cuts what is longer, and says nothing."""
 _CHANNELS = ("-chardev", "-mon", "-serial")
 _PORTS = re.compile(r"virtio-serial-\w+|virtserialport|virtconsole")
 _HINT = "this release of virtme-ng may be too old or too new: 1.42 is known to work"
@@ -172,6 +174,13 @@ def understand(program: str, qemu: str, output: str) -> Virtme:
                 why=f"{wanted} is not in it:\n{output[-2000:]}",
                 hint=_HINT,
             )
+    if len(append.encode()) >= _COMMAND_LINE:
+        raise UserError(
+            "the kernel's command line is too long for a vng guest",
+            where=append,
+            why=f"it has {len(append.encode())} bytes, and {_COMMAND_LINE - 1} fit",
+            hint="it ends with the path of virtme-ng's init: install that in a shorter one",
+        )
     return Virtme(program, tuple(options), append)
 
 

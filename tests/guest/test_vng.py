@@ -85,6 +85,16 @@ def test_a_command_line_that_is_not_understood_is_an_error(output: str) -> None:
 
 
 @pytest.mark.unit
+def test_a_command_line_that_the_kernel_would_cut_is_refused() -> None:
+    room = 2047 - len(vng.understand("virtme-run", "/usr/bin/qemu", SHOWN).append)
+    vng.understand("virtme-run", "/usr/bin/qemu", SHOWN.replace("init=/", f"init=/{'v' * room}"))
+    with pytest.raises(UserError, match="too long"):
+        vng.understand(
+            "virtme-run", "/usr/bin/qemu", SHOWN.replace("init=/", f"init=/v{'v' * room}")
+        )
+
+
+@pytest.mark.unit
 def test_without_virtme_ng_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/bin/python")
     monkeypatch.setenv("PATH", "/nowhere")
