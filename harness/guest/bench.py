@@ -10,7 +10,6 @@ import shutil
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from harness.errors import MachineError
 from harness.guest.api import Command, Exit, Guest
+from harness.guest.vng import find_virtme
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,7 @@ def measure_virtme(
     directory that the guest shares, and read there.  Raises :class:`MachineError` when virtme-run
     is not installed, or a round did not leave status 0 within *limit_s* seconds.
     """
-    # Beside this Python first: that is where the project's set-up puts it.
-    places = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    virtme = shutil.which("virtme-run", path=places)
-    if virtme is None:
-        raise MachineError(
-            "virtme-run is not installed", hint="install the package virtme-ng from PyPI"
-        )
+    virtme = find_virtme()
     seconds = []
     with tempfile.TemporaryDirectory(prefix="harness-virtme-") as name:
         shared = Path(name)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from harness.errors import MachineError
+from harness.errors import MachineError, UserError
 from harness.guest import agent, initramfs, snapshot, vng
 from harness.guest.accel import Probe, Wanted, probe
 from harness.guest.api import Accelerator, Guest
@@ -94,7 +94,7 @@ class Foundry:
         """
         config = self.config(guest)
         if guest.type == "vng":
-            return await self._vng_template(suite, config, Wanted(guest.accel))
+            return await self._vng_template(suite, guest, config)
         saved, probed = await self._snapshot(suite, config, Wanted(guest.accel))
         machine = Machine(
             accelerator=probed.accelerator,
@@ -104,21 +104,29 @@ class Foundry:
         )
         return Template(saved.hello, machine, partial(snapshot.restore, saved))
 
-    async def _vng_template(self, suite: Suite, config: GuestConfig, wanted: Wanted) -> Template:
+    async def _vng_template(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
+        """Boot a guest, which runs the first test; the next ones boot their own."""
+        if guest.confidential not in ("none", "auto"):
+            raise UserError(
+                "a vng guest cannot be a confidential one",
+                where=f'guest: type="vng", confidential="{guest.confidential}"',
+                hint="take sealed guests",
+            )
         vng.check_config(config)
         vng.check_kernel(self.kernel.config.read_text(), str(self.kernel.config))
         virtme = await asyncio.to_thread(vng.ask_virtme, config, self.kernel.image)
         files = BootFiles(self.kernel.image, self._initramfs(suite))
-        probed = await self._accelerator(config, wanted, files, _identity(Path(which(config.qemu))))
+        qemu = _identity(Path(which(config.qemu)))
+        probed = await self._accelerator(config, Wanted(guest.accel), files, qemu)
 
         async def boot() -> VngGuest:
-            guest = await VngGuest.boot_with(virtme, config, probed.accelerator, files)
+            booted = await VngGuest.boot_with(virtme, config, probed.accelerator, files)
             try:
-                self._check_build_id(guest.hello)
+                self._check_build_id(booted.hello)
             except WrongKernel:
-                await guest.kill()
+                await booted.kill()
                 raise
-            return guest
+            return booted
 
         with self.progress.step(f"Booting the guest of {suite.name}") as step:
             first = await boot()

@@ -103,6 +103,25 @@ class Request:
         asked = {"type": self.guest} if self.guest else {}
         return msgspec.structs.replace(self.project.guest, **asked)
 
+    def fragments(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the fragments to build with, and a note on those nobody named.
+
+        Raises MachineError where vng guests are asked for and there is no virtme-ng.
+        """
+        names = self.config or self.project.kernel.config
+        if self.guest_table().type != "vng":
+            return names, ()
+        vng.find_virtme()
+        # A project may have the same options in fragments of its own.
+        directory = self.project_dir / self.project.kernel.config_dir
+        there = [name for name in vng.FRAGMENTS if (directory / f"{name}.config").exists()]
+        missing = tuple(name for name in there if name not in names)
+        if not missing:
+            return names, ()
+        note = f"for vng guests the kernel is also built with: {', '.join(missing)}"
+        # First, so that what the user names has the last word.
+        return (*missing, *names), (note,)
+
     def stack(self) -> Stack:
         """Read the series that are asked for.
 
@@ -186,7 +205,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
     logs.mkdir(parents=True, exist_ok=True)
     project = request.project
     # The cheap mistakes first: nobody wants to learn of a typing error after a download.
-    names, added = _fragments(request)
+    names, added = request.fragments()
     fragments = kbuild.load(request.project_dir / project.kernel.config_dir, names)
     stack = request.stack()
     wanted = _wanted_suites(request)
@@ -263,17 +282,6 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
     )
     notes = ((base.note,) if base.note else ()) + added + _expired(found)
     return Prepared(base, stack, tree, kernel, place, tuple(built), maker, tests, notes, facts)
-
-
-def _fragments(request: Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the fragments to build with, and a note on those that nobody named."""
-    names = request.config or request.project.kernel.config
-    missing = tuple(name for name in vng.FRAGMENTS if name not in names)
-    if request.guest_table().type != "vng" or not missing:
-        return names, ()
-    note = f"for vng guests the kernel is also built with: {', '.join(missing)}"
-    # First, so that what the user names has the last word.
-    return (*missing, *names), (note,)
 
 
 def _expired(found: Iterable[suites.SuiteSource]) -> tuple[str, ...]:
