@@ -20,7 +20,7 @@ test-kernel: setup ## Apply the series, build the kernel, run its selftests in g
 
 test: setup lint ## Everything that CI checks: lint, types, and all tests with a real kernel
 	$(BIN)/pytest -m unit -n auto
-	$(BIN)/pytest -m "kernel and not proof" $(ARGS)
+	$(BIN)/pytest -m "kernel and not proof" --durations=30 $(ARGS)
 
 test-unit: setup ## Only the tests that need no kernel; takes under a minute
 	$(BIN)/pytest -m unit -n auto $(ARGS)

@@ -68,7 +68,7 @@ def guest(project_file: Path | None, rounds: int, virtme_rounds: int, as_json: b
         click.echo(f"{measured.machine}\n")
         width = max(len(figure.name) for figure in measured.figures)
         for figure in measured.figures:
-            verdict = "reached" if figure.reached else "NOT REACHED"
+            verdict = ("reached" if figure.reached else "NOT REACHED") if figure.bound else ""
             value = f"{figure.value:.3f}" if figure.unit == "s" else f"{figure.value:.1f}"
             click.echo(
                 f"{figure.name:<{width}}  {value:>8} {figure.unit:<13}  "

@@ -12,12 +12,14 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import MachineError
-from harness.guest.api import Command, Exit, Guest
+from harness.guest import snapshot
+from harness.guest.api import Command, Event, Exit, Stdout
+from harness.guest.snapshot import Snapshot
 from harness.guest.vng import find_virtme
 
 
@@ -36,23 +38,68 @@ class Timing:
         return max(self.seconds)
 
 
+@dataclass(frozen=True)
+class Round:
+    """One test in a restored guest: when what happened, in seconds since its beginning.
+
+    Memory is QEMU's at the end of the test, in KiB: ``private_kib`` is its own alone,
+    ``shared_kib`` it has in common with others (the snapshot's pages, programs, libraries).
+    """
+
+    monitor_s: float
+    """QEMU is up, its devices are made, and its monitor answers."""
+    running_s: float
+    """The saved state is loaded, and the processors run."""
+    first_s: float
+    """The agent's first frame has come: the program was executed and has written something."""
+    ended_s: float
+    """The agent's last frame and the end of the kernel log have come."""
+    gone_s: float
+    """QEMU is reaped."""
+    private_kib: int
+    shared_kib: int
+
+
 async def measure_restored(
-    start: Callable[[], Awaitable[Guest]], argv: tuple[str, ...], rounds: int
-) -> Timing:
-    """Start a guest, run *argv*, kill: *rounds* times, one after another.
+    saved: Snapshot, argv: tuple[str, ...], rounds: int
+) -> tuple[Round, ...]:
+    """Restore, run *argv*, kill: *rounds* times, one after another.
 
     Raises :class:`MachineError` at the first round whose program does not exit with status 0.
     """
-    seconds = []
-    for number in range(rounds):
-        started = time.perf_counter()
-        command = Command(argv, 60.0, number.to_bytes(32, "little"), time.time_ns())
-        async with await start() as guest:
-            *_, end = [event async for event in guest.run(command)]
-        seconds.append(time.perf_counter() - started)
-        if not isinstance(end, Exit) or end.status != 0:
-            raise MachineError("a restored guest did not do its work", why=str(end))
-    return Timing(tuple(seconds))
+    return tuple([await _round(saved, argv, number) for number in range(rounds)])
+
+
+async def _round(saved: Snapshot, argv: tuple[str, ...], number: int) -> Round:
+    started = time.perf_counter()
+    times: list[float] = []
+
+    def mark() -> None:
+        times.append(time.perf_counter() - started)
+
+    command = Command(argv, 60.0, number.to_bytes(32, "little"), time.time_ns())
+    async with await snapshot.restore(saved, mark) as guest:
+        mark()
+        end: Event | None = None
+        async for event in guest.run(command):
+            if isinstance(event, Stdout) and len(times) == 2:
+                mark()
+            end = event
+        mark()
+        private, shared = _memory_kib(guest.qemu.pid)
+    mark()
+    if not isinstance(end, Exit) or end.status != 0 or len(times) != 5:
+        raise MachineError("a restored guest did not do its work", why=str(end))
+    monitor, running, first, ended, gone = times
+    return Round(monitor, running, first, ended, gone, private, shared)
+
+
+def _memory_kib(pid: int) -> tuple[int, int]:
+    """Return private and shared resident memory of a process, by proc_pid_smaps(5)."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    fields = {line.split(":")[0]: line.split()[1] for line in text.splitlines()[1:]}
+    private = int(fields["Private_Clean"]) + int(fields["Private_Dirty"])
+    return private, int(fields["Rss"]) - private
 
 
 def measure_virtme(

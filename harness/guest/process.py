@@ -145,6 +145,11 @@ class QemuProcess:
         return f"{numbers.get('major')}.{numbers.get('minor')}.{numbers.get('micro')} {package}"
 
     @property
+    def pid(self) -> int:
+        """QEMU's process."""
+        return self._process.pid
+
+    @property
     def returncode(self) -> int | None:
         """QEMU's exit status, minus the signal's number, or None while it runs."""
         return self._exited.result() if self._exited.done() else None

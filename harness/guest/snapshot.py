@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import errno
-import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -40,11 +39,11 @@ from harness.guest.machine import (
 from harness.guest.process import QemuProcess
 from harness.guest.qemu import QemuGuest
 from harness.process import disk_full
+from harness.store import digest_file, digest_sparse
 
 FORMAT = 2
 _STATE, _LOG, _MACHINE = "state", "boot.log", "machine.json"
 _MIGRATE_LIMIT_S = 60.0
-_BLOCK = 1 << 20
 _DISK_RESERVE = 1 << 20
 """A disk with less free space than this, in bytes, is full."""
 _HINT = "delete the snapshot; it is made again from kernel and initramfs"
@@ -62,7 +61,7 @@ class RamFile:
     def of(cls, path: Path) -> Self:
         """Look at *path*."""
         status = path.stat()
-        return cls(_sha256_of_sparse(path), status.st_size, status.st_mtime_ns)
+        return cls(digest_sparse(path), status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,11 @@ class Snapshot:
     qemu_version: str
     state_sha256: str
     ram: tuple[RamFile, ...]
+
+    @property
+    def disk_bytes(self) -> int:
+        """What it takes on the disk, holes not counted."""
+        return sum(path.stat().st_blocks * 512 for path in self.directory.iterdir())
 
     @property
     def boot_log(self) -> bytes:
@@ -112,7 +116,7 @@ async def create(
         accelerator=accelerator,
         hello=guest.hello,
         qemu_version=version,
-        state_sha256=_sha256(state),
+        state_sha256=digest_file(state),
         ram=tuple(map(RamFile.of, memory.files)),
     )
     text = json.dumps(_to_json(snapshot), indent=1, sort_keys=True)
@@ -163,7 +167,7 @@ def load(directory: Path) -> Snapshot:
         status = [path.stat() for path in _ram_files(directory, snapshot.config.numa_nodes)]
         sizes = [each.size for each in snapshot.ram]
         _check(snapshot, "the size of the memory", sizes, [each.st_size for each in status])
-        _check(snapshot, "the state", snapshot.state_sha256, _sha256(directory / _STATE))
+        _check(snapshot, "the state", snapshot.state_sha256, digest_file(directory / _STATE))
         if [each.mtime_ns for each in snapshot.ram] != [each.st_mtime_ns for each in status]:
             verify(snapshot)
     except (OSError, ValueError, KeyError, TypeError) as e:
@@ -178,7 +182,7 @@ def verify(snapshot: Snapshot) -> None:
     """Check the memory's content, in about 0.1 s; raise :class:`MachineError` if damaged."""
     files = _ram_files(snapshot.directory, snapshot.config.numa_nodes)
     for known, path in zip(snapshot.ram, files, strict=True):
-        _check(snapshot, "the memory", known.sha256, _sha256_of_sparse(path))
+        _check(snapshot, "the memory", known.sha256, digest_sparse(path))
 
 
 def _check(snapshot: Snapshot, what: str, expected: object, found: object) -> None:
@@ -191,9 +195,10 @@ def _check(snapshot: Snapshot, what: str, expected: object, found: object) -> No
         )
 
 
-async def restore(snapshot: Snapshot) -> QemuGuest:
+async def restore(snapshot: Snapshot, on_monitor: Callable[[], None] = lambda: None) -> QemuGuest:
     """Wake a guest from *snapshot*; it runs when this returns.  Any number at once is safe.
 
+    *on_monitor* is called when QEMU is up and has loaded nothing yet, which is for measuring.
     Raises :class:`MachineError` when QEMU is another one than at the snapshot's making, or does
     not take the state.
     """
@@ -205,6 +210,7 @@ async def restore(snapshot: Snapshot) -> QemuGuest:
             return qemu_argv(snapshot.config, snapshot.accelerator, channels, memory, None)
 
         qemu = await QemuProcess.start(argv)
+        on_monitor()
         try:
             await _load(qemu, snapshot, state)
         except BaseException:
@@ -231,30 +237,6 @@ async def _load(qemu: QemuProcess, snapshot: Snapshot, fd: int) -> None:
             why="\n".join(filter(None, (f"{type(e).__name__}: {e}", qemu.errors()))),
             hint=_HINT,
         ) from e
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def _sha256_of_sparse(path: Path) -> str:
-    """Digest of the blocks that are not all zero, each with its offset: holes cost nothing."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as f:
-        size, at = os.fstat(f.fileno()).st_size, 0
-        while at < size:
-            try:
-                at = os.lseek(f.fileno(), at, os.SEEK_DATA) // _BLOCK * _BLOCK
-            except OSError as e:
-                if e.errno != errno.ENXIO:
-                    raise
-                break  # nothing but a hole until the end
-            block = os.pread(f.fileno(), _BLOCK, at)
-            if block.count(0) != len(block):
-                digest.update(at.to_bytes(8, "little") + block)
-            at += _BLOCK
-    return digest.hexdigest()
 
 
 def _to_json(snapshot: Snapshot) -> dict[str, object]:

@@ -53,6 +53,8 @@ class Template:
     machine: Machine
     start: Callable[[], Awaitable[Guest]]
     """Makes a guest; raises MachineError where that fails."""
+    saved: Snapshot | None
+    """What guests are restored from; None where each is booted."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Foundry:
             qemu=saved.qemu_version,
             guest=str(config),
         )
-        return Template(saved.hello, machine, partial(snapshot.restore, saved))
+        return Template(saved.hello, machine, partial(snapshot.restore, saved), saved)
 
     async def _vng_template(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
         """Boot a guest, which runs the first test; the next ones boot their own."""
@@ -142,7 +144,7 @@ class Foundry:
             qemu=first.qemu.version,
             guest=f"vng, {config}, virtme-ng {vng.virtme_version()}".rstrip(),
         )
-        return Template(first.hello, machine, start)
+        return Template(first.hello, machine, start, None)
 
     async def _snapshot(
         self, suite: Suite, config: GuestConfig, wanted: Wanted

@@ -14,6 +14,7 @@ import msgspec
 
 from harness import __version__, loop
 from harness.errors import HarnessError, UserError
+from harness.prune import prune_now_and_then
 from harness.report.files import Written, write_reports
 from harness.report.steps import Display
 from harness.run import capacity, journal, rundir, times, verdict
@@ -132,6 +133,7 @@ class Job:
     def _report(self) -> tuple[Results, Written]:
         results = read_results(self.directory)
         times.remember(self.store, results)
+        prune_now_and_then(self.store, self.display)
         return results, write_reports(results, self.directory, self.junit)
 
 

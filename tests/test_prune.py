@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What goes from the cache, and what stays."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import prune
+from harness.errors import UserError
+from harness.progress import Quiet
+from harness.store import Store
+
+pytestmark = pytest.mark.unit
+MIB = 1 << 20
+
+
+def entry(store: Store, kind: str, key: str, age_s: float, size: int = MIB) -> Path:
+    path = store.obtain(kind, key, lambda out: fill(out / "file", size), Quiet())
+    os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+def fill(path: Path, size: int) -> None:
+    path.write_bytes(os.urandom(size))
+
+
+DAYS = 24 * 3600.0
+
+
+def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old = entry(store, "kernel", "a", 9 * DAYS)
+    older = entry(store, "snapshot", "b", 10 * DAYS)
+    used = entry(store, "kernel", "c", 11 * DAYS)
+    assert store.find("kernel", "c") == used
+    assert prune.prune(store, 3 * MIB) > MIB
+    assert (old.exists(), older.exists(), used.exists()) == (True, False, True)
+    prune.prune(store, 0)
+    assert (old.exists(), used.exists()) == (False, True), "what was used today stays"
+
+
+def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old = entry(store, "kernel", "a", 99 * DAYS)
+    assert prune.prune(store, 2 * MIB) == 0
+    assert old.exists()
+
+
+def test_holes_are_no_size(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def sparse(out: Path) -> None:
+        (out / "ram0").touch()
+        os.truncate(out / "ram0", 1 << 40)
+
+    path = store.obtain("snapshot", "a", sparse, Quiet())
+    os.utime(path, (0, 0))
+    assert prune.prune(store, MIB) == 0
+
+
+def test_it_looks_once_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE_GIB", "0.0001")
+    store = Store(tmp_path)
+    first = entry(store, "kernel", "a", 2 * DAYS)
+    prune.prune_now_and_then(store, Quiet())
+    assert not first.exists()
+    second = entry(store, "kernel", "b", 2 * DAYS)
+    prune.prune_now_and_then(store, Quiet())
+    assert second.exists()
+    os.utime(store.place("prune") / "stamp", (time.time() - 3601,) * 2)
+    prune.prune_now_and_then(store, Quiet())
+    assert not second.exists()
+
+
+@pytest.mark.parametrize("text", ["much", "1e999", "nan"])
+def test_a_limit_that_is_no_number(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE_GIB", text)
+    with pytest.raises(UserError, match="HARNESS_CACHE_GIB"):
+        prune.most_bytes()
