@@ -122,6 +122,9 @@ def measure_virtme(
         script.write_text(f"{words} > {shared}/stdout\necho $? > {status}\n")
         options = ["--kimg", str(kernel), "--mods", "none", "--memory", "1G", "--cpus", "2"]
         options += ["--disable-kvm", "--force-9p", f"--rwdir={shared}", "--show-boot-console"]
+        # A kernel without block devices mounts a root only if it has a name, less /dev/, and 9p's
+        # name for it is /dev/root.
+        options += ["--kopt", "root=/dev//dev/root"]
         command = [virtme, *options, "--verbose", "--script-sh", f"sh {script}"]
         for _ in range(rounds):
             status.unlink(missing_ok=True)
