@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Measures what one test costs in a restored guest, and what the same costs under virtme-ng."""
+"""Measures what one test costs in a restored guest, in a booted one, and under virtme-run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import MachineError
 from harness.guest import snapshot
-from harness.guest.api import Command, Event, Exit, Stdout
+from harness.guest.api import Command, Event, Exit, Guest, Stdout
 from harness.guest.snapshot import Snapshot
 from harness.guest.vng import find_virtme
 
@@ -92,6 +92,20 @@ async def _round(saved: Snapshot, argv: tuple[str, ...], number: int) -> Round:
         raise MachineError("a restored guest did not do its work", why=str(end))
     monitor, running, first, ended, gone = times
     return Round(monitor, running, first, ended, gone, private, shared)
+
+
+async def measure_booted(start: Callable[[], Awaitable[Guest]], argv: tuple[str, ...]) -> float:
+    """Start a guest, run *argv*, kill; return the seconds that it took.
+
+    Raises :class:`MachineError` when the program does not exit with status 0.
+    """
+    started = time.perf_counter()
+    command = Command(argv, 60.0, bytes(32), time.time_ns())
+    async with await start() as guest:
+        *_, end = [event async for event in guest.run(command)]
+    if not isinstance(end, Exit) or end.status != 0:
+        raise MachineError("a booted guest did not do its work", why=str(end))
+    return time.perf_counter() - started
 
 
 def _memory_kib(pid: int) -> tuple[int, int]:
