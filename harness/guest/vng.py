@@ -40,7 +40,8 @@ from harness.process import run, which
 
 FRAGMENTS = ("net", "virtme")
 """Fragments of kernel-configs/ that bring what a vng guest needs."""
-_NEEDED = ("9P_FS", "BINFMT_SCRIPT", "NET_9P_VIRTIO", "PID_NS", "TMPFS", "VIRTIO_PCI")
+NEEDED = ("9P_FS", "BINFMT_SCRIPT", "NET_9P_VIRTIO", "PID_NS", "TMPFS", "VIRTIO_PCI")
+"""Options without which a vng guest does not come up."""
 _WORDS = (
     # The root is what it is in a sealed guest; virtme-run asks for 9p.
     "rootfstype=tmpfs",
@@ -94,7 +95,7 @@ def check_config(config: GuestConfig) -> None:
 def check_kernel(options: str, where: str) -> None:
     """Raise UserError when a kernel lacks what a vng guest needs; *options* is its ``.config``."""
     there = set(re.findall(r"^CONFIG_(\w+)=y$", options, re.MULTILINE))
-    missing = [name for name in _NEEDED if name not in there]
+    missing = [name for name in NEEDED if name not in there]
     if missing:
         raise UserError(
             "this kernel cannot run in a vng guest",

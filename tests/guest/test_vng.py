@@ -8,12 +8,14 @@ import dataclasses
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness import project
@@ -24,9 +26,14 @@ from harness.guest.api import Accelerator, Command, How
 from harness.guest.machine import BootFiles, Channels, GuestConfig, MachineType
 from harness.guest.qemu import GuestNotBooted
 from harness.guest.vng import Virtme, VngGuest
+from harness.kbuild import Kernel
+from harness.kbuild.kernel import Meta
 from harness.progress import Quiet
+from harness.project import GuestTable
+from harness.run.guests import Foundry
 from harness.run.prepare import Request, prepare
 from harness.store import Store
+from harness.suites import Suite
 from tests.conftest import PROJECT_FILE
 from tests.guest.conftest import PROBE, probe, run
 from tests.guest.test_host import children_of, open_files, qemus
@@ -46,6 +53,7 @@ SHOWN = shlex.join(
         *("-append", "quiet virtme.exec=`Og==` rootfstype=9p harness.virtme init=/v/virtme-init"),
     ]
 )
+GOOD = "".join(f"CONFIG_{name}=y\n" for name in vng.NEEDED)
 CHANNELS = Channels(monitor=11, console=12, agent=13)
 FILES = BootFiles(Path("/k/bzImage"), Path("/k/initramfs"))
 
@@ -105,10 +113,9 @@ def test_without_virtme_ng_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.unit
 def test_a_kernel_without_9p_is_refused_before_it_boots() -> None:
-    good = "".join(f"CONFIG_{name}=y\n" for name in vng._NEEDED)
-    vng.check_kernel(good, "config")
+    vng.check_kernel(GOOD, "config")
     with pytest.raises(UserError, match="cannot run in a vng guest") as error:
-        vng.check_kernel(good.replace("CONFIG_9P_FS=y", "# CONFIG_9P_FS is not set"), "config")
+        vng.check_kernel(GOOD.replace("CONFIG_9P_FS=y", "# CONFIG_9P_FS is not set"), "config")
     assert error.value.why == "it lacks CONFIG_9P_FS=y"
     assert "net and virtme" in error.value.hint
 
@@ -117,6 +124,27 @@ def test_a_kernel_without_9p_is_refused_before_it_boots() -> None:
 def test_a_microvm_is_refused() -> None:
     with pytest.raises(UserError, match="cannot be a microvm"):
         vng.check_config(GuestConfig(machine=MachineType.MICROVM))
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("guest", "options", "message"),
+    [
+        (GuestTable(type="vng", machine="microvm"), GOOD, "cannot be a microvm"),
+        (GuestTable(type="vng", confidential="tdx"), GOOD, "cannot be a confidential one"),
+        (GuestTable(type="vng"), "CONFIG_TMPFS=y\n", "cannot run in a vng guest"),
+    ],
+)
+def test_a_run_with_impossible_guests_ends_before_one_boots(
+    tmp_path: Path, guest: GuestTable, options: str, message: str
+) -> None:
+    meta = {**dict.fromkeys(Meta.__struct_fields__, ""), "warnings": ()}
+    kernel = Kernel("key", tmp_path, msgspec.convert(meta, Meta))
+    kernel.config.write_text(options)
+    suite = Suite(name="s", key="", path=tmp_path, programs=(), broken=(), timeout_s=None)
+    maker = Foundry(kernel, 1.0, Store(tmp_path), Quiet())
+    with pytest.raises(UserError, match=message):
+        asyncio.run(maker.template(suite, guest))
 
 
 @pytest.fixture
@@ -145,6 +173,29 @@ def test_the_users_settings_are_not_read(poisoned_home: Path, tmp_path: Path) ->
     virtme = vng.ask_virtme(GuestConfig(), kernel)
     assert "harness.virtme" in virtme.append.split()
     assert {path.name for path in poisoned_home.iterdir()} == {".config"}
+
+
+@pytest.mark.unit
+def test_virtme_run_gets_an_empty_home_and_no_input(
+    poisoned_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = tmp_path / "virtme-run"
+    seen = tmp_path / "seen"
+    qemu = shutil.which("qemu-system-x86_64")
+    assert qemu is not None
+    shown = SHOWN.replace("/usr/bin/qemu", qemu)
+    stub.write_text(
+        f"#!/bin/sh\nls -A $HOME >{seen}; readlink /proc/$$/fd/0 >>{seen}\n"
+        f"cat <<'END'\n{shown}\nEND\n"
+    )
+    stub.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert vng.ask_virtme(GuestConfig(), tmp_path).program == str(stub)
+    assert seen.read_text() == "/dev/null\n"
+    stub.write_text("#!/bin/sh\necho it is broken >&2; exit 1\n")
+    with pytest.raises(MachineError, match="virtme-run ended with status 1") as error:
+        vng.ask_virtme(GuestConfig(), tmp_path)
+    assert error.value.why == "it is broken"
 
 
 @pytest.fixture(scope="session")
