@@ -14,6 +14,7 @@ import msgspec
 
 from harness import kbuild, series, source, suites
 from harness.errors import UserError
+from harness.guest import vng
 from harness.guest.capabilities import check_names
 from harness.kbuild import Fragments, Kernel
 from harness.progress import Progress
@@ -103,6 +104,25 @@ class Request:
         asked = {"type": self.guest} if self.guest else {}
         return msgspec.structs.replace(self.project.guest, **asked)
 
+    def fragments(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the fragments to build with, and a note on those nobody named.
+
+        Raises MachineError where vng guests are asked for and there is no virtme-ng.
+        """
+        names = self.config or self.project.kernel.config
+        if self.guest_table().type != "vng":
+            return names, ()
+        vng.find_virtme()
+        # A project may have the same options in fragments of its own.
+        directory = self.project_dir / self.project.kernel.config_dir
+        there = [name for name in vng.FRAGMENTS if (directory / f"{name}.config").exists()]
+        missing = tuple(name for name in there if name not in names)
+        if not missing:
+            return names, ()
+        note = f"for vng guests the kernel is also built with: {', '.join(missing)}"
+        # First, so that what the user names has the last word.
+        return (*missing, *names), (note,)
+
     def stack(self) -> Stack:
         """Read the series that are asked for.
 
@@ -186,7 +206,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
     logs.mkdir(parents=True, exist_ok=True)
     project = request.project
     # The cheap mistakes first: nobody wants to learn of a typing error after a download.
-    names = request.config or project.kernel.config
+    names, added = request.fragments()
     fragments = kbuild.load(request.project_dir / project.kernel.config_dir, names)
     stack = request.stack()
     wanted = _wanted_suites(request)
@@ -266,7 +286,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         toolchain=kernel.meta.toolchain,
         build_id=kernel.meta.build_id,
     )
-    notes = ((base.note,) if base.note else ()) + _expired(found)
+    notes = ((base.note,) if base.note else ()) + added + _expired(found)
     notes += maker.notes(test.guest for test in tests)
     return Prepared(base, stack, tree, kernel, place, tuple(built), maker, tests, notes, facts)
 
