@@ -145,7 +145,7 @@ class Foundry:
         vng.check_config(config)
         vng.check_kernel(self.kernel.config.read_text(), str(self.kernel.config))
         virtme = await asyncio.to_thread(vng.ask_virtme, config, self.kernel.image)
-        files = BootFiles(self.kernel.image, self._initramfs(suite))
+        files = BootFiles(self.kernel.image, self._initramfs(suite, userland=False))
         probed = await self._accelerator(config, guest, files)
 
         async def boot() -> VngGuest:
@@ -266,12 +266,13 @@ class Foundry:
                     step.result(f"{made.hello.release}, {accelerator}")
         return self.store.path("snapshot", key)
 
-    def _initramfs(self, suite: Suite) -> Path:
+    def _initramfs(self, suite: Suite, *, userland: bool = True) -> Path:
         def write(out: Path) -> None:
-            entries = initramfs.guest_entries(self._agent(), suite_entries(suite))
+            packed = suite_entries(suite, userland=userland)
+            entries = initramfs.guest_entries(self._agent(), packed)
             initramfs.write_initramfs(out / "initramfs.cpio", entries)
 
-        key = digest(_RECIPE, self._agent_key(), suite.key, suite.name)
+        key = digest(_RECIPE, self._agent_key(), suite.key, suite.name, str(userland))
         return self.store.obtain("initramfs", key, write, self.progress) / "initramfs.cpio"
 
     def _agent(self) -> Path:
@@ -318,12 +319,13 @@ def foundry(project: Project, kernel: Kernel, store: Store, progress: Progress) 
     return Foundry(kernel, project.limits.boot_s, store, progress)
 
 
-def suite_entries(suite: Suite) -> Iterator[initramfs.Entry]:
-    """Yield the suite's files as they lie in the guest, and what they need of a user space."""
+def suite_entries(suite: Suite, *, userland: bool) -> Iterator[initramfs.Entry]:
+    """Yield the suite's files as they lie in the guest, and with *userland* what they need there."""
     root = f"{GUEST_ROOT}/{suite.name}"
     yield initramfs.directory(root)
     yield from _below(suite.files, f"{root}/")
-    yield from _below(suite.root, "")
+    if userland:
+        yield from _below(suite.root, "")
 
 
 def _below(directory: Path, prefix: str) -> Iterator[initramfs.Entry]:
