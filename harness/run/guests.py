@@ -320,7 +320,7 @@ def foundry(project: Project, kernel: Kernel, store: Store, progress: Progress) 
 
 
 def suite_entries(suite: Suite, *, userland: bool) -> Iterator[initramfs.Entry]:
-    """Yield the suite's files as they lie in the guest; with *userland* also what they need there."""
+    """Yield the suite's files as they lie in the guest; with *userland* also what it needs."""
     root = f"{GUEST_ROOT}/{suite.name}"
     yield initramfs.directory(root)
     yield from _below(suite.files, f"{root}/")
