@@ -9,7 +9,7 @@ import os
 import platform
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from harness.guest.api import Accelerator, Guest
 from harness.guest.capabilities import capability
 from harness.guest.frames import Hello
 from harness.guest.machine import CMDLINE, BootFiles, GuestConfig, MachineType
-from harness.guest.qemu import GuestNotBooted
+from harness.guest.qemu import GuestNotBooted, QemuGuest
 from harness.guest.snapshot import Snapshot
 from harness.kbuild import Kernel
 from harness.process import which
@@ -33,6 +33,7 @@ from harness.suites import Suite
 GUEST_ROOT = "selftests"
 """Suites lie below ``/selftests/NAME`` in the guest."""
 _RECIPE = "1"
+_WEEK_S = 7 * 24 * 3600.0
 
 
 class WrongKernel(MachineError):
@@ -123,14 +124,37 @@ class Foundry:
             self.progress.note(f"the snapshot of {suite.name} is made again: {damage.what}")
             self.store.discard("snapshot", key)
             loaded = snapshot.load(await boot())
-        shown = loaded.hello.build_id.hex()
+        self._check_build_id(loaded.hello)
+        return loaded, probed
+
+    def _check_build_id(self, hello: Hello) -> None:
+        shown = hello.build_id.hex()
         if shown != self.kernel.meta.build_id:
             raise WrongKernel(
                 "the guest runs another kernel than the one that was built",
                 where=str(self.kernel.image),
                 why=f"build ID {shown}, expected {self.kernel.meta.build_id}",
             )
-        return loaded, probed
+
+    async def boot(self, guest: GuestTable, files: BootFiles, gdb: str = "") -> QemuGuest:
+        """Boot one guest from *files*; nothing of it is kept.
+
+        With *gdb* it waits for gdb on a socket of that path, for as long as that takes.  Raises
+        what :meth:`template` raises.
+        """
+        config = self.config(guest)
+        qemu = _identity(Path(which(config.qemu)))
+        probed = await self._accelerator(config, Wanted(guest.accel), files, qemu)
+        if gdb:
+            # Whoever stands at a breakpoint has all the time.
+            config = replace(config, gdb=gdb, boot_limit_s=_WEEK_S, heartbeat_limit_s=_WEEK_S)
+        started = await QemuGuest.boot(config, probed.accelerator, files)
+        try:
+            self._check_build_id(started.hello)
+        except WrongKernel:
+            await started.kill()
+            raise
+        return started
 
     async def _boot(
         self,
@@ -154,6 +178,18 @@ class Foundry:
 
         key = digest(_RECIPE, self._agent_key(), suite.key, suite.name)
         return self.store.obtain("initramfs", key, write, self.progress) / "initramfs.cpio"
+
+    def packed(self, key: str, entries: Sequence[initramfs.Entry] = ()) -> BootFiles:
+        """Return what boots a guest with *entries*, which *key* stands for, and the agent."""
+
+        def write(out: Path) -> None:
+            packed = initramfs.guest_entries(self._agent(), entries)
+            initramfs.write_initramfs(out / "initramfs.cpio", packed)
+
+        made = self.store.obtain(
+            "initramfs", digest(_RECIPE, self._agent_key(), key), write, self.progress
+        )
+        return BootFiles(self.kernel.image, made / "initramfs.cpio")
 
     def _agent(self) -> Path:
         def compile_agent(out: Path) -> None:
