@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from harness import klog
 from harness.errors import ExitCode, MachineError
 from harness.guest.api import (
     Command,
@@ -35,6 +36,8 @@ from harness.run.shell import Place, Rerun
 
 _LOG_KEPT = 1 << 18
 _LOOK_S = 0.05
+_LINES = 40
+"""Of a kernel's report."""
 
 
 class KernelLogTail:
@@ -54,8 +57,17 @@ class KernelLogTail:
 
     @property
     def last_words(self) -> str:
-        """The lines around a panic, or the last ones."""
-        return last_words(bytes(self._kept))
+        """The report of the first crash, or else the lines around a panic, or the last ones.
+
+        What is stuck in a kernel that has crashed makes the host ask for a panic, which tells less.
+        """
+        kept = bytes(self._kept)
+        crashes = [each for each in klog.scan(kept) if each.severity is klog.Severity.CRASH]
+        if not crashes:
+            return last_words(kept)
+        lines = crashes[0].report.splitlines()
+        more = [f"[... {len(lines) - _LINES} more lines]"] if len(lines) > _LINES else []
+        return "\n".join(lines[:_LINES] + more)
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,10 @@ def build(
 def load(store: Store, key: str, name: str) -> Suite | None:
     """Return the suite *name* that was built before under *key*, if the store still has it."""
     path = store.find("suite", key)
-    return _read(key, name, path) if path else None
+    try:
+        return _read(key, name, path) if path else None
+    except msgspec.MsgspecError:
+        return None  # of another release
 
 
 def _read(key: str, name: str, path: Path) -> Suite:
