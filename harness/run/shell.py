@@ -16,23 +16,24 @@ from pathlib import Path
 import msgspec
 
 from harness import kbuild, suites
-from harness.errors import MachineError, UserError
+from harness.errors import UserError
 from harness.guest import initramfs
 from harness.guest.api import Command, Window
 from harness.guest.frames import MAX_TIMEOUT_MS
 from harness.guest.machine import BootFiles
 from harness.kbuild import Kernel
-from harness.process import check, run, which
 from harness.project import GuestTable
 from harness.run import verdict
 from harness.run.executor import command_of
-from harness.run.guests import GUEST_ROOT, Foundry, suite_entries
+from harness.run.guests import GUEST_ROOT, Foundry, suite_entries, tree_entries
 from harness.run.records import PlannedTest, Record, RunStarted
-from harness.store import Store, digest, digest_file
-from harness.suites import Suite
+from harness.store import Store, digest
+from harness.suites import Suite, userland
 
 _SYSTEM = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
-_SHELL = "/bin/sh"
+_SHELLS = {"sealed": ("/bin/sh",), "vng": ("/bin/bash", "--norc")}
+"""By type of guest; what the host's shell finds in its settings is not for the guest."""
+_ROOT = "root"
 _HOME = "/root"
 _WEEK_S = MAX_TIMEOUT_MS / 1000
 _USERS = {"etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n", "etc/group": b"root:x:0:\n"}
@@ -87,7 +88,7 @@ class Place:
             "PS1": r"guest:\w# ",
         }
         return Command(
-            argv=(_SHELL, "-c", line) if window is None else (_SHELL,),
+            argv=("/bin/sh", "-c", line) if window is None else _SHELLS[self.guest.type],
             timeout_s=_WEEK_S,
             seed=secrets.token_bytes(32),
             wall_clock_ns=time.time_ns(),
@@ -97,13 +98,37 @@ class Place:
         )
 
     def files(self, maker: Foundry) -> BootFiles:
-        """Return what the guest boots from: the suites, and a shell.
+        """Return what the guest boots from: the suites, and a shell where the host's is not there.
 
         Raises MachineError where there is no shell for it.
         """
-        busybox = static_busybox()
-        key = digest("shell", digest_file(busybox), *(f"{s.name}={s.key}" for s in self.suites))
-        return maker.packed(key, shell_entries(busybox, applets(busybox), self.suites))
+        root: Path | None = None
+        if self.guest.type == "sealed":
+            root = maker.store.obtain(
+                "shell", digest(userland.identity()), _pack_shell, maker.progress
+            )
+        packed = (
+            root.name if root else "",
+            *(f"{suite.name}={suite.key}" for suite in self.suites),
+        )
+        return maker.packed(digest("shell", *packed), shell_entries(self.suites, root))
+
+
+def _pack_shell(out: Path) -> None:
+    userland.pack(out / _ROOT, (), ("sh",))
+    for path, text in _USERS.items():
+        (out / _ROOT / path).parent.mkdir(exist_ok=True)
+        (out / _ROOT / path).write_bytes(text)
+
+
+def shell_entries(packed: Iterable[Suite], shell: Path | None) -> list[initramfs.Entry]:
+    """Return the suites' files, and of the store's entry *shell* what is not among these."""
+    entries = [entry for suite in packed for entry in suite_entries(suite)]
+    entries += tree_entries(shell / _ROOT, "") if shell else []
+    unique: dict[str, initramfs.Entry] = {}
+    for entry in entries:
+        unique.setdefault(entry.path, entry)
+    return list(unique.values())
 
 
 def choose(
@@ -198,37 +223,3 @@ def _unknown(
         why=f"it has: {', '.join(there[:10])}{more}" if there else f"it has no {what}s",
         hint=f"did you mean {' or '.join(near)}?" if near else "",
     )
-
-
-def static_busybox() -> Path:
-    """Return the host's busybox; raises MachineError without one that needs no libraries."""
-    path = Path(which("busybox")).resolve()
-    done = check(run(["readelf", "--program-headers", str(path)], limit_s=60), "readelf failed")
-    if "INTERP" in done.output:
-        raise MachineError(
-            "the shell of sealed guests must be a static program",
-            where=str(path),
-            why="it needs libraries, and a sealed guest has none",
-            hint="apt-get install busybox-static",
-        )
-    return path
-
-
-def applets(busybox: Path) -> list[str]:
-    """Return the names of the programs in *busybox*."""
-    done = check(run([str(busybox), "--list"], limit_s=60), "busybox does not tell its programs")
-    return [name for name in done.output.split() if name != "busybox"]
-
-
-def shell_entries(
-    busybox: Path, names: Iterable[str], packed: Iterable[Suite]
-) -> list[initramfs.Entry]:
-    """Return the suites' files, and of a shell and its programs what is not among these."""
-    entries = [entry for suite in packed for entry in suite_entries(suite)]
-    entries += [initramfs.file("bin/busybox", busybox)]
-    entries += [initramfs.symlink(f"bin/{name}", "busybox") for name in names]
-    entries += [initramfs.file(path, text, 0o644) for path, text in _USERS.items()]
-    unique: dict[str, initramfs.Entry] = {}
-    for entry in entries:
-        unique.setdefault(entry.path, entry)
-    return list(unique.values())

@@ -66,7 +66,10 @@ def faults(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path
     out = tmp_path_factory.mktemp("run") / "out"
     done = harness(
         *("run", "--out", str(out), "--suite", str(FAULTS)),
-        *("-k", "faults:exit_1 or faults:exit_0_after_failure or faults:kernel_panic or faults:kernel_oops"),
+        *(
+            "-k",
+            "faults:exit_1 or faults:exit_0_after_failure or faults:kernel_panic or faults:kernel_oops",
+        ),
     )
     assert done.returncode == ExitCode.NOT_AS_EXPECTED, done.stderr
     # Whoever reads of a failure reads how to look at it.

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from harness import kbuild, ktap, suites
-from harness.errors import MachineError, UserError
+from harness.errors import UserError
 from harness.guest import initramfs
 from harness.guest.api import Window
 from harness.progress import Quiet
@@ -25,7 +25,7 @@ from harness.run.records import (
     TestStarted,
 )
 from harness.run.results import Kernel
-from harness.run.shell import choose, shell_entries, static_busybox
+from harness.run.shell import choose, shell_entries
 from harness.store import Store
 
 pytestmark = pytest.mark.unit
@@ -189,23 +189,18 @@ def test_a_kernel_that_is_damaged_is_as_good_as_gone(store: Store) -> None:
 
 
 def test_what_the_suites_bring_is_not_replaced(store: Store, tmp_path: Path) -> None:
-    busybox = tmp_path / "busybox"
-    busybox.write_text("x")
+    root = tmp_path / "shell" / "root"
+    (root / "bin").mkdir(parents=True)
+    (root / "bin" / "sh").symlink_to("busybox")
+    (root / "bin" / "busybox").write_text("the shell's")
     suite = suites.load(store, "k1", "kvm")
     assert suite
-    entries = shell_entries(busybox, ["sh", "ls"], [suite, suite])
+    (suite.root / "bin").mkdir(parents=True)
+    (suite.root / "bin" / "busybox").write_text("the suite's")
+    entries = shell_entries([suite, suite], tmp_path / "shell")
     initramfs.write_initramfs(tmp_path / "out", entries)  # refuses what is there twice
     paths = {entry.path: entry for entry in entries}
-    assert paths["bin/ls"].source == b"busybox"
+    assert paths["bin/sh"].source == b"busybox"
+    assert paths["bin/busybox"].source == suite.root / "bin" / "busybox"
     assert "selftests/kvm/x86/a_test" in paths
-
-
-def test_a_busybox_that_needs_libraries_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert static_busybox().is_file()
-    (tmp_path / "busybox").symlink_to(shutil.which("readelf") or "")
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(MachineError, match="static") as caught:
-        static_busybox()
-    assert "busybox-static" in str(caught.value)
+    assert "bin/sh" not in {entry.path for entry in shell_entries([suite], None)}

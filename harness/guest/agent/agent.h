@@ -34,4 +34,8 @@ void pass_input(int port, int terminal);
 short wanted_of_port(void);
 short wanted_of_terminal(void);
 
+/* virtme.c */
+bool under_virtme(void);
+void set_up_virtme(void);
+
 #endif
