@@ -77,7 +77,8 @@ from harness.store import Store
     "--guest",
     type=click.Choice(["sealed", "vng"]),
     show_default="guest.type of the project file",
-    help="Run tests in this type of guest.",
+    help="Run tests in this type of guest: 'sealed' has nothing of this machine's; 'vng' has its "
+    "files, read-only, by way of virtme-ng, so scripts run there.  For kernels of your own only.",
 )
 @click.option(
     "--out",
@@ -138,6 +139,7 @@ def run(
       harness run --series ~/my-series --suite selftests/restrictedmem
       harness run --series v10 --series ~/my-fix.patch
       harness run --source ~/linux#my-branch --series none
+      harness run --guest vng --suite ~/my-shell-scripts
       harness run -k punch --repeat 100
       harness run --resume latest
     """

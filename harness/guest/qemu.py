@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The sealed guest: bare QEMU, an initramfs, no network and nothing of the host's file system."""
+"""A guest in QEMU.  By itself it is the sealed one: an initramfs, no network, nothing of the host.
+
+:mod:`harness.guest.vng` makes one that has the host's files.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Self
 
@@ -56,7 +59,7 @@ def _last_lines(log: bytes) -> str:
 
 
 class QemuGuest:
-    """A running sealed guest, a :class:`harness.guest.api.Guest`.
+    """A running guest, a :class:`harness.guest.api.Guest`.
 
     Made by :meth:`boot`, or by :func:`harness.guest.snapshot.restore`.  ``boot_log`` is what the
     console said until user space was ready, ``hello`` what the agent said then.
@@ -94,10 +97,21 @@ class QemuGuest:
         def argv(channels: Channels) -> list[str]:
             return qemu_argv(config, accelerator, channels, memory or Memory(), files)
 
+        return await cls.start(argv, config, accelerator, str(files.kernel))
+
+    @classmethod
+    async def start(
+        cls,
+        argv: Callable[[Channels], list[str]],
+        config: GuestConfig,
+        accelerator: Accelerator,
+        where: str,
+    ) -> Self:
+        """Start QEMU with what *argv* returns and wait for the agent, as :meth:`boot` does."""
         qemu = await QemuProcess.start(argv)
         log = bytearray()
         try:
-            hello = await _await_hello(qemu, config, log, str(files.kernel))
+            hello = await _await_hello(qemu, config, log, where)
         except BaseException:
             await qemu.kill()
             raise

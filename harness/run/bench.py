@@ -27,7 +27,7 @@ import msgspec
 from harness import loop
 from harness.errors import MachineError, UserError
 from harness.guest import bench as guest_bench
-from harness.guest.bench import Round
+from harness.guest.bench import Round, Timing
 from harness.guest.snapshot import Snapshot
 from harness.progress import Progress
 from harness.project import NO_SERIES
@@ -44,6 +44,7 @@ SHORT_TESTS = 40
 MANY_RATIO = 15.0
 JOBS_RATIO = 1.6
 VIRTME_RATIO = 8.0
+VNG_RATIO = 1.0
 UNCHANGED_LIMIT_S = 2.0
 EDITED_LIMIT_S = 20.0
 _RUN_LIMIT_S = 1800.0
@@ -120,14 +121,33 @@ class Bench:
         argv = (f"/{GUEST_ROOT}/{suite.name}/{program.path}",)
         with self.progress.step(f"{self.rounds} tests in restored guests"):
             rounds = loop.run(guest_bench.measure_restored(template.saved, argv, self.rounds))
-        with self.progress.step(f"{self.virtme_rounds} tests under virtme-run"):
-            virtme = guest_bench.measure_virtme(
-                prepared.kernel.image, suite.files / program.path, (), self.virtme_rounds
-            )
-        figures = (*_of_rounds(rounds, template.saved), _of_virtme(rounds, virtme))
+        booted, virtme = loop.run(self._by_turns(prepared, suite, program))
+        figures = (
+            *_of_rounds(rounds, template.saved),
+            _of_virtme(rounds, virtme),
+            _of_booted(booted, virtme),
+        )
         return (*figures, *self._many(virtme)), template.machine.accelerator
 
-    def _many(self, virtme: guest_bench.Timing) -> tuple[Figure, ...]:
+    async def _by_turns(
+        self, prepared: Prepared, suite: Suite, program: Program
+    ) -> tuple[Timing, Timing]:
+        """Run the program in vng guests and under virtme-run, so that the load meets both."""
+        table = msgspec.structs.replace(self.request.guest_table(), type="vng", accel="tcg")
+        template = await prepared.foundry.template(suite, table)
+        async with await template.start():
+            pass  # the first one has been booted with the template
+        argv = (f"/{GUEST_ROOT}/{suite.name}/{program.path}",)
+        booted: list[float] = []
+        bare: list[float] = []
+        with self.progress.step(f"{self.virtme_rounds} tests in vng guests and under virtme-run"):
+            for _ in range(self.virtme_rounds):
+                booted.append(await guest_bench.measure_booted(template.start, argv))
+                path = suite.files / program.path
+                bare += guest_bench.measure_virtme(prepared.kernel.image, path, (), 1).seconds
+        return Timing(tuple(booted)), Timing(tuple(bare))
+
+    def _many(self, virtme: Timing) -> tuple[Figure, ...]:
         """Run a suite of many short tests, as a user does, with one guest at a time and with two.
 
         By turns, so that what else the machine does meets both.
@@ -281,7 +301,7 @@ def _of_rounds(rounds: Sequence[Round], saved: Snapshot) -> tuple[Figure, ...]:
     )
 
 
-def _of_virtme(rounds: Sequence[Round], virtme: guest_bench.Timing) -> Figure:
+def _of_virtme(rounds: Sequence[Round], virtme: Timing) -> Figure:
     ratio = virtme.median / statistics.median(each.gone_s for each in rounds)
     return Figure(
         name="the same under virtme-run --script-sh",
@@ -291,6 +311,19 @@ def _of_virtme(rounds: Sequence[Round], virtme: guest_bench.Timing) -> Figure:
         reached=ratio >= VIRTME_RATIO,
         samples=virtme.seconds,
         note=f"median of {len(virtme.seconds)}: {virtme.median:.2f} s",
+    )
+
+
+def _of_booted(booted: Timing, virtme: Timing) -> Figure:
+    ratio = booted.median / virtme.median
+    return Figure(
+        name="the same in a vng guest, against virtme-run",
+        value=ratio,
+        unit="times as long",
+        bound=f"<= {VNG_RATIO:g}",
+        reached=ratio <= VNG_RATIO,
+        samples=booted.seconds,
+        note=f"median of {len(booted.seconds)}: {booted.median:.2f} s",
     )
 
 
@@ -309,7 +342,7 @@ def _short_tests(directory: Path) -> Path:
 def _first_program(prepared: Prepared) -> tuple[Suite, Program]:
     for suite in prepared.suites:
         for program in suite.programs:
-            if not program.script:
+            if not program.interpreter:
                 return suite, program
     raise UserError("there is no program to measure with", where="the project's suites")
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest of a suite: packed, booted once, and kept as a snapshot that tests wake up from."""
+"""The guest of a suite: packed, booted once, and kept as a snapshot that tests wake up from.
+
+A vng guest cannot be kept: it is booted for each test.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from pathlib import Path
 
 from harness import loop
 from harness.errors import MachineError
-from harness.guest import accel, agent, confidential, initramfs, snapshot
+from harness.guest import accel, agent, confidential, initramfs, snapshot, vng
 from harness.guest.accel import Memory, Probe
 from harness.guest.api import Accelerator, Guest
 from harness.guest.capabilities import ACCELERATED, Place, Survey, unfit
@@ -24,6 +27,7 @@ from harness.guest.frames import Hello
 from harness.guest.machine import CMDLINE, BootFiles, GuestConfig, MachineType
 from harness.guest.qemu import GuestNotBooted, QemuGuest
 from harness.guest.snapshot import Snapshot
+from harness.guest.vng import VngGuest
 from harness.kbuild import Kernel, fragments
 from harness.process import which
 from harness.progress import Progress
@@ -123,6 +127,8 @@ class Foundry:
         MachineError when QEMU is missing or fails.
         """
         config = self.config(guest)
+        if guest.type == "vng":
+            return await self._vng_template(suite, guest, config)
         if config.confidential:
             return await self._booted(suite, config)
         saved, probed = await self._snapshot(suite, config, guest)
@@ -133,6 +139,39 @@ class Foundry:
             guest=str(config),
         )
         return Template(saved.hello, machine, partial(snapshot.restore, saved), saved)
+
+    async def _vng_template(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
+        """Boot a guest, which runs the first test; the next ones boot their own."""
+        vng.check_config(config)
+        vng.check_kernel(self.kernel.config.read_text(), str(self.kernel.config))
+        virtme = await asyncio.to_thread(vng.ask_virtme, config, self.kernel.image)
+        files = BootFiles(self.kernel.image, self._initramfs(suite))
+        probed = await self._accelerator(config, guest, files)
+
+        async def boot() -> VngGuest:
+            booted = await VngGuest.boot_with(virtme, config, probed.accelerator, files)
+            try:
+                self._check_build_id(booted.hello)
+            except WrongKernel:
+                await booted.kill()
+                raise
+            return booted
+
+        with self.progress.step(f"Booting the guest of {suite.name}") as step:
+            first = await boot()
+            step.result(f"{first.hello.release}, {probed.accelerator}")
+        ready = [first]
+
+        async def start() -> Guest:
+            return ready.pop() if ready else await boot()
+
+        machine = Machine(
+            accelerator=probed.accelerator,
+            accelerator_reason=probed.why,
+            qemu=first.qemu.version,
+            guest=f"vng, {config}, virtme-ng {vng.virtme_version()}".rstrip(),
+        )
+        return Template(first.hello, machine, start, None)
 
     async def _booted(self, suite: Suite, config: GuestConfig) -> Template:
         """Return a template whose guests are booted anew, as those are that cannot be saved."""
@@ -280,11 +319,16 @@ def foundry(project: Project, kernel: Kernel, store: Store, progress: Progress) 
 
 
 def suite_entries(suite: Suite) -> Iterator[initramfs.Entry]:
-    """Yield the suite's files as they lie in the guest."""
+    """Yield the suite's files as they lie in the guest, and what they need of a user space."""
     root = f"{GUEST_ROOT}/{suite.name}"
     yield initramfs.directory(root)
-    for path in sorted(suite.files.rglob("*")):
-        name = f"{root}/{path.relative_to(suite.files).as_posix()}"
+    yield from _below(suite.files, f"{root}/")
+    yield from _below(suite.root, "")
+
+
+def _below(directory: Path, prefix: str) -> Iterator[initramfs.Entry]:
+    for path in sorted(directory.rglob("*")):
+        name = f"{prefix}{path.relative_to(directory).as_posix()}"
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
             yield initramfs.symlink(name, str(path.readlink()))

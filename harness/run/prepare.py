@@ -14,8 +14,9 @@ import msgspec
 
 from harness import kbuild, series, source, suites
 from harness.errors import UserError
+from harness.guest import vng
 from harness.guest.capabilities import check_names
-from harness.kbuild import Kernel
+from harness.kbuild import Fragments, Kernel
 from harness.progress import Progress
 from harness.project import NO_SERIES, GuestTable, Project, load
 from harness.run import results
@@ -103,6 +104,25 @@ class Request:
         asked = {"type": self.guest} if self.guest else {}
         return msgspec.structs.replace(self.project.guest, **asked)
 
+    def fragments(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the fragments to build with, and a note on those nobody named.
+
+        Raises MachineError where vng guests are asked for and there is no virtme-ng.
+        """
+        names = self.config or self.project.kernel.config
+        if self.guest_table().type != "vng":
+            return names, ()
+        vng.find_virtme()
+        # A project may have the same options in fragments of its own.
+        directory = self.project_dir / self.project.kernel.config_dir
+        there = [name for name in vng.FRAGMENTS if (directory / f"{name}.config").exists()]
+        missing = tuple(name for name in there if name not in names)
+        if not missing:
+            return names, ()
+        note = f"for vng guests the kernel is also built with: {', '.join(missing)}"
+        # First, so that what the user names has the last word.
+        return (*missing, *names), (note,)
+
     def stack(self) -> Stack:
         """Read the series that are asked for.
 
@@ -186,7 +206,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
     logs.mkdir(parents=True, exist_ok=True)
     project = request.project
     # The cheap mistakes first: nobody wants to learn of a typing error after a download.
-    names = request.config or project.kernel.config
+    names, added = request.fragments()
     fragments = kbuild.load(request.project_dir / project.kernel.config_dir, names)
     stack = request.stack()
     wanted = _wanted_suites(request)
@@ -209,10 +229,12 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         )
         for name in wanted
     ]
+    found = suites.together(found)
     _check_names(found)
     for each in found:
         for key, names in each.settings.required.items():
             check_names(names, f"{each.settings_file}: {key}")
+    fragments = _with_suites(fragments, found, request, tree)
     place = kbuild.slot(store, base.spec, fragments)
     kernel = kbuild.build(
         tree,
@@ -259,12 +281,12 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         series_commit=tree.commit,
         series_digest=stack.digest,
         patches=tuple(patch.subject for patch in stack.patches),
-        config=tuple(names),
+        config=fragments.names,
         config_digest=kernel.meta.config_digest,
         toolchain=kernel.meta.toolchain,
         build_id=kernel.meta.build_id,
     )
-    notes = ((base.note,) if base.note else ()) + _expired(found)
+    notes = ((base.note,) if base.note else ()) + added + _expired(found)
     notes += maker.notes(test.guest for test in tests)
     return Prepared(base, stack, tree, kernel, place, tuple(built), maker, tests, notes, facts)
 
@@ -292,9 +314,37 @@ def _wanted_suites(request: Request) -> Sequence[str]:
     return defaults
 
 
+def _with_suites(
+    fragments: Fragments, found: Iterable[suites.SuiteSource], request: Request, tree: Tree
+) -> Fragments:
+    """Return *fragments* with what the suites' own ``config`` files ask for.
+
+    These are made for a distribution's configuration; what they take for granted there stands in
+    the project's fragment ``suite-NAME``, if there is one.
+    """
+    configs = request.project_dir / request.project.kernel.config_dir
+    for suite in found:
+        # The file of a suite is named after the tree it is in, which says more than its path here.
+        origin = f"{suites.SELFTESTS}/{suite.target}/config"
+        if suite.directory is None:
+            text = suites.read_file(tree.repo, tree.commit, origin)
+        else:
+            own = suite.directory / "config"
+            origin = str(own)
+            text = own.read_text(encoding="utf-8", errors="replace") if own.is_file() else None
+        for companion in (f"suite-{name}" for name in suite.names):
+            if (configs / f"{companion}.config").is_file():
+                fragments = kbuild.merge(fragments, kbuild.load(configs, [companion]))
+        if text is not None:
+            fragments = kbuild.with_suite(fragments, suite.name, text, origin)
+    return fragments
+
+
 def _names(option: str, suite: str) -> bool:
     """Whether the value of a ``--suite`` option stands for the suite of that name."""
-    return suite in (option, Path(option).name, option.removeprefix("tree:").replace("/", "."))
+    in_tree = option.startswith("kernel:")
+    target = option.removeprefix("kernel:").partition(":")[0].strip("/").replace("/", ".")
+    return suite == (target if in_tree else option) or suite == Path(option).name
 
 
 def _save_build_logs(built: Iterable[Suite], logs: Path, out: Path) -> dict[str, str]:

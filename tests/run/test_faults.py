@@ -133,27 +133,65 @@ def render(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, f"{len(rows)} faults, {wrong} wrong"])
 
 
+def run_faults(names: Iterable[str], work: Path, *options: str) -> tuple[Results, list[Row]]:
+    """Run these faults, each with the time limit that it needs, and compare."""
+    faults = table()
+    # A suite has one time limit, and nobody wants to wait that long for all the endless loops.
+    slow = work / "slow_faults"
+    shutil.copytree(FAULTS, slow)
+    (slow / "settings").write_text(f"timeout={SLOW_LIMIT_S}\n")
+    tests = [f"{'slow_' * faults[name].slow}faults:{name}" for name in names]
+    out = work / "out"
+    # One guest more than processors: many faults do nothing but wait for their end.
+    jobs = len(os.sched_getaffinity(0)) + 1
+    given = ["--jobs", str(jobs), "-k", " or ".join(tests), *options]
+    given += ["--suite", str(slow), "--suite", str(FAULTS)]
+    said = run(out, *given, limit_s=1800)
+    return said, compare(said, out, features=())
+
+
 def test_every_fault_is_told_for_what_it_is(
     prepared: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    faults = table()
-    # A suite has one time limit, and nobody wants to wait that long for all the endless loops.
-    slow = tmp_path / "slow_faults"
-    shutil.copytree(FAULTS, slow)
-    (slow / "settings").write_text(f"timeout={SLOW_LIMIT_S}\n")
-    names = [f"{'slow_' * row.slow}faults:{name}" for name, row in faults.items()]
-    out = tmp_path / "out"
-    # One guest more than processors: many faults do nothing but wait for their end.
-    jobs = len(os.sched_getaffinity(0)) + 1
-    options = ["--jobs", str(jobs), "-k", " or ".join(names)]
-    options += ["--suite", str(slow), "--suite", str(FAULTS)]
-    said = run(out, *options, limit_s=900)
-    rows = compare(said, out, features=())
+    said, rows = run_faults(table(), tmp_path)
     with capsys.disabled():
         print(f"\n{render(rows)}, {said.seconds:.0f} s")
     # None lost: every fault of the table was planned and reported, and nothing else was.
     assert [row.name for row in rows if row.wrong] == []
-    assert sorted(test.program for test in said.tests) == sorted(faults)
+    assert sorted(test.program for test in said.tests) == sorted(table())
+
+
+VNG_SAMPLE = (
+    "break_agent",
+    "hang_of_all_cpus",
+    "kernel_panic",
+    "kill_everybody",
+    "no_newline_after_failure",
+    "power_off",
+    "reboot",
+)
+
+
+def test_faults_are_told_from_vng_guests_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, rows = run_faults(VNG_SAMPLE, tmp_path, "--guest", "vng")
+    with capsys.disabled():
+        print(f"\n{render(rows)}, {said.seconds:.0f} s")
+    assert [row.name for row in rows if row.wrong] == []
+    assert sorted(test.program for test in said.tests) == list(VNG_SAMPLE)
+    assert all(test.guest.startswith("vng, ") for test in said.tests)
+
+
+@pytest.mark.proof
+def test_every_fault_is_told_from_vng_guests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, rows = run_faults(table(), tmp_path, "--guest", "vng")
+    with capsys.disabled():
+        print(f"\n{render(rows)}, {said.seconds:.0f} s")
+    assert [row.name for row in rows if row.wrong] == []
+    assert sorted(test.program for test in said.tests) == sorted(table())
 
 
 def test_the_table_has_every_fault_of_the_suite(tmp_path: Path) -> None:

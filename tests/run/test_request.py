@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 
 import pytest
 
 from harness import project
-from harness.errors import UserError
+from harness.errors import MachineError, UserError
 from harness.run.prepare import Request
 
 pytestmark = pytest.mark.unit
@@ -97,3 +98,36 @@ def test_a_rerun_asks_for_the_same_series(directory: Path) -> None:
     asked = [again[n + 1] for n, word in enumerate(again) if word == "--series"]
     assert asked == ["both", "mine.patch"]
     assert again[again.index("--upto") + 1] == "2"
+
+
+@pytest.mark.parametrize(
+    ("there", "config", "names"),
+    [
+        (["a", "net", "virtme"], (), ("net", "virtme", "a")),
+        (["a", "net", "virtme"], ("virtme", "b"), ("net", "virtme", "b")),
+        (["a", "net", "virtme"], ("net", "virtme"), ("net", "virtme")),
+        (["a"], (), ("a",)),
+    ],
+)
+def test_what_vng_guests_need_is_built_in(
+    directory: Path, there: list[str], config: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    (directory / "kernel-configs").mkdir()
+    for name in there:
+        (directory / "kernel-configs" / f"{name}.config").touch()
+    asked = dataclasses.replace(request(directory), config=config)
+    assert asked.fragments() == (config or ("a",), ())
+    found, notes = dataclasses.replace(asked, guest="vng").fragments()
+    assert found == names
+    added = [name for name in names if name not in (config or ("a",))]
+    assert [note.rpartition(": ")[2] for note in notes] == [", ".join(added)] * bool(added)
+
+
+def test_without_virtme_ng_nothing_is_built_for_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/bin/python")
+    monkeypatch.setenv("PATH", "/nowhere")
+    request(directory).fragments()
+    with pytest.raises(MachineError, match="virtme-run is not installed"):
+        dataclasses.replace(request(directory), guest="vng").fragments()

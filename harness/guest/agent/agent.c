@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The agent: PID 1 of a sealed guest.
+ * The agent: PID 1 of a guest.
  *
  * Sets the guest up, opens its virtio-serial port, says hello, and then runs
  * one program per RUN frame.  It is one thread around one poll(), allocates

@@ -24,4 +24,8 @@ void set_up_guest(void);
 int open_port(const char *name);
 size_t read_build_id(uint8_t *id, size_t size);
 
+/* virtme.c */
+bool under_virtme(void);
+void set_up_virtme(void);
+
 #endif

@@ -50,12 +50,30 @@ bool write_file(const char *path, const char *text)
 	return ok;
 }
 
+/* Whether something is mounted there already, by virtme-ng's init. */
+static bool is_mount_point(const char *path)
+{
+	struct stat here, above;
+	char parent[64];
+
+	snprintf(parent, sizeof(parent), "%s/..", path);
+	return !stat(path, &here) && !stat(parent, &above) && here.st_dev != above.st_dev;
+}
+
 static void try_mount(const char *type, const char *path, unsigned long flags, const char *options,
 		      bool needed)
 {
 	mkdir(path, 0755);
+	if (is_mount_point(path))
+		return;
 	if (mount(type, path, type, flags, options) && needed && errno != EBUSY)
 		give_up(FRAME_ERROR_AGENT, path);
+}
+
+static void make_link(const char *target, const char *path)
+{
+	if (symlink(target, path) && errno != EEXIST)
+		complain("cannot make links in /dev", errno);
 }
 
 static void set_up_file_systems(void)
@@ -65,6 +83,8 @@ static void set_up_file_systems(void)
 	try_mount("devtmpfs", "/dev", MS_NOSUID, NULL, true);
 	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	try_mount("proc", "/proc", safe, NULL, true);
+	if (under_virtme())
+		set_up_virtme();
 	try_mount("sysfs", "/sys", safe, NULL, true);
 	try_mount("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777", true);
 	try_mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777", true);
@@ -75,9 +95,10 @@ static void set_up_file_systems(void)
 	try_mount("debugfs", "/sys/kernel/debug", safe, NULL, false);
 	try_mount("cgroup2", "/sys/fs/cgroup", safe, NULL, false);
 	/* Links that programs take for granted, and that devtmpfs leaves to user space. */
-	if (symlink("/proc/self/fd", "/dev/fd") || symlink("/proc/self/fd/0", "/dev/stdin") ||
-	    symlink("/proc/self/fd/1", "/dev/stdout") || symlink("/proc/self/fd/2", "/dev/stderr"))
-		complain("cannot make links in /dev", errno);
+	make_link("/proc/self/fd", "/dev/fd");
+	make_link("/proc/self/fd/0", "/dev/stdin");
+	make_link("/proc/self/fd/1", "/dev/stdout");
+	make_link("/proc/self/fd/2", "/dev/stderr");
 }
 
 static void bring_loopback_up(void)
