@@ -39,7 +39,7 @@ class SuiteTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One directory in kselftest layout."""
 
     path: str
-    """A directory, or ``tree:NAME`` for ``tools/testing/selftests/NAME`` of the kernel tree."""
+    """A directory, or ``kernel:NAME`` for ``tools/testing/selftests/NAME`` of the kernel tree."""
     programs: tuple[str, ...] = ()
     """Only these programs; none named means all that the suite builds."""
     default: bool = True

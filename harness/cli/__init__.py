@@ -15,6 +15,7 @@ from harness.errors import ExitCode, HarnessError
 
 _COMMANDS = {
     "bench": "harness.cli.bench",
+    "doctor": "harness.cli.doctor",
     "ktap": "harness.cli.ktap",
     "report": "harness.cli.report",
     "run": "harness.cli.run",

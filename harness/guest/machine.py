@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.guest.api import Accelerator
 from harness.guest.frames import PORT_NAME
+from harness.guest.launch import Launch, arguments
 
 
 class MachineType(StrEnum):
@@ -72,6 +73,9 @@ class GuestConfig:
 
     ``heartbeat_limit_s`` is how long the agent may be silent while the processors run, before
     the guest counts as hung.
+
+    With ``confidential`` the guest's memory is closed to the host: it runs under KVM only, on q35
+    only, and cannot be saved as a snapshot.
     """
 
     machine: MachineType = MachineType.Q35
@@ -84,10 +88,12 @@ class GuestConfig:
     qemu: str = "qemu-system-x86_64"
     boot_limit_s: float = 60.0
     heartbeat_limit_s: float = 10.0
+    confidential: Launch | None = None
 
     def __str__(self) -> str:
         nodes = f", {self.numa_nodes} nodes" if self.numa_nodes > 1 else ""
-        return f"{self.machine}, {self.cpus} CPUs, {self.memory_mib} MiB{nodes}"
+        closed = f", {self.confidential.kind}" if self.confidential else ""
+        return f"{self.machine}, {self.cpus} CPUs, {self.memory_mib} MiB{nodes}{closed}"
 
     def __post_init__(self) -> None:
         if self.cpus < 1 or self.memory_mib < 64:
@@ -111,6 +117,11 @@ class GuestConfig:
             raise UserError("tcg_thread is multi or single", where=repr(self.tcg_thread))
         if min(self.boot_limit_s, self.heartbeat_limit_s) <= 0:
             raise UserError("a guest's time limits must be more than 0 seconds")
+        if self.confidential and self.machine is not MachineType.Q35:
+            raise UserError(
+                "a confidential guest needs the machine type q35",
+                where=f"machine={self.machine}, confidential={self.confidential.kind}",
+            )
 
 
 @dataclass(frozen=True)
@@ -153,6 +164,7 @@ def qemu_argv(
     boot: BootFiles | None,
 ) -> list[str]:
     """Return QEMU's command line.  Without *boot* it waits for an incoming migration."""
+    confidential = arguments(config.confidential)
     port_bus = "virtio-serial-pci"
     if config.machine is MachineType.MICROVM:
         port_bus = "virtio-serial-device"
@@ -165,9 +177,12 @@ def qemu_argv(
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
         # Power-off pauses, so that the event is read before QEMU goes; reset becomes power-off.
         *("-action", "reboot=shutdown,shutdown=pause"),
-        *("-machine", f"{_MACHINES[config.machine]},mem-merge=off{backend}"),
+        *(
+            "-machine",
+            f"{_MACHINES[config.machine]},mem-merge=off{backend}{confidential.machine}",
+        ),
         *("-accel", _accel(config, accelerator)),
-        *("-cpu", config.cpu),
+        *("-cpu", confidential.cpu or config.cpu),
         *("-smp", str(config.cpus)),
         *("-m", f"{config.memory_mib}M"),
         *_memory(config, memory),
@@ -179,8 +194,9 @@ def qemu_argv(
         *("-chardev", f"file,id=console,path=/dev/fdset/{_CONSOLE_SET},append=on"),
         *("-serial", "chardev:console"),
         *("-chardev", f"socket,id=agent,fd={channels.agent}"),
-        *("-device", f"{port_bus},id=ports,max_ports=2"),
+        *("-device", f"{port_bus},id=ports,max_ports=2{confidential.device}"),
         *("-device", f"virtserialport,bus=ports.0,nr=1,chardev=agent,name={PORT_NAME}"),
+        *confidential.options,
     ]
     if boot is None:
         return [*argv, "-incoming", "defer"]

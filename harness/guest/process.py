@@ -36,6 +36,9 @@ _REAP_LIMIT_S = 10.0
 _MONITOR_LIMIT_S = 30.0
 """How long QEMU may take to greet: it does so in 0.1 s, but the host may be busy."""
 
+NO_ANSWER = "its monitor does not answer"
+"""What is said where QEMU itself has said nothing."""
+
 # Asks the kernel to kill QEMU with the harness, then makes sure that the harness did not die
 # before it asked.  PR_SET_PDEATHSIG survives exec.  It belongs to the *thread* that started the
 # process, so the event loop's thread must live as long as its guests.
@@ -133,7 +136,7 @@ class QemuProcess:
                 await self._monitor.connect(ends.monitor)
         except (QMPError, TimeoutError, OSError) as e:
             await asyncio.wait({self._exited}, timeout=1.0)
-            why = self.errors() or f"its monitor does not answer: {e}"
+            why = self.errors() or f"{NO_ANSWER}: {e}"
             raise MachineError("QEMU does not start", why=why) from e
 
     @property

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From a tree and configuration fragments to a kernel with its headers."""
 
-from harness.kbuild.fragments import Fragments, load
+from harness.kbuild.fragments import Fragments, load, merge, with_suite
 from harness.kbuild.kernel import Kernel, Slot, build, slot
 
-__all__ = ["Fragments", "Kernel", "Slot", "build", "load", "slot"]
+__all__ = ["Fragments", "Kernel", "Slot", "build", "load", "merge", "slot", "with_suite"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import UserError
@@ -26,6 +26,8 @@ class Option:
     """As in a ``.config``: ``y``, ``m``, a number, a quoted string; ``n`` for "is not set"."""
     origin: str
     """``FILE:LINE`` of the request."""
+    optional: bool = False
+    """Whether the kernel may go without it."""
 
     @property
     def line(self) -> str:
@@ -66,6 +68,34 @@ def load(directory: Path, names: Sequence[str]) -> Fragments:
     return Fragments(tuple(names), tuple(merged.values()))
 
 
+def merge(first: Fragments, second: Fragments) -> Fragments:
+    """Return both; where they name one option, *second* counts."""
+    options = {option.name: option for option in first.options}
+    for option in second.options:
+        options.pop(option.name, None)
+        options[option.name] = option
+    return Fragments((*first.names, *second.names), tuple(options.values()))
+
+
+def with_suite(fragments: Fragments, suite: str, text: str, origin: str) -> Fragments:
+    """Return *fragments* with what the ``config`` file of *suite* asks for besides.
+
+    What they have already stays as it is, so that a suite which asks for nothing new does not make
+    for another kernel.  A guest loads no modules: what is to be one is built in, and may be missing
+    where that cannot be.  *text* is the file's content, *origin* names it.  Raises UserError for a
+    line that is not an option.
+    """
+    known = {option.name for option in fragments.options}
+    new = [
+        replace(option, value="y", optional=True) if option.value == "m" else option
+        for option in _parse(text, origin, origin)
+        if option.name not in known
+    ]
+    if not new:
+        return fragments
+    return Fragments((*fragments.names, f"suite:{suite}"), (*fragments.options, *new))
+
+
 def parse(text: str) -> dict[str, str]:
     """Return the options of a ``.config`` by name; those that are not set have the value ``n``."""
     options = {}
@@ -87,7 +117,7 @@ def dropped(fragments: Fragments, config: str) -> list[tuple[Option, str]]:
     return [
         (option, got.get(option.name, "n"))
         for option in fragments.options
-        if not _equal(option.value, got.get(option.name, "n"))
+        if not option.optional and not _equal(option.value, got.get(option.name, "n"))
     ]
 
 
@@ -116,17 +146,21 @@ def _read(directory: Path, name: str) -> list[Option]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("a fragment cannot be read", where=str(path), why=str(error)) from None
+    return _parse(text, str(path), path.name)
+
+
+def _parse(text: str, where: str, short: str) -> list[Option]:
     options = []
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.strip()
         match = _SET.fullmatch(line) or _UNSET.fullmatch(line)
         if match:
             value = match[2] if match.re is _SET else "n"
-            options.append(Option(match[1], value, f"{path.name}:{number}"))
+            options.append(Option(match[1], value, f"{short}:{number}"))
         elif line and not line.startswith("#"):
             raise UserError(
                 "a line of a fragment is not an option",
-                where=f"{path}:{number}",
+                where=f"{where}:{number}",
                 why=f"'{line}'",
                 hint="write CONFIG_NAME=VALUE, or '# CONFIG_NAME is not set'",
             )

@@ -193,6 +193,7 @@ def _properties(results: Results, tests: list[Test]) -> dict[str, str]:
         found[f"{test.name}.seed"] = test.seed
         found[f"{test.name}.seconds"] = "" if test.total_s is None else f"{test.total_s:.3f}"
         found[f"{test.name}.rerun"] = test.rerun
+        found[f"{test.name}.guest"] = ", ".join(filter(None, (test.accelerator, test.guest)))
         for number, each in enumerate(test.findings, 1):
             allowed = f" (allowed: {each.allowed})" if each.allowed else ""
             found[f"{test.name}.kernel.{number}"] = (

@@ -342,7 +342,7 @@ def _short_tests(directory: Path) -> Path:
 def _first_program(prepared: Prepared) -> tuple[Suite, Program]:
     for suite in prepared.suites:
         for program in suite.programs:
-            if not program.script:
+            if not program.interpreter:
                 return suite, program
     raise UserError("there is no program to measure with", where="the project's suites")
 

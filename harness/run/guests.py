@@ -7,27 +7,28 @@ A vng guest cannot be kept: it is booted for each test.
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import contextlib
 import json
-import os
-import platform
 import stat
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from harness.errors import MachineError, UserError
-from harness.guest import agent, initramfs, snapshot, vng
-from harness.guest.accel import Probe, Wanted, probe
+from harness import loop
+from harness.errors import MachineError
+from harness.guest import accel, agent, confidential, initramfs, snapshot, vng
+from harness.guest.accel import Memory, Probe
 from harness.guest.api import Accelerator, Guest
-from harness.guest.capabilities import capability
+from harness.guest.capabilities import ACCELERATED, Place, Survey, unfit
+from harness.guest.confidential import TECHNOLOGIES, Choice
+from harness.guest.emulator import identity
 from harness.guest.frames import Hello
 from harness.guest.machine import CMDLINE, BootFiles, GuestConfig, MachineType
-from harness.guest.qemu import GuestNotBooted
+from harness.guest.qemu import GuestNotBooted, QemuGuest
 from harness.guest.snapshot import Snapshot
 from harness.guest.vng import VngGuest
-from harness.kbuild import Kernel
+from harness.kbuild import Kernel, fragments
 from harness.process import which
 from harness.progress import Progress
 from harness.project import GuestTable, Project
@@ -67,26 +68,57 @@ class Foundry:
     store: Store
     progress: Progress
 
+    survey: Survey = field(default_factory=Survey)
+    """What is known of this machine."""
+    busy: dict[str, asyncio.Event] = field(default_factory=dict, compare=False)
+    """What is being found out or made, by name, until it is there."""
+
     def config(self, guest: GuestTable) -> GuestConfig:
-        """Return the machine that *guest* describes."""
-        return GuestConfig(
-            machine=MachineType(guest.machine),
-            cpus=guest.cpus,
-            memory_mib=guest.memory_mib,
-            numa_nodes=guest.numa_nodes,
-            boot_limit_s=self.boot_limit_s,
-        )
+        """Return the machine that *guest* describes, as far as this one can give it."""
+        return replace(_plain(guest, self.boot_limit_s), confidential=self._closed(guest).launch)
 
     def lacks(self, guest: GuestTable, needs: Sequence[str]) -> str:
-        """Tell why *guest* does not meet the *needs* of a test; empty where it does.
+        """Tell why *guest* cannot be had, or does not meet the *needs* of a test; empty otherwise.
 
-        Raises UserError for a need that does not exist.
+        Raises UserError for a need that does not exist, and MachineError where KVM is demanded and
+        does not work.
         """
-        for name in needs:
-            found = capability(name, self.config(guest))
-            if not found.available:
-                return f"needs {name}: {found.reason}"
-        return ""
+        config, closed = self.config(guest), self._closed(guest)
+        answer = Probe(Accelerator.TCG, "")
+        if not closed.launch and not ACCELERATED.isdisjoint(needs):
+            answer = loop.run(self._accelerator(config, guest, self.packed("bare")))
+        place = Place(
+            config=config,
+            survey=self.survey,
+            type=guest.type,
+            accelerator=answer.accelerator,
+            accelerator_why=answer.why,
+            refused=closed.refused,
+        )
+        return unfit(needs, place)
+
+    def notes(self, guests: Iterable[GuestTable]) -> tuple[str, ...]:
+        """Tell what of these guests is not as somebody may have hoped, and why."""
+        found = (self._closed(guest).note for guest in guests)
+        return tuple(dict.fromkeys(note for note in found if note))
+
+    def _closed(self, guest: GuestTable) -> Choice:
+        """Choose how the guest's memory is closed to its host."""
+        wanted = confidential.Wanted(guest.confidential)
+        if wanted is confidential.Wanted.NONE:
+            return Choice()
+        against = ""
+        if guest.type != "sealed":
+            against = f"a {guest.type} guest cannot be confidential: it shares the host's files"
+        elif guest.accel == "tcg":
+            against = "a confidential guest needs KVM, and accel is tcg"
+        if against:
+            auto = wanted is confidential.Wanted.AUTO
+            return Choice(note=against) if auto else Choice(refused=against)
+        kernel = fragments.parse(self.kernel.config.read_text())
+        return confidential.choose(
+            wanted, lambda kind: self.survey.offer(kind, guest.memory_mib), kernel
+        )
 
     async def template(self, suite: Suite, guest: GuestTable) -> Template:
         """Return what guests of *suite* are made from: a booted one, from the store or booted now.
@@ -97,7 +129,9 @@ class Foundry:
         config = self.config(guest)
         if guest.type == "vng":
             return await self._vng_template(suite, guest, config)
-        saved, probed = await self._snapshot(suite, config, Wanted(guest.accel))
+        if config.confidential:
+            return await self._booted(suite, config)
+        saved, probed = await self._snapshot(suite, config, guest)
         machine = Machine(
             accelerator=probed.accelerator,
             accelerator_reason=probed.why,
@@ -108,18 +142,11 @@ class Foundry:
 
     async def _vng_template(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
         """Boot a guest, which runs the first test; the next ones boot their own."""
-        if guest.confidential not in ("none", "auto"):
-            raise UserError(
-                "a vng guest cannot be a confidential one",
-                where=f'guest: type="vng", confidential="{guest.confidential}"',
-                hint="take sealed guests",
-            )
         vng.check_config(config)
         vng.check_kernel(self.kernel.config.read_text(), str(self.kernel.config))
         virtme = await asyncio.to_thread(vng.ask_virtme, config, self.kernel.image)
         files = BootFiles(self.kernel.image, self._initramfs(suite))
-        qemu = _identity(Path(which(config.qemu)))
-        probed = await self._accelerator(config, Wanted(guest.accel), files, qemu)
+        probed = await self._accelerator(config, guest, files)
 
         async def boot() -> VngGuest:
             booted = await VngGuest.boot_with(virtme, config, probed.accelerator, files)
@@ -146,32 +173,67 @@ class Foundry:
         )
         return Template(first.hello, machine, start, None)
 
-    async def _snapshot(
-        self, suite: Suite, config: GuestConfig, wanted: Wanted
-    ) -> tuple[Snapshot, Probe]:
-        qemu = _identity(Path(which(config.qemu)))
+    async def _booted(self, suite: Suite, config: GuestConfig) -> Template:
+        """Return a template whose guests are booted anew, as those are that cannot be saved."""
+        assert config.confidential  # noqa: S101  the caller's condition
         files = BootFiles(self.kernel.image, self._initramfs(suite))
-        probed = await self._accelerator(config, wanted, files, qemu)
+        boot = partial(QemuGuest.boot, config, Accelerator.KVM, files)
+        with self.progress.step(f"Booting the guest of {suite.name}") as step:
+            async with await boot() as first:
+                hello, version = first.hello, first.qemu.version
+            step.result(f"{hello.release}, {Accelerator.KVM}, {config.confidential.kind}")
+        self._check_build_id(hello)
+        title = TECHNOLOGIES[config.confidential.kind].title
+        machine = Machine(
+            accelerator=Accelerator.KVM,
+            accelerator_reason=f"{title} has no other",
+            qemu=version,
+            guest=str(config),
+        )
+        return Template(hello, machine, boot, None)
+
+    async def _snapshot(
+        self, suite: Suite, config: GuestConfig, guest: GuestTable
+    ) -> tuple[Snapshot, Probe]:
+        qemu = identity(Path(which(config.qemu)))
+        files = BootFiles(self.kernel.image, self._initramfs(suite))
+        probed = await self._accelerator(config, guest, files)
         key = digest(
             _RECIPE,
             self.kernel.key,
             files.initramfs.parent.name,
             json.dumps(asdict(config), sort_keys=True),
             " ".join(CMDLINE),
-            probed.accelerator,
+            self._processor(probed.accelerator),
             qemu,
         )
         boot = partial(self._boot, key, config, files, probed.accelerator, suite.name)
-        try:
-            loaded = snapshot.load(await boot())
-        except GuestNotBooted:
-            raise
-        except MachineError as damage:
-            self.progress.note(f"the snapshot of {suite.name} is made again: {damage.what}")
-            self.store.discard("snapshot", key)
-            loaded = snapshot.load(await boot())
+        # Two guests that are asked for in different words can be the same machine.
+        async with self._alone(key):
+            try:
+                loaded = snapshot.load(await boot())
+            except GuestNotBooted:
+                raise
+            except MachineError as damage:
+                self.progress.note(f"the snapshot of {suite.name} is made again: {damage.what}")
+                self.store.discard("snapshot", key)
+                loaded = snapshot.load(await boot())
         self._check_build_id(loaded.hello)
         return loaded, probed
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, name: str) -> AsyncIterator[None]:
+        """Let nobody else in this event loop do what is called *name* at the same time.
+
+        The store's locks are for other processes and threads; here they would wait for ever.
+        """
+        while (other := self.busy.get(name)) is not None:
+            await other.wait()
+        self.busy[name] = asyncio.Event()
+        try:
+            yield
+        finally:
+            self.busy.pop(name).set()
 
     def _check_build_id(self, hello: Hello) -> None:
         shown = hello.build_id.hex()
@@ -181,6 +243,13 @@ class Foundry:
                 where=str(self.kernel.image),
                 why=f"build ID {shown}, expected {self.kernel.meta.build_id}",
             )
+
+    def _processor(self, accelerator: Accelerator) -> str:
+        """Return what a snapshot is bound to: under KVM the guest has seen the host's processor."""
+        host = self.survey.host
+        if accelerator is Accelerator.TCG:
+            return accelerator
+        return digest(accelerator, host.processor, " ".join(sorted(host.flags)))
 
     async def _boot(
         self,
@@ -215,29 +284,33 @@ class Foundry:
         sources = [path.read_bytes() for path in agent.source_files()]
         return digest(*sources, " ".join(agent.FLAGS), self.kernel.meta.toolchain)
 
-    async def _accelerator(
-        self, config: GuestConfig, wanted: Wanted, files: BootFiles, qemu: str
-    ) -> Probe:
-        """Probe once per host kernel and QEMU, and remember."""
-        if wanted is Wanted.TCG:
-            return await probe(config, files, wanted)
-        device = Path("/dev/kvm")
-        usable = device.exists() and os.access(device, os.R_OK | os.W_OK)
-        key = digest(qemu, platform.release(), str(usable), config.cpu, config.machine)
-        memory = self.store.place("accelerator") / f"{key}.json"
-        try:
-            known = json.loads(memory.read_text())
-            answer = Probe(Accelerator(known["accelerator"]), str(known["why"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            with self.progress.step("Probing whether a kernel boots under KVM") as step:
-                answer = await probe(config, files, wanted)
-                step.result(f"{answer.accelerator}: {answer.why}")
-            draft = memory.with_suffix(f".{os.getpid()}")
-            draft.write_text(json.dumps({"accelerator": answer.accelerator, "why": answer.why}))
-            draft.rename(memory)
-        if wanted is Wanted.KVM and answer.accelerator is not Accelerator.KVM:
-            return await probe(config, files, wanted)
-        return answer
+    def packed(self, key: str, entries: Sequence[initramfs.Entry] = ()) -> BootFiles:
+        """Return what boots a guest with *entries*, which *key* stands for, and the agent."""
+
+        def write(out: Path) -> None:
+            packed = initramfs.guest_entries(self._agent(), entries)
+            initramfs.write_initramfs(out / "initramfs.cpio", packed)
+
+        made = self.store.obtain(
+            "initramfs", digest(_RECIPE, self._agent_key(), key), write, self.progress
+        )
+        return BootFiles(self.kernel.image, made / "initramfs.cpio")
+
+    async def _accelerator(self, config: GuestConfig, guest: GuestTable, files: BootFiles) -> Probe:
+        """Probe once on this machine, and remember; several suites at a time wait for one probe."""
+        memory = Memory(self.store.place("accelerator"), self.survey.host)
+        async with self._alone("accelerator"):
+            return await accel.find(config, files, accel.Wanted(guest.accel), memory, self.progress)
+
+
+def _plain(guest: GuestTable, boot_limit_s: float) -> GuestConfig:
+    return GuestConfig(
+        machine=MachineType(guest.machine),
+        cpus=guest.cpus,
+        memory_mib=guest.memory_mib,
+        numa_nodes=guest.numa_nodes,
+        boot_limit_s=boot_limit_s,
+    )
 
 
 def foundry(project: Project, kernel: Kernel, store: Store, progress: Progress) -> Foundry:
@@ -246,11 +319,16 @@ def foundry(project: Project, kernel: Kernel, store: Store, progress: Progress) 
 
 
 def suite_entries(suite: Suite) -> Iterator[initramfs.Entry]:
-    """Yield the suite's files as they lie in the guest."""
+    """Yield the suite's files as they lie in the guest, and what they need of a user space."""
     root = f"{GUEST_ROOT}/{suite.name}"
     yield initramfs.directory(root)
-    for path in sorted(suite.files.rglob("*")):
-        name = f"{root}/{path.relative_to(suite.files).as_posix()}"
+    yield from _below(suite.files, f"{root}/")
+    yield from _below(suite.root, "")
+
+
+def _below(directory: Path, prefix: str) -> Iterator[initramfs.Entry]:
+    for path in sorted(directory.rglob("*")):
+        name = f"{prefix}{path.relative_to(directory).as_posix()}"
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
             yield initramfs.symlink(name, str(path.readlink()))
@@ -258,11 +336,3 @@ def suite_entries(suite: Suite) -> Iterator[initramfs.Entry]:
             yield initramfs.directory(name)
         else:
             yield initramfs.file(name, path, stat.S_IMODE(mode))
-
-
-def _identity(program: Path) -> str:
-    """Return what changes when the program is replaced, without running it."""
-    real = program.resolve()
-    status = real.stat()
-    text = f"{real} {status.st_size} {status.st_mtime_ns}"
-    return hashlib.sha256(text.encode()).hexdigest()

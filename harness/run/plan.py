@@ -9,7 +9,7 @@ from harness.errors import UserError
 from harness.project import GuestTable
 from harness.run.records import PlannedTest
 from harness.run.select import compile_expression
-from harness.suites import Suite, SuiteSource
+from harness.suites import Program, Suite, SuiteSource, userland
 from harness.suites.expectations import for_program
 
 NO_LIMIT_S = 3600.0
@@ -80,7 +80,7 @@ def _tests(
             timeout_s=timeout,
             guest=mine,
             broken=broken,
-            unfit=unfit or (lacks(mine, needs) if needs and not broken else ""),
+            unfit=unfit or ("" if broken else lacks(mine, needs)),
             build_log=build_logs.get(suite.name, ""),
             rerun=rerun(suite.name, name),
             expect=expect,
@@ -91,9 +91,15 @@ def _tests(
         test(
             program.name,
             program.path,
-            unfit="a script: a sealed guest has no interpreter for it"
-            if program.script and guest.type == "sealed"
-            else "",
+            unfit=_unfit(program, guest),
         )
         for program in suite.programs
     ] + [test(program.name, broken=program.reason) for program in suite.broken]
+
+
+def _unfit(program: Program, guest: GuestTable) -> str:
+    """Tell why *program* cannot run in such a guest; empty where it can."""
+    runs = program.interpreter
+    if not runs or runs in userland.SHELLS or guest.type != "sealed":
+        return ""
+    return f"a script for {runs}, which a sealed guest does not have: run it with --guest vng"

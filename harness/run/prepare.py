@@ -15,7 +15,8 @@ import msgspec
 from harness import kbuild, series, source, suites
 from harness.errors import UserError
 from harness.guest import vng
-from harness.kbuild import Kernel
+from harness.guest.capabilities import check_names
+from harness.kbuild import Fragments, Kernel
 from harness.progress import Progress
 from harness.project import NO_SERIES, GuestTable, Project, load
 from harness.run import results
@@ -228,7 +229,12 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         )
         for name in wanted
     ]
+    found = suites.together(found)
     _check_names(found)
+    for each in found:
+        for key, names in each.settings.required.items():
+            check_names(names, f"{each.settings_file}: {key}")
+    fragments = _with_suites(fragments, found, request, tree)
     place = kbuild.slot(store, base.spec, fragments)
     kernel = kbuild.build(
         tree,
@@ -275,12 +281,13 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         series_commit=tree.commit,
         series_digest=stack.digest,
         patches=tuple(patch.subject for patch in stack.patches),
-        config=tuple(names),
+        config=fragments.names,
         config_digest=kernel.meta.config_digest,
         toolchain=kernel.meta.toolchain,
         build_id=kernel.meta.build_id,
     )
     notes = ((base.note,) if base.note else ()) + added + _expired(found)
+    notes += maker.notes(test.guest for test in tests)
     return Prepared(base, stack, tree, kernel, place, tuple(built), maker, tests, notes, facts)
 
 
@@ -307,9 +314,37 @@ def _wanted_suites(request: Request) -> Sequence[str]:
     return defaults
 
 
+def _with_suites(
+    fragments: Fragments, found: Iterable[suites.SuiteSource], request: Request, tree: Tree
+) -> Fragments:
+    """Return *fragments* with what the suites' own ``config`` files ask for.
+
+    These are made for a distribution's configuration; what they take for granted there stands in
+    the project's fragment ``suite-NAME``, if there is one.
+    """
+    configs = request.project_dir / request.project.kernel.config_dir
+    for suite in found:
+        # The file of a suite is named after the tree it is in, which says more than its path here.
+        origin = f"{suites.SELFTESTS}/{suite.target}/config"
+        if suite.directory is None:
+            text = suites.read_file(tree.repo, tree.commit, origin)
+        else:
+            own = suite.directory / "config"
+            origin = str(own)
+            text = own.read_text(encoding="utf-8", errors="replace") if own.is_file() else None
+        for companion in (f"suite-{name}" for name in suite.names):
+            if (configs / f"{companion}.config").is_file():
+                fragments = kbuild.merge(fragments, kbuild.load(configs, [companion]))
+        if text is not None:
+            fragments = kbuild.with_suite(fragments, suite.name, text, origin)
+    return fragments
+
+
 def _names(option: str, suite: str) -> bool:
     """Whether the value of a ``--suite`` option stands for the suite of that name."""
-    return suite in (option, Path(option).name, option.removeprefix("tree:").replace("/", "."))
+    in_tree = option.startswith("kernel:")
+    target = option.removeprefix("kernel:").partition(":")[0].strip("/").replace("/", ".")
+    return suite == (target if in_tree else option) or suite == Path(option).name
 
 
 def _save_build_logs(built: Iterable[Suite], logs: Path, out: Path) -> dict[str, str]:

@@ -100,6 +100,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """The same, scaled for the accelerator: what was enforced."""
     guest: str = ""
     """The machine that it ran on, as in ``machine.guest``."""
+    accelerator: str = ""
+    """``tcg`` or ``kvm``; empty where it had no guest."""
     seed: str = ""
     """The random seed set in the guest, 32 bytes in hex."""
     logs: Logs = Logs()
@@ -132,7 +134,7 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What it ran on."""
+    """What it ran on; where there were several, each field has all of them, joined by ``; ``."""
 
     accelerator: str = ""
     """``tcg`` or ``kvm``."""

@@ -68,9 +68,7 @@ def results(records: Sequence[Record]) -> Results:
             told[record.name].append(record)
 
     kernel = head.kernel
-    machine = Machine()
     for guest in ready:
-        machine = guest.machine
         kernel = msgspec.structs.replace(kernel, release=guest.release, build_id=guest.build_id)
     return Results(
         run=head.run,
@@ -80,17 +78,28 @@ def results(records: Sequence[Record]) -> Results:
         interrupted=last.interrupted if last else True,
         command=head.command,
         kernel=kernel,
-        machine=machine,
+        machine=_all_of([record.machine for record in ready]),
         tests=tuple(
             msgspec.structs.replace(
                 repeat.together(head, test, _attempts(test, told[test.name], head, failed)),
                 timeout_s=test.timeout_s,
-                guest=machines[test.group].guest if test.group in machines else "",
+                guest=ran_on.guest,
+                accelerator=ran_on.accelerator,
             )
             for test in head.tests
+            for ran_on in [machines.get(test.group, Machine()) if test.runnable else Machine()]
         ),
         notes=(*head.notes, *(note for record in resumed for note in record.notes)),
     )
+
+
+def _all_of(machines: Sequence[Machine]) -> Machine:
+    """Return in one what several machines are; what they have in common is said once."""
+
+    def each(name: str) -> str:
+        return "; ".join(dict.fromkeys(filter(None, (getattr(one, name) for one in machines))))
+
+    return Machine(**{name: each(name) for name in Machine.__struct_fields__})
 
 
 _OfTest = TestStarted | TestEnded | Decoded

@@ -2,6 +2,16 @@
 """C selftests: finding, building against a kernel's own headers, packing."""
 
 from harness.suites.build import BrokenProgram, Program, Suite, build
-from harness.suites.find import SuiteSource, find
+from harness.suites.find import SELFTESTS, SuiteSource, find, read_file, together
 
-__all__ = ["BrokenProgram", "Program", "Suite", "SuiteSource", "build", "find"]
+__all__ = [
+    "SELFTESTS",
+    "BrokenProgram",
+    "Program",
+    "Suite",
+    "SuiteSource",
+    "build",
+    "find",
+    "read_file",
+    "together",
+]

@@ -8,10 +8,12 @@ its own and does not keep the others from running.
 
 from __future__ import annotations
 
+import difflib
 import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
@@ -23,22 +25,14 @@ from harness.progress import Progress
 from harness.series import Tree
 from harness.source import worktree
 from harness.store import Store, digest
-from harness.suites import expectations, sysroot
+from harness.suites import expectations, settings, sysroot, userland
 from harness.suites.find import SELFTESTS, SuiteSource
+from harness.suites.part import Part
 from harness.suites.sources import copy, digest_sources
 
-_RECIPE = "2"
-_ERROR = re.compile(r"^(?:\S+:\d+(?::\d+)?: (?:fatal )?error: .+|.*undefined reference to .+)")
-_LIST = "harness-list"
-_VARIABLES = (
-    "TEST_GEN_PROGS",
-    "TEST_CUSTOM_PROGS",
-    "TEST_PROGS",
-    "TEST_GEN_PROGS_EXTENDED",
-    "TEST_PROGS_EXTENDED",
-    "TEST_GEN_FILES",
-    "TEST_FILES",
-)
+_RECIPE = "3"
+_ABOUT = frozenset({expectations.FILE_NAME, settings.FILE_NAME})
+"""Files that say something of a suite and are no part of it."""
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -48,8 +42,10 @@ class Program(msgspec.Struct, frozen=True):
     """As in the test's name: the file's name without its directory."""
     path: str
     """Relative to the suite's directory."""
-    script: bool = False
-    """Whether it needs an interpreter, which a sealed guest does not have."""
+    interpreter: str = ""
+    """What runs it, for a script: ``sh``, ``python3``, …"""
+    dynamic: bool = False
+    """Whether it needs shared libraries."""
 
 
 class BrokenProgram(msgspec.Struct, frozen=True):
@@ -84,6 +80,11 @@ class Suite:
         return self.path / "files"
 
     @property
+    def root(self) -> Path:
+        """What the programs need besides, as it lies below ``/`` in a sealed guest."""
+        return self.path / "root"
+
+    @property
     def build_log(self) -> Path:
         """Everything that make printed."""
         return self.path / "build.log"
@@ -115,8 +116,9 @@ def build(
         toolchain.identify().identity,
         source.target,
         *source.programs,
+        userland.identity(),
         # What is expected of a program does not change it.
-        digest_sources(source.directory, but=expectations.FILE_NAME) if source.directory else "",
+        digest_sources(source.directory, but=_ABOUT) if source.directory else "",
     )
     work = _Work(source, kernel, tree, place, store, limit_s, progress)
     path = store.obtain("suite", key, work.build_into, progress)
@@ -175,108 +177,104 @@ class _Work:
         out: Path,
         tell: Callable[[str], None],
     ) -> None:
-        output.mkdir()
-        log = out / "build.log"
         flags = " ".join(sysroot.compiler_flags(self.kernel.headers, libc))
-        make = [
-            "make",
-            "-C",
-            str(directory),
-            f"OUTPUT={output}",
-            f"CC=gcc -static {flags}",
-            f"KHDR_INCLUDES=-isystem {self.kernel.headers}",
-            f"ARCH={toolchain.ARCH}",
-            f"-j{toolchain.jobs()}",
-        ]
-        lists = self._lists(make, output)
-        compiled = _by_name(lists["TEST_GEN_PROGS"] + lists["TEST_CUSTOM_PROGS"])
-        scripts = _by_name(lists["TEST_PROGS"])
-        targets = ["all"]
-        if self.source.programs:
-            self._check_wanted([*compiled, *scripts])
-            compiled = {name: compiled[name] for name in self.source.programs if name in compiled}
-            scripts = {name: scripts[name] for name in self.source.programs if name in scripts}
-            files = lists["TEST_GEN_FILES"] + lists["TEST_GEN_PROGS_EXTENDED"]
-            targets = [str(output / path) for path in [*compiled.values(), *files]]
+        part = Part(directory, output, self.kernel.headers, flags)
+        parts = [part]
+        lists = {part: part.lists(self.source.name)}
+        # A suite may be nothing but a frame around its subdirectories, such as futex.
+        for name in lists[part]["SUBDIRS"]:
+            inner = Part(directory / name, output / name, self.kernel.headers, flags, f"{name}/")
+            if (directory / name / "Makefile").is_file():
+                parts.append(inner)
+                lists[inner] = inner.lists(self.source.name)
+        self._check_wanted([path for each in parts for path in each.programs(lists[each])])
+        log = out / "build.log"
         log.touch()
-        run(
-            [*make, "-k", *targets],
-            env={"MAKEFLAGS": ""},
-            limit_s=self.limit_s,
-            log=log,
-            on_line=lambda line: tell(line.split(" ")[0]),
-        )
-        programs, broken = [], []
-        for name, path in compiled.items():
-            if (output / path).is_file():
-                programs.append(Program(name, path))
-            else:
-                broken.append(BrokenProgram(name, self._why(make, output / path)))
-        programs += [Program(name, path, script=True) for name, path in scripts.items()]
-        self._pack(directory, output, lists, out / "files")
+        programs: list[Program] = []
+        broken: list[BrokenProgram] = []
+        files = out / "files"
+        files.mkdir()
+        names = _by_name([path for each in parts for path in each.programs(lists[each])])
+        named = {path: name for name, path in names.items()}
+        for each in parts:
+            compiled, scripts = each.compiled(lists[each]), each.scripts(lists[each])
+            if self.source.programs:
+                compiled, scripts = self._wanted(compiled), self._wanted(scripts)
+            targets = ["all"]
+            if self.source.programs:
+                helpers = lists[each]["TEST_GEN_FILES"]
+                # Programs that only scripts call.
+                helpers = helpers + (lists[each]["TEST_GEN_PROGS_EXTENDED"] if scripts else [])
+                own = [path.removeprefix(each.prefix) for path in compiled]
+                targets = [str(each.output / path) for path in [*own, *helpers]]
+            if targets:
+                each.make(targets, self.limit_s, log, tell)
+            for path in compiled:
+                made = output / path
+                if not made.is_file():
+                    # What there is no static library for can still be had with shared ones.
+                    each.make([str(made)], self.limit_s, log, tell, static=False)
+                if made.is_file():
+                    dynamic = bool(userland.loader(made))
+                    programs.append(Program(named[path], path, dynamic=dynamic))
+                else:
+                    broken.append(BrokenProgram(named[path], each.why(made, self.limit_s)))
+            for path in scripts:
+                runs = userland.interpreter(directory / path)
+                programs.append(Program(named[path], path, interpreter=runs))
+            self._pack(each, lists[each], files)
+        root = out / "root"
+        root.mkdir()
+        dynamic_files = [path for path in _programs_below(files) if userland.loader(path)]
+        userland.pack(root, dynamic_files, {each.interpreter for each in programs})
         meta = _Meta(_timeout(directory / "settings"), tuple(programs), tuple(broken))
         (out / "suite.json").write_bytes(msgspec.json.encode(meta))
 
-    def _lists(self, make: list[str], output: Path) -> dict[str, list[str]]:
-        """Ask the Makefile what it builds."""
-        infos = "".join(f"$(info {_LIST} {name} $({name}))" for name in _VARIABLES)
-        done = run([*make, "-s", f"--eval={_LIST}: ; @:{infos}", _LIST], limit_s=120)
-        if not done.ok:
-            raise UserError(
-                f"the Makefile of the suite '{self.source.name}' does not work",
-                where=str(self.source.directory or f"{SELFTESTS}/{self.source.target}"),
-                why="\n".join(done.output.splitlines()[-10:]),
-            )
-        lists: dict[str, list[str]] = {name: [] for name in _VARIABLES}
-        for line in done.output.splitlines():
-            marker, _, rest = line.partition(" ")
-            if marker == _LIST:
-                name, *values = rest.split()
-                # Lists may repeat a name, and lib.mk puts the output directory before some.
-                lists[name] = list(
-                    dict.fromkeys(value.removeprefix(f"{output}/") for value in values)
-                )
-        return lists
-
-    def _why(self, make: list[str], program: Path) -> str:
-        """Build one program alone, for the first error that is its own."""
-        done = run([*make, "-j1", str(program)], env={"MAKEFLAGS": ""}, limit_s=self.limit_s)
-        lines = done.output.splitlines()
-        first = next((line for line in lines if _ERROR.match(line)), "")
-        if not first:
-            first = next((line for line in lines if "***" in line or "rror" in line), "")
-        stage = str(Path(make[2]).parents[3])
-        return (first or "make did not build it and gave no error").replace(f"{stage}/", "")
+    def _wanted(self, paths: list[str]) -> list[str]:
+        return [p for p in paths if any(_is_called(p, each) for each in self.source.programs)]
 
     def _check_wanted(self, there: list[str]) -> None:
-        for name in self.source.programs:
-            if name not in there:
-                raise UserError(
-                    f"the suite '{self.source.name}' has no program '{name}'",
-                    where=f"harness.toml: suites.{self.source.name}.programs",
-                    why=f"programs there: {', '.join(there)}",
-                )
+        for wanted in self.source.programs:
+            if any(_is_called(path, wanted) for path in there):
+                continue
+            names = [path.rsplit("/", 1)[-1] for path in there]
+            near = difflib.get_close_matches(wanted.rsplit("/", 1)[-1].strip("*"), names, n=5)
+            raise UserError(
+                f"the suite '{self.source.name}' has no program '{wanted}'",
+                where=str(self.source.directory or f"{SELFTESTS}/{self.source.target}"),
+                why=f"programs there: {', '.join(there)}",
+                hint=f"near it: {', '.join(near)}" if near else "a glob matches names or paths",
+            )
 
-    def _pack(
-        self, directory: Path, output: Path, lists: dict[str, list[str]], files: Path
-    ) -> None:
+    def _pack(self, part: Part, lists: dict[str, list[str]], files: Path) -> None:
         """Copy everything that ``make install`` would, which keeps links as well."""
-        files.mkdir()
-        listed = {name for names in lists.values() for name in names}
-        for names in lists.values():
-            for name in names:
-                for found in (output / name, directory / name):
-                    if found.is_file():
-                        target = files / name
-                        target.parent.mkdir(parents=True, exist_ok=True)
-                        # Many names of one program shall not become many programs; a link to
-                        # what is not packed would lead nowhere in the guest.
-                        kept = found.is_symlink() and _beside(name, found.readlink()) in listed
-                        shutil.copy2(found, target, follow_symlinks=not kept)
-                        break
-                    if found.is_dir():
-                        shutil.copytree(found, files / name, dirs_exist_ok=True)
-                        break
+        listed = {name for kind, names in lists.items() for name in names if kind != "SUBDIRS"}
+        for name in sorted(listed):
+            for found in (part.output / name, part.directory / name):
+                target = files / f"{part.prefix}{name}"
+                if found.is_file():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    # Many names of one program shall not become many programs; a link to what is
+                    # not packed would lead nowhere in the guest.
+                    kept = found.is_symlink() and _beside(name, found.readlink()) in listed
+                    shutil.copy2(found, target, follow_symlinks=not kept)
+                    break
+                if found.is_dir():
+                    shutil.copytree(found, target, dirs_exist_ok=True)
+                    break
+
+
+def _is_called(path: str, wanted: str) -> bool:
+    """Whether *wanted*, a name, a path or a glob of either, means the program at *path*."""
+    return fnmatchcase(path, wanted) or fnmatchcase(path.rsplit("/", 1)[-1], wanted)
+
+
+def _programs_below(files: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(files.rglob("*"))
+        if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o100
+    ]
 
 
 def _beside(name: str, link: Path) -> str:

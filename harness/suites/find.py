@@ -9,14 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.process import run
+from harness.process import check, run
 from harness.project import SuiteTable
 from harness.suites import expectations, settings
 from harness.suites.expectations import Expectations
 from harness.suites.settings import Settings
 
 SELFTESTS = "tools/testing/selftests"
-_TREE = "tree:"
+_KERNEL = "kernel:"
+_RENAMED = {"mm": "vm", "vm": "mm"}
+"""Directories by their other name: Linux 6.3 called vm mm."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class SuiteSource:
     directory: Path | None
     """A directory outside the kernel tree; None for a suite of the tree itself."""
     programs: tuple[str, ...] = ()
-    """Only these programs; none named means all."""
+    """Only these programs: names, paths or globs; none named means all."""
     expectations: Expectations = field(default_factory=Expectations)
     """What is known to go wrong."""
     expectations_file: Path | None = None
@@ -39,6 +41,12 @@ class SuiteSource:
     """What its programs need of a guest."""
     settings_file: Path | None = None
     """Where that stands; None where nothing does."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name, and where the kernel has renamed the directory, the other one as well."""
+        both = (self.name, self.target, _RENAMED.get(self.target, self.target))
+        return tuple(dict.fromkeys(name.replace("/", ".") for name in both))
 
     def check_programs(self, names: Sequence[str]) -> None:
         """Raise UserError where one of the files speaks of a program that is not in *names*."""
@@ -59,15 +67,16 @@ def find(
 ) -> SuiteSource:
     """Return the suite that *wanted* means.
 
-    In this order: a suite of the project file, a directory (relative to *working_dir*), a suite of
-    the kernel tree at *commit*, with or without ``tree:`` before its name.  Raises UserError where
-    it is none of these, where the directory is not in kselftest layout, and for mistakes in its
-    expectations and settings.
+    That is a suite of the project file, a directory (relative to *working_dir*), or, with
+    ``kernel:`` before its name, one of the kernel tree at *commit*; ``kernel:NAME:GLOB`` has only
+    the programs that match.  Raises UserError where it is none of these, where the directory is not
+    in kselftest layout, and for mistakes in its expectations and settings.
     """
     if wanted in known:
         table = known[wanted]
-        if table.path.startswith(_TREE):
-            source = _in_tree(wanted, table.path, repo, commit, table.programs)
+        if table.path.startswith(_KERNEL):
+            target = table.path.removeprefix(_KERNEL)
+            source = _in_tree(wanted, target, repo, commit, table.programs)
         else:
             source = _directory(wanted, project_dir / table.path, table.programs)
         if table.expectations is not None:
@@ -75,20 +84,40 @@ def find(
         if table.settings is not None:
             source = _needing(source, project_dir / table.settings)
         return source
-    if not wanted.startswith(_TREE) and (working_dir / wanted).is_dir():
+    if wanted.startswith(_KERNEL):
+        target, _, glob = wanted.removeprefix(_KERNEL).partition(":")
+        name = target.strip("/").replace("/", ".")
+        return _in_tree(name, target, repo, commit, (glob,) if glob else ())
+    if (working_dir / wanted).is_dir():
         directory = (working_dir / wanted).resolve()
         return _directory(directory.name, directory, ())
-    try:
-        target = wanted.removeprefix(_TREE)
-        return _in_tree(target.replace("/", "."), _TREE + target, repo, commit, ())
-    except UserError:
-        close = difflib.get_close_matches(wanted, known, n=1)
-        raise UserError(
-            f"there is no suite '{wanted}'",
-            where=f"{working_dir / wanted}, and {SELFTESTS} of the kernel tree",
-            why=f"suites of the project: {', '.join(known) or 'none'}",
-            hint=f"did you mean '{close[0]}'?" if close else "name a directory with a Makefile",
-        ) from None
+    close = difflib.get_close_matches(wanted, known, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "name a directory with a Makefile"
+    if not close and exists(repo, commit, f"{SELFTESTS}/{wanted}/Makefile"):
+        hint = f"the kernel tree has one: write {_KERNEL}{wanted}"
+    raise UserError(
+        f"there is no suite '{wanted}'",
+        where=str(working_dir / wanted),
+        why=f"suites of the project: {', '.join(known) or 'none'}",
+        hint=hint,
+    )
+
+
+def together(found: Sequence[SuiteSource]) -> list[SuiteSource]:
+    """Return *found* with suites that are one and the same joined: all programs of either.
+
+    ``kernel:kvm:a`` and ``kernel:kvm:b`` are one suite of two programs.
+    """
+    joined: dict[tuple[str, str, Path | None], SuiteSource] = {}
+    for each in found:
+        key = (each.name, each.target, each.directory)
+        before = joined.get(key)
+        if before is not None:
+            both = dict.fromkeys((*before.programs, *each.programs))
+            whole = not (before.programs and each.programs)
+            each = replace(each, programs=() if whole else tuple(both))
+        joined[key] = each
+    return list(joined.values())
 
 
 def _directory(name: str, directory: Path, programs: tuple[str, ...]) -> SuiteSource:
@@ -128,16 +157,35 @@ def _needing(source: SuiteSource, file: Path) -> SuiteSource:
 
 
 def _in_tree(
-    name: str, path: str, repo: Path, commit: str, programs: tuple[str, ...]
+    name: str, target: str, repo: Path, commit: str, programs: tuple[str, ...]
 ) -> SuiteSource:
-    target = path.removeprefix(_TREE).strip("/")
-    makefile = f"{SELFTESTS}/{target}/Makefile"
-    if ".." in target.split("/") or not exists(repo, commit, makefile):
-        raise UserError(
-            f"the suite '{name}' is not in this kernel tree",
-            where=f"{makefile} at commit {commit[:12]}",
-        )
-    return SuiteSource(name, target, None, programs)
+    target = target.strip("/")
+    known = [target, *([_RENAMED[target]] if target in _RENAMED else [])]
+    for directory in known:
+        makefile = f"{SELFTESTS}/{directory}/Makefile"
+        if target and ".." not in target.split("/") and exists(repo, commit, makefile):
+            return SuiteSource(name, directory, None, programs)
+    close = difflib.get_close_matches(target, _targets(repo, commit), n=3)
+    raise UserError(
+        f"the suite '{target}' is not in this kernel tree",
+        where=f"{SELFTESTS}/{target}/Makefile at commit {commit[:12]}",
+        hint=f"did you mean {' or '.join(close)}?" if close else f"see {SELFTESTS} of the tree",
+    )
+
+
+def _targets(repo: Path, commit: str) -> list[str]:
+    """Return the directories of the tree's selftests."""
+    argv = ["git", f"--git-dir={repo}", "ls-tree", "-d", "--name-only", f"{commit}:{SELFTESTS}"]
+    done = run(argv, limit_s=60)
+    return done.output.split() if done.ok else []
+
+
+def read_file(repo: Path, commit: str, path: str) -> str | None:
+    """Return the text of *path* in the tree of *commit*; None where there is no such file."""
+    if not exists(repo, commit, path):
+        return None
+    argv = ["git", f"--git-dir={repo}", "cat-file", "blob", f"{commit}:{path}"]
+    return check(run(argv, limit_s=60), "a file of the tree cannot be read").output
 
 
 def exists(repo: Path, commit: str, path: str) -> bool:

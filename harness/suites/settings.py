@@ -37,6 +37,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cpus: Annotated[int, msgspec.Meta(ge=1)] | None = None
     memory_mib: Annotated[int, msgspec.Meta(ge=64)] | None = None
     numa_nodes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    confidential: Literal["none", "auto", "tdx", "sev", "sev-snp"] | None = None
 
     def change(self, guest: GuestTable) -> GuestTable:
         """Return *guest* with what is said here."""
@@ -48,7 +49,7 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What some programs need."""
 
     requires: tuple[str, ...] = ()
-    """Names of :data:`harness.guest.capabilities.NAMES`."""
+    """Names of :data:`harness.guest.capabilities.REQUIREMENTS`."""
     guest: Machine = Machine()
 
 
@@ -59,6 +60,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     guest: Machine = Machine()
     program: dict[str, Needs] = {}
     """By program: names or globs; where several match, the later ones go first."""
+
+    @property
+    def required(self) -> dict[str, tuple[str, ...]]:
+        """What is required, by the key under which it stands."""
+        named = {f"program.{name}.requires": needs.requires for name, needs in self.program.items()}
+        return {"requires": self.requires, **named}
 
     def of(self, program: str, guest: GuestTable) -> tuple[GuestTable, tuple[str, ...]]:
         """Return the guest of *program*, which is *guest* unless it says more, and its needs."""

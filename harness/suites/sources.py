@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.store import digest_files
 
 
-def digest_sources(directory: Path, but: str = "") -> str:
+def digest_sources(directory: Path, but: Container[str] = ()) -> str:
     """Return a digest of the suite in *directory*: names, execute bits, links that stay, bytes.
 
-    The file named *but* does not count.  Raises UserError as :func:`copy` does.
+    Files named in *but* do not count.  Raises UserError as :func:`copy` does.
     """
-    return digest_files((name, path) for name, path in _walk(directory) if name != but)
+    return digest_files((name, path) for name, path in _walk(directory) if name not in but)
 
 
 def copy(directory: Path, target: Path) -> None:

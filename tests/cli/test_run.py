@@ -80,7 +80,7 @@ def project(tmp_path: Path) -> Project:
     made = Project(tmp_path, FakeLinux.create(tmp_path / "linux"))
     (tmp_path / "kernel-configs").mkdir()
     (tmp_path / "kernel-configs" / "a.config").write_text("CONFIG_PLAIN=y\n")
-    made.write("[suites.demo]", 'path = "tree:demo"')
+    made.write("[suites.demo]", 'path = "kernel:demo"')
     return made
 
 

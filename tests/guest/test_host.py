@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 
 from harness.errors import MachineError
-from harness.guest import snapshot
-from harness.guest.accel import Wanted
-from harness.guest.accel import probe as probe_accelerator
+from harness.guest import accel, snapshot
+from harness.guest.accel import Memory, Probe, Wanted
 from harness.guest.api import Accelerator, Event, GuestDied, How, Stdout
+from harness.guest.host import read_host
 from harness.guest.machine import BootFiles, GuestConfig, MachineType
 from harness.guest.qemu import GuestNotBooted, QemuGuest
 from harness.guest.snapshot import Snapshot
+from harness.progress import Quiet
 from tests.guest.conftest import Outcome, probe, run
 
 pytestmark = pytest.mark.kernel
@@ -72,7 +73,7 @@ def copied(guest_snapshot: Snapshot, tmp_path: Path) -> Path:
 HARNESS = """
 import asyncio, sys, time
 from pathlib import Path
-from harness.guest import snapshot
+from harness.guest import accel, snapshot
 from tests.guest.conftest import probe
 
 async def work() -> None:
@@ -314,15 +315,21 @@ def test_other_machines(boot_files: BootFiles, tmp_path: Path, machine: MachineT
 
 
 def test_auto_gives_an_accelerator_that_works_and_kvm_gives_kvm_or_says_why(
-    boot_files: BootFiles,
+    boot_files: BootFiles, tmp_path: Path
 ) -> None:
-    found = asyncio.run(probe_accelerator(GuestConfig(), boot_files, Wanted.AUTO))
+    memory = Memory(tmp_path, read_host())
+
+    def find(wanted: Wanted) -> Probe:
+        return asyncio.run(accel.find(GuestConfig(), boot_files, wanted, memory, Quiet()))
+
+    found = find(Wanted.AUTO)
     assert found.why
+    assert find(Wanted.AUTO).why == found.why
     if found.accelerator is Accelerator.KVM:
-        assert asyncio.run(probe_accelerator(GuestConfig(), boot_files, Wanted.KVM)) == found
+        assert find(Wanted.KVM).accelerator is Accelerator.KVM
     else:
         with pytest.raises(MachineError) as error:
-            asyncio.run(probe_accelerator(GuestConfig(), boot_files, Wanted.KVM))
+            find(Wanted.KVM)
         assert error.value.why
     assert not children_of(os.getpid())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
+from harness.kbuild import fragments
 from harness.kbuild.fragments import dropped, load, parse
 
 pytestmark = pytest.mark.unit
@@ -72,3 +73,20 @@ def test_parse_reads_both_forms() -> None:
         "B": "n",
         "C": '"x y"',
     }
+
+
+def test_a_suite_asks_for_what_is_not_there_yet(tmp_path: Path) -> None:
+    (tmp_path / "a.config").write_text("CONFIG_KVM=y\n# CONFIG_NET is not set\n")
+    own = fragments.load(tmp_path, ["a"])
+    assert fragments.with_suite(own, "kvm", "CONFIG_KVM=m\n\n# why\n", "kvm/config") is own
+    text = "CONFIG_KVM=y\nCONFIG_NET=y\nCONFIG_FUSE_FS=m\nCONFIG_SECCOMP=y\n"
+    found = fragments.with_suite(own, "s", text, "s/config")
+    assert found.names == ("a", "suite:s")
+    # The project's own word on NET stands, and a module that cannot be built in may be missing.
+    assert "# CONFIG_NET is not set" in found.text
+    got = fragments.dropped(found, "CONFIG_KVM=y\n")
+    assert [(option.name, option.origin, value) for option, value in got] == [
+        ("SECCOMP", "s/config:4", "n")
+    ]
+    with pytest.raises(UserError, match="not an option"):
+        fragments.with_suite(own, "s", "KVM=y", "s/config")

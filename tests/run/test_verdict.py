@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
 from harness import klog, ktap
 from harness.guest.api import How
 from harness.outcome import Outcome
+from harness.project import GuestTable
+from harness.report import junit
 from harness.run import verdict
 from harness.run.records import (
     Decoded,
@@ -241,6 +244,32 @@ def test_the_guest_says_which_kernel_ran() -> None:
     results = verdict.results([head(planned("s:a")), guest, begun("s:a"), ended("s:a"), END])
     assert (results.kernel.release, results.kernel.build_id) == ("6.1.0-seen", "bb")
     assert results.machine.qemu == "7.2"
+
+
+def test_every_test_says_what_it_ran_on_and_the_run_says_all() -> None:
+    small, large = GuestTable(), GuestTable(memory_mib=4096, confidential="sev")
+    plans = [
+        planned("s:a"),
+        msgspec.structs.replace(planned("s:b"), guest=large),
+        msgspec.structs.replace(planned("s:c"), unfit="there is no TDX"),
+    ]
+
+    def ready(guest: GuestTable, accelerator: str, words: str) -> GuestReady:
+        machine = Machine(accelerator=accelerator, qemu="7.2", guest=words)
+        return GuestReady(
+            suite="s", guest=guest, release="6.1", build_id="bb", machine=machine, seconds=1
+        )
+
+    guests = [ready(small, "tcg", "q35"), ready(large, "kvm", "q35, sev")]
+    results = verdict.results([head(*plans), *guests, begun("s:a"), ended("s:a"), END])
+    assert [(test.accelerator, test.guest) for test in results.tests] == [
+        ("tcg", "q35"),
+        ("kvm", "q35, sev"),
+        ("", ""),
+    ]
+    assert results.machine == Machine(accelerator="tcg; kvm", qemu="7.2", guest="q35; q35, sev")
+    assert b'name="s:b.guest" value="kvm, q35, sev"' in junit.render(results)
+    assert results.tests[2].reason == "there is no TDX"
 
 
 def test_what_was_looked_up_later_stands_in_the_report() -> None:

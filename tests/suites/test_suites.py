@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -62,14 +62,90 @@ def bench(tmp_path: Path) -> Bench:
 
 def test_a_suite_of_the_tree(bench: Bench) -> None:
     suite = bench.build(SuiteSource("demo", "demo", None))
-    assert [(each.name, each.script) for each in suite.programs] == [
-        ("good", False),
-        ("script.sh", True),
+    assert [(each.name, each.interpreter) for each in suite.programs] == [
+        ("good", ""),
+        ("script.sh", "sh"),
     ]
     assert suite.timeout_s == 7
     assert suite.broken == ()
     run = subprocess.run([suite.files / "good"], capture_output=True, text=True, check=True)
     assert "limit is 3" in run.stdout
+
+
+def test_only_what_matches_is_built(bench: Bench) -> None:
+    source = bench.suite(MAKEFILE.format("one_regs two_regs sub/three"), one_regs="x", two_regs="x")
+    with pytest.raises(UserError) as caught:
+        bench.build(replace(source, programs=("*_rags",)))
+    assert "no program '*_rags'" in caught.value.what
+    assert "two_regs, one_regs" in caught.value.hint
+    built = bench.build(replace(source, programs=("sub/*", "on?_regs")))
+    assert [each.name for each in built.broken] == ["one_regs", "three"]
+
+
+def test_what_cannot_be_static_is_linked_with_shared_libraries(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = bench.suite(
+        f"{MAKEFILE.format('plain shared')}$(OUTPUT)/shared: LDFLAGS = -L{bench.root} -lshared\n",
+        plain=MAIN.format(0),
+        shared="int shared(void);\nint main(void) { return shared(); }\n",
+    )
+    # A library of which there is no static one.
+    library = bench.root / "libshared.so"
+    code = "int shared(void) { return 0; }"
+    argv = ["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)]
+    subprocess.run(argv, input=code, text=True, check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(bench.root))
+    built = bench.build(source)
+    assert [(each.name, each.dynamic) for each in built.programs] == [
+        ("plain", False),
+        ("shared", True),
+    ]
+    packed = {path.name for path in built.root.rglob("*") if path.is_file()}
+    assert {"libc.so.6", "libshared.so"} <= packed
+    assert any(name.startswith("ld-linux") for name in packed)
+
+
+def test_a_script_has_a_shell_and_commands(bench: Bench) -> None:
+    source = bench.suite("TEST_PROGS := a.sh b.sh c.py d.sh\ninclude ../lib.mk\n")
+    directory = source.directory or bench.root
+    for name, first in (("a.sh", "#!/bin/sh"), ("b.sh", "#!/usr/bin/env bash"), ("d.sh", "echo")):
+        (directory / name).write_text(f"{first}\n")
+    (directory / "c.py").write_text("#!/usr/bin/python3 -u\n")
+    built = bench.build(source)
+    assert {each.name: each.interpreter for each in built.programs} == {
+        "a.sh": "sh",
+        "b.sh": "bash",
+        "c.py": "python3",
+        "d.sh": "sh",
+    }
+    done = subprocess.run(
+        [built.root / "bin/busybox", "sh", "-c", "echo here"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "here\n"
+    for command in ("sh", "mount", "grep"):
+        assert (built.root / "bin" / command).is_symlink()
+    assert (built.root / "bin/bash").is_file()
+
+
+def test_a_suite_of_static_programs_has_no_user_space(bench: Bench) -> None:
+    built = bench.build(bench.suite(MAKEFILE.format("a"), a=MAIN.format(0)))
+    assert list(built.root.iterdir()) == []
+
+
+def test_a_suite_that_is_a_frame_around_its_subdirectories(bench: Bench) -> None:
+    source = bench.suite("SUBDIRS := inner\ninclude ../lib.mk\n")
+    inner = (source.directory or bench.root) / "inner"
+    inner.mkdir()
+    (inner / "Makefile").write_text(MAKEFILE.format("a b").replace("../", "../../"))
+    (inner / "a.c").write_text(MAIN.format(0))
+    built = bench.build(source)
+    assert [(each.name, each.path) for each in built.programs] == [("a", "inner/a")]
+    assert [each.name for each in built.broken] == ["b"]
+    assert (built.files / "inner/a").is_file()
 
 
 def test_programs_are_static(bench: Bench) -> None:
@@ -313,9 +389,28 @@ def test_the_project_comes_before_the_directory_and_the_tree(bench: Bench) -> No
     found = find(bench, "demo", demo=table)
     assert (found.directory, found.programs) == (bench.root / "project" / "demo", ("a",))
     assert find(bench, "mine").directory == bench.root / "mine"
-    assert find(bench, "demo").directory is None
-    assert find(bench, "tree:demo").target == "demo"
-    assert find(bench, "x", x=SuiteTable(path="tree:demo")).name == "x"
+    assert find(bench, "kernel:demo").target == "demo"
+    assert find(bench, "kernel:demo").directory is None
+    assert find(bench, "kernel:demo/").name == "demo"
+    assert find(bench, "kernel:demo:*o*").programs == ("*o*",)
+    assert find(bench, "x", x=SuiteTable(path="kernel:demo")).name == "x"
+
+
+def test_a_directory_that_was_renamed_has_both_names(bench: Bench) -> None:
+    bench.fake.write(tools__testing__selftests__vm__Makefile=MAKEFILE.format("a"))
+    for name in ("vm", "mm"):
+        found = find(bench, f"kernel:{name}")
+        assert (found.name, found.target, set(found.names)) == (name, "vm", {"vm", "mm"})
+
+
+def test_the_same_suite_twice_is_one() -> None:
+    one, two = (SuiteSource("kvm", "kvm", None, (glob,)) for glob in ("a*", "b*"))
+    other, whole = SuiteSource("mm", "vm", None), SuiteSource("kvm", "kvm", None)
+    assert suites.together([one, other, two]) == [
+        SuiteSource("kvm", "kvm", None, ("a*", "b*")),
+        other,
+    ]
+    assert suites.together([one, whole]) == [whole]
 
 
 def test_expectations_stand_beside_the_makefile_or_where_the_project_says(bench: Bench) -> None:
@@ -328,7 +423,7 @@ def test_expectations_stand_beside_the_makefile_or_where_the_project_says(bench:
     known.parent.mkdir()
     known.write_text(entry.format("b"))
     assert find(bench, "mine").expectations_file is None
-    in_tree = find(bench, "x", x=SuiteTable(path="tree:demo", expectations="known.toml"))
+    in_tree = find(bench, "x", x=SuiteTable(path="kernel:demo", expectations="known.toml"))
     assert in_tree.expectations_file == known
     assert [e.test for e in in_tree.expectations.expect] == ["b"]
     beside = bench.root / "mine" / "expectations.toml"
@@ -337,18 +432,27 @@ def test_expectations_stand_beside_the_makefile_or_where_the_project_says(bench:
     own = find(bench, "x", x=SuiteTable(path="../mine", expectations="known.toml"))
     assert [e.test for e in own.expectations.expect] == ["b"]
     with pytest.raises(UserError) as caught:
-        find(bench, "x", x=SuiteTable(path="tree:demo", expectations="missing.toml"))
+        find(bench, "x", x=SuiteTable(path="kernel:demo", expectations="missing.toml"))
     assert str(known.with_name("missing.toml")) in caught.value.where
 
 
 def test_a_suite_that_is_nowhere(bench: Bench) -> None:
     with pytest.raises(UserError) as caught:
-        find(bench, "deno", demo=SuiteTable(path="tree:demo"))
+        find(bench, "deno", demo=SuiteTable(path="kernel:demo"))
     assert "no suite 'deno'" in caught.value.what
     assert "did you mean 'demo'" in caught.value.hint
 
 
-@pytest.mark.parametrize("wanted", ["tree:../../..", "tree:.."])
+def test_a_suite_of_the_tree_without_its_prefix(bench: Bench) -> None:
+    with pytest.raises(UserError) as caught:
+        find(bench, "demo")
+    assert "kernel:demo" in caught.value.hint
+    with pytest.raises(UserError) as caught:
+        find(bench, "kernel:dmeo")
+    assert "did you mean demo" in caught.value.hint
+
+
+@pytest.mark.parametrize("wanted", ["kernel:../../..", "kernel:..", "kernel:"])
 def test_a_suite_outside_of_the_selftests(bench: Bench, wanted: str) -> None:
     with pytest.raises(UserError):
         find(bench, wanted)

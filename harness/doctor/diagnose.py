@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""All checks together, on this machine or on one whose files are below another root."""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from harness import __version__
+from harness.doctor import machine, setup, trial
+from harness.doctor.model import Check, Diagnosis
+from harness.errors import MachineError, UserError
+from harness.guest.capabilities import Survey
+from harness.guest.machine import GuestConfig, MachineType
+from harness.progress import Progress
+from harness.project import GuestTable
+from harness.store import Store
+
+_ROOT = Path("/")
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Looks at a machine.  *root* is where its files are."""
+
+    survey: Survey
+    progress: Progress
+    guest: GuestTable
+    """What the project's tests run in."""
+    root: Path = _ROOT
+    quick: bool = False
+    """Whether nothing is booted."""
+
+    def diagnose(self) -> Diagnosis:
+        """Check everything; what is missing is a value and no error."""
+        checks = tuple(self._checks())
+        host = self.survey.host
+        return Diagnosis(
+            harness=__version__,
+            time=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            machine=f"{host.processor or 'unknown processor'}; Linux {host.release or 'unknown'}",
+            ready=not any(check.fatal for check in checks),
+            checks=checks,
+        )
+
+    def _checks(self) -> Iterator[Check]:
+        yield from setup.checks(self.root, self.survey)
+        yield _virtme()
+        store, trouble = None, ""
+        try:
+            store = Store.default()
+        except MachineError as error:
+            trouble = f"{error.what}: {error.why}"
+        yield from machine.checks(self.survey, store, trouble, self.guest)
+        yield from self._booted(store)
+        yield _always("numa", "a guest with numa_nodes = 2 or more")
+        yield _always("snapshot", "sealed guests are restored from one")
+        yield machine.firmware_note(self.survey)
+        yield from machine.confidential_checks(self.survey, self.guest.memory_mib)
+
+    def _booted(self, store: Store | None) -> Iterator[Check]:
+        if self.quick:
+            yield from trial.not_tried("not tried: --quick boots nothing", "harness doctor")
+        elif not self.survey.emulator.installed:
+            yield from trial.not_tried("there is no QEMU to boot with", "see qemu")
+        elif store is None:
+            yield from trial.not_tried("there is no cache to take a kernel from", "see disk")
+        else:
+            config = GuestConfig(
+                machine=MachineType(self.guest.machine),
+                cpus=self.guest.cpus,
+                memory_mib=self.guest.memory_mib,
+            )
+            yield from trial.checks(store, self.survey, config, self.progress)
+
+
+def missing(diagnosis: Diagnosis, names: tuple[str, ...]) -> list[Check]:
+    """Return the checks of these *names* that do not say yes; UserError for an unknown name."""
+    known = {check.name: check for check in diagnosis.checks}
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            raise UserError(
+                f"there is no check '{name}'",
+                where=f"--require {name}",
+                why=f"there are: {', '.join(known)}",
+                hint="did you mean " + " or ".join(f"'{each}'" for each in close) + "?"
+                if close
+                else "",
+            )
+    return [known[name] for name in names if known[name].state != "yes"]
+
+
+def _always(name: str, detail: str) -> Check:
+    return Check(name=name, group="guests", state="yes", detail=detail)
+
+
+def _virtme() -> Check:
+    """virtme-ng gives guests the host's file system: what tests call host-root."""
+    program = Path(sys.executable).with_name("virtme-run")
+    found = program.exists() or shutil.which("virtme-run") is not None
+    try:
+        version = metadata.version("virtme-ng")
+    except metadata.PackageNotFoundError:
+        version = ""
+    works = found and bool(version)
+    return Check(
+        name="host-root",
+        group="setup",
+        state="yes" if works else "no",
+        detail=f"virtme-ng {version}"
+        if works
+        else "virtme-ng is not installed: no guests with the host's file system (--guest vng)",
+        do="" if works else "make setup",
+    )

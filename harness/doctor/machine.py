@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The machine: processors, memory, disk, what KVM and confidential guests need of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.doctor.model import Check
+from harness.guest.capabilities import Survey
+from harness.guest.confidential import TECHNOLOGIES
+from harness.guest.host import Access, Host
+from harness.guest.launch import Kind
+from harness.project import GuestTable
+from harness.run import capacity
+from harness.store import Store
+
+GIB = 1 << 30
+FRESH_GIB = 4
+"""Git repository, one build and ccache (measured with 6.1: 0.4, 1.7 and 0.3 GB), and some room."""
+LATER_GIB = 1
+"""Some kernels, suites and snapshots; one of each is about 60 MB."""
+_BUILD_MIB = 1024
+"""What linking vmlinux and a compiler for each of two processors need."""
+
+
+def checks(survey: Survey, store: Store | None, trouble: str, guest: GuestTable) -> Iterator[Check]:
+    """Look at the machine; *store* is the cache, None with the *trouble* why there is none."""
+    host = survey.host
+    yield Check(
+        name="cpus",
+        group="machine",
+        state="yes",
+        detail=f"{len(os.sched_getaffinity(0))} for this process",
+    )
+    yield _memory(host, guest)
+    yield _disk(store, trouble)
+    yield _kvm_device(host)
+
+
+def confidential_checks(survey: Survey, memory_mib: int) -> Iterator[Check]:
+    """Say of each technology whether guests under it can be started, and all that is missing."""
+    for kind in Kind:
+        found = survey.offer(kind, memory_mib)
+        launch = found.launch
+        yield Check(
+            name=str(kind),
+            group="confidential",
+            state="yes" if launch else "no",
+            detail=f"guests start with {launch.firmware}" if launch else found.reason,
+            do=f"confidential = \"{kind}\", and the fragment '{TECHNOLOGIES[kind].fragment}'"
+            if launch
+            else found.do,
+        )
+
+
+def _memory(host: Host, guest: GuestTable) -> Check:
+    free = host.available_kib >> 10
+    need = guest.memory_mib + _BUILD_MIB
+    enough = free >= need
+    jobs = capacity.jobs([guest], free)
+    return Check(
+        name="memory",
+        group="machine",
+        state="yes" if enough else "no",
+        required=True,
+        detail=f"{free} MiB available of {host.memory_kib >> 10}; "
+        + (
+            f"{jobs} guests of {guest.memory_mib} MiB at a time"
+            if enough
+            else f"a build and a guest need {need} MiB"
+        ),
+        do="" if enough else "end what uses the memory, or set a lower [guest] memory_mib",
+    )
+
+
+def _disk(store: Store | None, trouble: str) -> Check:
+    if store is None:
+        return Check(
+            name="disk",
+            group="machine",
+            state="no",
+            required=True,
+            detail=trouble,
+            do="set HARNESS_CACHE to a directory that you may write to",
+        )
+    fresh = not any((store.root / "places" / "build").glob("*/obj/vmlinux"))
+    need = FRESH_GIB if fresh else LATER_GIB
+    free = shutil.disk_usage(store.root).free
+    enough = free >= need * GIB
+    kept = "nothing is built yet" if fresh else "a kernel has been built"
+    return Check(
+        name="disk",
+        group="machine",
+        state="yes" if enough else "no",
+        required=True,
+        detail=f"{free / GIB:.1f} GiB free in {store.root}, {need} GiB are needed ({kept})",
+        do="" if enough else "free some, or move the cache with HARNESS_CACHE=DIR",
+    )
+
+
+def _kvm_device(host: Host) -> Check:
+    texts = {
+        Access.USABLE: ("this user can open /dev/kvm; whether it works shows only a boot", ""),
+        Access.FORBIDDEN: ("this user cannot open /dev/kvm", "adduser $USER kvm, and log in again"),
+        Access.ABSENT: (
+            "there is no /dev/kvm",
+            "turn virtualization on in the firmware set-up, then modprobe kvm_intel or kvm_amd",
+        ),
+    }
+    detail, do = texts[host.kvm]
+    state = "yes" if host.kvm is Access.USABLE else "no"
+    return Check(
+        name="kvm-device",
+        group="machine",
+        state="yes" if state == "yes" else "no",
+        detail=detail,
+        do=do,
+    )
+
+
+def firmware_note(survey: Survey) -> Check:
+    """Say which firmware there is for guests: confidential ones start from it."""
+    paths: list[Path] = [each.path for each in survey.images]
+    return Check(
+        name="firmware",
+        group="confidential",
+        state="yes" if paths else "no",
+        detail=", ".join(map(str, paths)) or "no UEFI firmware for guests of type q35",
+        do="" if paths else "apt-get install ovmf; ordinary guests need none",
+    )

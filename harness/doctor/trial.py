@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What only a boot can tell: accelerators, and guests inside the guest."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness import loop
+from harness.doctor.model import Check, State
+from harness.errors import HarnessError, MachineError
+from harness.guest import accel, initramfs
+from harness.guest.api import Accelerator, Command, Exit, Stdout
+from harness.guest.capabilities import Survey
+from harness.guest.host import Access
+from harness.guest.machine import BootFiles, GuestConfig
+from harness.guest.qemu import QemuGuest
+from harness.kbuild import Kernel, fragments
+from harness.kbuild.kernel import Meta
+from harness.progress import Progress
+from harness.run.guests import Foundry
+from harness.store import Store, digest
+
+NESTED = Path(__file__).with_name("nested.c")
+_FLAGS = ("-static", "-O2", "-Wall")
+_COMPILE_LIMIT_S = 60
+_RUN_LIMIT_S = 30.0
+_LOOK_AT = 20
+"""Kernels in the cache that are looked at."""
+_TRIES = 3
+"""And that are booted, until one comes up."""
+_HOW = "make test-kernel, which builds a kernel; then harness doctor again"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a boot under one accelerator told.  ``seconds`` is the boot's time."""
+
+    trouble: str = ""
+    seconds: float = 0.0
+    nested: str = ""
+    """What the program said that starts a guest in the guest."""
+    nested_works: bool = False
+
+
+def cached_kernels(store: Store) -> list[Kernel]:
+    """Return some of the newest kernels in the cache, those with KVM first."""
+    directory = store.root / "entries" / "kernel"
+    if not directory.is_dir():
+        return []
+    paths = sorted(directory.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    with_kvm: list[Kernel] = []
+    without: list[Kernel] = []
+    for path in paths[:_LOOK_AT]:
+        try:
+            meta = msgspec.json.decode((path / "kernel.json").read_bytes(), type=Meta)
+            options = fragments.parse((path / "config").read_text())
+        except (OSError, ValueError, msgspec.MsgspecError):
+            continue
+        kernel = Kernel(path.name, path, meta)
+        if kernel.image.is_file():
+            (with_kvm if options.get("KVM") == "y" else without).append(kernel)
+    return with_kvm + without
+
+
+def not_tried(why: str, do: str) -> Iterator[Check]:
+    """Return the checks that need a boot, as unknown."""
+    for name in ("tcg", "kvm", "nested-kvm"):
+        yield Check(name=name, group="guests", state="unknown", detail=why, do=do)
+
+
+def checks(
+    store: Store, survey: Survey, config: GuestConfig, progress: Progress
+) -> Iterator[Check]:
+    """Boot a kernel of the cache under each accelerator, and start a guest in the guest.
+
+    Takes some 5 to 10 s.  What is found out about KVM is remembered, so that runs go by it.
+    """
+    kernels = cached_kernels(store)[:_TRIES]
+    if not kernels:
+        yield from not_tried("there is no kernel in the cache to boot", _HOW)
+        return
+    tcg = Answer("nothing was tried")
+    # One that a stranger's series has broken says nothing of the machine.
+    for kernel in kernels:
+        foundry = Foundry(kernel, config.boot_limit_s, store, progress, survey)
+        try:
+            files = pack(foundry, store, progress)
+        except MachineError as error:
+            yield from not_tried(f"{error.what}: {error.why}".rstrip(": "), error.hint)
+            return
+        with progress.step("Booting a guest under TCG") as step:
+            tcg = loop.run(boot(config, Accelerator.TCG, files))
+            step.result(tcg.trouble.split("\n")[0] or f"{tcg.seconds:.1f} s")
+        if not tcg.trouble:
+            break
+    yield _check(
+        "tcg",
+        "no" if tcg.trouble else "yes",
+        f"{len(kernels)} kernels of the cache do not boot, the last one says: {tcg.trouble}"
+        if tcg.trouble
+        else f"Linux {kernel.meta.release} boots in {tcg.seconds:.1f} s",
+        "see whether another kernel boots: make test-kernel ARGS='--series none'"
+        if tcg.trouble
+        else "",
+        required=True,
+    )
+    memory = accel.Memory(store.place("accelerator"), survey.host)
+    known = loop.run(accel.find(config, files, accel.Wanted.AUTO, memory, progress, fresh=True))
+    kvm = Answer(known.why)
+    if known.accelerator is Accelerator.KVM:
+        kvm = loop.run(boot(config, Accelerator.KVM, files))
+    yield _kvm(kvm, known, survey)
+    yield _nested(tcg if kvm.trouble else kvm, Accelerator.TCG if kvm.trouble else Accelerator.KVM)
+
+
+def _kvm(answer: Answer, known: accel.Probe, survey: Survey) -> Check:
+    if not answer.trouble:
+        return _check("kvm", "yes", f"a kernel boots in {answer.seconds:.1f} s")
+    if survey.host.kvm is not Access.USABLE:
+        do = "see kvm-device"
+    elif survey.host.virtual:
+        do = "nothing inside this virtual machine; its host has to offer nested virtualization"
+    else:
+        do = "look at what the kernel log says of kvm (dmesg)"
+    again = ""
+    if 0 < known.holds_s < accel.SURE_S:
+        again = f" (tried again after {known.holds_s / 60:.0f} minutes)"
+    return _check("kvm", "no", f"{answer.trouble}{again}; tests run under TCG", do)
+
+
+def _nested(answer: Answer, accelerator: Accelerator) -> Check:
+    if answer.nested_works:
+        return _check("nested-kvm", "yes", f"under {accelerator}: {answer.nested}")
+    if not answer.nested:
+        return _check("nested-kvm", "unknown", "no guest boots to try it in", "see tcg and kvm")
+    do = "build the kernel with the fragment kvm"
+    if accelerator is Accelerator.KVM:
+        do = "load the host's kvm_intel or kvm_amd with nested=1"
+    return _check("nested-kvm", "no", f"under {accelerator}: {answer.nested}", do)
+
+
+def _check(name: str, state: State, detail: str, do: str = "", *, required: bool = False) -> Check:
+    return Check(name=name, group="guests", state=state, detail=detail, do=do, required=required)
+
+
+def pack(foundry: Foundry, store: Store, progress: Progress) -> BootFiles:
+    """Return what boots a guest that holds the agent and the program that starts a guest."""
+
+    def compile_it(out: Path) -> None:
+        argv = ["gcc", *_FLAGS, "-o", str(out / "nested"), str(NESTED)]
+        try:
+            done = subprocess.run(
+                argv, capture_output=True, text=True, timeout=_COMPILE_LIMIT_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise MachineError(
+                "no program can be compiled for a guest",
+                why=str(error),
+                hint="apt-get install gcc libc6-dev",
+            ) from error
+        if done.returncode:
+            raise MachineError(
+                "no program can be compiled for a guest",
+                why=done.stderr.strip()[-500:],
+                hint="apt-get install gcc libc6-dev",
+            )
+
+    key = digest(NESTED.read_bytes(), " ".join(_FLAGS))
+    made = store.obtain("agent", key, compile_it, progress)
+    return foundry.packed(key, [initramfs.file("bin/nested", made / "nested")])
+
+
+async def boot(config: GuestConfig, accelerator: Accelerator, files: BootFiles) -> Answer:
+    """Boot what :func:`pack` made, and start a guest in the guest."""
+    start = time.monotonic()
+    try:
+        async with await QemuGuest.boot(config, accelerator, files) as guest:
+            seconds = time.monotonic() - start
+            command = Command(
+                ("/bin/nested",), _RUN_LIMIT_S, bytes(32), time.time_ns(), merge_output=True
+            )
+            events = [event async for event in guest.run(command)]
+    except HarnessError as error:
+        return Answer(": ".join(filter(None, (error.what, error.why.split("\n")[0]))))
+    said = b"".join(event.data for event in events if isinstance(event, Stdout))
+    end = events[-1]
+    works = isinstance(end, Exit) and end.status == 0
+    words = said.decode(errors="replace").strip()
+    return Answer(seconds=seconds, nested=words or str(end), nested_works=works)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the doctor finds out by booting, on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.doctor import trial
+from harness.doctor.model import Diagnosis
+from harness.errors import ExitCode
+from harness.guest.accel import Memory
+from harness.guest.api import Accelerator
+from harness.guest.capabilities import Survey
+from harness.guest.machine import GuestConfig
+from harness.progress import Quiet
+from harness.run.prepare import Prepared
+from harness.store import Store
+from tests.conftest import PROJECT_FILE
+
+pytestmark = pytest.mark.kernel
+
+
+def test_what_a_boot_tells(prepared: Prepared, user_store: Store) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "doctor", "--json", "--require", "nested-kvm"],
+        cwd=PROJECT_FILE.parent,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    found = msgspec.json.decode(done.stdout, type=Diagnosis)
+    assert done.returncode == ExitCode.AS_EXPECTED, found
+    assert found.ready
+    assert found.check("tcg").state == "yes", found.check("tcg")
+    assert "a guest ran in the guest" in found.check("nested-kvm").detail
+    # Runs go by what was found out.
+    known = Memory(user_store.place("accelerator"), Survey().host).recall(GuestConfig())
+    if known:
+        assert (known.accelerator is Accelerator.KVM) == (found.check("kvm").state == "yes")
+        assert known.accelerator is Accelerator.KVM or known.why in found.check("kvm").detail
+    else:
+        assert found.check("kvm-device").state == "no"
+
+
+def test_a_guest_without_svm_says_what_it_lacks(prepared: Prepared, user_store: Store) -> None:
+    files = trial.pack(prepared.foundry, user_store, Quiet())
+    config = GuestConfig(cpu="qemu64,-svm")
+    answer = asyncio.run(trial.boot(config, Accelerator.TCG, files))
+    assert not answer.trouble
+    assert not answer.nested_works
+    assert "/dev/kvm in the guest" in answer.nested
+
+
+def test_a_kernel_that_is_none_is_told(
+    prepared: Prepared, user_store: Store, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "cache")
+    broken = store.root / "entries" / "kernel" / "broken"
+    broken.mkdir(parents=True)
+    for name in ("kernel.json", "config"):
+        shutil.copy(prepared.kernel.path / name, broken / name)
+    (broken / "bzImage").write_bytes(b"no kernel")
+    found = {each.name: each for each in trial.checks(store, Survey(), GuestConfig(), Quiet())}
+    assert found["tcg"].fatal
+    assert "QEMU does not start" in found["tcg"].detail
+    assert found["nested-kvm"].state == "unknown"
