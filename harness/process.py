@@ -24,6 +24,7 @@ from harness.errors import MachineError
 PACKAGES = {
     "bc": "bc",
     "bison": "bison",
+    "busybox": "busybox-static",
     "ccache": "ccache",
     "flex": "flex",
     "gcc": "gcc",

@@ -19,6 +19,7 @@ _COMMANDS = {
     "ktap": "harness.cli.ktap",
     "report": "harness.cli.report",
     "run": "harness.cli.run",
+    "shell": "harness.cli.shell",
 }
 
 

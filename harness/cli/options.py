@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -32,6 +33,11 @@ def program_words(here: Path) -> tuple[str, ...]:
     if shutil.which(called.name) == str(called):
         return (called.name,)
     return (short(called, here),)
+
+
+def shell_command(directory: Path, here: Path) -> str:
+    """Return the command that opens a shell in a guest of the run in *directory*."""
+    return shlex.join([*program_words(here), "shell", short(directory, here)])
 
 
 def short(path: Path, here: Path) -> str:

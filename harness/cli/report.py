@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import find_project, project_option, short
+from harness.cli.options import find_project, project_option, shell_command, short
 from harness.errors import UserError
 from harness.report.console import print_summary
 from harness.run import rundir
@@ -54,5 +54,11 @@ def report(run: str, project_file: Path | None, form: str, verbose: bool) -> int
 
         sys.stdout.buffer.write(render(results))
     else:
-        print_summary(results, sys.stdout, verbose=verbose, directory=short(directory, here))
+        print_summary(
+            results,
+            sys.stdout,
+            verbose=verbose,
+            directory=short(directory, here),
+            shell=shell_command(directory, here),
+        )
     return results.exit_code

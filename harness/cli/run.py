@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from harness import project
-from harness.cli.options import find_project, program_words, project_option, short
+from harness.cli.options import find_project, program_words, project_option, shell_command, short
 from harness.errors import UserError
 from harness.report.console import make_progress, print_summary
 from harness.run import journal, rundir
@@ -186,6 +186,7 @@ def run(
         verbose=verbose,
         directory=short(written.results.parent, here),
         junit=short(written.junit, here),
+        shell=shell_command(written.results.parent, here),
     )
     return results.exit_code
 

@@ -41,6 +41,14 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
+class Window:
+    """The size of a terminal, in characters."""
+
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
 class Command:
     """One program to run.
 
@@ -51,6 +59,9 @@ class Command:
 
     With ``merge_output`` standard error goes into the pipe of standard output, so that the order of
     what was written to both is kept, and everything comes as :class:`Stdout`.
+
+    With ``terminal`` the program has a terminal of that size instead, as standard input, output and
+    error; all that is written to it comes as :class:`Stdout`.  See :meth:`Guest.feed`.
 
     The seed makes two restored guests differ, and not more than that: the kernel also mixes
     cycle counters into its generator, so the same seed does not give the same random numbers.
@@ -64,6 +75,7 @@ class Command:
     cwd: str = "/"
     grace_s: float = 2.0
     merge_output: bool = False
+    terminal: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -195,6 +207,14 @@ class Guest(Protocol):
         All kernel-log lines of the test come before the final event.  Closing the generator
         early kills the guest, because its test cannot be called back.
         """
+        ...
+
+    def feed(self, data: bytes) -> None:
+        """Type *data* on the terminal of the command that runs; it is lost if that has ended."""
+        ...
+
+    def resize(self, window: Window) -> None:
+        """Change the size of that terminal, and tell the program in its foreground."""
         ...
 
     async def kill(self) -> None:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-VERSION = 3
+VERSION = 4
 HEADER = struct.Struct("<BBHI")
 MAX_OUTPUT = 32768 - 8
+MAX_INPUT = 4096
 MAX_PAYLOAD = 1024 * 1024
 MAX_ARGS = 4096
 MAX_TIMEOUT_MS = 7 * 24 * 3600 * 1000
@@ -47,6 +48,8 @@ class FrameType(IntEnum):
     HEARTBEAT = 6
     POWEROFF = 7
     ERROR = 8
+    INPUT = 9
+    WINDOW = 10
 
 
 class ErrorCode(IntEnum):
@@ -54,6 +57,17 @@ class ErrorCode(IntEnum):
     UNKILLABLE = 2
     PROTOCOL = 3
     AGENT = 4
+
+
+class Io(IntEnum):
+    """What a program has as standard input, output and error."""
+
+    PIPES = 0
+    """/dev/null, and a pipe for each of the others."""
+    MERGED = 1
+    """/dev/null, and one pipe for both."""
+    TERMINAL = 2
+    """A terminal; its output comes as standard output."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ class Hello:
 class Run:
     """Start a program.  Times in the units of their names; strings as bytes without NUL.
 
-    ``merge`` has the program's standard error written into the pipe of its standard output.
+    ``rows`` and ``columns`` are those of the terminal, if there is one.
     """
 
     timeout_ms: int
@@ -84,7 +98,9 @@ class Run:
     cwd: bytes
     argv: tuple[bytes, ...]
     env: tuple[bytes, ...]
-    merge: bool = False
+    io: Io = Io.PIPES
+    rows: int = 0
+    columns: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,14 +151,30 @@ class AgentError:
     text: str
 
 
-Frame = Hello | Run | Output | Ended | Beat | PowerOff | AgentError
+@dataclass(frozen=True)
+class Input:
+    """What was typed on the terminal of a run: 1 to ``MAX_INPUT`` bytes."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The terminal of a run has another size now."""
+
+    rows: int
+    columns: int
+
+
+Frame = Hello | Run | Output | Ended | Beat | PowerOff | AgentError | Input | Resize
 
 _U32 = struct.Struct("<I")
 _HELLO = struct.Struct("<QQ")
-_RUN = struct.Struct(f"<QQQ{SEED_SIZE}s{TOKEN_SIZE}sI")
+_RUN = struct.Struct(f"<QQQ{SEED_SIZE}s{TOKEN_SIZE}sIHH")
 _EXIT = struct.Struct(f"<BBHIQQQQ{TOKEN_SIZE}s")
 _BEAT = struct.Struct("<Q")
 _ERROR = struct.Struct("<II")
+_WINDOW = struct.Struct("<HH")
 
 
 def encode(frame: Frame) -> bytes:
@@ -175,7 +207,9 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
                 frame.wall_clock_ns,
                 frame.seed,
                 frame.token,
-                frame.merge,
+                frame.io,
+                frame.rows,
+                frame.columns,
             )
             lists = _pack_strings(frame.argv) + _pack_strings(frame.env)
             return FrameType.RUN, head + _pack_string(frame.cwd) + lists
@@ -202,6 +236,12 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
         case AgentError():
             text = _pack_string(frame.text.encode(errors="surrogateescape"))
             return FrameType.ERROR, _ERROR.pack(frame.code, frame.errno) + text
+        case Input():
+            if not 0 < len(frame.data) <= MAX_INPUT:
+                raise FrameError(f"{len(frame.data)} bytes of input")
+            return FrameType.INPUT, frame.data
+        case Resize():
+            return FrameType.WINDOW, _WINDOW.pack(frame.rows, frame.columns)
 
 
 def _check_run(run: Run) -> None:
@@ -236,7 +276,7 @@ def decode(kind: int, payload: bytes) -> Frame:
         frame = _decode(FrameType(kind), payload, reader)
     except (struct.error, ValueError) as e:
         raise FrameError(f"type {kind}, {len(payload)} bytes: {e}") from e
-    if not isinstance(frame, Output) and not reader.at_end:
+    if not isinstance(frame, Output | Input) and not reader.at_end:
         raise FrameError(f"{type(frame).__name__}: bytes left over")
     return frame
 
@@ -249,11 +289,9 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
             sysname, release, version, machine = (reader.string().decode() for _ in range(4))
             return Hello(realtime, monotonic, build_id, sysname, release, version, machine)
         case FrameType.RUN:
-            timeout_ms, grace_ms, clock_ns, seed, token, merge = reader.unpack(_RUN)
-            if merge > 1:
-                raise FrameError(f"merge is {merge}, neither 0 nor 1")
+            timeout_ms, grace_ms, clock_ns, seed, token, io, *window = reader.unpack(_RUN)
             cwd, argv, env = reader.string(), reader.strings(), reader.strings()
-            run = Run(timeout_ms, grace_ms, clock_ns, seed, token, cwd, argv, env, bool(merge))
+            run = Run(timeout_ms, grace_ms, clock_ns, seed, token, cwd, argv, env, Io(io), *window)
             _check_run(run)
             return run
         case FrameType.STDOUT | FrameType.STDERR:
@@ -275,6 +313,12 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
             code, errno = reader.unpack(_ERROR)
             text = reader.string().decode(errors="surrogateescape")
             return AgentError(ErrorCode(code), errno, text)
+        case FrameType.INPUT:
+            if not 0 < len(payload) <= MAX_INPUT:
+                raise FrameError(f"INPUT: {len(payload)} bytes")
+            return Input(payload)
+        case FrameType.WINDOW:
+            return Resize(*reader.unpack(_WINDOW))
 
 
 class _Reader:

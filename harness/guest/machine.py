@@ -71,6 +71,9 @@ class GuestConfig:
     ``cmdline`` is added to :data:`CMDLINE`; for example ``numa=fake=2``, ``slub_debug=FZP`` or
     ``oops=panic``.  ``cpu`` is QEMU's -cpu; "max" has AMD's SVM under TCG.
 
+    With ``gdb``, a path that does not exist, the processors stand still at first, and QEMU waits
+    there for gdb, on a socket.
+
     ``heartbeat_limit_s`` is how long the agent may be silent while the processors run, before
     the guest counts as hung.
 
@@ -88,6 +91,7 @@ class GuestConfig:
     qemu: str = "qemu-system-x86_64"
     boot_limit_s: float = 60.0
     heartbeat_limit_s: float = 10.0
+    gdb: str = ""
     confidential: Launch | None = None
 
     def __str__(self) -> str:
@@ -200,6 +204,8 @@ def qemu_argv(
     ]
     if boot is None:
         return [*argv, "-incoming", "defer"]
+    if config.gdb:
+        argv += ["-S", "-gdb", f"unix:{_escaped(config.gdb)},server=on,wait=off"]
     cmdline = " ".join((*CMDLINE, *config.cmdline))
     return [
         *argv,
@@ -226,8 +232,7 @@ def _memory(config: GuestConfig, memory: Memory) -> list[str]:
         size += config.memory_mib % nodes if node == nodes - 1 else 0
         backend = f"id=ram{node},size={size}M,merge=off,dump=off"
         if memory.files:
-            # In QEMU's option syntax a comma is written twice.
-            path = str(memory.files[node]).replace(",", ",,")
+            path = _escaped(str(memory.files[node]))
             share = "on" if memory.shared else "off"
             argv += ["-object", f"memory-backend-file,{backend},mem-path={path},share={share}"]
         else:
@@ -236,3 +241,8 @@ def _memory(config: GuestConfig, memory: Memory) -> list[str]:
             cpus = f",cpus={first}-{end - 1}" if end > first else ""
             argv += ["-numa", f"node,nodeid={node},memdev=ram{node}{cpus}"]
     return argv
+
+
+def _escaped(text: str) -> str:
+    """In QEMU's option syntax a comma is written twice."""
+    return text.replace(",", ",,")

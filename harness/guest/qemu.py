@@ -21,6 +21,7 @@ from harness.guest.api import (
     Event,
     GuestDied,
     How,
+    Window,
 )
 from harness.guest.capabilities import capabilities
 from harness.guest.console import PANIC, ConsoleLines
@@ -38,7 +39,7 @@ class GuestNotBooted(MachineError):
     """
 
     def __init__(self, died: GuestDied, log: bytes, where: str) -> None:
-        tail = _last_lines(log)
+        tail = last_words(log)
         super().__init__(
             f"the guest does not boot ({died.how}): {died.detail}",
             where=where,
@@ -48,7 +49,7 @@ class GuestNotBooted(MachineError):
         self.log = log
 
 
-def _last_lines(log: bytes) -> str:
+def last_words(log: bytes) -> str:
     """The lines around a panic, which may have long stacks after it; otherwise the last ones."""
     lines = log.decode(errors="replace").splitlines()
     for number, line in enumerate(lines):
@@ -139,6 +140,19 @@ class QemuGuest:
         finally:
             if not session.finished:
                 await self.kill()
+
+    def feed(self, data: bytes) -> None:
+        """Type on the terminal of the command that runs."""
+        for start in range(0, len(data), frames.MAX_INPUT):
+            self._tell(frames.Input(data[start : start + frames.MAX_INPUT]))
+
+    def resize(self, window: Window) -> None:
+        """Change the size of that terminal."""
+        self._tell(frames.Resize(window.rows, window.columns))
+
+    def _tell(self, frame: frames.Frame) -> None:
+        if not self.qemu.agent_writer.is_closing():
+            self.qemu.agent_writer.write(frames.encode(frame))
 
     async def kill(self) -> None:
         """Kill the guest; QEMU is reaped and its channels are closed when this returns."""

@@ -120,7 +120,9 @@ class Session:
             cwd=_encode(c.cwd),
             argv=tuple(map(_encode, c.argv)),
             env=tuple(_encode(f"{name}={value}") for name, value in c.env),
-            merge=c.merge_output,
+            io=_io(c),
+            rows=c.terminal.rows if c.terminal else 0,
+            columns=c.terminal.columns if c.terminal else 0,
         )
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
@@ -215,7 +217,7 @@ class Session:
                     async for event in self._bury(end):
                         yield event
                     return
-                case frames.Hello() | frames.Run() | frames.PowerOff() as frame:
+                case frame:
                     detail = f"a {type(frame).__name__} frame during a run"
                     async for event in self._bury(_Silence(How.PROTOCOL, detail)):
                         yield event
@@ -373,6 +375,12 @@ def _died(end: Shutdown | Exited | _Silence, panicked: bool, errors: str) -> Gue
             return GuestDied(How.QEMU_DIED, f"QEMU {way}" + (f": {errors}" if errors else ""))
         case _Silence(how, detail):
             return GuestDied(how, detail)
+
+
+def _io(command: Command) -> frames.Io:
+    if command.terminal:
+        return frames.Io.TERMINAL
+    return frames.Io.MERGED if command.merge_output else frames.Io.PIPES
 
 
 def _encode(text: str) -> bytes:

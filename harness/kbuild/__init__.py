@@ -2,6 +2,6 @@
 """From a tree and configuration fragments to a kernel with its headers."""
 
 from harness.kbuild.fragments import Fragments, load, merge, with_suite
-from harness.kbuild.kernel import Kernel, Slot, build, slot
+from harness.kbuild.kernel import Kernel, Slot, build, find, slot
 
-__all__ = ["Fragments", "Kernel", "Slot", "build", "load", "merge", "slot", "with_suite"]
+__all__ = ["Fragments", "Kernel", "Slot", "build", "find", "load", "merge", "slot", "with_suite"]

@@ -129,6 +129,18 @@ def build(
     return Kernel(key, path, meta)
 
 
+def find(store: Store, shown: str) -> Kernel | None:
+    """Return the kernel in the store whose build ID is *shown*, in hex, if there is one."""
+    for path in sorted((store.root / "entries" / "kernel").glob("*")):
+        try:
+            meta = msgspec.json.decode((path / "kernel.json").read_bytes(), type=Meta)
+        except (OSError, msgspec.MsgspecError):
+            continue  # being removed, or of another release
+        if meta.build_id == shown and store.find("kernel", path.name):
+            return Kernel(path.name, path, meta)
+    return None
+
+
 @dataclass(frozen=True)
 class _Work:
     """One build in a slot."""

@@ -46,12 +46,18 @@ def print_summary(
     verbose: bool = False,
     directory: str = "",
     junit: str = "",
+    shell: str = "",
     terminal: Terminal | None = None,
 ) -> None:
     """Print what a finished run has to say; see :func:`harness.report.summary.summary`."""
     terminal = terminal or Terminal.of(stream)
     lines = summary(
-        results, verbose=verbose, unicode=terminal.unicode, directory=directory, junit=junit
+        results,
+        verbose=verbose,
+        unicode=terminal.unicode,
+        directory=directory,
+        junit=junit,
+        shell=shell,
     )
     safe = Safe(stream)
     safe.write("".join(paint(line, terminal.colour) + "\n" for line in lines))

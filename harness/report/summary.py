@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 
 from harness.outcome import Outcome
@@ -45,17 +46,19 @@ def summary(
     unicode: bool = True,
     directory: str = "",
     junit: str = "",
+    shell: str = "",
 ) -> list[Line]:
     """Return all that the console says about a finished run, from top to bottom.
 
     Lines are as long as they are, for a wrapped path or command cannot be copied.  *verbose* lists
     every case.  *directory* is the run's, *junit* the path of its JUnit file; both are only told.
+    *shell* is the command that opens a shell in a guest of the run.
     *unicode* says whether signs outside ASCII may be used.
     """
     parts: list[Line] = [*_subject(results)]
     if results.tests:
         parts += [[], *_table(results.tests, verbose, unicode)]
-    parts += _not_as_expected(results, directory, unicode)
+    parts += _not_as_expected(results, directory, shell, unicode)
     parts += _together("Not run", results.tests, Outcome.NOTRUN, "bad")
     parts += _together("Skipped", results.tests, Outcome.SKIP, "warn")
     parts += _together("Failed as expected", results.tests, Outcome.XFAIL, "warn")
@@ -112,7 +115,7 @@ def _table(tests: Sequence[Test], verbose: bool, unicode: bool) -> Iterator[Line
             yield [*row, (f"  {one_line(case.reason)}", "dim")] if case.reason else row
 
 
-def _not_as_expected(results: Results, directory: str, unicode: bool) -> Iterator[Line]:
+def _not_as_expected(results: Results, directory: str, shell: str, unicode: bool) -> Iterator[Line]:
     for test in results.tests:
         bad = [case for case in test.cases if not case.outcome.as_expected]
         # Tests that never ran have nothing to show, and after a broken run there are many.
@@ -120,10 +123,12 @@ def _not_as_expected(results: Results, directory: str, unicode: bool) -> Iterato
             continue
         if bad or not test.outcome.as_expected:
             yield []
-            yield from _details(test, bad, directory, unicode)
+            yield from _details(test, bad, directory, shell, unicode)
 
 
-def _details(test: Test, bad: Sequence[Case], directory: str, unicode: bool) -> Iterator[Line]:
+def _details(
+    test: Test, bad: Sequence[Case], directory: str, shell: str, unicode: bool
+) -> Iterator[Line]:
     yield [
         (f"{mark('bad', unicode)} {one_line(test.name)}", "bold"),
         (f"  {test.outcome}", "bad"),
@@ -152,6 +157,8 @@ def _details(test: Test, bad: Sequence[Case], directory: str, unicode: bool) -> 
         ("build log", _below(directory, test.logs.build)),
         ("output", _below(directory, test.logs.output)),
         ("run again", test.rerun),
+        # Only what has run has a guest to look at.
+        ("shell", f"{shell} --test {shlex.quote(test.name)}" if shell and test.seed else ""),
     ):
         if path:
             yield [(f"  {name + ':':<12}", "dim"), (one_line(path, 2000), "")]

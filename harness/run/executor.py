@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from harness.errors import HarnessError, MachineError
@@ -167,18 +167,7 @@ class Executor:
         if self.head.repeat != 1:
             base = base.with_name(f"{base.name}.{started.attempt}")
         logs = Logs(output=f"{base}.output.log", kernel=f"{base}.kernel.log")
-        directory = f"/{GUEST_ROOT}/{test.suite}"
-        command = Command(
-            argv=(f"{directory}/{test.path}",),
-            timeout_s=started.limit_s,
-            seed=bytes.fromhex(started.seed),
-            wall_clock_ns=time.time_ns(),
-            env=_ENVIRONMENT,
-            cwd=directory,
-            # An assertion goes to standard error and its "not ok" to standard output: only one
-            # pipe keeps them in order.
-            merge_output=True,
-        )
+        command = command_of(test, started.seed, started.limit_s)
         failure = ""
         with (
             CappedLog(self.out / logs.output) as output,
@@ -247,6 +236,23 @@ class _Line:
         if group not in self.templates:
             self.attempts.dropped(group)
         self._made.set()
+
+
+def command_of(test: PlannedTest, seed: str, limit_s: float) -> Command:
+    """Return what runs *test*, from now on by the guest's clock; *seed* is in hex."""
+    directory = f"/{GUEST_ROOT}/{test.suite}"
+    return Command(
+        argv=(f"{directory}/{test.path}",),
+        timeout_s=limit_s,
+        seed=bytes.fromhex(seed),
+        wall_clock_ns=time.time_ns(),
+        env=_ENVIRONMENT,
+        # As the kernel's own runner does: scripts call what lies beside them.
+        cwd=str(PurePosixPath(directory, test.path).parent),
+        # An assertion goes to standard error and its "not ok" to standard output: only one
+        # pipe keeps them in order.
+        merge_output=True,
+    )
 
 
 def now() -> str:

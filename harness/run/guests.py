@@ -27,7 +27,7 @@ from harness.guest.frames import Hello
 from harness.guest.machine import CMDLINE, BootFiles, GuestConfig, MachineType
 from harness.guest.qemu import GuestNotBooted, QemuGuest
 from harness.guest.snapshot import Snapshot
-from harness.guest.vng import VngGuest
+from harness.guest.vng import Virtme, VngGuest
 from harness.kbuild import Kernel, fragments
 from harness.process import which
 from harness.progress import Progress
@@ -39,6 +39,7 @@ from harness.suites import Suite
 GUEST_ROOT = "selftests"
 """Suites lie below ``/selftests/NAME`` in the guest."""
 _RECIPE = "1"
+_WEEK_S = 7 * 24 * 3600.0
 
 
 class WrongKernel(MachineError):
@@ -142,20 +143,13 @@ class Foundry:
 
     async def _vng_template(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
         """Boot a guest, which runs the first test; the next ones boot their own."""
-        vng.check_config(config)
-        vng.check_kernel(self.kernel.config.read_text(), str(self.kernel.config))
-        virtme = await asyncio.to_thread(vng.ask_virtme, config, self.kernel.image)
-        files = BootFiles(self.kernel.image, self._initramfs(suite))
+        virtme = await self._virtme(config)
+        files = BootFiles(self.kernel.image, self._initramfs(suite, userland=False))
         probed = await self._accelerator(config, guest, files)
 
-        async def boot() -> VngGuest:
+        async def boot() -> QemuGuest:
             booted = await VngGuest.boot_with(virtme, config, probed.accelerator, files)
-            try:
-                self._check_build_id(booted.hello)
-            except WrongKernel:
-                await booted.kill()
-                raise
-            return booted
+            return await self._checked(booted)
 
         with self.progress.step(f"Booting the guest of {suite.name}") as step:
             first = await boot()
@@ -244,6 +238,42 @@ class Foundry:
                 why=f"build ID {shown}, expected {self.kernel.meta.build_id}",
             )
 
+    async def boot(self, guest: GuestTable, files: BootFiles, gdb: str = "") -> QemuGuest:
+        """Boot one guest from *files*; nothing of it is kept.
+
+        With *gdb* it waits for gdb on a socket of that path, for as long as that takes.  Raises
+        what :meth:`template` raises, and MachineError where there is no such guest.
+        """
+        config = self.config(guest)
+        if refused := self._closed(guest).refused:
+            raise MachineError("there is no such guest on this machine", why=refused)
+        if gdb:
+            # Whoever stands at a breakpoint has all the time.
+            config = replace(config, gdb=gdb, boot_limit_s=_WEEK_S, heartbeat_limit_s=_WEEK_S)
+        if config.confidential:
+            return await self._checked(await QemuGuest.boot(config, Accelerator.KVM, files))
+        virtme = await self._virtme(config) if guest.type == "vng" else None
+        # What is tried out must not wait for gdb.
+        answer = await self._accelerator(replace(config, gdb=""), guest, files)
+        if virtme:
+            made = await VngGuest.boot_with(virtme, config, answer.accelerator, files)
+            return await self._checked(made)
+        return await self._checked(await QemuGuest.boot(config, answer.accelerator, files))
+
+    async def _virtme(self, config: GuestConfig) -> Virtme:
+        vng.check_config(config)
+        vng.check_kernel(self.kernel.config.read_text(), str(self.kernel.config))
+        return await asyncio.to_thread(vng.ask_virtme, config, self.kernel.image)
+
+    async def _checked(self, booted: QemuGuest) -> QemuGuest:
+        """Return *booted*, or kill it and raise WrongKernel."""
+        try:
+            self._check_build_id(booted.hello)
+        except WrongKernel:
+            await booted.kill()
+            raise
+        return booted
+
     def _processor(self, accelerator: Accelerator) -> str:
         """Return what a snapshot is bound to: under KVM the guest has seen the host's processor."""
         host = self.survey.host
@@ -266,23 +296,14 @@ class Foundry:
                     step.result(f"{made.hello.release}, {accelerator}")
         return self.store.path("snapshot", key)
 
-    def _initramfs(self, suite: Suite) -> Path:
+    def _initramfs(self, suite: Suite, *, userland: bool = True) -> Path:
         def write(out: Path) -> None:
-            entries = initramfs.guest_entries(self._agent(), suite_entries(suite))
+            packed = suite_entries(suite, userland=userland)
+            entries = initramfs.guest_entries(self._agent(), packed)
             initramfs.write_initramfs(out / "initramfs.cpio", entries)
 
-        key = digest(_RECIPE, self._agent_key(), suite.key, suite.name)
+        key = digest(_RECIPE, self._agent_key(), suite.key, suite.name, str(userland))
         return self.store.obtain("initramfs", key, write, self.progress) / "initramfs.cpio"
-
-    def _agent(self) -> Path:
-        def compile_agent(out: Path) -> None:
-            agent.build_agent(out / "agent")
-
-        return self.store.obtain("agent", self._agent_key(), compile_agent, self.progress) / "agent"
-
-    def _agent_key(self) -> str:
-        sources = [path.read_bytes() for path in agent.source_files()]
-        return digest(*sources, " ".join(agent.FLAGS), self.kernel.meta.toolchain)
 
     def packed(self, key: str, entries: Sequence[initramfs.Entry] = ()) -> BootFiles:
         """Return what boots a guest with *entries*, which *key* stands for, and the agent."""
@@ -295,6 +316,16 @@ class Foundry:
             "initramfs", digest(_RECIPE, self._agent_key(), key), write, self.progress
         )
         return BootFiles(self.kernel.image, made / "initramfs.cpio")
+
+    def _agent(self) -> Path:
+        def compile_agent(out: Path) -> None:
+            agent.build_agent(out / "agent")
+
+        return self.store.obtain("agent", self._agent_key(), compile_agent, self.progress) / "agent"
+
+    def _agent_key(self) -> str:
+        sources = [path.read_bytes() for path in agent.source_files()]
+        return digest(*sources, " ".join(agent.FLAGS), self.kernel.meta.toolchain)
 
     async def _accelerator(self, config: GuestConfig, guest: GuestTable, files: BootFiles) -> Probe:
         """Probe once on this machine, and remember; several suites at a time wait for one probe."""
@@ -318,15 +349,17 @@ def foundry(project: Project, kernel: Kernel, store: Store, progress: Progress) 
     return Foundry(kernel, project.limits.boot_s, store, progress)
 
 
-def suite_entries(suite: Suite) -> Iterator[initramfs.Entry]:
-    """Yield the suite's files as they lie in the guest, and what they need of a user space."""
+def suite_entries(suite: Suite, *, userland: bool) -> Iterator[initramfs.Entry]:
+    """Yield the suite's files as they lie in the guest; with *userland* also what it needs."""
     root = f"{GUEST_ROOT}/{suite.name}"
     yield initramfs.directory(root)
-    yield from _below(suite.files, f"{root}/")
-    yield from _below(suite.root, "")
+    yield from tree_entries(suite.files, f"{root}/")
+    if userland:
+        yield from tree_entries(suite.root, "")
 
 
-def _below(directory: Path, prefix: str) -> Iterator[initramfs.Entry]:
+def tree_entries(directory: Path, prefix: str) -> Iterator[initramfs.Entry]:
+    """Yield what is below *directory*; *prefix* goes before each name, as it is."""
     for path in sorted(directory.rglob("*")):
         name = f"{prefix}{path.relative_to(directory).as_posix()}"
         mode = path.lstat().st_mode

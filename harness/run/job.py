@@ -143,13 +143,18 @@ def read_results(directory: Path) -> Results:
     Raises UserError where there is none, where it is damaged, and where it ends before the plan.
     """
     records = journal.read(directory)
+    check_planned(records, directory)
+    return verdict.results(records)
+
+
+def check_planned(records: list[Record], directory: Path) -> None:
+    """Raise UserError where the run was cut off before it knew what it tests."""
     if not any(isinstance(record, RunStarted) for record in records):
         raise UserError(
             "this run was cut off before it had a plan, so it has nothing to report",
             where=str(directory / journal.FILE_NAME),
             hint=f"take it up again: harness run --resume {directory}",
         )
-    return verdict.results(records)
 
 
 def request_of(records: list[Record], where: Path) -> Requested:

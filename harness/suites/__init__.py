@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """C selftests: finding, building against a kernel's own headers, packing."""
 
-from harness.suites.build import BrokenProgram, Program, Suite, build
+from harness.suites.build import BrokenProgram, Program, Suite, build, load
 from harness.suites.find import SELFTESTS, SuiteSource, find, read_file, together
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "SuiteSource",
     "build",
     "find",
+    "load",
     "read_file",
     "together",
 ]

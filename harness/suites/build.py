@@ -121,9 +121,21 @@ def build(
         digest_sources(source.directory, but=_ABOUT) if source.directory else "",
     )
     work = _Work(source, kernel, tree, place, store, limit_s, progress)
-    path = store.obtain("suite", key, work.build_into, progress)
+    return _read(key, source.name, store.obtain("suite", key, work.build_into, progress))
+
+
+def load(store: Store, key: str, name: str) -> Suite | None:
+    """Return the suite *name* that was built before under *key*, if the store still has it."""
+    path = store.find("suite", key)
+    try:
+        return _read(key, name, path) if path else None
+    except msgspec.MsgspecError:
+        return None  # of another release
+
+
+def _read(key: str, name: str, path: Path) -> Suite:
     meta = msgspec.json.decode((path / "suite.json").read_bytes(), type=_Meta)
-    return Suite(key, source.name, path, meta.timeout_s, meta.programs, meta.broken)
+    return Suite(key, name, path, meta.timeout_s, meta.programs, meta.broken)
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def _run(**changes: object) -> Run:
         "cwd": b"/",
         "argv": (b"/x",),
         "env": (),
-        "merge": True,
+        "io": frames.Io.TERMINAL,
     }
     return Run(**{**fields, **changes})  # type: ignore[arg-type]
 

@@ -43,7 +43,9 @@ struct run {
 	uint64_t wall_clock_ns;
 	const uint8_t *seed;
 	const uint8_t *token;
-	bool merge;
+	uint32_t io;
+	uint16_t rows;
+	uint16_t columns;
 	char *cwd;
 	char *argv[FRAME_MAX_ARGS + 1];
 	char *env[FRAME_MAX_ARGS + 1];
@@ -52,7 +54,7 @@ struct run {
 /* A run in progress. */
 struct job {
 	pid_t pid;
-	int pipes[2];		/* stdout, stderr; -1 after end of file */
+	int pipes[2];		/* stdout or terminal, stderr; -1 after end of file */
 	bool reaped;
 	bool timed_out;
 	bool childless;
@@ -157,7 +159,7 @@ _Noreturn void give_up(enum frame_error code, const char *what)
 	power_off();
 }
 
-static void read_exactly(uint8_t *at, size_t length)
+void read_exactly(uint8_t *at, size_t length)
 {
 	while (length) {
 		ssize_t n = read(port, at, length);
@@ -174,6 +176,15 @@ static void read_exactly(uint8_t *at, size_t length)
 	}
 }
 
+void read_header(struct frame_header *header)
+{
+	read_exactly((uint8_t *)header, sizeof(*header));
+	header->length = le32toh(header->length);
+	errno = EPROTO;
+	if (header->version != FRAME_VERSION || header->reserved || header->length > FRAME_MAX_PAYLOAD)
+		give_up(FRAME_ERROR_PROTOCOL, "bad frame header");
+}
+
 static uint8_t *get(struct cursor *c, size_t length)
 {
 	uint8_t *at = c->at;
@@ -184,6 +195,16 @@ static uint8_t *get(struct cursor *c, size_t length)
 	}
 	c->at += length;
 	return at;
+}
+
+static uint16_t get_u16(struct cursor *c)
+{
+	uint8_t *at = get(c, sizeof(uint16_t));
+	uint16_t value = 0;
+
+	if (at)
+		memcpy(&value, at, sizeof(value));
+	return le16toh(value);
 }
 
 static uint32_t get_u32(struct cursor *c)
@@ -241,19 +262,18 @@ static void get_strings(struct cursor *c, char **list)
 
 static bool parse_run(struct cursor *c)
 {
-	uint32_t merge;
-
 	run.timeout_ms = get_u64(c);
 	run.grace_ms = get_u64(c);
 	run.wall_clock_ns = get_u64(c);
 	run.seed = get(c, FRAME_SEED_SIZE);
 	run.token = get(c, FRAME_TOKEN_SIZE);
-	merge = get_u32(c);
-	run.merge = merge;
+	run.io = get_u32(c);
+	run.rows = get_u16(c);
+	run.columns = get_u16(c);
 	run.cwd = get_string(c);
 	get_strings(c, run.argv);
 	get_strings(c, run.env);
-	return !c->bad && c->at == c->end && merge <= 1 && run.argv[0] &&
+	return !c->bad && c->at == c->end && run.io <= FRAME_IO_TERMINAL && run.argv[0] &&
 	       run.timeout_ms && run.timeout_ms <= MAX_TIMEOUT_MS && run.grace_ms <= MAX_TIMEOUT_MS;
 }
 
@@ -285,19 +305,22 @@ static void set_clock_and_seed(void)
 }
 
 /* In the child.  Never returns; what failed goes through the status pipe, which a good exec closes. */
-static _Noreturn void exec_test(int out, int err, int status)
+static _Noreturn void exec_test(int out, int err, const char *terminal, int status)
 {
 	const struct rlimit no_core = { 0, 0 }, files = { 1024, 524288 };
 	sigset_t none;
-	int null, error;
+	int in, error;
 
 	setsid();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setrlimit(RLIMIT_CORE, &no_core);
 	setrlimit(RLIMIT_NOFILE, &files);
-	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (null >= 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2 &&
+	/* The first terminal that the leader of a session opens is the one that controls it. */
+	in = open(terminal ? terminal : "/dev/null", (terminal ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	if (terminal)
+		out = err = in;
+	if (in >= 0 && dup2(in, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2 &&
 	    write_file("/proc/self/oom_score_adj", "0") && !chdir(run.cwd))
 		execve(run.argv[0], run.argv, run.env);
 	error = errno;
@@ -306,34 +329,65 @@ static _Noreturn void exec_test(int out, int err, int status)
 	_exit(127);
 }
 
+/* Starts the test with a terminal or with pipes; errno where there is none. */
+static pid_t fork_test(struct job *job, int status)
+{
+	int out[2] = { -1, -1 }, err[2] = { -1, -1 };
+	char path[64], *terminal = NULL;
+	pid_t pid;
+
+	if (run.io == FRAME_IO_TERMINAL) {
+		out[0] = open_terminal(run.rows, run.columns, path, sizeof(path));
+		if (out[0] < 0)
+			return -1;
+		terminal = path;
+	} else if (pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC)) {
+		give_up(FRAME_ERROR_AGENT, "cannot make pipes");
+	}
+	job->started = clock_ns(CLOCK_MONOTONIC);
+	pid = fork();
+	if (pid < 0)
+		give_up(FRAME_ERROR_AGENT, "cannot fork");
+	if (!pid)
+		exec_test(out[1], run.io == FRAME_IO_MERGED ? out[1] : err[1], terminal, status);
+	if (!terminal) {
+		close(out[1]);
+		close(err[1]);
+		fcntl(err[0], F_SETFL, O_NONBLOCK);
+	}
+	fcntl(out[0], F_SETFL, O_NONBLOCK);
+	job->pipes[0] = out[0];
+	job->pipes[1] = err[0];
+	return pid;
+}
+
+static void close_pipes(struct job *job)
+{
+	for (int i = 0; i < 2; i++) {
+		if (job->pipes[i] >= 0)
+			close(job->pipes[i]);
+		job->pipes[i] = -1;
+	}
+}
+
 /* Returns false, with errno, when the test does not start. */
 static bool start_test(struct job *job)
 {
-	int out[2], err[2], status[2], error;
+	int status[2], error;
 	ssize_t n;
 
-	if (pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(status, O_CLOEXEC))
+	if (pipe2(status, O_CLOEXEC))
 		give_up(FRAME_ERROR_AGENT, "cannot make pipes");
-	job->started = clock_ns(CLOCK_MONOTONIC);
-	job->pid = fork();
-	if (job->pid < 0)
-		give_up(FRAME_ERROR_AGENT, "cannot fork");
-	if (!job->pid)
-		exec_test(out[1], run.merge ? out[1] : err[1], status[1]);
-	close(out[1]);
-	close(err[1]);
+	job->pid = fork_test(job, status[1]);
+	error = errno;
 	close(status[1]);
-	job->pipes[0] = out[0];
-	job->pipes[1] = err[0];
-	fcntl(out[0], F_SETFL, O_NONBLOCK);
-	fcntl(err[0], F_SETFL, O_NONBLOCK);
-	n = read(status[0], &error, sizeof(error));
+	n = job->pid < 0 ? (ssize_t)sizeof(error) : read(status[0], &error, sizeof(error));
 	close(status[0]);
 	if (!n)
 		return true;
-	waitpid(job->pid, NULL, 0);
-	close(out[0]);
-	close(err[0]);
+	if (job->pid > 0)
+		waitpid(job->pid, NULL, 0);
+	close_pipes(job);
 	errno = n == sizeof(error) ? error : EPROTO;
 	return false;
 }
@@ -386,14 +440,16 @@ static void reap(struct job *job)
 static void wait_for_work(struct job *job, int sigfd, uint64_t now, uint64_t until)
 {
 	struct signalfd_siginfo info;
-	struct pollfd fds[3] = {
+	bool terminal = run.io == FRAME_IO_TERMINAL;
+	struct pollfd fds[4] = {
 		{ .fd = sigfd, .events = POLLIN },
-		{ .fd = job->pipes[0], .events = POLLIN },
+		{ .fd = job->pipes[0], .events = terminal ? wanted_of_terminal() : POLLIN },
 		{ .fd = job->pipes[1], .events = POLLIN },
+		{ .fd = terminal ? port : -1, .events = wanted_of_port() },
 	};
 	int ms = until > now ? (until - now) / NSEC_PER_MSEC + 1 : 0;
 
-	if (poll(fds, 3, ms) > 0 && fds[0].revents)
+	if (poll(fds, 4, ms) > 0 && fds[0].revents)
 		while (read(sigfd, &info, sizeof(info)) > 0)
 			;
 }
@@ -419,6 +475,8 @@ static bool watch_test(struct job *job, int sigfd)
 		reap(job);
 		moved = forward(job, 0);
 		moved |= forward(job, 1);
+		if (run.io == FRAME_IO_TERMINAL)
+			pass_input(port, job->pipes[0]);
 		if (job->childless && !moved)
 			return true;
 		if (!job->reaped && !kill_at && now >= deadline) {
@@ -509,9 +567,7 @@ static void run_test(int sigfd)
 		send_error(FRAME_ERROR_UNKILLABLE, 0, run.argv[0]);
 		return;
 	}
-	for (int i = 0; i < 2; i++)
-		if (job.pipes[i] >= 0)
-			close(job.pipes[i]);
+	close_pipes(&job);
 	mark_log_end();
 	send_exit(&job);
 }
@@ -522,16 +578,15 @@ static void serve(int sigfd)
 	struct cursor c;
 
 	for (;;) {
-		read_exactly((uint8_t *)&header, sizeof(header));
-		header.length = le32toh(header.length);
-		errno = EPROTO;
-		if (header.version != FRAME_VERSION || header.reserved || header.length > FRAME_MAX_PAYLOAD)
-			give_up(FRAME_ERROR_PROTOCOL, "bad frame header");
+		read_header(&header);
 		read_exactly(inbox, header.length);
 		c = (struct cursor){ .at = inbox, .end = inbox + header.length };
 		errno = EPROTO;
 		if (header.type == FRAME_POWEROFF && !header.length)
 			power_off();
+		/* Typed while the run's end was under way. */
+		if (header.type == FRAME_INPUT || header.type == FRAME_WINDOW)
+			continue;
 		if (header.type != FRAME_RUN || !parse_run(&c))
 			give_up(FRAME_ERROR_PROTOCOL, "bad frame");
 		run_test(sigfd);

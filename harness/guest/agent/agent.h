@@ -3,6 +3,7 @@
 #ifndef HARNESS_AGENT_H
 #define HARNESS_AGENT_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,8 @@
 
 /* agent.c */
 _Noreturn void give_up(enum frame_error code, const char *what);
+void read_exactly(uint8_t *at, size_t length);
+void read_header(struct frame_header *header);
 
 /* setup.c */
 extern int kmsg;
@@ -23,6 +26,13 @@ bool write_file(const char *path, const char *text);
 void set_up_guest(void);
 int open_port(const char *name);
 size_t read_build_id(uint8_t *id, size_t size);
+
+/* terminal.c */
+int open_terminal(uint16_t rows, uint16_t columns, char *path, size_t size);
+void set_window(int terminal, uint16_t rows, uint16_t columns);
+void pass_input(int port, int terminal);
+short wanted_of_port(void);
+short wanted_of_terminal(void);
 
 /* virtme.c */
 bool under_virtme(void);

@@ -15,9 +15,10 @@
 
 #include <stdint.h>
 
-#define FRAME_VERSION		3
+#define FRAME_VERSION		4
 #define FRAME_HEADER_SIZE	8
 #define FRAME_MAX_OUTPUT	(32768 - 8)	/* of STDOUT, STDERR: one write to the port */
+#define FRAME_MAX_INPUT		4096		/* of INPUT */
 #define FRAME_MAX_PAYLOAD	(1024 * 1024)	/* payload of anything */
 #define FRAME_SEED_SIZE		32
 #define FRAME_TOKEN_SIZE	16
@@ -40,9 +41,9 @@ enum frame_type {
 	FRAME_HELLO = 1,
 	/*
 	 * Host to guest: u64 time limit in ms, u64 grace in ms between TERM
-	 * and KILL, u64 wall clock in ns, seed, token, u32 1 to have stderr
-	 * in the same pipe as stdout or 0, string cwd, u32 argc, strings argv,
-	 * u32 envc, strings "NAME=value".
+	 * and KILL, u64 wall clock in ns, seed, token, u32 enum frame_io,
+	 * u16 rows and u16 columns of the terminal, string cwd, u32 argc,
+	 * strings argv, u32 envc, strings "NAME=value".
 	 */
 	FRAME_RUN = 2,
 	/* Guest to host: raw bytes. */
@@ -63,6 +64,20 @@ enum frame_type {
 	FRAME_POWEROFF = 7,
 	/* Guest to host: u32 enum frame_error, u32 errno, string. */
 	FRAME_ERROR = 8,
+	/* Host to guest, of a run with a terminal: what was typed.  Too late is no fault. */
+	FRAME_INPUT = 9,
+	/* Host to guest, as INPUT: u16 rows, u16 columns. */
+	FRAME_WINDOW = 10,
+};
+
+/* What the program has as standard input, output and error. */
+enum frame_io {
+	/* /dev/null, and a pipe for each of the others. */
+	FRAME_IO_PIPES = 0,
+	/* /dev/null, and one pipe for both. */
+	FRAME_IO_MERGED = 1,
+	/* A terminal, which controls the program's session; its output is STDOUT. */
+	FRAME_IO_TERMINAL = 2,
 };
 
 enum frame_end {
