@@ -168,7 +168,6 @@ VNG_SAMPLE = (
     "kill_everybody",
     "no_newline_after_failure",
     "power_off",
-    "reboot",
 )
 
 
