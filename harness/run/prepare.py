@@ -317,24 +317,20 @@ def _wanted_suites(request: Request) -> Sequence[str]:
 def _with_suites(
     fragments: Fragments, found: Iterable[suites.SuiteSource], request: Request, tree: Tree
 ) -> Fragments:
-    """Return *fragments* with what the suites' own ``config`` files ask for.
+    """Return *fragments* with what the ``config`` files of the kernel's own suites ask for.
 
     These are made for a distribution's configuration; what they take for granted there stands in
     the project's fragment ``suite-NAME``, if there is one.
     """
     configs = request.project_dir / request.project.kernel.config_dir
     for suite in found:
-        # The file of a suite is named after the tree it is in, which says more than its path here.
-        origin = f"{suites.SELFTESTS}/{suite.target}/config"
-        if suite.directory is None:
-            text = suites.read_file(tree.repo, tree.commit, origin)
-        else:
-            own = suite.directory / "config"
-            origin = str(own)
-            text = own.read_text(encoding="utf-8", errors="replace") if own.is_file() else None
+        if not suite.brings_config:
+            continue
         for companion in (f"suite-{name}" for name in suite.names):
             if (configs / f"{companion}.config").is_file():
                 fragments = kbuild.merge(fragments, kbuild.load(configs, [companion]))
+        origin = f"{suites.SELFTESTS}/{suite.target}/config"
+        text = suites.read_file(tree.repo, tree.commit, origin)
         if text is not None:
             fragments = kbuild.with_suite(fragments, suite.name, text, origin)
     return fragments

@@ -37,6 +37,9 @@ class SuiteSource:
     """What is known to go wrong."""
     expectations_file: Path | None = None
     """Where that stands; None where nothing does."""
+    brings_config: bool = False
+    """Whether what its ``config`` file asks for is to be in the kernel; the project's own suites run
+    on what the project has chosen."""
     settings: Settings = field(default_factory=Settings)
     """What its programs need of a guest."""
     settings_file: Path | None = None
@@ -87,7 +90,8 @@ def find(
     if wanted.startswith(_KERNEL):
         target, _, glob = wanted.removeprefix(_KERNEL).partition(":")
         name = target.strip("/").replace("/", ".")
-        return _in_tree(name, target, repo, commit, (glob,) if glob else ())
+        found = _in_tree(name, target, repo, commit, (glob,) if glob else ())
+        return replace(found, brings_config=True)
     if (working_dir / wanted).is_dir():
         directory = (working_dir / wanted).resolve()
         return _directory(directory.name, directory, ())
