@@ -107,11 +107,10 @@ class Place:
             root = maker.store.obtain(
                 "shell", digest(userland.identity()), _pack_shell, maker.progress
             )
-        packed = (
-            root.name if root else "",
-            *(f"{suite.name}={suite.key}" for suite in self.suites),
+        mine = [f"{suite.name}={suite.key}" for suite in self.suites]
+        return maker.packed(
+            digest("shell", root.name if root else "", *mine), shell_entries(self.suites, root)
         )
-        return maker.packed(digest("shell", *packed), shell_entries(self.suites, root))
 
 
 def _pack_shell(out: Path) -> None:

@@ -23,6 +23,7 @@ from tests.guest.test_host import qemus
 REPOSITORY = Path(__file__).parents[2]
 FAULTS = REPOSITORY / "selftests" / "faults"
 LIMIT_S = 60
+FAILED = ("exit_1", "exit_0_after_failure", "kernel_panic", "kernel_oops")
 HOME, SUITE = "guest:~# ", "guest:/selftests/faults# "
 
 
@@ -66,15 +67,12 @@ def faults(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path
     out = tmp_path_factory.mktemp("run") / "out"
     done = harness(
         *("run", "--out", str(out), "--suite", str(FAULTS)),
-        *(
-            "-k",
-            "faults:exit_1 or faults:exit_0_after_failure or faults:kernel_panic or faults:kernel_oops",
-        ),
+        *("-k", " or ".join(f"faults:{name}" for name in FAILED)),
     )
     assert done.returncode == ExitCode.NOT_AS_EXPECTED, done.stderr
     # Whoever reads of a failure reads how to look at it.
     lines = [line.split("shell:")[1] for line in done.stdout.splitlines() if " shell: " in line]
-    wanted = {f"shell {out} --test faults:{name}" for name in ("exit_1", "kernel_panic")}
+    wanted = {f"shell {out} --test faults:{name}" for name in FAILED}
     assert wanted <= {" ".join(shlex.split(line)[-4:]) for line in lines}
     return out
 
