@@ -54,9 +54,10 @@ from harness.store import Store
     "--suite",
     "suites",
     multiple=True,
-    metavar="NAME|DIR",
-    help="Run this suite: one of the project file, a directory in kselftest layout, or a suite of "
-    "the kernel tree; give it several times for several.  [default: all of the project file]",
+    metavar="NAME|DIR|kernel:NAME[:GLOB]",
+    help="Run this suite: one of the project file, a directory in kselftest layout, or one of the "
+    "kernel's own (kernel:mm), if need be only the programs that match (kernel:kvm:x86_64/*regs*); "
+    "give it several times for several.  [default: all of the project file]",
 )
 @click.option(
     "-k",
@@ -137,6 +138,7 @@ def run(
       harness run
       harness run --series none --suite kvm -k set_sregs
       harness run --series ~/my-series --suite selftests/restrictedmem
+      harness run --suite kernel:mm --suite 'kernel:kvm:x86_64/*regs*'
       harness run --series v10 --series ~/my-fix.patch
       harness run --source ~/linux#my-branch --series none
       harness run --guest vng --suite ~/my-shell-scripts

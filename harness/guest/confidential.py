@@ -347,6 +347,10 @@ def choose(
             return Choice(launch=found.launch)
         reasons[kind] = reason
     if wanted is Wanted.AUTO:
-        text = "; ".join(f"{TECHNOLOGIES[kind].title}: {why}" for kind, why in reasons.items())
-        return Choice(note=f"confidential = auto gives an ordinary guest. {text}")
+        text = "; ".join(
+            why.split("; ")[0] if TECHNOLOGIES[kind].title in why else f"no {kind}: {why}"
+            for kind, why in reasons.items()
+        )
+        more = "`harness doctor` says all"
+        return Choice(note=f"confidential = auto gives an ordinary guest ({more}): {text}")
     return Choice(refused=reasons[Kind(wanted)])

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from harness.errors import HarnessError, MachineError
@@ -247,7 +247,8 @@ def command_of(test: PlannedTest, seed: str, limit_s: float) -> Command:
         seed=bytes.fromhex(seed),
         wall_clock_ns=time.time_ns(),
         env=_ENVIRONMENT,
-        cwd=directory,
+        # As the kernel's own runner does: scripts call what lies beside them.
+        cwd=str(PurePosixPath(directory, test.path).parent),
         # An assertion goes to standard error and its "not ok" to standard output: only one
         # pipe keeps them in order.
         merge_output=True,

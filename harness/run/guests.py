@@ -144,7 +144,7 @@ class Foundry:
     async def _vng_template(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
         """Boot a guest, which runs the first test; the next ones boot their own."""
         virtme = await self._virtme(config)
-        files = BootFiles(self.kernel.image, self._initramfs(suite))
+        files = BootFiles(self.kernel.image, self._initramfs(suite, userland=False))
         probed = await self._accelerator(config, guest, files)
 
         async def boot() -> QemuGuest:
@@ -296,12 +296,13 @@ class Foundry:
                     step.result(f"{made.hello.release}, {accelerator}")
         return self.store.path("snapshot", key)
 
-    def _initramfs(self, suite: Suite) -> Path:
+    def _initramfs(self, suite: Suite, *, userland: bool = True) -> Path:
         def write(out: Path) -> None:
-            entries = initramfs.guest_entries(self._agent(), suite_entries(suite))
+            packed = suite_entries(suite, userland=userland)
+            entries = initramfs.guest_entries(self._agent(), packed)
             initramfs.write_initramfs(out / "initramfs.cpio", entries)
 
-        key = digest(_RECIPE, self._agent_key(), suite.key, suite.name)
+        key = digest(_RECIPE, self._agent_key(), suite.key, suite.name, str(userland))
         return self.store.obtain("initramfs", key, write, self.progress) / "initramfs.cpio"
 
     def packed(self, key: str, entries: Sequence[initramfs.Entry] = ()) -> BootFiles:
@@ -348,12 +349,13 @@ def foundry(project: Project, kernel: Kernel, store: Store, progress: Progress) 
     return Foundry(kernel, project.limits.boot_s, store, progress)
 
 
-def suite_entries(suite: Suite) -> Iterator[initramfs.Entry]:
-    """Yield the suite's files as they lie in the guest, and what they need of a user space."""
+def suite_entries(suite: Suite, *, userland: bool) -> Iterator[initramfs.Entry]:
+    """Yield the suite's files as they lie in the guest; with *userland* also what it needs."""
     root = f"{GUEST_ROOT}/{suite.name}"
     yield initramfs.directory(root)
     yield from tree_entries(suite.files, f"{root}/")
-    yield from tree_entries(suite.root, "")
+    if userland:
+        yield from tree_entries(suite.root, "")
 
 
 def tree_entries(directory: Path, prefix: str) -> Iterator[initramfs.Entry]:

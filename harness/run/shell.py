@@ -107,10 +107,11 @@ class Place:
             root = maker.store.obtain(
                 "shell", digest(userland.identity()), _pack_shell, maker.progress
             )
-        mine = [f"{suite.name}={suite.key}" for suite in self.suites]
-        return maker.packed(
-            digest("shell", root.name if root else "", *mine), shell_entries(self.suites, root)
+        packed = (
+            root.name if root else "",
+            *(f"{suite.name}={suite.key}" for suite in self.suites),
         )
+        return maker.packed(digest("shell", *packed), shell_entries(self.suites, root))
 
 
 def _pack_shell(out: Path) -> None:
@@ -122,7 +123,8 @@ def _pack_shell(out: Path) -> None:
 
 def shell_entries(packed: Iterable[Suite], shell: Path | None) -> list[initramfs.Entry]:
     """Return the suites' files, and of the store's entry *shell* what is not among these."""
-    entries = [entry for suite in packed for entry in suite_entries(suite)]
+    own = shell is not None
+    entries = [entry for suite in packed for entry in suite_entries(suite, userland=own)]
     entries += tree_entries(shell / _ROOT, "") if shell else []
     unique: dict[str, initramfs.Entry] = {}
     for entry in entries:

@@ -164,6 +164,25 @@ def test_a_suite_that_is_nowhere(project: Project) -> None:
     assert "did you mean 'demo'" in answer.text
 
 
+def test_programs_of_a_suite_that_no_glob_matches(project: Project) -> None:
+    answer = project.harness("run", "--suite", "kernel:demo:x86_64/gold*")
+    assert answer.status == ExitCode.USER
+    assert "no program 'x86_64/gold*'" in answer.text
+    assert "good" in answer.text
+
+
+def test_a_suite_asks_for_what_the_kernel_lacks(project: Project) -> None:
+    project.fake.write(
+        tools__testing__selftests__demo__config="CONFIG_PLAIN=y\nCONFIG_NEEDS_ABSENT=y\nCONFIG_MOD=m\n"
+    )
+    project.fake.commit()
+    answer = project.harness("run", "--suite", "kernel:demo")
+    assert answer.status == ExitCode.USER
+    assert "CONFIG_NEEDS_ABSENT: wanted y, got n" in answer.text
+    assert "tools/testing/selftests/demo/config:2" in answer.text
+    assert "CONFIG_MOD" not in answer.text
+
+
 def test_nothing_selected(project: Project) -> None:
     answer = project.harness("run", "-k", "absent")
     assert answer.status == ExitCode.USER

@@ -217,8 +217,11 @@ def test_auto_takes_the_best_and_else_says_why_not(tmp_path: Path) -> None:
     nothing = choose(Wanted.AUTO, machine(tmp_path / "cloud", "cloud", "7.2").offer)
     assert nothing.launch is None
     assert nothing.refused == ""
-    for title in ("TDX: ", "SEV-SNP: ", "SEV: "):
+    for title in ("TDX needs a proc", "does not show SEV-SNP", "does not show SEV ("):
         assert title in nothing.note
+    assert "firmware" not in nothing.note, "the first reason is enough for a note"
+    closed = choose(Wanted.AUTO, machine(tmp_path / "tdx", "tdx", "10.0").offer).note
+    assert "no tdx: QEMU 10.0 has no tdx-guest" in closed
 
 
 def _kind(choice: Choice) -> Kind | None:

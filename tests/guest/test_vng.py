@@ -131,7 +131,6 @@ def test_a_microvm_is_refused() -> None:
     ("guest", "options", "message"),
     [
         (GuestTable(type="vng", machine="microvm"), GOOD, "cannot be a microvm"),
-        (GuestTable(type="vng", confidential="tdx"), GOOD, "cannot be a confidential one"),
         (GuestTable(type="vng"), "CONFIG_TMPFS=y\n", "cannot run in a vng guest"),
     ],
 )

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's own suites, built from the real tree and run in real guests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.outcome import Outcome
+from harness.run import results
+from harness.run.results import Test
+from tests.conftest import PROJECT_FILE
+
+pytestmark = pytest.mark.kernel
+
+
+def run(out: Path, *options: str) -> dict[str, Test]:
+    argv = [sys.executable, "-m", "harness", "run", "--out", str(out), *options]
+    done = subprocess.run(
+        argv, cwd=PROJECT_FILE.parent, capture_output=True, text=True, timeout=3600, check=False
+    )
+    file = out / "results.json"
+    assert file.exists(), done.stderr
+    return {test.name: test for test in results.decode(file.read_bytes()).tests}
+
+
+def test_programs_by_glob_and_a_suite_of_scripts(tmp_path: Path) -> None:
+    said = run(tmp_path / "out", "--suite", "kernel:kvm:x86_64/*regs*", "--suite", "kernel:futex")
+    outcomes = {name: test.outcome for name, test in said.items()}
+    assert {name for name in outcomes if name.startswith("kvm:")} == {
+        "kvm:debug_regs",
+        "kvm:set_sregs_test",
+        "kvm:sync_regs_test",
+    }
+    assert outcomes["kvm:set_sregs_test"] is Outcome.PASS
+    assert outcomes["kvm:sync_regs_test"] is Outcome.PASS
+    # A script that calls programs which lie beside another script below it.
+    script = said["futex:run.sh"]
+    assert script.outcome is Outcome.PASS, script.reason
+    assert "futex_wait" in (tmp_path / "out" / script.logs.output).read_text()
+    assert outcomes["futex:futex_wait"] is Outcome.PASS
+
+
+@pytest.mark.proof
+def test_what_a_suite_asks_for_is_in_the_kernel(tmp_path: Path) -> None:
+    said = run(tmp_path, "--series", "none", "--suite", "kernel:memfd", "--suite", "kernel:seccomp")
+    assert said["memfd:memfd_test"].outcome is Outcome.PASS
+    # FUSE_FS=m of memfd's config was built in, and the program is linked with shared libraries.
+    fuse = (tmp_path / said["memfd:run_fuse_test.sh"].logs.output).read_text()
+    assert "fuse: DONE" in fuse
+    seccomp = [case for case in said["seccomp:seccomp_bpf"].cases if case.outcome is Outcome.PASS]
+    assert len(seccomp) > 50
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("suite", ["timers", "mm"])
+def test_every_program_of_a_suite_is_told_of(suite: str, tmp_path: Path) -> None:
+    said = run(tmp_path, "--series", "none", "--suite", f"kernel:{suite}")
+    assert sum(test.outcome is Outcome.PASS for test in said.values()) > 4
+    assert all(test.reason for test in said.values() if test.outcome is not Outcome.PASS)
