@@ -197,10 +197,16 @@ def test_sighup_leaves_and_its_handler_is_what_it_was(desk: Desk) -> None:
         os.kill(os.getpid(), signal.SIGHUP)
         await asyncio.sleep(LIMIT_S)
 
-    before = signal.getsignal(signal.SIGHUP)
-    with pytest.raises(Left):
-        visit(desk, hung_up)
-    assert signal.getsignal(signal.SIGHUP) is before
+    def ours(_number: int, _frame: object) -> None:
+        raise AssertionError
+
+    before = signal.signal(signal.SIGHUP, ours)
+    try:
+        with pytest.raises(Left):
+            visit(desk, hung_up)
+        assert signal.getsignal(signal.SIGHUP) is ours
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_fault_of_our_own_leaves_the_terminal_as_it_was(desk: Desk) -> None:
