@@ -31,7 +31,7 @@ from harness.suites.find import SELFTESTS, SuiteSource
 from harness.suites.part import Part
 from harness.suites.sources import copy, digest_sources
 
-_RECIPE = "5"
+_RECIPE = "7"
 _ABOUT = frozenset({expectations.FILE_NAME, settings.FILE_NAME})
 """Files that say something of a suite and are no part of it."""
 

@@ -49,7 +49,7 @@ while read -r name; do
 done <"$HARNESS_LACKS"
 why="needs${{lacks}}, which a sealed guest does not have: run with --guest vng"
 case $status in
-0 | 4 | 127) printf '\nTAP version 13\n1..0 # SKIP %s\n' "$why"; exit 4 ;;
+0 | 4 | 127) printf '\nTAP version 13\n1..1\nok 1 commands # SKIP %s\n' "$why"; exit 4 ;;
 *) printf '\n# it %s\n' "$why"; exit $status ;;
 esac
 """
