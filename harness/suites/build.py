@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from harness.errors import UserError
 from harness.kbuild import Kernel, Slot, toolchain
@@ -30,7 +31,7 @@ from harness.suites.find import SELFTESTS, SuiteSource
 from harness.suites.part import Part
 from harness.suites.sources import copy, digest_sources
 
-_RECIPE = "3"
+_RECIPE = "7"
 _ABOUT = frozenset({expectations.FILE_NAME, settings.FILE_NAME})
 """Files that say something of a suite and are no part of it."""
 
@@ -208,16 +209,16 @@ class _Work:
         files.mkdir()
         names = _by_name([path for each in parts for path in each.programs(lists[each])])
         named = {path: name for name, path in names.items()}
+        # A script may call whatever there is, in any part.
+        called = any(self._wanted(each.scripts(lists[each])) for each in parts)
         for each in parts:
             compiled, scripts = each.compiled(lists[each]), each.scripts(lists[each])
             if self.source.programs:
                 compiled, scripts = self._wanted(compiled), self._wanted(scripts)
             targets = ["all"]
-            if self.source.programs:
-                helpers = lists[each]["TEST_GEN_FILES"]
-                # Programs that only scripts call.
-                helpers = helpers + (lists[each]["TEST_GEN_PROGS_EXTENDED"] if scripts else [])
+            if self.source.programs and not called:
                 own = [path.removeprefix(each.prefix) for path in compiled]
+                helpers = lists[each]["TEST_GEN_FILES"]
                 targets = [str(each.output / path) for path in [*own, *helpers]]
             if targets:
                 each.make(targets, self.limit_s, log, tell)
@@ -235,6 +236,12 @@ class _Work:
                 runs = userland.interpreter(directory / path)
                 programs.append(Program(named[path], path, interpreter=runs))
             self._pack(each, lists[each], files)
+        programs = [
+            replace(each, path=userland.wrap(files, each.path))
+            if each.interpreter in userland.SHELLS
+            else each
+            for each in programs
+        ]
         root = out / "root"
         root.mkdir()
         dynamic_files = [path for path in _programs_below(files) if userland.loader(path)]

@@ -8,18 +8,51 @@ worlds of files: for these there is a guest with the host's file system.
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from harness.errors import MachineError
-from harness.process import run
+from harness.process import run, which
 from harness.store import digest, digest_file
 
 SHELLS = frozenset({"sh", "bash"})
 """Interpreters that a sealed guest can have."""
 _BUSYBOX = "busybox"
+_NOT_ITS = frozenset({_BUSYBOX, "sh", "ash", "bash"})
+"""A command that bash cannot find can be noticed, one that busybox's shells cannot find not."""
+WRAPPERS = ".harness"
+"""Below a suite's directory in the guest: what runs its scripts."""
+_WRAPPER = """\
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Runs a script of the suite.  What it calls and this guest lacks must not look like a pass.
+cd "${{0%/*}}/../{directory}" || exit 127
+HARNESS_LACKS=$(mktemp /tmp/lacks.XXXXXX) || exit 127
+command_not_found_handle()
+{{
+	printf '%s\\n' "$1" >>"$HARNESS_LACKS"
+	printf '%s: command not found\\n' "$1" >&2
+	return 127
+}}
+export HARNESS_LACKS
+export -f command_not_found_handle
+{command}
+status=$?
+[ -s "$HARNESS_LACKS" ] || exit $status
+lacks=
+while read -r name; do
+	case " $lacks " in *" $name "*) ;; *) lacks="$lacks $name" ;; esac
+done <"$HARNESS_LACKS"
+why="needs${{lacks}}, which a sealed guest does not have: run with --guest vng"
+case $status in
+0 | 4 | 127) printf '\nTAP version 13\n1..1\nok 1 commands # SKIP %s\n' "$why"; exit 4 ;;
+*) printf '\n# it %s\n' "$why"; exit $status ;;
+esac
+"""
 
 
 def interpreter(script: Path) -> str:
@@ -66,14 +99,15 @@ def pack(root: Path, programs: Iterable[Path], scripts: Iterable[str]) -> None:
         _install(root, Path("bin/busybox"), Path(busybox))
         applets = run([busybox, "--list"], limit_s=60).output.split()
         for name in applets:
-            if name != _BUSYBOX:
+            if name not in _NOT_ITS:
                 (root / "bin" / name).symlink_to(_BUSYBOX)
         (root / "usr").mkdir()
         (root / "usr/bin").symlink_to("../bin")
         (root / "sbin").symlink_to("bin")
         wanted.append(Path(busybox))
-    if "bash" in shells and (bash := shutil.which("bash")):
+        bash = which("bash")
         _install(root, Path("bin/bash"), Path(bash))
+        (root / "bin/sh").symlink_to("bash")
         wanted.append(Path(bash))
     for program in wanted:
         if start := loader(program):
@@ -100,3 +134,23 @@ def _install(root: Path, name: Path, source: Path) -> None:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
+
+
+def wrap(files: Path, path: str) -> str:
+    """Write what runs the script *path* below *files*; return its path there.
+
+    As the kernel's own runner it changes into the script's directory, and lets the interpreter read
+    a script that is not executable.
+    """
+    script = files / path
+    directory, _, name = path.rpartition("/")
+    command = f"./{name}" if os.access(script, os.X_OK) else f"{interpreter(script)} ./{name}"
+    wrapper = f"{WRAPPERS}/{path.replace('/', '.')}"
+    (files / WRAPPERS).mkdir(exist_ok=True)
+    text = _WRAPPER.format(
+        directory=shlex.quote(directory) if directory else "",
+        command=" ".join(map(shlex.quote, command.split(" ", 1))),
+    )
+    (files / wrapper).write_text(text)
+    (files / wrapper).chmod(0o755)
+    return wrapper
