@@ -38,8 +38,8 @@ class SuiteSource:
     expectations_file: Path | None = None
     """Where that stands; None where nothing does."""
     brings_config: bool = False
-    """Whether what its ``config`` file asks for is to be in the kernel; the project's own suites run
-    on what the project has chosen."""
+    """Whether what its ``config`` file asks for is to be in the kernel; the project's own suites
+    run on what the project has chosen."""
     settings: Settings = field(default_factory=Settings)
     """What its programs need of a guest."""
     settings_file: Path | None = None
