@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import tarfile
 from pathlib import Path
@@ -16,6 +17,10 @@ from harness.progress import Quiet
 from harness.run.prepare import Prepared, Request, prepare
 from harness.source import Source
 from harness.store import Store
+
+# A shell has its background jobs ignore SIGINT, and the programs that tests interrupt would too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says nothing on a machine that others use too.
 hypothesis.settings.register_profile("harness", deadline=None)
