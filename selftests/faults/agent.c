@@ -18,12 +18,15 @@
 #include <unistd.h>
 
 #include "faults.h"
+#include "frames.h"
 
 /*
- * The agent's EXIT frame: version 3, type 5, 56 bytes, all of them zero. That
- * means "ended with status 0", but for the last 16, the token of the run.
+ * The agent's EXIT frame with a payload that is all zero. That means "ended with
+ * status 0", but for the end of it, the token of the run.
  */
-static const uint8_t good_end[8 + 56] = { 3, 5, 0, 0, 56 };
+static const uint8_t good_end[FRAME_HEADER_SIZE + 40 + FRAME_TOKEN_SIZE] = {
+	FRAME_VERSION, FRAME_EXIT, 0, 0, 40 + FRAME_TOKEN_SIZE
+};
 
 FAULT(frames_on_stdout)
 {

@@ -1,0 +1,1 @@
+../../harness/guest/agent/frames.h
