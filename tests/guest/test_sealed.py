@@ -235,25 +235,27 @@ def test_who_survives_sigkill_is_stuck_in_the_kernel(restored: Restored) -> None
 _GOOD = frames.encode(
     frames.Run(1000, 0, 0, bytes(32), bytes(16), b"/", (b"/bin/probe", b"output"), ())
 )
-_MERGE = frames.HEADER.size + 8 * 3 + 32 + 16
-_ARGC = _MERGE + 4 + 4 + 1
+_IO = frames.HEADER.size + 8 * 3 + 32 + 16
+_ARGC = _IO + 4 + 2 + 2 + 4 + 1
 
 
 @pytest.mark.parametrize(
     "wire",
     [
         b"\0" + _GOOD[1:],
-        _GOOD[:1] + b"\x09" + _GOOD[2:],
+        _GOOD[:1] + b"\x2a" + _GOOD[2:],
         _GOOD[:2] + b"\x01" + _GOOD[3:],
         _GOOD[:4] + (frames.MAX_PAYLOAD + 1).to_bytes(4, "little"),
-        frames.HEADER.pack(1, frames.FrameType.RUN, 0, 0),
-        frames.HEADER.pack(1, frames.FrameType.RUN, 0, len(_GOOD) - 9) + _GOOD[8:-1],
-        frames.HEADER.pack(1, frames.FrameType.RUN, 0, len(_GOOD) - 7) + _GOOD[8:] + b"x",
-        _GOOD[:_MERGE] + b"\2" + _GOOD[_MERGE + 1 :],
+        frames.HEADER.pack(frames.VERSION, frames.FrameType.RUN, 0, 0),
+        frames.HEADER.pack(frames.VERSION, frames.FrameType.RUN, 0, len(_GOOD) - 9) + _GOOD[8:-1],
+        frames.HEADER.pack(frames.VERSION, frames.FrameType.RUN, 0, len(_GOOD) - 7)
+        + _GOOD[8:]
+        + b"x",
+        _GOOD[:_IO] + b"\3" + _GOOD[_IO + 1 :],
         _GOOD[:_ARGC] + b"\xff\xff\xff\xff" + _GOOD[_ARGC + 4 :],
         _GOOD[: _ARGC + 4] + b"\xff\xff\xff\xff" + _GOOD[_ARGC + 8 :],
         _GOOD.replace(b"output", b"out\0ut"),
-        frames.HEADER.pack(1, frames.FrameType.POWEROFF, 0, 1) + b"x",
+        frames.HEADER.pack(frames.VERSION, frames.FrameType.POWEROFF, 0, 1) + b"x",
         frames.encode(frames.Beat(0)),
     ],
 )

@@ -63,7 +63,14 @@ def _check_first_patches(said: Results, patches: int, whole: Results) -> None:
             # A defect of v10 is an expected failure from the patch on that brings it.
             assert outcome is not None, f"{tagged} has not run"
             assert outcome.as_expected, f"{tagged}: {outcome} from patch {first} on"
-            if coverage.outcome_of(tagged, whole) is not Outcome.SKIP:
+            # A defect can take away what another case begins with; v11 shows what that would say.
+            spoilt = any(
+                case.outcome is Outcome.XFAIL
+                for test in said.tests
+                if test.name == tagged.test
+                for case in test.cases
+            )
+            if coverage.outcome_of(tagged, whole) is not Outcome.SKIP and not spoilt:
                 assert outcome is not Outcome.SKIP, f"{tagged}: skipped with patch {first} there"
 
 
