@@ -259,15 +259,17 @@ def test_an_interrupted_run_keeps_its_journal_and_leaves_no_guest(
     directory = suite(tmp_path / "slow", a_good="return 0;", b_slow="sleep(60); return 0;")
     out = tmp_path / "out"
     process = subprocess.Popen(
-        harness(out, "--suite", str(directory), "--jobs", "1"),
+        # Beside each other: which of two is the first depends on how long they took before.
+        harness(out, "--suite", str(directory), "--jobs", "2"),
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     deadline = time.monotonic() + 120
+    reached = ('"test-ended","name":"slow:a_good"', '"test","name":"slow:b_slow"')
     journal = out / "journal.jsonl"
-    while not (journal.exists() and '"test","name":"slow:b_slow"' in journal.read_text()):
+    while not (journal.exists() and all(text in journal.read_text() for text in reached)):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
