@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Keeping the cache from growing for ever: what was not used for longest goes first.
 
-Only entries go; they are made again when they are wanted.  Places stay: a kernel in an object
-directory that is not there any more takes minutes.
+Entries go, and the directories in which kernels are built: all of it is made again when it is
+wanted.  Other places stay: they grow slowly, or hold what a machine without a network cannot fetch
+again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.kbuild.kernel import Slot, slots
 from harness.progress import Progress
 from harness.store import Store
 
@@ -25,15 +30,15 @@ _PAUSE_S = 3600.0
 
 
 @dataclass(frozen=True)
-class _Entry:
-    kind: str
-    key: str
+class _Item:
     used: float
     size: int
+    remove: Callable[[], bool]
+    """Whether it is gone."""
 
 
 def most_bytes() -> int:
-    """Return how large entries may be in all: ``HARNESS_CACHE_GIB``; UserError for no number."""
+    """Return how large all that can go may be: ``HARNESS_CACHE_GIB``; UserError for no number."""
     text = os.environ.get("HARNESS_CACHE_GIB", "")
     try:
         return int((float(text) if text else MOST_GIB) * (1 << 30))
@@ -54,33 +59,51 @@ def prune_now_and_then(store: Store, progress: Progress) -> None:
     if freed:
         gib, limit = freed / (1 << 30), most / (1 << 30)
         progress.note(
-            f"{gib:.1f} GiB that were not used for longest went from {store.root / 'entries'}: "
+            f"{gib:.1f} GiB that were not used for longest went from {store.root}: "
             f"HARNESS_CACHE_GIB is {limit:g}"
         )
 
 
 def prune(store: Store, most: int, young_s: float = _YOUNG_S) -> int:
-    """Remove entries until those left have *most* bytes in all; return how many bytes went.
+    """Remove what can go until *most* bytes are left of it; return how many bytes went.
 
     What was used in the last *young_s* seconds stays in any case.
     """
-    entries = sorted(_entries(store), key=lambda entry: entry.used)
-    total, freed = sum(entry.size for entry in entries), 0
-    for entry in entries:
-        if total - freed <= most or time.time() - entry.used < young_s:
+    items = sorted((*_entries(store), *_slots(store)), key=lambda item: item.used)
+    total, freed = sum(item.size for item in items), 0
+    for item in items:
+        if total - freed <= most or time.time() - item.used < young_s:
             break
-        store.discard(entry.kind, entry.key)
-        freed += entry.size
+        if item.remove():
+            freed += item.size
     return freed
 
 
-def _entries(store: Store) -> Iterator[_Entry]:
+def _entries(store: Store) -> Iterator[_Item]:
+    def remove(kind: str, key: str) -> bool:
+        store.discard(kind, key)
+        return True
+
     for path in (store.root / "entries").glob("*/*"):
-        try:
-            used, size = path.stat().st_mtime, _size(path)
-        except OSError:
-            continue  # Somebody else has removed it meanwhile.
-        yield _Entry(path.parent.name, path.name, used, size)
+        yield from _item(path, partial(remove, path.parent.name, path.name))
+
+
+def _slots(store: Store) -> Iterator[_Item]:
+    def remove(slot: Slot) -> bool:
+        with store.try_lock(slot.name) as mine, store.scratch("slot") as grave:
+            if mine:
+                slot.path.rename(grave / "slot")
+                shutil.rmtree(grave / "slot", ignore_errors=True)
+            return mine
+
+    for slot in slots(store):
+        yield from _item(slot.path, partial(remove, slot))
+
+
+def _item(path: Path, remove: Callable[[], bool]) -> Iterator[_Item]:
+    # OSError: somebody else has removed it meanwhile.
+    with contextlib.suppress(OSError):
+        yield _Item(path.stat().st_mtime, _size(path), remove)
 
 
 def _size(path: Path) -> int:

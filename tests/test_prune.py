@@ -11,6 +11,7 @@ import pytest
 
 from harness import prune
 from harness.errors import UserError
+from harness.kbuild import Fragments, Slot, slot
 from harness.progress import Quiet
 from harness.store import Store
 
@@ -48,6 +49,27 @@ def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
     old = entry(store, "kernel", "a", 99 * DAYS)
     assert prune.prune(store, 2 * MIB) == 0
     assert old.exists()
+
+
+def build(store: Store, name: str, age_s: float) -> Slot:
+    made = slot(store, name, Fragments((), ()))
+    made.objects.mkdir()
+    fill(made.objects / "vmlinux", MIB)
+    os.utime(made.path, (time.time() - age_s,) * 2)
+    return made
+
+
+def test_where_kernels_are_built_goes_too(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old, new = build(store, "old", 9 * DAYS), build(store, "new", 0)
+    worked_in, used = build(store, "busy", 8 * DAYS), build(store, "used", 10 * DAYS)
+    assert slot(store, "used", Fragments((), ())) == used
+    with store.lock(worked_in.name, Quiet()):
+        assert MIB <= prune.prune(store, 0) < 2 * MIB
+    there = [made.path.exists() for made in (old, new, worked_in, used)]
+    assert there == [False, True, True, True]
+    prune.prune(store, 0)
+    assert not worked_in.path.exists()
 
 
 def test_holes_are_no_size(tmp_path: Path) -> None:

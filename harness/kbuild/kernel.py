@@ -11,6 +11,7 @@ series before you build it here.  Only the guest is sealed.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -101,9 +102,18 @@ class Slot:
 
 def slot(store: Store, source: str, fragments: Fragments) -> Slot:
     """Return the slot for a source specification (its ``#ref`` does not count) and fragments."""
-    key = digest(source.split("#")[0], *fragments.names)[:12]
-    name = f"build-{key}"
-    return Slot(name, store.place("build", key))
+    path = store.place("build", digest(source.split("#")[0], *fragments.names)[:12])
+    os.utime(path)
+    return _slot_at(path)
+
+
+def slots(store: Store) -> list[Slot]:
+    """Return all slots there are; the time of a slot's directory says when it was last used."""
+    return [_slot_at(path) for path in store.place("build").iterdir()]
+
+
+def _slot_at(path: Path) -> Slot:
+    return Slot(f"build-{path.name}", path)
 
 
 def build(
