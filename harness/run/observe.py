@@ -27,11 +27,11 @@ LOG_HEAD = 32 << 20
 LOG_TAIL = 1 << 20
 """Bytes that are kept from the end of a longer one."""
 _OUTPUT_TAIL = 16 << 10
-_BEATS_AFTER_CRASH = 10
-"""Heartbeats, one a second, that a test has left once its kernel has crashed.
+_SILENT_BEATS = 3
+"""Heartbeats, one a second, for which a test may say nothing once its kernel has crashed.
 
 What dies in an oops keeps its locks, so that others hang where they meet one; the time limit would
-be waited for in vain.
+be waited for in vain.  Other cases of the test that go on to report have their time.
 """
 
 
@@ -92,7 +92,8 @@ class Observer:
         self._parser = ktap.Parser()
         self._scanner = klog.Scanner()
         self._tail = b""
-        self._beats_left = None if patient else _BEATS_AFTER_CRASH
+        self._patient = patient
+        self._silent_beats = 0
         self.ending: Ending | None = None
         self.guest_s: float | None = None
 
@@ -100,6 +101,7 @@ class Observer:
         """Take one event of the guest."""
         match event:
             case Stdout(data) | Stderr(data):
+                self._silent_beats = 0
                 self._output_log.write(data)
                 self._parser.feed(data)
                 self._tail = (self._tail + data)[-_OUTPUT_TAIL:]
@@ -114,12 +116,12 @@ class Observer:
                     self.guest_s = event.wall_s
 
     def _beat(self) -> None:
-        """End the test, as far as this listener is concerned, some time after a crash."""
-        if self._beats_left is None or not self._crashed():
+        """End the test, as far as this listener is concerned, if a crash has silenced it."""
+        if self._patient or not self._crashed():
             return
-        self._beats_left -= 1
-        if self._beats_left <= 0:
-            why = f"its kernel had crashed, and it did not end within {_BEATS_AFTER_CRASH} s"
+        self._silent_beats += 1
+        if self._silent_beats >= _SILENT_BEATS:
+            why = f"its kernel had crashed, and it said nothing more for {_SILENT_BEATS} s"
             self.ending = _ending(GuestDied(How.CRASHED, why))
 
     def _crashed(self) -> bool:
