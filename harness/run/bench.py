@@ -28,6 +28,7 @@ from harness import loop
 from harness.errors import MachineError, UserError
 from harness.guest import bench as guest_bench
 from harness.guest.bench import Round, Timing
+from harness.guest.machine import MachineType
 from harness.guest.snapshot import Snapshot
 from harness.progress import Progress
 from harness.project import NO_SERIES
@@ -49,6 +50,7 @@ UNCHANGED_LIMIT_S = 2.0
 EDITED_LIMIT_S = 20.0
 _RUN_LIMIT_S = 1800.0
 _MANY_ROUNDS = 3
+_MACHINE_ROUNDS = 10
 _NEW_C_FILE = re.compile(
     rb"^(?P<head>diff --git a/(?P<path>mm/\S+\.c) .*\n(?:(?!diff --git )(?!@@ ).*\n)*"
     rb"@@ -0,0 \+1,)(?P<count>\d+)(?P<tail> @@.*\n)(?P<body>(?:\+.*\n)+)",
@@ -121,13 +123,43 @@ class Bench:
         argv = (f"/{GUEST_ROOT}/{suite.name}/{program.path}",)
         with self.progress.step(f"{self.rounds} tests in restored guests"):
             rounds = loop.run(guest_bench.measure_restored(template.saved, argv, self.rounds))
+        machines = loop.run(self._machines(prepared, suite, argv))
         booted, virtme = loop.run(self._by_turns(prepared, suite, program))
         figures = (
             *_of_rounds(rounds, template.saved),
+            *machines,
             _of_virtme(rounds, virtme),
             _of_booted(booted, virtme),
         )
         return (*figures, *self._many(virtme)), template.machine.accelerator
+
+    async def _machines(
+        self, prepared: Prepared, suite: Suite, argv: tuple[str, ...]
+    ) -> tuple[Figure, ...]:
+        """Compare QEMU's machine types, by turns, so that the load meets all."""
+        saved: dict[str, Snapshot] = {}
+        seconds: dict[str, list[float]] = {}
+        for machine in MachineType:
+            table = msgspec.structs.replace(
+                self.request.guest_table(), type="sealed", machine=machine.value, numa_nodes=1
+            )
+            template = await prepared.foundry.template(suite, table)
+            if template.saved is not None:
+                saved[machine.value], seconds[machine.value] = template.saved, []
+        with self.progress.step(f"{_MACHINE_ROUNDS} tests on each of {', '.join(saved)}"):
+            for _ in range(_MACHINE_ROUNDS):
+                for name, samples in seconds.items():
+                    (each,) = await guest_bench.measure_restored(saved[name], argv, 1)
+                    samples.append(each.gone_s)
+        return tuple(
+            Figure(
+                name=f"the same on {name}, by turns",
+                value=statistics.median(samples),
+                unit="s",
+                samples=tuple(samples),
+            )
+            for name, samples in seconds.items()
+        )
 
     async def _by_turns(
         self, prepared: Prepared, suite: Suite, program: Program
@@ -220,6 +252,8 @@ class Bench:
         series = scratch / "series"
         path = _edit_series(prepared, series)
         options = [w for each in sorted(series.iterdir()) for w in ("--series", str(each))]
+        # The verdict of the tests of what was edited; others may take as long as they like.
+        options += ["--suite", prepared.suites[0].name]
         start = time.monotonic()
         self._run(f"A run after {path} was edited", scratch / "third", {}, options)
         seconds = time.monotonic() - start
