@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/reboot.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,6 +58,15 @@ double pm_now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+void pm_reset(const char *why)
+{
+	printf("# %s: reset\n", why);
+	fflush(NULL);
+	usleep(500000);		/* for whoever reads what was said */
+	reboot(RB_AUTOBOOT);
+	abort();
 }
 
 long pm_vmstat(const char *field)

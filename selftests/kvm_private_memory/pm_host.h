@@ -16,6 +16,13 @@ int pm_write_text(const char *path, const char *text);
 
 double pm_now(void);		/* seconds */
 
+/*
+ * Says why, and resets the machine. For a case that has found memory in use and
+ * free at a time: what such a kernel does next is a matter of luck, and a fault
+ * is to end in one way.
+ */
+void pm_reset(const char *why) __attribute__((noreturn));
+
 /* A field of /proc/vmstat, with per-CPU remainders folded in. */
 long pm_vmstat(const char *field);
 
