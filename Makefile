@@ -33,7 +33,7 @@ lint: setup ## Style and types
 bench: setup ## Measure guests and turn-around times
 	@$(BIN)/harness bench guest $(ARGS)
 
-proofs: setup ## What takes too long for every change: reproducible builds, fuzzing
+proofs: setup ## What takes too long for every change: all breaks, each patch, debug kernels, fuzzing
 	$(BIN)/pytest -m proof $(ARGS)
 
 clean: ## Remove .venv and runs; the cache stays
