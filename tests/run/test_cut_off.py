@@ -51,7 +51,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory.mkdir()
     names = " ".join(PROGRAMS)
     (directory / "Makefile").write_text(f"TEST_GEN_PROGS := {names}\ninclude ../lib.mk\n")
-    (directory / "settings").write_text("timeout=2\n")
+    (directory / "settings").write_text("timeout=1\n")
     for name, (body, _) in PROGRAMS.items():
         head = "#include <fcntl.h>\n#include <unistd.h>\n"
         (directory / f"{name}.c").write_text(f"{head}int main(void)\n{{\n{body}\n}}\n")
