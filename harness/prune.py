@@ -67,8 +67,11 @@ def prune_now_and_then(store: Store, progress: Progress) -> None:
 def prune(store: Store, most: int, young_s: float = _YOUNG_S) -> int:
     """Remove what can go until *most* bytes are left of it; return how many bytes went.
 
+    What killed runs have left half made goes in any case, and does not count.
+
     What was used in the last *young_s* seconds stays in any case.
     """
+    _clear_away(store, young_s)
     items = sorted((*_entries(store), *_slots(store)), key=lambda item: item.used)
     total, freed = sum(item.size for item in items), 0
     for item in items:
@@ -77,6 +80,14 @@ def prune(store: Store, most: int, young_s: float = _YOUNG_S) -> int:
         if item.remove():
             freed += item.size
     return freed
+
+
+def _clear_away(store: Store, young_s: float) -> None:
+    """Remove what killed runs have left half made."""
+    for path in (store.root / "tmp").iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime >= young_s:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _entries(store: Store) -> Iterator[_Item]:

@@ -72,6 +72,17 @@ def test_where_kernels_are_built_goes_too(tmp_path: Path) -> None:
     assert not worked_in.path.exists()
 
 
+def test_what_killed_runs_have_left_goes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    left, in_use = tmp_path / "tmp" / "kernel-1", tmp_path / "tmp" / "kernel-2"
+    for path in (left, in_use):
+        path.mkdir()
+        fill(path / "vmlinux", MIB)
+    os.utime(left, (time.time() - 2 * DAYS,) * 2)
+    assert prune.prune(store, 1 << 40) == 0
+    assert (left.exists(), in_use.exists()) == (False, True)
+
+
 def test_holes_are_no_size(tmp_path: Path) -> None:
     store = Store(tmp_path)
 
