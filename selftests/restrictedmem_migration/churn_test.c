@@ -40,7 +40,7 @@ static int drop_caches(void)
 
 /* What is clean and has no users is dropped from the page cache. */
 /* Shows: D.churn (from patch 10) */
-TEST_F(churn, dropped_caches)
+TEST_F_TIMEOUT(churn, dropped_caches, MIG_LIMIT)
 {
 	mig_guest_before(&self->guest);
 	ASSERT_EQ(0, drop_caches());
@@ -53,7 +53,7 @@ TEST_F(churn, dropped_caches)
  * kernel turns by itself, has its own cases.
  */
 /* Shows: D.churn (from patch 10) */
-TEST_F(churn, anonymous_memory)
+TEST_F_TIMEOUT(churn, anonymous_memory, MIG_LIMIT)
 {
 	int round;
 
@@ -70,7 +70,7 @@ TEST_F(churn, anonymous_memory)
 
 /* The same with files: tmpfs has its pages where restricted memory has them. */
 /* Shows: D.churn (from patch 10) */
-TEST_F(churn, memory_of_files)
+TEST_F_TIMEOUT(churn, memory_of_files, MIG_LIMIT)
 {
 	int round, fd;
 
@@ -105,7 +105,7 @@ static void take_and_give(void *data)
 
 /* Everything at once. */
 /* Shows: D.churn, D.compaction (from patch 10) */
-TEST_F(churn, with_compaction)
+TEST_F_TIMEOUT(churn, with_compaction, MIG_LIMIT)
 {
 	long size = (mig_meminfo("MemFree") - 2 * TIGHT) / (CHILDREN + 1);
 	pid_t child[CHILDREN];

@@ -61,7 +61,7 @@ FIXTURE_TEARDOWN(compaction)
 } while (0)
 
 /* Shows: D.compaction (from patch 10) */
-TEST_F(compaction, pages_in_use)
+TEST_F_TIMEOUT(compaction, pages_in_use, MIG_LIMIT)
 {
 	ASSERT_SPREAD_OUT();
 	ASSERT_FRAGMENTED(16);
@@ -70,7 +70,7 @@ TEST_F(compaction, pages_in_use)
 }
 
 /* Shows: D.compaction (from patch 10) */
-TEST_F(compaction, again_and_again)
+TEST_F_TIMEOUT(compaction, again_and_again, MIG_LIMIT)
 {
 	int round;
 
@@ -88,7 +88,7 @@ TEST_F(compaction, again_and_again)
 
 /* The guest gets to its pages only afterwards. */
 /* Shows: D.compaction (from patch 10) */
-TEST_F(compaction, pages_not_in_use_yet)
+TEST_F_TIMEOUT(compaction, pages_not_in_use_yet, MIG_LIMIT)
 {
 	ASSERT_EQ(0, fallocate(self->guest.mem.fd, 0, 0, self->guest.mem.size));
 	mig_guest_look(_metadata, &self->guest);
@@ -103,7 +103,7 @@ TEST_F(compaction, pages_not_in_use_yet)
 
 /* The guest's memory is shared meanwhile, and its private data stays behind. */
 /* Shows: D.compaction (from patch 10) */
-TEST_F(compaction, pages_not_in_use_any_more)
+TEST_F_TIMEOUT(compaction, pages_not_in_use_any_more, MIG_LIMIT)
 {
 	struct mig_guest *guest = &self->guest;
 

@@ -69,7 +69,7 @@ FIXTURE_TEARDOWN(frames)
 } while (0)
 
 /* Shows: D.stay (from patch 3) */
-TEST_F(frames, stay_in_compaction)
+TEST_F_TIMEOUT(frames, stay_in_compaction, MIG_LIMIT)
 {
 	struct mig_counters before, after;
 
@@ -83,7 +83,7 @@ TEST_F(frames, stay_in_compaction)
 
 /* To isolate them and then to find that they cannot be moved costs time. */
 /* Shows: D.passed-over (from patch 3) */
-TEST_F(frames, are_passed_over_by_compaction)
+TEST_F_TIMEOUT(frames, are_passed_over_by_compaction, MIG_LIMIT)
 {
 	struct mig_counters before, after;
 	long tried;

@@ -29,7 +29,7 @@ FIXTURE_TEARDOWN(move_pages)
 
 /* Not by the slot's address either, where the memory's shared part would be. */
 /* Shows: D.move-pages (from patch 10) */
-TEST_F(move_pages, private_memory_has_no_address)
+TEST_F_TIMEOUT(move_pages, private_memory_has_no_address, MIG_LIMIT)
 {
 	void *pages[PAGES], *mapped;
 	int nodes[PAGES], status[PAGES], i, found = 0;

@@ -57,7 +57,7 @@ FIXTURE_TEARDOWN(numa)
 }
 
 /* Shows: D.move-pages (from patch 10) */
-TEST_F(numa, move_pages_of_shared_memory)
+TEST_F_TIMEOUT(numa, move_pages_of_shared_memory, MIG_LIMIT)
 {
 	int first = __builtin_ctzl(self->nodes), i, other;
 	void *pages[PAGES];
@@ -80,7 +80,7 @@ TEST_F(numa, move_pages_of_shared_memory)
 }
 
 /* Shows: D.move-pages (from patch 10) */
-TEST_F(numa, migrate_pages_of_the_process)
+TEST_F_TIMEOUT(numa, migrate_pages_of_the_process, MIG_LIMIT)
 {
 	unsigned long from = self->nodes & -self->nodes, to = self->nodes & ~from;
 	int round;
@@ -97,7 +97,7 @@ TEST_F(numa, migrate_pages_of_the_process)
 }
 
 /* Shows: D.move-pages (from patch 10) */
-TEST_F(numa, mbind_of_shared_memory)
+TEST_F_TIMEOUT(numa, mbind_of_shared_memory, MIG_LIMIT)
 {
 	unsigned long node;
 

@@ -46,7 +46,7 @@ FIXTURE_TEARDOWN(page)
 } while (0)
 
 /* Shows: D.offline (from patch 10) */
-TEST_F(page, of_a_guest)
+TEST_F_TIMEOUT(page, of_a_guest, MIG_LIMIT)
 {
 	mig_guest_fill(_metadata, &self->guest, 0, FEW);
 	ASSERT_TAKEN_OFFLINE_UNNOTICED();
@@ -54,7 +54,7 @@ TEST_F(page, of_a_guest)
 
 /* The kernel takes these for pages with data, and so tries to move it. */
 /* Shows: D.offline (from patch 10) */
-TEST_F(page, of_a_guest_allocated_beforehand)
+TEST_F_TIMEOUT(page, of_a_guest_allocated_beforehand, MIG_LIMIT)
 {
 	ASSERT_EQ(0, fallocate(self->guest.mem.fd, 0, 0, self->guest.mem.size));
 	mig_guest_fill(_metadata, &self->guest, 0, FEW);
@@ -157,7 +157,7 @@ FIXTURE_TEARDOWN(block)
 }
 
 /* Shows: D.offline (from patch 10) */
-TEST_F(block, with_pages_of_a_guest)
+TEST_F_TIMEOUT(block, with_pages_of_a_guest, MIG_LIMIT)
 {
 	unsigned long first = self->usable * self->pages, i, inside = 0;
 	int ret;
