@@ -23,8 +23,12 @@ from harness.progress import Progress
 from harness.store import Store
 
 MOST_GIB = 20.0
-_YOUNG_S = 24 * 3600.0
-"""What was used since then may be in use: a run looks its entries up when it begins."""
+_YOUNG_S = 2 * 3600.0
+"""What was used since then may be in use.
+
+A run looks its entries up when it begins, and each guest touches its snapshot.  A day would be too
+long: each edit of a kernel leaves some 0.5 GB of snapshots.
+"""
 _PAUSE_S = 3600.0
 """To look at everything takes a second; not every run has to."""
 

@@ -202,6 +202,7 @@ async def restore(snapshot: Snapshot, on_monitor: Callable[[], None] = lambda: N
     Raises :class:`MachineError` when QEMU is another one than at the snapshot's making, or does
     not take the state.
     """
+    os.utime(snapshot.directory)  # used: it has to stay in the cache
     state = os.open(snapshot.directory / _STATE, os.O_RDONLY | os.O_CLOEXEC)
     try:
         memory = Memory(_ram_files(snapshot.directory, snapshot.config.numa_nodes))
