@@ -39,6 +39,7 @@ struct pm_command {
 	volatile uint64_t amd;
 	volatile uint64_t stop;
 	volatile uint64_t rounds;
+	volatile uint64_t pages;	/* that it has come past: it is not stuck */
 } __aligned(128);
 
 /* In guests: the host reaches it through the guest's memory. */
@@ -46,30 +47,36 @@ static struct pm_command commands[PM_MAX_VCPUS];
 
 /* --- Guest ------------------------------------------------------------------ */
 
-static void guest_fill(uint64_t address, uint64_t pages, uint64_t value)
+static void guest_fill(struct pm_command *c, uint64_t value)
 {
 	uint64_t i;
 
-	for (i = 0; i < pages; i++)
-		*(volatile uint64_t *)(address + i * PM_PAGE) = value + i;
+	for (i = 0; i < c->count; i++) {
+		*(volatile uint64_t *)(c->address + i * PM_PAGE) = value + i;
+		c->pages++;
+	}
 }
 
-static uint64_t guest_check(uint64_t address, uint64_t pages, uint64_t value)
+static uint64_t guest_check(struct pm_command *c, uint64_t value)
 {
 	uint64_t i, wrong = 0;
 
-	for (i = 0; i < pages; i++)
-		wrong += *(volatile uint64_t *)(address + i * PM_PAGE) !=
+	for (i = 0; i < c->count; i++) {
+		wrong += *(volatile uint64_t *)(c->address + i * PM_PAGE) !=
 			 value + i;
+		c->pages++;
+	}
 	return wrong;
 }
 
-static uint64_t guest_count_nonzero(uint64_t address, uint64_t words)
+static uint64_t guest_count_nonzero(struct pm_command *c)
 {
 	uint64_t i, count = 0;
 
-	for (i = 0; i < words; i++)
-		count += ((volatile uint64_t *)address)[i] != 0;
+	for (i = 0; i < c->count; i++) {
+		count += ((volatile uint64_t *)c->address)[i] != 0;
+		c->pages += i % (PM_PAGE / sizeof(uint64_t)) == 0;
+	}
 	return count;
 }
 
@@ -96,8 +103,8 @@ static void guest_hammer(struct pm_command *c)
 	uint64_t wrong = 0, value = c->value;
 
 	while (!c->stop) {
-		guest_fill(c->address, c->count, value);
-		wrong += guest_check(c->address, c->count, value);
+		guest_fill(c, value);
+		wrong += guest_check(c, value);
 		value += c->count;
 		c->rounds++;
 	}
@@ -118,13 +125,13 @@ static void guest_do(struct pm_command *c)
 			     : : "r"(c->address), "r"(c->value) : "memory");
 		break;
 	case OP_FILL:
-		guest_fill(c->address, c->count, c->value);
+		guest_fill(c, c->value);
 		break;
 	case OP_CHECK:
-		c->result = guest_check(c->address, c->count, c->value);
+		c->result = guest_check(c, c->value);
 		break;
 	case OP_COUNT_NONZERO:
-		c->result = guest_count_nonzero(c->address, c->count);
+		c->result = guest_count_nonzero(c);
 		break;
 	case OP_HYPERCALL:
 		c->result = guest_map_gpa_range(c);
@@ -437,13 +444,19 @@ static struct pm_exit exit_of(struct kvm_run *run, struct pm_command *command,
 
 struct pm_exit pm_run(struct pm_vm *vm, int vcpu, unsigned int limit_s)
 {
-	timer_t timer = start_limit(limit_s);
+	struct pm_command *command = vm->command[vcpu];
 	struct pm_exit exit;
+	uint64_t pages;
+	timer_t timer;
 	int ret;
 
-	ret = __vcpu_run(vm->vcpu[vcpu]);
-	exit = exit_of(vm->vcpu[vcpu]->run, vm->command[vcpu], ret);
-	timer_delete(timer);
+	do {
+		pages = command->pages;
+		timer = start_limit(limit_s);
+		ret = __vcpu_run(vm->vcpu[vcpu]);
+		exit = exit_of(vm->vcpu[vcpu]->run, command, ret);
+		timer_delete(timer);
+	} while (exit.end == PM_STUCK && command->pages != pages);
 	return exit;
 }
 

@@ -138,7 +138,10 @@ struct pm_exit {
 /* For messages; the text is good until the next call. */
 const char *pm_exit_text(const struct pm_exit *exit);
 
-/* Seconds after which a vCPU that does not end its command is PM_STUCK. */
+/*
+ * Seconds after which a vCPU is PM_STUCK that has neither ended its command nor
+ * come to another page in that time.
+ */
 #define PM_LIMIT_S	3
 
 /*
