@@ -14,6 +14,12 @@
 #define MIG_PAGE	4096UL
 #define MIG_MIB		(256 * MIG_PAGE)
 
+/*
+ * Seconds that a case has. It takes some ten where the kernel is not full of
+ * checks, and several times as long where it is.
+ */
+#define MIG_LIMIT	150
+
 /* --- Counters ---------------------------------------------------------------- */
 
 #define MIG_COUNTERS	11

@@ -17,12 +17,6 @@ struct mig_guest {
 	__u64 pattern;
 };
 
-/*
- * Seconds that a case has. It takes some ten where the kernel is not full of
- * checks, and several times as long where it is.
- */
-#define MIG_LIMIT	150
-
 #define MIG_DIAGNOSTIC(...) do { \
 	printf("# " __VA_ARGS__); \
 	printf("\n"); \
