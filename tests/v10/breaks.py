@@ -90,7 +90,8 @@ def all_breaks() -> tuple[Break, ...]:
 def bite(fault: Break, scratch: Path) -> Bite:
     """Put *fault* into the kernel and run its tests.
 
-    It is caught if one of its cases does not end as expected, or its program dies before that.
+    It is caught if one of its cases does not end as expected, or its program dies before that.  A
+    program that could not be built or started has caught nothing.
     """
     mail = scratch / f"{fault.name}.patch"
     mail.write_text(_MAIL.format(name=fault.name, why=fault.why, diff=fault.diff))
@@ -108,6 +109,8 @@ def bite(fault: Break, scratch: Path) -> Bite:
     said = results.decode((out / "results.json").read_bytes())
     outcomes: dict[str, Outcome] = {}
     for test in said.tests:
+        if test.outcome in (Outcome.ERROR, Outcome.NOTRUN):
+            return Bite(fault, False, f"not run: {test.name} {test.outcome.value}: {test.reason}")
         named = [case for case in test.cases if any(matches(t, case.name) for t in fault.tests)]
         outcomes |= {case.name: case.outcome for case in named} or {test.name: test.outcome}
     wrong = {name: outcome for name, outcome in outcomes.items() if not outcome.as_expected}
