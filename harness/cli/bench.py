@@ -47,7 +47,8 @@ def guest(project_file: Path | None, rounds: int, virtme_rounds: int, as_json: b
     fragments 'net' and 'virtme' on top, as virtme-run finds its root over 9p.  Exit code 0 means
     that every figure keeps its bound, 1 that one does not: on a busy machine, try again.
     """
-    from harness.run.bench import Bench, encode
+    from harness.run.bench import Bench
+    from harness.run.figures import encode
 
     here = Path.cwd()
     file = find_project(project_file, here)

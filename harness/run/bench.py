@@ -7,17 +7,15 @@ comparison with virtme-ng is a ratio of medians from the same minutes.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,26 +25,21 @@ import msgspec
 from harness import loop
 from harness.errors import ExitCode, MachineError, UserError
 from harness.guest import bench as guest_bench
-from harness.guest.bench import Round, Timing
+from harness.guest.bench import Timing
 from harness.guest.machine import MachineType
 from harness.guest.snapshot import Snapshot
 from harness.outcome import Outcome
 from harness.progress import Progress
 from harness.project import NO_SERIES
-from harness.run import journal, results
+from harness.run import figures, journal, results
+from harness.run.figures import Figure, Report
 from harness.run.guests import GUEST_ROOT
 from harness.run.prepare import Prepared, Request, prepare
 from harness.run.records import TestStarted
 from harness.store import Store
 from harness.suites import Program, Suite
 
-RESTORED_LIMIT_S = 0.25
-FIRST_FRAME_LIMIT_S = 0.1
 SHORT_TESTS = 40
-MANY_RATIO = 15.0
-JOBS_RATIO = 1.6
-VIRTME_RATIO = 8.0
-VNG_RATIO = 1.0
 UNCHANGED_LIMIT_S = 2.0
 EDITED_LIMIT_S = 20.0
 _RUN_LIMIT_S = 1800.0
@@ -58,30 +51,6 @@ _NEW_C_FILE = re.compile(
     rb"@@ -0,0 \+1,)(?P<count>\d+)(?P<tail> @@.*\n)(?P<body>(?:\+.*\n)+)",
     re.MULTILINE,
 )
-
-
-class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """One measured figure and the bound it has to keep."""
-
-    name: str
-    value: float
-    unit: str
-    bound: str = ""
-    """In words, such as ``<= 0.25``; empty for a figure without one."""
-    reached: bool = True
-    samples: tuple[float, ...] = ()
-    """Seconds of each round."""
-    note: str = ""
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All figures with what they were measured on."""
-
-    kernel: str
-    program: str
-    accelerator: str
-    machine: str
-    figures: tuple[Figure, ...]
 
 
 @dataclass(frozen=True)
@@ -104,7 +73,7 @@ class Bench:
             scratch = Path(name)
             prepared = prepare(self.request, self.store, scratch / "prepare", self.progress)
             suite, program = _first_program(prepared)
-            figures, accelerator = self._guests(prepared, suite, program)
+            guests, accelerator = self._guests(prepared, suite, program)
             unchanged = self._unchanged(scratch)
             edited = self._edited(prepared, scratch)
         return Report(
@@ -112,7 +81,7 @@ class Bench:
             program=f"{suite.name}:{program.name}",
             accelerator=accelerator,
             machine=f"{len(os.sched_getaffinity(0))} CPUs, {platform.platform()}",
-            figures=(*figures, *unchanged, edited),
+            figures=(*guests, *unchanged, edited),
         )
 
     def _guests(
@@ -127,13 +96,14 @@ class Bench:
             rounds = loop.run(guest_bench.measure_restored(template.saved, argv, self.rounds))
         machines = loop.run(self._machines(prepared, suite, argv))
         booted, virtme = loop.run(self._by_turns(prepared, suite, program))
-        figures = (
-            *_of_rounds(rounds, template.saved),
+        measured = (
+            *figures.of_rounds(rounds, template.saved),
             *machines,
-            _of_virtme(rounds, virtme),
-            _of_booted(booted, virtme),
+            figures.of_virtme(rounds, virtme),
+            figures.of_booted(booted, virtme),
+            *self._many(virtme),
         )
-        return (*figures, *self._many(virtme)), template.machine.accelerator
+        return measured, template.machine.accelerator
 
     async def _machines(
         self, prepared: Prepared, suite: Suite, argv: tuple[str, ...]
@@ -153,15 +123,7 @@ class Bench:
                 for name, samples in seconds.items():
                     (each,) = await guest_bench.measure_restored(saved[name], argv, 1)
                     samples.append(each.gone_s)
-        return tuple(
-            Figure(
-                name=f"the same on {name}, by turns",
-                value=statistics.median(samples),
-                unit="s",
-                samples=tuple(samples),
-            )
-            for name, samples in seconds.items()
-        )
+        return figures.of_machines(seconds)
 
     async def _by_turns(
         self, prepared: Prepared, suite: Suite, program: Program
@@ -198,28 +160,7 @@ class Bench:
                     title = f"{SHORT_TESTS} short tests, --jobs {jobs}"
                     self._run(title, out, {}, [*options, str(jobs)])
                     samples.append(time.monotonic() - start)
-        one, two = (statistics.median(seconds[jobs]) for jobs in (1, 2))
-        ratio, gain = SHORT_TESTS * virtme.median / two, one / two
-        return (
-            Figure(
-                name=f"one virtme-run for each of {SHORT_TESTS} tests, against --jobs 2",
-                value=ratio,
-                unit="times as long",
-                bound=f">= {MANY_RATIO:g}",
-                reached=ratio >= MANY_RATIO,
-                samples=tuple(seconds[2]),
-                note=f"the whole command: {two:.1f} s; virtme-run's median times {SHORT_TESTS}",
-            ),
-            Figure(
-                name=f"--jobs 1 against --jobs 2, {SHORT_TESTS} tests",
-                value=gain,
-                unit="times as long",
-                bound=f">= {JOBS_RATIO:g}",
-                reached=gain >= JOBS_RATIO,
-                samples=tuple(seconds[1]),
-                note=f"{one:.1f} s against {two:.1f} s",
-            ),
-        )
+        return figures.of_many(seconds[1], seconds[2], virtme, SHORT_TESTS)
 
     def _unchanged(self, scratch: Path) -> tuple[Figure, ...]:
         """Run again what has just been built."""
@@ -308,77 +249,6 @@ class Bench:
             )
 
 
-def _of_rounds(rounds: Sequence[Round], saved: Snapshot) -> tuple[Figure, ...]:
-    """What a test in a restored guest costs, whole and in its parts."""
-
-    def median(seconds: Iterable[float]) -> float:
-        return statistics.median(seconds)
-
-    whole = median(each.gone_s for each in rounds)
-    first = median(each.first_s - each.monitor_s for each in rounds)
-    parts = {
-        "QEMU starts and makes its devices": median(each.monitor_s for each in rounds),
-        "the state is loaded": median(each.running_s - each.monitor_s for each in rounds),
-        "the program begins to write": median(each.first_s - each.running_s for each in rounds),
-        "the program ends": median(each.ended_s - each.first_s for each in rounds),
-        "QEMU is killed and reaped": median(each.gone_s - each.ended_s for each in rounds),
-    }
-    private = median(each.private_kib for each in rounds) / 1024
-    shared = median(each.shared_kib for each in rounds) / 1024
-    return (
-        Figure(
-            name="a test in a restored guest, median",
-            value=whole,
-            unit="s",
-            bound=f"<= {RESTORED_LIMIT_S}",
-            reached=whole <= RESTORED_LIMIT_S,
-            samples=tuple(each.gone_s for each in rounds),
-            note=f"worst of {len(rounds)}: {max(each.gone_s for each in rounds):.3f} s",
-        ),
-        *(Figure(name=f"  {name}", value=value, unit="s") for name, value in parts.items()),
-        Figure(
-            name="from the begin of restoring to the first frame of the agent",
-            value=first,
-            unit="s",
-            bound=f"<= {FIRST_FRAME_LIMIT_S}",
-            reached=first <= FIRST_FRAME_LIMIT_S,
-        ),
-        Figure(
-            name="memory of a restored guest's QEMU, its own",
-            value=private,
-            unit="MiB",
-            note=f"and {shared:.0f} MiB that it can share with others",
-        ),
-        Figure(name="a snapshot on the disk", value=saved.disk_bytes / (1 << 20), unit="MiB"),
-    )
-
-
-def _of_virtme(rounds: Sequence[Round], virtme: Timing) -> Figure:
-    ratio = virtme.median / statistics.median(each.gone_s for each in rounds)
-    return Figure(
-        name="the same under virtme-run --script-sh",
-        value=ratio,
-        unit="times as long",
-        bound=f">= {VIRTME_RATIO:g}",
-        reached=ratio >= VIRTME_RATIO,
-        samples=virtme.seconds,
-        note=f"median of {len(virtme.seconds)}: {virtme.median:.2f} s",
-    )
-
-
-def _of_booted(booted: Timing, virtme: Timing) -> Figure:
-    ratio = booted.median / virtme.median
-    return Figure(
-        name="the same in a vng guest, against virtme-run",
-        value=ratio,
-        unit="times as long",
-        bound=f"<= {VNG_RATIO:g}",
-        reached=ratio <= VNG_RATIO,
-        samples=booted.seconds,
-        note=f"median of {len(booted.seconds)}: {booted.median:.2f} s",
-    )
-
-
 def _short_tests(directory: Path) -> Path:
     """Write a suite of programs that only say that they are there."""
     directory.mkdir()
@@ -444,8 +314,3 @@ def _edit_series(prepared: Prepared, target: Path) -> str:
             where=prepared.stack.title or NO_SERIES,
         )
     return edited
-
-
-def encode(report: Report) -> str:
-    """Return *report* as indented JSON."""
-    return json.dumps(msgspec.to_builtins(report), indent=2)
