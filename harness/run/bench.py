@@ -191,26 +191,32 @@ class Bench:
         )
 
     def _edited(self, prepared: Prepared, scratch: Path) -> Figure:
-        """Change one line of a file in mm/ that the series brings, and wait for the verdict."""
-        series = scratch / "series"
-        path = _edit_series(prepared, series)
-        options = [w for each in sorted(series.iterdir()) for w in ("--series", str(each))]
-        # The verdict of the tests of what was edited; others may take as long as they like.
-        options += ["--suite", prepared.suites[0].name]
-        start = time.monotonic()
-        out = scratch / "third"
-        # Expectations hold for stacks that have a name, and this one has none: any verdict will do.
-        self._run(
-            f"A run after {path} was edited",
-            out,
-            {},
-            options,
-            said=(ExitCode.AS_EXPECTED, ExitCode.NOT_AS_EXPECTED),
-        )
-        seconds = time.monotonic() - start
-        counts = results.decode((out / "results.json").read_bytes()).counts
-        if counts.keys() & {Outcome.ERROR, Outcome.NOTRUN}:
-            raise MachineError("the edited series could not be tested", why=str(dict(counts)))
+        """Change one line of a file in mm/ that the series brings, and wait for the verdict.
+
+        Twice: before the first time some other series may have been in the build directory.
+        """
+        seconds = 0.0
+        for turn in ("first", "second"):
+            series = scratch / f"series-{turn}"
+            path = _edit_series(prepared, series)
+            options = [w for each in sorted(series.iterdir()) for w in ("--series", str(each))]
+            # The verdict of the tests of what was edited; others may take as long as they like.
+            options += ["--suite", prepared.suites[0].name]
+            start = time.monotonic()
+            out = scratch / f"edited-{turn}"
+            # Expectations hold for stacks that have a name, and this one has none: any verdict
+            # will do.
+            self._run(
+                f"A run after {path} was edited, the {turn} time",
+                out,
+                {},
+                options,
+                said=(ExitCode.AS_EXPECTED, ExitCode.NOT_AS_EXPECTED),
+            )
+            seconds = time.monotonic() - start
+            counts = results.decode((out / "results.json").read_bytes()).counts
+            if counts.keys() & {Outcome.ERROR, Outcome.NOTRUN}:
+                raise MachineError("the edited series could not be tested", why=str(dict(counts)))
         return Figure(
             name=f"{path} edited in the series: verdict",
             value=seconds,
