@@ -8,6 +8,8 @@
 #include "mig_host.h"
 
 #define PAGES	4096
+#define ONE_IN	16
+#define TRIES	8
 
 FIXTURE(frames)
 {
@@ -49,8 +51,6 @@ FIXTURE_SETUP(frames)
 	free(before);
 	free(after);
 	ASSERT_EQ(PAGES, mig_frames_count(self->restricted));
-	mig_ballast_thin(&self->ballast, 16);
-	ASSERT_EQ(0, mig_ballast_look(&self->ballast));
 }
 
 FIXTURE_TEARDOWN(frames)
@@ -60,42 +60,54 @@ FIXTURE_TEARDOWN(frames)
 	close(self->fd);
 }
 
-#define REQUIRE_THAT_PAGES_MOVED() do { \
-	long moved = mig_ballast_moved(&self->ballast); \
-	printf("# ordinary pages moved: %ld\n", moved); \
-	fflush(stdout); \
-	if (!moved) \
-		SKIP_CASE("not even ordinary pages were moved"); \
-} while (0)
-
-/* Shows: D.stay (from patch 3) */
-TEST_F_TIMEOUT(frames, stay_in_compaction, MIG_LIMIT)
+/*
+ * Compacts until half of the ordinary pages have moved: a compaction ends early
+ * when one page finds no new place. What has stayed gets other places then.
+ * Returns how many have moved in the end, or -1.
+ */
+static long compact(struct mig_ballast *ballast)
 {
-	struct mig_counters before, after;
+	const long held = ballast->size / MIG_PAGE / ONE_IN;
+	const size_t size = ballast->size;
+	long moved = 0;
+	int i;
 
-	mig_counters_read(&before);
-	ASSERT_EQ(0, mig_compact());
-	mig_counters_read(&after);
-	mig_counters_show("compaction", &before, &after);
-	REQUIRE_THAT_PAGES_MOVED();
-	EXPECT_EQ(0, mig_frames_left(self->restricted));
+	for (i = 0; i < TRIES && moved < held / 2; i++) {
+		if (i) {
+			mig_ballast_free(ballast);
+			if (mig_ballast_take(ballast, size))
+				return -1;
+		}
+		mig_ballast_thin(ballast, ONE_IN);
+		if (mig_ballast_look(ballast) || mig_compact())
+			return -1;
+		moved = mig_ballast_moved(ballast);
+		printf("# ordinary pages moved: %ld of %ld\n", moved, held);
+		fflush(stdout);
+	}
+	return moved;
 }
 
-/* To isolate them and then to find that they cannot be moved costs time. */
-/* Shows: D.passed-over (from patch 3) */
+/*
+ * They stay, and compaction does not even try: to isolate pages and then to find
+ * that they cannot be moved costs time.
+ */
+/* Shows: D.stay, D.passed-over (from patch 3) */
 TEST_F_TIMEOUT(frames, are_passed_over_by_compaction, MIG_LIMIT)
 {
 	struct mig_counters before, after;
-	long tried;
+	long moved, left;
 
 	mig_counters_read(&before);
-	ASSERT_EQ(0, mig_compact());
+	moved = compact(&self->ballast);
 	mig_counters_read(&after);
 	mig_counters_show("compaction", &before, &after);
-	REQUIRE_THAT_PAGES_MOVED();
-	tried = mig_frames_left(self->restricted) +
-		mig_counter_since(&before, "pgmigrate_fail");
-	EXPECT_GT(PAGES / 16, tried);
+	ASSERT_LE(0, moved);
+	if (!moved)
+		SKIP_CASE("not even ordinary pages were moved");
+	left = mig_frames_left(self->restricted);
+	EXPECT_EQ(0, left);
+	EXPECT_GT(PAGES / 16, left + mig_counter_since(&before, "pgmigrate_fail"));
 }
 
 TEST_HARNESS_MAIN
