@@ -23,6 +23,7 @@ from pathlib import Path
 
 from harness.outcome import Outcome
 from harness.run import results
+from harness.run.results import Results
 from harness.suites.expectations import matches
 from tests.v10.tags import REPOSITORY, SELFTESTS
 
@@ -88,11 +89,7 @@ def all_breaks() -> tuple[Break, ...]:
 
 
 def bite(fault: Break, scratch: Path) -> Bite:
-    """Put *fault* into the kernel and run its tests.
-
-    It is caught if one of its cases does not end as expected, or its program dies before that.  A
-    program that could not be built or started has caught nothing.
-    """
+    """Put *fault* into the kernel, run its tests, and judge."""
     mail = scratch / f"{fault.name}.patch"
     mail.write_text(_MAIL.format(name=fault.name, why=fault.why, diff=fault.diff))
     out = scratch / "run"
@@ -106,7 +103,15 @@ def bite(fault: Break, scratch: Path) -> Bite:
         lines = done.stderr.splitlines()
         first = next((n for n, line in enumerate(lines) if line.startswith("error:")), 0)
         return Bite(fault, False, "not run: " + " ".join(lines[first : first + 4]))
-    said = results.decode((out / "results.json").read_bytes())
+    return judge(fault, results.decode((out / "results.json").read_bytes()))
+
+
+def judge(fault: Break, said: Results) -> Bite:
+    """Say whether *fault* is caught: one of its cases, or its program, ends unlike expected.
+
+    A program counts where it reported none of the cases, because it died before.  One that could
+    not be built or started has caught nothing.
+    """
     outcomes: dict[str, Outcome] = {}
     for test in said.tests:
         if test.outcome in (Outcome.ERROR, Outcome.NOTRUN):
