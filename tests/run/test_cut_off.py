@@ -118,10 +118,14 @@ def by_program(found: Results) -> dict[str, Outcome]:
 def test_a_run_killed_at_any_moment_goes_on_where_it_was(
     prepared: Prepared, suite: Path, tmp_path: Path
 ) -> None:
-    whole = time.monotonic()
-    assert ended("run", "--suite", str(suite), "--out", str(tmp_path / "whole"))[0] == 1
-    whole = time.monotonic() - whole
-    assert by_program(said(tmp_path / "whole")) == EXPECTED
+    whole = 0.0
+    # The first run builds the suite and boots its guest: moments drawn from that time would mostly
+    # come after the end of the others.
+    for _ in range(2):
+        whole = time.monotonic()
+        assert ended("run", "--suite", str(suite), "--out", str(tmp_path / "whole"))[0] == 1
+        whole = time.monotonic() - whole
+        assert by_program(said(tmp_path / "whole")) == EXPECTED
 
     seed = secrets.randbits(32)
     print(f"seed {seed}; a whole run takes {whole:.1f} s")
