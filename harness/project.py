@@ -28,11 +28,17 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 class KernelTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the kernel comes from and how it is configured."""
 
-    source: str
-    """``debian:PACKAGE[=VERSION]``, a directory, a tarball, or a git URL or path with ``#ref``."""
+    source: str | _Paths
+    """``debian:PACKAGE[=VERSION]``, a directory, a tarball or its URL with ``#sha256=DIGEST``, or a
+    git URL or path with ``#ref``.  Of several, the first that can be had."""
     config: tuple[str, ...]
     """Fragments ``kernel-configs/NAME.config``, merged in this order over allnoconfig."""
     config_dir: str = "kernel-configs"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The places of the source, the preferred one first."""
+        return (self.source,) if isinstance(self.source, str) else self.source
 
 
 class SuiteTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

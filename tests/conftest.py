@@ -38,8 +38,8 @@ def user_store() -> Store:
 @pytest.fixture(scope="session")
 def linux_source(user_store: Store) -> Source:
     """The project's kernel source, fetched and imported if need be."""
-    spec = project.load(PROJECT_FILE).kernel.source
-    return source.resolve(spec, user_store, Quiet(), relative_to=PROJECT_FILE.parent)
+    specs = project.load(PROJECT_FILE).kernel.sources
+    return source.resolve_first(specs, user_store, Quiet(), relative_to=PROJECT_FILE.parent)
 
 
 @pytest.fixture(scope="session")

@@ -211,8 +211,8 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
     stack = request.stack()
     wanted = _wanted_suites(request)
 
-    base = source.resolve(
-        request.source or project.kernel.source,
+    base = source.resolve_first(
+        (request.source,) if request.source else project.kernel.sources,
         store,
         progress,
         relative_to=request.working_dir if request.source else request.project_dir,

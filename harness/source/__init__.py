@@ -2,6 +2,6 @@
 """Where a kernel tree comes from, and the work trees that hold one."""
 
 from harness.source.model import FORMS, Source
-from harness.source.resolve import resolve
+from harness.source.resolve import resolve, resolve_first
 
-__all__ = ["FORMS", "Source", "resolve"]
+__all__ = ["FORMS", "Source", "resolve", "resolve_first"]

@@ -3,6 +3,10 @@
 
 `apt-get download` needs no root, and apt has checked the archive's signature and the file's
 digest.  A version that is in the cache already needs neither apt nor a network.
+
+A later release of Debian no longer has the package.  Its archive does: it is asked through lists of
+our own in the cache, by a private configuration of apt.  Nothing on the machine changes, and the
+signature is checked with Debian's keyring.
 """
 
 from __future__ import annotations
@@ -23,6 +27,13 @@ _VERSION = re.compile(
     r"(?!.*\.\.)[0-9][A-Za-z0-9.+:~-]*(?<!\.)(?<!\.lock)\Z"
 )  # Debian policy 5.6.12
 _UPDATE = "apt-get update (as root), then try again"
+_SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie"}
+"""The release of Debian whose archive has `linux-source-X.Y`."""
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_ARCHIVE_FIELDS = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
+
+Options = tuple[str, ...]
+"""Options of apt that name the lists to use; empty for the machine's own."""
 
 
 def resolve_debian(
@@ -30,7 +41,7 @@ def resolve_debian(
 ) -> tuple[str, str, str | None]:
     """Return the ref, the description and the note of the package *spec*, importing it if needed.
 
-    Raises UserError for a spec that is none or a package that is nowhere, MachineError when
+    Raises UserError for a spec that is none, MachineError when no archive has the package or
     apt fails.
     """
     match = _SPEC.match(spec)
@@ -38,10 +49,11 @@ def resolve_debian(
         raise bad_spec(spec, "after debian: comes linux-source-X.Y, and perhaps =VERSION")
     package, wanted = match["package"], match["version"]
     version, note = wanted, None
+    lists: Options = ()
     if wanted is None:
-        version, note = _newest(package, repo)
+        version, note, lists = _newest(package, repo, store, progress)
     elif object_id(repo, _ref(package, wanted)) is None:
-        offered = available(package)
+        offered, lists = _offers(package, store, progress)
         if not offered:
             raise _nowhere(package, spec)
         if wanted not in offered:
@@ -52,31 +64,85 @@ def resolve_debian(
     import_once(
         repo,
         ref,
-        lambda: _download_and_import(package, version, spec, repo, ref, store, progress),
+        lambda: _download_and_import(package, version, lists, spec, repo, ref, store, progress),
         store,
         progress,
     )
     return ref, f"Debian {package} {version}", note
 
 
-def available(package: str) -> list[str]:
+def available(package: str, lists: Options = ()) -> list[str]:
     """Return the versions that apt's lists offer, newest first; empty if there are none.
 
     No network is used.  A machine without apt offers nothing.
     """
     try:
-        done = run(["apt-cache", "madison", package], limit_s=60)
+        done = run(["apt-cache", *lists, "madison", package], limit_s=60)
     except MachineError:
         return []
     rows = [line.split("|") for line in done.output.splitlines()]
     return list(dict.fromkeys(r[1].strip() for r in rows if len(r) == 3 and "Packages" in r[2]))
 
 
-def _newest(package: str, repo: Path) -> tuple[str, str | None]:
-    """Return the newest version that apt offers or, without apt, that is in the cache."""
+def _offers(package: str, store: Store, progress: Progress) -> tuple[list[str], Options]:
+    """Return the versions that can be downloaded, newest first, and the lists that offer them.
+
+    The machine's own lists come first.  If they lack the package, the lists of the release of
+    Debian that has it are fetched, from the archive that this machine uses.
+    """
     offered = available(package)
     if offered:
-        return offered[0], None
+        return offered, ()
+    suite = _SUITES.get(package.removeprefix("linux-source-"))
+    if suite is None or not _KEYRING.is_file():
+        return [], ()
+    for archive in _archives():
+        lists = _private_lists(archive, suite, store.place("apt"))
+        with store.lock(f"apt-{suite}", progress), progress.step(f"Reading Debian {suite}"):
+            updated = run(["apt-get", *lists, "update"], limit_s=600)
+        if updated.ok and (offered := available(package, lists)):
+            return offered, lists
+    return [], ()
+
+
+def _archives() -> list[str]:
+    """Return the URLs of Debian archives that this machine's apt uses."""
+    command = ["apt-get", "indextargets", "--format", _ARCHIVE_FIELDS, "Identifier: Packages"]
+    try:
+        done = run(command, limit_s=60)
+    except MachineError:
+        return []
+    rows = [line.split("|", 2) for line in done.output.splitlines()] if done.ok else []
+    # Debian's security archive has the label Debian-Security, and other suites.
+    return list(dict.fromkeys(row[2] for row in rows if row[:2] == ["Debian", "Debian"]))
+
+
+def _private_lists(archive: str, suite: str, place: Path) -> Options:
+    """Return the options with which apt uses only *suite* of *archive*; lists go to *place*."""
+    lists = place / suite
+    for name in ("lists/partial", "cache/archives/partial"):
+        (lists / name).mkdir(parents=True, exist_ok=True)
+    sources = lists / "sources.list"
+    sources.write_text(f"deb [signed-by={_KEYRING}] {archive} {suite} main\n")
+    settings = {
+        "Dir::Etc::SourceList": str(sources),
+        "Dir::Etc::SourceParts": "-",
+        "Dir::State::Lists": str(lists / "lists"),
+        "Dir::Cache": str(lists / "cache"),
+        "Acquire::Languages": "none",
+        # The cache may be closed to apt's own user, to which it would change as root.
+        "APT::Sandbox::User": "",
+    }
+    return tuple(word for key, value in settings.items() for word in ("-o", f"{key}={value}"))
+
+
+def _newest(
+    package: str, repo: Path, store: Store, progress: Progress
+) -> tuple[str, str | None, Options]:
+    """Return the newest version that apt offers or, without apt, that is in the cache."""
+    offered, lists = _offers(package, store, progress)
+    if offered:
+        return offered[0], None, lists
     names = must(
         git(
             "for-each-ref",
@@ -90,12 +156,13 @@ def _newest(package: str, repo: Path) -> tuple[str, str | None]:
     if not names:
         raise _nowhere(package, f"debian:{package}")
     version = names[0].rsplit("/", 1)[1].replace("%7E", "~").replace("%3A", ":")
-    return version, f"apt offers no {package}; {version} from the cache was taken"
+    return version, f"apt offers no {package}; {version} from the cache was taken", ()
 
 
 def _download_and_import(
     package: str,
     version: str,
+    lists: Options,
     spec: str,
     repo: Path,
     ref: str,
@@ -112,7 +179,7 @@ def _download_and_import(
                     step.update(done=int(float(line.split(":")[2])), total=100)
 
             done = run(
-                ["apt-get", "download", "-o", "APT::Status-Fd=1", f"{package}={version}"],
+                ["apt-get", *lists, "download", "-o", "APT::Status-Fd=1", f"{package}={version}"],
                 cwd=scratch,
                 limit_s=3600,
                 on_line=show,
@@ -145,10 +212,10 @@ def _ref(package: str, version: str) -> str:
     return f"refs/sources/debian/{package}/{quoted}"
 
 
-def _nowhere(package: str, spec: str) -> UserError:
-    return UserError(
+def _nowhere(package: str, spec: str) -> MachineError:
+    return MachineError(
         f"apt offers no package {package}",
         where=spec,
-        why="either its name is wrong, or apt's lists are empty on this machine",
+        why="its name is wrong, or apt's lists are empty, or this machine has no Debian archive",
         hint=_UPDATE,
     )

@@ -12,6 +12,7 @@ FORMS = """\
 debian:linux-source-6.1=6.1.176-1   a Debian source package (without =VERSION: the newest)
 path/to/linux                       a directory, or a git work tree as it is now
 path/to/linux-6.1.tar.xz            a tarball (.tar, .tar.gz, .tar.xz, .tar.zst)
+https://host/linux-6.1.tar.xz#sha256=DIGEST   the same, from a URL
 path/to/linux#v6.1                  a commit, tag or branch of a git repository
 https://host/linux.git#v6.1         the same, from its URL"""
 """The forms of a source, as errors and the manual show them."""

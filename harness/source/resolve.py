@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import MachineError
 from harness.progress import Progress
 from harness.source.debian import resolve_debian
 from harness.source.directory import resolve_directory
+from harness.source.download import is_tarball_url, resolve_download
 from harness.source.fastimport import kernel_version, not_a_kernel
 from harness.source.git import git, import_once, object_id, open_repository
 from harness.source.model import Source, bad_spec
@@ -18,6 +21,37 @@ from harness.source.tarball import decompressor, import_tarball
 from harness.store import Store, digest_file
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/\s]+@?[^/\s]+:(?!//)")
+
+
+def resolve_first(
+    specs: Sequence[str], store: Store, progress: Progress, *, relative_to: Path
+) -> Source:
+    """Return the first of several sources that can be had; see :func:`resolve`.
+
+    Its note says which ones could not, and why.  Raises MachineError that names them all where
+    none can, and UserError for a spec that cannot be understood.
+    """
+    missing: list[tuple[str, MachineError]] = []
+    for spec in specs:
+        try:
+            found = resolve(spec, store, progress, relative_to=relative_to)
+        except MachineError as error:
+            if len(specs) == 1:
+                raise
+            missing.append((spec, error))
+            continue
+        if not missing:
+            return found
+        gone = "; ".join(f"{each}: {error.what}" for each, error in missing)
+        note = f"the kernel source is {spec}, because others could not be had ({gone})"
+        progress.note(note)
+        return replace(found, note="; ".join(filter(None, (note, found.note))))
+    raise MachineError(
+        "none of the kernel sources can be had",
+        where=", ".join(specs),
+        why="\n".join(f"{spec}:\n{error}" for spec, error in missing),
+        hint="connect this machine to one of them, or name a tree that you have: --source DIR",
+    )
 
 
 def resolve(spec: str, store: Store, progress: Progress, *, relative_to: Path) -> Source:
@@ -58,6 +92,8 @@ def _resolve(
     if path.is_file():
         return _resolve_tarball(path, spec, repo, store, progress)
     where, mark, name = spec.rpartition("#")
+    if is_tarball_url(where or spec):
+        return resolve_download(where or spec, name if mark else "", spec, repo, store, progress)
     if not mark:
         why = "a URL needs #REF at its end" if _URL.match(spec) else f"there is no {path}"
         raise bad_spec(spec, why)

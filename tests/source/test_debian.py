@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import MachineError, UserError
+from harness.errors import MachineError
 from harness.progress import Quiet
-from harness.source import resolve
+from harness.source import debian, resolve
 from harness.source.git import git
 from harness.store import Store
 from tests.kerneltree import Recorder, make_tree, sh
@@ -23,6 +23,11 @@ PACKAGE = "linux-source-6.1"
 APT_CACHE = """\
 #!/bin/sh
 echo "cache $*" >> "$APT/log"
+case $* in *SourceList=*)
+	[ -e "$APT/updated" ] &&
+		echo "linux-source-6.1 | 6.1.176-1 | http://deb.example.org main amd64 Packages"
+	exit 0
+esac
 [ -e "$APT/offered" ] && while read -r v; do
 	echo "linux-source-6.1 |  $v | http://deb.example.org bookworm/main amd64 Packages"
 	echo "linux-source-6.1 |  $v | http://deb.example.org bookworm/main Sources"
@@ -33,6 +38,16 @@ exit 0
 APT_GET = """\
 #!/bin/sh
 echo "get $*" >> "$APT/log"
+case $* in
+indextargets*)
+	cat "$APT/archives" 2>/dev/null
+	exit 0 ;;
+*" update")
+	for word; do
+		case $word in Dir::Etc::SourceList=*) cat "${word#*=}" > "$APT/updated" ;; esac
+	done
+	exit 0 ;;
+esac
 for last; do :; done
 [ -e "$APT/pool/${last#*=}.deb" ] || { echo "E: Failed to fetch: 404 Not Found"; exit 100; }
 echo "dlstatus:1:80.0000:Retrieving file 1 of 1"
@@ -130,12 +145,12 @@ def test_without_version_the_newest(apt: Apt, store: Store) -> None:
     assert offline.commit == source.commit
     assert offline.note is not None
     assert "6.1.176-1 from the cache" in offline.note
-    assert not any(call.startswith("get") for call in apt.calls())
+    assert not any(" download " in call for call in apt.calls())
 
 
 @pytest.mark.parametrize("pin", ["", "=6.1.176-1"])
 def test_empty_lists_hint_at_update(apt: Apt, store: Store, pin: str) -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(MachineError) as caught:
         resolve(f"debian:{PACKAGE}{pin}", store, Quiet(), relative_to=Path("/"))
     assert "apt-get update" in caught.value.hint
 
@@ -146,3 +161,36 @@ def test_failed_download_hints_at_update(apt: Apt, store: Store) -> None:
         resolve(f"debian:{PACKAGE}=6.1.176-1", store, Quiet(), relative_to=Path("/"))
     assert "404" in caught.value.why
     assert "apt-get update" in caught.value.hint
+
+
+@pytest.mark.parametrize("pin", ["", "=6.1.176-1"])
+def test_a_later_release_takes_the_package_from_the_archive_of_the_older_one(
+    apt: Apt, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pin: str
+) -> None:
+    keyring = tmp_path / "keyring.gpg"
+    keyring.touch()
+    monkeypatch.setattr(debian, "_KEYRING", keyring)
+    (apt.root / "archives").write_text(
+        "Debian|Debian-Security|http://deb.example.org/debian-security/\n"
+        "Other|Debian|http://other.example.org/\n"
+        "Debian|Debian|http://deb.example.org/debian/\n"
+    )
+    apt.publish("6.1.176-1")
+    source = resolve(f"debian:{PACKAGE}{pin}", store, Quiet(), relative_to=Path("/"))
+    assert source.description == "Linux 6.1.176 (Debian linux-source-6.1 6.1.176-1)"
+    assert (apt.root / "updated").read_text() == (
+        f"deb [signed-by={keyring}] http://deb.example.org/debian/ bookworm main\n"
+    )
+    download = next(call for call in apt.calls() if " download " in call)
+    assert f"Dir::State::Lists={store.root}" in download
+    assert resolve(f"debian:{PACKAGE}{pin}", store, Quiet(), relative_to=Path("/")).tree
+
+
+def test_without_debian_s_keyring_no_archive_is_asked(
+    apt: Apt, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debian, "_KEYRING", tmp_path / "missing.gpg")
+    (apt.root / "archives").write_text("Debian|Debian|http://deb.example.org/debian/\n")
+    with pytest.raises(MachineError, match="apt offers no package"):
+        resolve(f"debian:{PACKAGE}=6.1.176-1", store, Quiet(), relative_to=Path("/"))
+    assert not any(" update" in call for call in apt.calls())
