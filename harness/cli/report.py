@@ -10,9 +10,11 @@ import click
 
 from harness.cli.options import find_project, project_option, shell_command, short
 from harness.errors import UserError
-from harness.report.console import print_summary
+from harness.report.console import make_progress, print_summary
 from harness.run import rundir
+from harness.run.decode import decode_all
 from harness.run.job import read_results
+from harness.store import Store
 
 
 @click.command()
@@ -26,17 +28,26 @@ from harness.run.job import read_results
     show_default=True,
     help="Print the summary, results.json or JUnit XML.",
 )
+@click.option(
+    "--decode",
+    is_flag=True,
+    help="Look up file and line for all kernel reports, also those of expected failures.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="List every case in the summary.")
-def report(run: str, project_file: Path | None, form: str, verbose: bool) -> int:
+def report(run: str, project_file: Path | None, form: str, decode: bool, verbose: bool) -> int:
     """Render the run RUN again: its directory, or its name below runs/.  [default: latest]
 
     Everything comes from the journal, so a run that was killed, or that still goes on, can be
     rendered as far as it went: its other tests are 'notrun'.  The exit code is that of the run.
 
+    A run looks up lines only for tests that did not end as expected; --decode does it for all
+    others, as long as the kernel and the directory in which it was built are there.
+
     \b
     Examples:
       harness report
       harness report runs/20260701-030000-3f2a --format junit >junit.xml
+      harness report --decode
     """
     here = Path.cwd()
     try:
@@ -44,6 +55,8 @@ def report(run: str, project_file: Path | None, form: str, verbose: bool) -> int
     except UserError:
         runs = None  # outside a project a run's directory will do
     directory = rundir.find(run, here, runs)
+    if decode:
+        decode_all(directory, Store.default(), make_progress(sys.stderr))
     results = read_results(directory)
     if form == "json":
         from harness.run.results import encode

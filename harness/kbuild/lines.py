@@ -12,6 +12,8 @@ A wrong line is worse than none, so nothing is believed:
   distances from each other; so functions of the same name are told apart, and an object that has
   been built from something else is noticed;
 - the new object must have the same functions at the same offsets with the same sizes.
+
+What was found is kept by kernel: the same report in the next run costs no compiler.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from harness.errors import MachineError, UserError
 from harness.kbuild import toolchain
-from harness.kbuild.kernel import Kernel, Slot
+from harness.kbuild.kernel import Kernel, Slot, slots
 from harness.klog.decode import (
     Entry,
     Symbols,
@@ -70,33 +74,98 @@ def decode_reports(
 ) -> Decoded:
     """Add ``(file:line)`` to the frames of *reports*, which *kernel* has printed.
 
-    *place* is the slot in which the kernel was built.  Where vmlinux has debug information nothing
-    is compiled.  Never raises for a frame, an object or a slot that is of no use: the note says
-    why.  Without frames nothing is done at all.
+    *place* is the slot in which the kernel was built.  Where vmlinux has debug information, or the
+    frames of this kernel were looked up before, nothing is compiled.  Never raises for a frame, an
+    object or a slot that is of no use: the note says why.  Without frames nothing is done at all.
     """
     notes: list[str] = []
+    known = _Known(store, kernel.key)
 
     def find(entries: Collection[Entry]) -> Mapping[Entry, str]:
-        try:
-            if _has_lines(kernel.vmlinux):
-                return find_in_vmlinux(kernel.vmlinux, entries)
-            with (
-                progress.step("Looking up the lines of stack traces") as step,
-                store.try_lock(place.name) as mine,
-            ):
-                notes.extend(_obstacles(kernel, place) if mine else [_BUSY])
-                if notes:
-                    return {}
-                found = _find(kernel, place, store, entries, notes, step)
-                step.result(f"{len(found)} of {len(entries)} frames")
-                return found
-        except (MachineError, UserError, OSError) as error:
-            notes.append(" ".join(str(error).split()))
-            return {}
+        found = known.load()
+        new = [entry for entry in entries if entry not in found]
+        if new:
+            more = _find_new(kernel, place, store, new, notes, progress)
+            # Without a note there is nothing more to be found out about the others either.
+            found |= more if notes else {entry: more.get(entry, "") for entry in new}
+            known.save(found)
+        return found
 
     decoded = annotate(reports, find)
     why = "; ".join(dict.fromkeys(notes))
     return Decoded(decoded, f"some stack traces are without lines: {why}" if why else "")
+
+
+def find_slot(kernel: Kernel, store: Store) -> Slot | None:
+    """Return the slot that still holds what *kernel* was built from; None if none does."""
+    for place in slots(store):
+        try:
+            if not any(_obstacles(kernel, place)):
+                return place
+        except (MachineError, OSError):
+            continue  # a directory that is being made or removed
+    return None
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was found out about the frames of one kernel, kept in the store."""
+
+    store: Store
+    key: str
+    """The kernel's: with another tree, configuration or toolchain the lines are others."""
+
+    @property
+    def _path(self) -> Path:
+        return self.store.place("lines") / f"{self.key}.json"
+
+    def load(self) -> dict[Entry, str]:
+        """Return the line of every frame known so far; empty for a frame that has none."""
+        try:
+            rows = msgspec.json.decode(
+                self._path.read_bytes(), type=list[tuple[str, int, int, str]]
+            )
+        except (OSError, msgspec.MsgspecError):
+            return {}  # not there yet, or damaged: it is looked up again
+        return {Entry(name, offset, size): line for name, offset, size, line in rows}
+
+    def save(self, found: Mapping[Entry, str]) -> None:
+        """Keep *found*, and forget kernels that are no longer in the store."""
+        rows = [(each.name, each.offset, each.size, line) for each, line in found.items()]
+        # Of two runs at a time the later one wins; the other's frames are looked up again.
+        draft = self._path.with_name(f".{self.key}.{os.getpid()}")
+        draft.write_bytes(msgspec.json.encode(rows))
+        draft.replace(self._path)
+        for path in self._path.parent.glob("*.json"):
+            if path != self._path and not self.store.path("kernel", path.stem).exists():
+                path.unlink(missing_ok=True)
+
+
+def _find_new(
+    kernel: Kernel,
+    place: Slot,
+    store: Store,
+    entries: Collection[Entry],
+    notes: list[str],
+    progress: Progress,
+) -> dict[Entry, str]:
+    """Look *entries* up; add to *notes* why some were not found."""
+    try:
+        if _has_lines(kernel.vmlinux):
+            return find_in_vmlinux(kernel.vmlinux, entries)
+        with (
+            progress.step("Looking up the lines of stack traces") as step,
+            store.try_lock(place.name) as mine,
+        ):
+            notes.extend(_obstacles(kernel, place) if mine else [_BUSY])
+            if notes:
+                return {}
+            found = _find(kernel, place, store, entries, notes, step)
+            step.result(f"{len(found)} of {len(entries)} frames")
+            return found
+    except (MachineError, UserError, OSError) as error:
+        notes.append(" ".join(str(error).split()))
+        return {}
 
 
 _BUSY = "another run is building where the kernel was built"
@@ -121,7 +190,7 @@ def _obstacles(kernel: Kernel, place: Slot) -> Iterator[str]:
     argv = ["git", "-C", str(place.source), "status", "--porcelain", "--untracked-files=no"]
     state = run(argv, limit_s=_LIMIT_S)
     if not state.ok or state.output:
-        yield "somebody has edited the source from which the kernel was built"
+        yield "the source from which the kernel was built has been edited"
     if digest(config.read_bytes()) != kernel.meta.config_digest:
         yield "the directory in which the kernel was built has another configuration now"
 
@@ -200,7 +269,7 @@ def _look_up(
     """Compile the object *name* once more; return the lines of *frames*, or why there are none."""
     argv = _command(place.objects, name, scratch)
     if argv is None:
-        return {}, f"nobody knows how {name} was compiled"
+        return {}, f"there is no record of how {name} was compiled"
     scratch.mkdir()
     done = run(argv, cwd=place.objects, env=env, limit_s=_LIMIT_S)
     if not done.ok:

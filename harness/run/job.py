@@ -18,7 +18,7 @@ from harness.prune import prune_now_and_then
 from harness.report.files import Written, write_reports
 from harness.report.steps import Display
 from harness.run import capacity, journal, rundir, times, verdict
-from harness.run.decode import decode
+from harness.run.decode import decode_unexpected
 from harness.run.executor import Executor, now
 from harness.run.journal import Journal
 from harness.run.prepare import Prepared, Request, prepare
@@ -127,7 +127,14 @@ class Job:
                 error.hint = "; ".join(part for part in (error.hint, again) if part)
                 raise
         if not interrupted:
-            decode(journal.read(self.directory), book, prepared, self.store, self.display)
+            decode_unexpected(
+                journal.read(self.directory),
+                book,
+                prepared.kernel,
+                prepared.place,
+                self.store,
+                self.display,
+            )
         book.write(RunEnded(time=now(), seconds=time.monotonic() - start, interrupted=interrupted))
 
     def _report(self) -> tuple[Results, Written]:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from harness import store as store_module
+from harness.kbuild import lines
 from harness.kbuild.kernel import Kernel, Meta, Slot
-from harness.kbuild.lines import Decoded, decode_reports
+from harness.kbuild.lines import Decoded, decode_reports, find_slot
 from harness.klog.decode import decode
 from harness.progress import Quiet
 from harness.store import Store, digest
@@ -212,6 +213,54 @@ def test_the_slot_is_left_as_it_was(built: Built) -> None:
     assert list((built.store.root / "tmp").iterdir()) == []
 
 
+def test_frames_of_a_kernel_are_looked_up_once(
+    built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that have no line: the next run must not compile for them again."""
+    report = built.frames + "\n no_such_function+0x1/0x2"
+    first = built.lines(report)
+    assert first.note == ""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert built.lines(report) == first
+    part = report.splitlines()[3]
+    assert built.lines(part).reports[0] in first.reports[0].splitlines()
+
+
+def test_lines_of_another_kernel_are_not_believed(built: Built) -> None:
+    first = built.lines(built.frames)
+    built.slot.objects.joinpath(".config").unlink()
+    assert built.lines(built.frames) == first
+    other = Kernel("other-key", built.kernel.path, built.kernel.meta)
+    done = decode_reports(other, built.slot, built.store, [built.frames], Quiet())
+    assert done.reports == (built.frames,)
+    assert "is gone" in done.note
+
+
+def test_lines_of_kernels_that_are_gone_are_forgotten(built: Built) -> None:
+    place = built.store.place("lines")
+    (place / "gone.json").write_text("[]")
+    (place / "there.json").write_text("[]")
+    built.store.path("kernel", "there").mkdir(parents=True)
+    built.lines(built.frames)
+    assert sorted(path.stem for path in place.glob("*.json")) == [built.kernel.key, "there"]
+
+
+def test_damaged_lines_are_looked_up_again(built: Built) -> None:
+    first = built.lines(built.frames)
+    (path,) = built.store.place("lines").glob("*.json")
+    path.write_bytes(path.read_bytes()[:100])
+    assert built.lines(built.frames) == first
+
+
+def test_the_slot_of_a_kernel_is_found_without_asking_how_it_was_made(
+    built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "slots", lambda _: [Slot("no", Path("/nonexistent")), built.slot])
+    assert find_slot(built.kernel, built.store) == built.slot
+    another_commit(built)
+    assert find_slot(built.kernel, built.store) is None
+
+
 def test_without_frames_nothing_is_asked(built: Built) -> None:
     built.kernel.vmlinux.unlink()
     (built.slot.objects / ".config").unlink()
@@ -312,8 +361,8 @@ def test_a_command_that_makes_another_object_is_not_believed(built: Built) -> No
     ("old", "new", "why"),
     [
         ("-c -o", "-c -fno-such -o", "kernel/one.o does not compile"),
-        ("-o kernel/one.o", "-o other.o", "nobody knows how kernel/one.o"),
-        ("cmd_kernel/one.o", "cmd_other.o", "nobody knows how kernel/one.o"),
+        ("-o kernel/one.o", "-o other.o", "no record of how kernel/one.o"),
+        ("cmd_kernel/one.o", "cmd_other.o", "no record of how kernel/one.o"),
     ],
 )
 def test_a_command_that_fails(built: Built, old: str, new: str, why: str) -> None:
