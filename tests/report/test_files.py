@@ -11,10 +11,24 @@ from typing import Any
 
 import pytest
 
+from harness import ktap
 from harness.errors import MachineError
 from harness.outcome import Outcome
+from harness.project import KernelTable, Project
 from harness.report import files, junit
 from harness.run import results as r
+from harness.run import verdict
+from harness.run.prepare import Request
+from harness.run.records import (
+    Ending,
+    GuestReady,
+    PlannedTest,
+    Record,
+    RunEnded,
+    RunStarted,
+    TestEnded,
+    TestStarted,
+)
 from tests.report import samples as s
 
 pytestmark = pytest.mark.unit
@@ -103,6 +117,61 @@ def test_the_example_is_valid() -> None:
     found = r.decode(example[1].encode())
     assert found.exit_code == 1
     assert holds(json.loads(r.encode(found)), json.loads(example[1]))
+
+
+def test_the_example_is_what_a_run_writes(tmp_path: Path) -> None:
+    """From the journal of such a run, with the command line that a request gives."""
+    output = (
+        b"TAP version 13\n1..2\nok 1 global.create\n"
+        b"# a_test.c:118:punch:Expected 0 (0) == ret (-1)\nnot ok 2 global.punch\n"
+    )
+    parser = ktap.Parser()
+    parser.feed(output)
+    request = Request(
+        project_file=tmp_path / "harness.toml",
+        project=Project(kernel=KernelTable(source="s", config=())),
+        working_dir=tmp_path,
+        suites=("kvm",),
+    )
+    name = "kvm:a_test"
+    rerun = request.rerun("kvm", name)
+    kernel = r.Kernel(
+        release="6.1.176",
+        source="Debian linux-source-6.1 6.1.176-1",
+        base_commit="1f0c2a5b8e0c1d5b1a7e3d1c9f60a2b34c5d6e7f",
+    )
+    records: list[Record] = [
+        RunStarted(
+            run="20260701-030000-3f2a",
+            time="2026-07-01T03:00:00.000Z",
+            harness="0",
+            command=("harness", "run"),
+            kernel=kernel,
+            tests=(PlannedTest(name=name, suite="kvm", program="a_test", rerun=rerun),),
+        ),
+        GuestReady(
+            suite="kvm",
+            release="6.1.176",
+            build_id="b1",
+            machine=r.Machine(accelerator="tcg", accelerator_reason="no /dev/kvm"),
+            seconds=2.0,
+        ),
+        TestStarted(name=name, time="2026-07-01T03:02:20.000Z", seed="5eed"),
+        TestEnded(
+            name=name,
+            ending=Ending(how="exit", status=1),
+            report=parser.close(),
+            output=output.decode(),
+            guest_s=0.12,
+            total_s=0.25,
+            logs=r.Logs(output="logs/kvm/a_test.output.log", kernel="logs/kvm/a_test.kernel.log"),
+        ),
+        RunEnded(time="2026-07-01T03:02:31.000Z", seconds=151.2),
+    ]
+    example = re.search(r"```json\n(.*?)```", sections()["Example"], flags=re.DOTALL)
+    assert example is not None
+    written = json.loads(r.encode(verdict.results(records)))
+    assert holds(written, json.loads(example[1]))
 
 
 def holds(whole: Any, part: Any) -> bool:
