@@ -7,15 +7,42 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from harness import project
 
+
+class Name(click.ParamType[str]):
+    """The value of an option that is not empty: ``--suite "$SUITE"`` with no ``$SUITE`` is not."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return *value* as it is; a usage error where it is empty."""
+        if value == "":
+            self.fail("the value is empty", param, ctx)
+        return value
+
+
+class FilePath(click.Path):
+    """A path that is not empty: to pathlib, that would be the current directory."""
+
+    def __init__(self, *, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, file_okay=file_okay, dir_okay=dir_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return *value* as a Path; a usage error where it is empty."""
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 project_option = click.option(
     "--project",
     "project_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     help="The project file.  [default: harness.toml here or in the nearest directory above]",
 )
 

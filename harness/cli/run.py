@@ -9,7 +9,15 @@ from pathlib import Path
 import click
 
 from harness import project
-from harness.cli.options import find_project, program_words, project_option, shell_command, short
+from harness.cli.options import (
+    FilePath,
+    Name,
+    find_project,
+    program_words,
+    project_option,
+    shell_command,
+    short,
+)
 from harness.errors import UserError
 from harness.report.console import make_progress, print_summary
 from harness.run import journal, rundir
@@ -23,6 +31,7 @@ from harness.store import Store
 @project_option
 @click.option(
     "--source",
+    type=Name(),
     metavar="SPEC",
     help="Take the kernel from debian:PACKAGE[=VERSION], a directory, a tarball, or a git URL or "
     "path with #REF.  [default: kernel.source of the project file]",
@@ -31,6 +40,7 @@ from harness.store import Store
     "--series",
     "series",
     multiple=True,
+    type=Name(),
     metavar="NAME|PATH|none",
     help="Apply this series: a stack of the project file, a directory of git format-patch files, "
     "one such file, or an mbox; 'none' tests the source as it is.  Given several times, each "
@@ -46,6 +56,7 @@ from harness.store import Store
     "--config",
     "config",
     multiple=True,
+    type=Name(),
     metavar="NAME",
     help="Build with this fragment of kernel-configs/; give it several times for several.  "
     "[default: kernel.config of the project file]",
@@ -54,6 +65,7 @@ from harness.store import Store
     "--suite",
     "suites",
     multiple=True,
+    type=Name(),
     metavar="NAME|DIR|kernel:NAME[:GLOB]",
     help="Run this suite: one of the project file, a directory in kselftest layout, or one of the "
     "kernel's own (kernel:mm), if need be only the programs that match (kernel:kvm:x86_64/*regs*); "
@@ -83,13 +95,13 @@ from harness.store import Store
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     help="Put journal, logs and reports of the run there; an earlier run's are replaced.  "
     "[default: a new directory below runs/, with the link runs/latest]",
 )
 @click.option(
     "--junit",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     help="Write the JUnit report there.  [default: junit.xml in the run's directory]",
 )
 @click.option(

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import click
 
 from harness import loop, project
-from harness.cli.options import find_project, project_option
+from harness.cli.options import FilePath, find_project, project_option
 from harness.errors import UserError
 from harness.guest.terminal import Terminal
 from harness.report.console import make_progress
@@ -64,7 +64,7 @@ from harness.store import Store
 )
 @click.option(
     "--kernel-log",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     metavar="FILE",
     help="Write the kernel log to FILE as it comes, for `tail -f` in another terminal.",
 )

@@ -165,8 +165,11 @@ class Request:
             else "name a stack, a directory of git format-patch files, a .patch file or an mbox",
         )
 
-    def rerun(self, suite: str, test: str) -> str:
-        """Return a shell command that runs *test* alone with everything else as it is now."""
+    def rerun(self, suites: Sequence[str], test: str) -> str:
+        """Return a shell command that runs *test* alone with everything else as it is now.
+
+        *suites* are the ``--suite`` options, as they were given, that its suite was made from.
+        """
         argv = [*self.program, "run"]
         if self.project_file != self.working_dir / self.project_file.name:
             argv += ["--project", str(self.project_file)]
@@ -175,8 +178,8 @@ class Request:
         argv += ["--upto", str(self.upto)] if self.upto is not None else []
         argv += [word for name in self.config for word in ("--config", name)]
         argv += ["--guest", self.guest] if self.guest else []
-        wanted = next((name for name in self.suites if _names(name, suite)), suite)
-        return shlex.join([*argv, "--suite", wanted, "-k", test])
+        argv += [word for name in suites for word in ("--suite", name)]
+        return shlex.join([*argv, "-k", test])
 
 
 @dataclass(frozen=True)
@@ -229,6 +232,9 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         )
         for name in wanted
     ]
+    asked: dict[str, list[str]] = {}
+    for name, each in zip(wanted, found, strict=True):
+        asked.setdefault(each.name, []).append(name)
     found = suites.together(found)
     _check_names(found)
     for each in found:
@@ -269,7 +275,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         series=stack.name,
         expression=request.expression,
         default_timeout_s=project.limits.test_s,
-        rerun=request.rerun,
+        rerun=lambda suite, test: request.rerun(asked[suite], test),
         build_logs=_save_build_logs(built, logs, out),
     )
     facts = results.Kernel(
@@ -334,13 +340,6 @@ def _with_suites(
         if text is not None:
             fragments = kbuild.with_suite(fragments, suite.name, text, origin)
     return fragments
-
-
-def _names(option: str, suite: str) -> bool:
-    """Whether the value of a ``--suite`` option stands for the suite of that name."""
-    in_tree = option.startswith("kernel:")
-    target = option.removeprefix("kernel:").partition(":")[0].strip("/").replace("/", ".")
-    return suite == (target if in_tree else option) or suite == Path(option).name
 
 
 def _save_build_logs(built: Iterable[Suite], logs: Path, out: Path) -> dict[str, str]:

@@ -32,6 +32,12 @@ def find(wanted: str, working_dir: Path, runs: Path | None) -> Path:
 
     Raises UserError where there is no journal.
     """
+    if not wanted:
+        raise UserError(
+            "the name of the run is empty",
+            why="an empty path would mean the current directory",
+            hint=f"name the directory of a run, or '{LATEST}' for the newest of this project",
+        )
     places = [working_dir / wanted] + ([runs / wanted] if runs else [])
     for place in places:
         if (place / journal.FILE_NAME).is_file():

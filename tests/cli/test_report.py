@@ -152,3 +152,25 @@ def test_what_a_killed_writer_left_is_cut_off_before_more_is_written(tmp_path: P
     with Journal(out) as book:
         book.write(END)
     assert (out / FILE_NAME).read_bytes().startswith(whole + b'{"type":"ended"')
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "--resume", ""], ["report", ""], ["shell", "", "--command", "x"]]
+)
+def test_an_empty_name_is_no_run(tmp_path: Path, words: list[str]) -> None:
+    """Also where the current directory is a run's: an unset variable of a script names none."""
+    out = write(tmp_path / "out", REQUESTED, PLAN, exited("s:a"), exited("s:b"), END)
+    status, text = harness(out, *words)
+    assert status == ExitCode.USER, text
+    assert "the name of the run is empty" in text
+
+
+@pytest.mark.parametrize(
+    "option", ["--out", "--junit", "--project", "--source", "--series", "--config", "--suite"]
+)
+def test_an_empty_value_of_an_option_is_refused(tmp_path: Path, option: str) -> None:
+    status, text = harness(tmp_path, "run", option, "")
+    assert status == ExitCode.USER, text
+    assert option in text
+    assert "is empty" in text
+    assert list(tmp_path.iterdir()) == []

@@ -11,77 +11,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from harness.errors import ExitCode
+from tests.cli.projects import REPOSITORY, Project
 from tests.kerneltree import FakeLinux
 
 pytestmark = pytest.mark.unit
-REPOSITORY = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the command said."""
-
-    status: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Project:
-    """A project directory with a fake kernel beside it."""
-
-    root: Path
-    fake: FakeLinux
-
-    def write(self, *lines: str) -> None:
-        """Write harness.toml: the defaults below, then *lines*."""
-        text = f'[kernel]\nsource = "{self.fake.work}"\nconfig = ["a"]\n'
-        (self.root / "harness.toml").write_text(text + "\n".join(lines) + "\n")
-
-    def patches(self, *changes: Callable[[FakeLinux], None]) -> Path:
-        """Make a series of one patch for each change, on the fake kernel; return its directory."""
-        base = self.fake.git("rev-parse", "HEAD")
-        for number, change in enumerate(changes, start=1):
-            change(self.fake)
-            self.fake.commit(f"mm: Change number {number}")
-        out = self.root / "series"
-        self.fake.git("format-patch", "-q", "-n", "-o", str(out), base)
-        self.fake.git("reset", "-q", "--hard", base)
-        return out
-
-    def harness(self, *arguments: str, **env: str) -> Answer:
-        done = subprocess.run(
-            [sys.executable, "-m", "harness", *arguments],
-            cwd=self.root,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(REPOSITORY),
-                "HARNESS_CACHE": str(self.root / "cache"),
-                **env,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert "Traceback" not in done.stdout, done.stdout
-        return Answer(done.returncode, done.stdout)
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    made = Project(tmp_path, FakeLinux.create(tmp_path / "linux"))
-    (tmp_path / "kernel-configs").mkdir()
-    (tmp_path / "kernel-configs" / "a.config").write_text("CONFIG_PLAIN=y\n")
-    made.write("[suites.demo]", 'path = "kernel:demo"')
-    return made
 
 
 def change_foo(fake: FakeLinux) -> None:

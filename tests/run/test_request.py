@@ -94,7 +94,7 @@ def test_what_cannot_be_meant(
 
 
 def test_a_rerun_asks_for_the_same_series(directory: Path) -> None:
-    again = shlex.split(request(directory, "both", "mine.patch", upto=2).rerun("s", "s:p"))
+    again = shlex.split(request(directory, "both", "mine.patch", upto=2).rerun(["s"], "s:p"))
     asked = [again[n + 1] for n, word in enumerate(again) if word == "--series"]
     assert asked == ["both", "mine.patch"]
     assert again[again.index("--upto") + 1] == "2"
