@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-VERSION = 4
+VERSION = 5
 HEADER = struct.Struct("<BBHI")
 MAX_OUTPUT = 32768 - 8
 MAX_INPUT = 4096
@@ -24,6 +24,7 @@ MAX_ARGS = 4096
 MAX_TIMEOUT_MS = 7 * 24 * 3600 * 1000
 SEED_SIZE = 32
 TOKEN_SIZE = 16
+_MAX_ERRNO = 4095
 PORT_NAME = "harness.agent"
 
 READY_LINE = b"harness-agent: ready"
@@ -144,11 +145,16 @@ class PowerOff:
 
 @dataclass(frozen=True)
 class AgentError:
-    """Something the agent cannot do; ``errno`` is 0 where no system call failed."""
+    """Something the agent cannot do; ``errno`` is 0 where no system call failed.
+
+    ``token`` is the run's as in :class:`Ended`, and all zero before the first run.  ``text`` may
+    name a file: bytes that are not UTF-8 come as ``\\xNN``.
+    """
 
     code: ErrorCode
     errno: int
     text: str
+    token: bytes
 
 
 @dataclass(frozen=True)
@@ -173,7 +179,7 @@ _HELLO = struct.Struct("<QQ")
 _RUN = struct.Struct(f"<QQQ{SEED_SIZE}s{TOKEN_SIZE}sIHH")
 _EXIT = struct.Struct(f"<BBHIQQQQ{TOKEN_SIZE}s")
 _BEAT = struct.Struct("<Q")
-_ERROR = struct.Struct("<II")
+_ERROR = struct.Struct(f"<II{TOKEN_SIZE}s")
 _WINDOW = struct.Struct("<HH")
 
 
@@ -234,8 +240,8 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
         case PowerOff():
             return FrameType.POWEROFF, b""
         case AgentError():
-            text = _pack_string(frame.text.encode(errors="surrogateescape"))
-            return FrameType.ERROR, _ERROR.pack(frame.code, frame.errno) + text
+            head = _ERROR.pack(frame.code, frame.errno, frame.token)
+            return FrameType.ERROR, head + _pack_string(frame.text.encode())
         case Input():
             if not 0 < len(frame.data) <= MAX_INPUT:
                 raise FrameError(f"{len(frame.data)} bytes of input")
@@ -310,9 +316,11 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
         case FrameType.POWEROFF:
             return PowerOff()
         case FrameType.ERROR:
-            code, errno = reader.unpack(_ERROR)
-            text = reader.string().decode(errors="surrogateescape")
-            return AgentError(ErrorCode(code), errno, text)
+            code, errno, token = reader.unpack(_ERROR)
+            if errno > _MAX_ERRNO:
+                raise FrameError("ERROR: a field out of range")
+            text = reader.string().decode(errors="backslashreplace")
+            return AgentError(ErrorCode(code), errno, text, token)
         case FrameType.INPUT:
             if not 0 < len(payload) <= MAX_INPUT:
                 raise FrameError(f"INPUT: {len(payload)} bytes")

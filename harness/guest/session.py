@@ -47,6 +47,8 @@ _SETTLE_S = 0.05
 _DRAIN_LIMIT_S = 5.0
 _MONITOR_LIMIT_S = 10.0
 """How long QEMU may take for an answer: milliseconds, but the host may be busy."""
+_SAID = 200
+"""How many characters are shown of what is not the agent's own."""
 _OVERTIME_S = 30.0
 """More than the agent's own limit on killing (15 s) before the host stops believing it."""
 
@@ -203,10 +205,10 @@ class Session:
                     yield log
                 case _Mark():
                     self._marked = True
-                case frames.Ended(token=token) if token != self._token:
-                    # Root in the guest can get at the agent's port, with pidfd_getfd() for one.
-                    forged = _Silence(How.PROTOCOL, "somebody else than the agent ended the test")
-                    async for event in self._bury(forged):
+                case frames.Ended(token=token) | frames.AgentError(token=token) as claim if (
+                    token != self._token
+                ):
+                    async for event in self._bury(_not_the_agents(claim)):
                         yield event
                     return
                 case frames.Ended() | frames.AgentError() as last:
@@ -375,6 +377,17 @@ def _died(end: Shutdown | Exited | _Silence, panicked: bool, errors: str) -> Gue
             return GuestDied(How.QEMU_DIED, f"QEMU {way}" + (f": {errors}" if errors else ""))
         case _Silence(how, detail):
             return GuestDied(how, detail)
+
+
+def _not_the_agents(claim: frames.Ended | frames.AgentError) -> _Silence:
+    """Return the end of a run that was claimed without the run's token.
+
+    Root in the guest can get at the agent's port, with pidfd_getfd() for one.
+    """
+    if isinstance(claim, frames.Ended):
+        return _Silence(How.PROTOCOL, "a program other than the agent ended the test")
+    said = " ".join(claim.text.split())[:_SAID] + _strerror(claim.errno)
+    return _Silence(How.PROTOCOL, f"an error was reported without the token of the run: {said}")
 
 
 def _io(command: Command) -> frames.Io:

@@ -130,6 +130,46 @@ FAULT(garbage_on_agents_port)
 	return KSFT_PASS;
 }
 
+/* Says in the agent's name that it cannot go on, without the token of the run. */
+static int forge_error(enum frame_error code, const char *text)
+{
+	int pidfd = syscall(SYS_pidfd_open, 1, 0);
+	int fd = syscall(SYS_pidfd_getfd, pidfd, agents_port(), 0);
+	/* The token is all zero; the error's number is 0 too. */
+	uint8_t frame[FRAME_HEADER_SIZE + 8 + FRAME_TOKEN_SIZE + 4 + 64] = {
+		FRAME_VERSION, FRAME_ERROR, 0, 0,
+		8 + FRAME_TOKEN_SIZE + 4 + strlen(text), 0, 0, 0, code
+	};
+	const size_t head = FRAME_HEADER_SIZE + 8 + FRAME_TOKEN_SIZE;
+	const ssize_t size = head + 4 + strlen(text);
+
+	if (fd < 0)
+		return not_provoked("pidfd_getfd");
+	frame[head] = strlen(text);
+	memcpy(frame + head + 4, text, strlen(text));
+	say(GREEN);
+	if (write(fd, frame, size) != size)
+		return not_provoked("write");
+	pause();
+	return KSFT_FAIL;
+}
+
+/* A journal of UTF-8 has to take it all the same. */
+FAULT(forge_error_that_is_not_utf8)
+{
+	return forge_error(FRAME_ERROR_START, "\xff\xfe \xc3(");
+}
+
+FAULT(forge_error_unkillable)
+{
+	return forge_error(FRAME_ERROR_UNKILLABLE, "/selftests/faults/other");
+}
+
+FAULT(forge_error_of_the_agent)
+{
+	return forge_error(FRAME_ERROR_AGENT, "cannot go on");
+}
+
 /* Root may take its device away from under it. */
 FAULT(unbind_agents_port)
 {

@@ -42,7 +42,6 @@ struct run {
 	uint64_t grace_ms;
 	uint64_t wall_clock_ns;
 	const uint8_t *seed;
-	const uint8_t *token;
 	uint32_t io;
 	uint16_t rows;
 	uint16_t columns;
@@ -76,6 +75,7 @@ static int taint = -1;
 static uint8_t inbox[FRAME_MAX_PAYLOAD];
 static uint8_t outbox[FRAME_HEADER_SIZE + FRAME_MAX_OUTPUT];
 static struct run run;
+static uint8_t token[FRAME_TOKEN_SIZE];		/* the latest run's */
 
 static _Noreturn void power_off(void)
 {
@@ -142,7 +142,8 @@ static void send_error(enum frame_error code, int error, const char *what)
 {
 	uint8_t *at = outbox + FRAME_HEADER_SIZE;
 
-	at = put_string(put_u32(put_u32(at, code), error), what);
+	at = put(put_u32(put_u32(at, code), error), token, sizeof(token));
+	at = put_string(at, what);
 	send_frame(FRAME_ERROR, at - outbox - FRAME_HEADER_SIZE);
 }
 
@@ -262,11 +263,15 @@ static void get_strings(struct cursor *c, char **list)
 
 static bool parse_run(struct cursor *c)
 {
+	const uint8_t *new_token;
+
 	run.timeout_ms = get_u64(c);
 	run.grace_ms = get_u64(c);
 	run.wall_clock_ns = get_u64(c);
 	run.seed = get(c, FRAME_SEED_SIZE);
-	run.token = get(c, FRAME_TOKEN_SIZE);
+	new_token = get(c, FRAME_TOKEN_SIZE);
+	if (new_token)
+		memcpy(token, new_token, sizeof(token));
 	run.io = get_u32(c);
 	run.rows = get_u16(c);
 	run.columns = get_u16(c);
@@ -492,7 +497,7 @@ static void mark_log_end(void)
 	int i, len = sprintf(line, "<7>harness-agent: end ");
 
 	for (i = 0; i < FRAME_TOKEN_SIZE; i++)
-		len += sprintf(line + len, "%02x", run.token[i]);
+		len += sprintf(line + len, "%02x", token[i]);
 	line[len++] = '\n';
 	if (write(kmsg, line, len) != len)
 		give_up(FRAME_ERROR_AGENT, "cannot write to /dev/kmsg");
@@ -527,7 +532,7 @@ static void send_exit(const struct job *job)
 	at = put_u64(at, u->ru_stime.tv_sec * 1000000ULL + u->ru_stime.tv_usec);
 	at = put_u64(at, u->ru_maxrss);
 	at = put_u64(at, job->ended - job->started);
-	at = put(at, run.token, FRAME_TOKEN_SIZE);
+	at = put(at, token, sizeof(token));
 	send_frame(FRAME_EXIT, at - outbox - FRAME_HEADER_SIZE);
 }
 

@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#define FRAME_VERSION		4
+#define FRAME_VERSION		5
 #define FRAME_HEADER_SIZE	8
 #define FRAME_MAX_OUTPUT	(32768 - 8)	/* of STDOUT, STDERR: one write to the port */
 #define FRAME_MAX_INPUT		4096		/* of INPUT */
@@ -62,7 +62,10 @@ enum frame_type {
 	FRAME_HEARTBEAT = 6,
 	/* Host to guest: no payload, no answer. */
 	FRAME_POWEROFF = 7,
-	/* Guest to host: u32 enum frame_error, u32 errno, string. */
+	/*
+	 * Guest to host: u32 enum frame_error, u32 errno, the token of the run
+	 * as in EXIT, all zero before the first run, string.
+	 */
 	FRAME_ERROR = 8,
 	/* Host to guest, of a run with a terminal: what was typed.  Too late is no fault. */
 	FRAME_INPUT = 9,
