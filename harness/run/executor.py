@@ -6,12 +6,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from harness.guest.qemu import GuestNotBooted
 from harness.process import disk_full
 from harness.run.guests import GUEST_ROOT, Foundry, Template
 from harness.run.journal import Journal
+from harness.run.logfiles import LogFiles
 from harness.run.observe import CappedLog, Observer
 from harness.run.records import (
     Ending,
@@ -33,7 +34,7 @@ from harness.run.records import (
     TestStarted,
 )
 from harness.run.repeat import Attempts
-from harness.run.results import Logs, Test
+from harness.run.results import Test
 from harness.run.verdict import day_of, judge_test
 from harness.suites import Suite
 
@@ -64,6 +65,11 @@ class Executor:
     head: RunStarted
     tcg_factor: float = 1.0
     """How much longer tests may take where the processors are emulated."""
+
+    @cached_property
+    def logs(self) -> LogFiles:
+        """Where the logs of the tests are."""
+        return LogFiles(self.head.tests, repeated=self.head.repeat != 1)
 
     async def execute(self, suites: Sequence[Suite], attempts: Attempts) -> None:
         """Run what is left of *attempts*.
@@ -120,7 +126,7 @@ class Executor:
 
     def _guest_failed(self, group: Group, error: GuestNotBooted) -> None:
         name, guest = group
-        log = Path("logs") / _file_name(name) / "boot.kernel.log"
+        log = self.logs.boot(group)
         (self.out / log).parent.mkdir(parents=True, exist_ok=True)
         (self.out / log).write_bytes(error.log)
         failed = GuestFailed(
@@ -128,7 +134,7 @@ class Executor:
             guest=guest,
             reason=error.what,
             kernel_log=error.why,
-            log=str(log),
+            log=log,
         )
         self.journal.write(failed)
         for test in self.head.tests:
@@ -163,10 +169,7 @@ class Executor:
     async def _run(self, test: PlannedTest, started: TestStarted, template: Template) -> TestEnded:
         """Run one test in a guest that is made for it and destroyed after it."""
         start = time.monotonic()
-        base = Path("logs") / _file_name(test.suite) / _file_name(test.program)
-        if self.head.repeat != 1:
-            base = base.with_name(f"{base.name}.{started.attempt}")
-        logs = Logs(output=f"{base}.output.log", kernel=f"{base}.kernel.log")
+        logs = self.logs.of(test, started.attempt)
         command = command_of(test, started.seed, started.limit_s)
         failure = ""
         with (
@@ -258,11 +261,6 @@ def command_of(test: PlannedTest, seed: str, limit_s: float) -> Command:
 def now() -> str:
     """Return the time as RFC 3339, UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _file_name(name: str) -> str:
-    """Return *name* as a harmless file name."""
-    return re.sub(r"[^\w.+-]", "_", name)
 
 
 def _first(errors: BaseExceptionGroup[HarnessError]) -> HarnessError:

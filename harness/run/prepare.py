@@ -21,6 +21,7 @@ from harness.progress import Progress
 from harness.project import NO_SERIES, GuestTable, Project, load
 from harness.run import results
 from harness.run.guests import Foundry, foundry
+from harness.run.logfiles import build_logs
 from harness.run.plan import plan
 from harness.run.records import PlannedTest, Requested
 from harness.series import Stack, Tree
@@ -276,7 +277,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         expression=request.expression,
         default_timeout_s=project.limits.test_s,
         rerun=lambda suite, test: request.rerun(asked[suite], test),
-        build_logs=_save_build_logs(built, logs, out),
+        build_logs=_save_build_logs(built, out),
     )
     facts = results.Kernel(
         release=kernel.meta.release,
@@ -342,15 +343,15 @@ def _with_suites(
     return fragments
 
 
-def _save_build_logs(built: Iterable[Suite], logs: Path, out: Path) -> dict[str, str]:
+def _save_build_logs(built: Sequence[Suite], out: Path) -> dict[str, str]:
     """Copy the build logs of suites that did not build whole into the run's directory."""
     saved = {}
-    for suite in built:
+    for name, log in build_logs(suite.name for suite in built).items():
+        suite = next(each for each in built if each.name == name)
         if suite.broken:
-            target = logs / suite.name / "build.log"
-            target.parent.mkdir(exist_ok=True)
-            target.write_bytes(suite.build_log.read_bytes())
-            saved[suite.name] = str(target.relative_to(out))
+            (out / log).parent.mkdir(exist_ok=True)
+            (out / log).write_bytes(suite.build_log.read_bytes())
+            saved[name] = str(log)
     return saved
 
 
