@@ -134,7 +134,7 @@ def test_the_example_is_what_a_run_writes(tmp_path: Path) -> None:
         suites=("kvm",),
     )
     name = "kvm:a_test"
-    rerun = request.rerun("kvm", name)
+    rerun = request.rerun(["kvm"], name)
     kernel = r.Kernel(
         release="6.1.176",
         source="Debian linux-source-6.1 6.1.176-1",
