@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Running other programs: argv lists, a time limit, and no orphans.
+"""Running other programs: argv lists, an allow-list of variables, a time limit, and no orphans.
+
+No other module starts a process (a test sees to it).  What a child gets of the user's environment
+is decided in :mod:`harness.environment`.
 
 Every child runs in a process group of its own, which is killed when its time is up, when the
 caller is interrupted and, through ``setpriv --pdeathsig`` (util-linux, essential in Debian), when
@@ -15,10 +18,12 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from harness import environment
 from harness.errors import MachineError
 
 PACKAGES = {
@@ -66,17 +71,73 @@ class Completed:
         return self.status == 0
 
 
+@dataclass(frozen=True)
+class Captured:
+    """A program that has ended, with its two outputs apart."""
+
+    argv: tuple[str, ...]
+    status: int
+    """Exit status; a death by signal N is -N."""
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the program ended with status 0."""
+        return self.status == 0
+
+
+PIPE = subprocess.PIPE
+Child = subprocess.Popen[bytes]
+"""A process that :func:`start` has started."""
+
+
+def find(program: str) -> str | None:
+    """Return the path of *program*, None where it is not installed."""
+    return shutil.which(program, path=environment.search_path())
+
+
 def which(program: str) -> str:
     """Return the path of *program*, or raise MachineError that names its Debian package."""
-    path = shutil.which(program)
+    path = find(program)
     if path is None:
         package = PACKAGES.get(program, program)
         raise MachineError(
             f"{program} is not installed",
-            where=f"PATH={os.environ.get('PATH', '')}",
+            where=f"PATH={environment.search_path()}",
             hint=f"apt-get install {package} (`make setup` installs everything that is needed)",
         )
     return path
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.STDOUT,
+    pass_fds: Collection[int] = (),
+    on_death: signal.Signals = signal.SIGTERM,
+) -> Child:
+    """Start *argv* and return the process, which the caller ends with :func:`kill_group`.
+
+    *env* is the whole environment, :func:`harness.environment.clean` where it is None.  The kernel
+    sends *on_death* to the process when the thread that called this is gone.  Raises MachineError
+    when the program is missing.
+    """
+    which(argv[0])
+    return subprocess.Popen(
+        ["setpriv", "--pdeathsig", on_death.name.removeprefix("SIG"), "--", *argv],
+        cwd=cwd,
+        env=environment.clean() if env is None else env,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=pass_fds,
+        start_new_session=True,
+    )
 
 
 def run(
@@ -90,36 +151,58 @@ def run(
 ) -> Completed:
     """Run *argv* and return how it ended; a status other than 0 is the caller's to judge.
 
-    *env* is added to this process's environment.  *log* receives all output (appended), *on_line*
-    each line as it comes.  Raises MachineError when the program is missing, when *limit_s*
-    seconds pass, and when it failed for want of disk space.
+    *env* is the whole environment, as of :func:`start`.  *log* receives all output (appended),
+    *on_line* each line as it comes.  Raises MachineError when the program is missing, when
+    *limit_s* seconds pass, and when it failed for want of disk space.
     """
-    which(argv[0])
-    start = time.monotonic()
-    child = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "TERM", "--", *argv],
-        cwd=cwd,
-        env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    begun = time.monotonic()
+    child = start(argv, cwd=cwd, env=env)
     try:
-        output = _collect(child, start + limit_s, log, on_line)
-        status = child.wait(timeout=max(0.1, start + limit_s - time.monotonic()))
+        output = _collect(child, begun + limit_s, log, on_line)
+        status = child.wait(timeout=max(0.1, begun + limit_s - time.monotonic()))
     except (TimeoutError, subprocess.TimeoutExpired):
-        raise MachineError(
-            f"{argv[0]} did not end within {limit_s:.0f} s and was killed",
-            where=" ".join(argv),
-            hint="raise the limit under [limits] in harness.toml if the machine is only slow",
-        ) from None
+        raise _too_long(argv, limit_s) from None
     finally:
         kill_group(child)
-    done = Completed(tuple(argv), status, output, time.monotonic() - start)
+    done = Completed(tuple(argv), status, output, time.monotonic() - begun)
     if not done.ok and out_of_space(output, log, cwd):
         raise disk_full(str(log or cwd or argv[0]))
     return done
+
+
+def capture(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    limit_s: float = 600,
+) -> Captured:
+    """Run *argv* with *stdin* as its input and return how it ended and what it wrote.
+
+    Otherwise as :func:`run`.  Raises MachineError when the program is missing, and when *limit_s*
+    seconds pass.
+    """
+    source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+    child = start(argv, cwd=cwd, env=env, stdin=source, stderr=subprocess.PIPE)
+    try:
+        stdout, stderr = child.communicate(stdin, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        raise _too_long(argv, limit_s) from None
+    finally:
+        kill_group(child)
+        for pipe in (child.stdin, child.stderr):
+            if pipe:
+                pipe.close()
+    return Captured(tuple(argv), child.returncode, stdout, stderr)
+
+
+def _too_long(argv: Sequence[str], limit_s: float) -> MachineError:
+    return MachineError(
+        f"{argv[0]} did not end within {limit_s:.0f} s and was killed",
+        where=" ".join(argv),
+        hint="raise the limit under [limits] in harness.toml if the machine is only slow",
+    )
 
 
 def out_of_space(output: str, *places: Path | None) -> bool:
@@ -160,7 +243,7 @@ def check(done: Completed, what: str, *, hint: str = "") -> Completed:
 
 
 def _collect(
-    child: subprocess.Popen[bytes],
+    child: Child,
     deadline: float,
     log: Path | None,
     on_line: Callable[[str], None] | None,
@@ -198,7 +281,7 @@ def _collect(
     return "\n".join(keep)
 
 
-def kill_group(child: subprocess.Popen[bytes]) -> None:
+def kill_group(child: Child) -> None:
     """End whatever is left of the child's process group, and reap the child."""
     for sig in (signal.SIGTERM, signal.SIGKILL):
         try:

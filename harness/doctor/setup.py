@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 from harness.doctor.model import Check
+from harness.errors import MachineError
 from harness.guest.capabilities import Survey
-from harness.process import PACKAGES
+from harness.process import PACKAGES, capture, find
 
 DISTRIBUTION = "kernel-selftest-harness"
 PACKAGES_FILE = Path(__file__).parents[2] / "debian-packages.txt"
@@ -158,7 +157,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _build_tools() -> Check:
-    missing = [name for name in _BUILD if shutil.which(name) is None]
+    missing = [name for name in _BUILD if find(name) is None]
     packages = sorted({_OF_PACKAGE[name] for name in missing})
     return Check(
         name="build-tools",
@@ -171,7 +170,7 @@ def _build_tools() -> Check:
 
 
 def _program(name: str, program: str, use: str, *, required: bool) -> Check:
-    path = shutil.which(program)
+    path = find(program)
     said = _first_line(path) if path else ""
     package = _OF_PACKAGE[program]
     return Check(
@@ -186,12 +185,10 @@ def _program(name: str, program: str, use: str, *, required: bool) -> Check:
 
 def _first_line(path: str) -> str:
     try:
-        done = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=_LIMIT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        done = capture([path, "--version"], limit_s=_LIMIT_S)
+    except (OSError, MachineError):
         return ""
-    return done.stdout.split("\n")[0].strip() if done.returncode == 0 else ""
+    return done.stdout.decode(errors="replace").split("\n")[0].strip() if done.ok else ""
 
 
 def _qemu(survey: Survey) -> Check:

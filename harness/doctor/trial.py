@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from harness.guest.machine import BootFiles, GuestConfig
 from harness.guest.qemu import QemuGuest
 from harness.kbuild import Kernel, fragments
 from harness.kbuild.kernel import Meta
+from harness.process import run
 from harness.progress import Progress
 from harness.run.guests import Foundry
 from harness.store import Store, digest
@@ -154,20 +154,11 @@ def pack(foundry: Foundry, store: Store, progress: Progress) -> BootFiles:
 
     def compile_it(out: Path) -> None:
         argv = ["gcc", *_FLAGS, "-o", str(out / "nested"), str(NESTED)]
-        try:
-            done = subprocess.run(
-                argv, capture_output=True, text=True, timeout=_COMPILE_LIMIT_S, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
+        done = run(argv, limit_s=_COMPILE_LIMIT_S)
+        if not done.ok:
             raise MachineError(
                 "no program can be compiled for a guest",
-                why=str(error),
-                hint="apt-get install gcc libc6-dev",
-            ) from error
-        if done.returncode:
-            raise MachineError(
-                "no program can be compiled for a guest",
-                why=done.stderr.strip()[-500:],
+                why=done.output.strip()[-500:],
                 hint="apt-get install gcc libc6-dev",
             )
 

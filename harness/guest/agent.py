@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from harness.errors import MachineError
+from harness.process import find, run
 
 SOURCES = Path(__file__).with_name("agent")
 FLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror")
@@ -25,25 +25,18 @@ def build_agent(out: Path, compiler: str = "gcc") -> Path:
     """
     sources = [str(path) for path in source_files() if path.suffix == ".c"]
     command = [compiler, *FLAGS, "-o", str(out), *sources]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_LIMIT_S, check=False
-        )
-    except FileNotFoundError as e:
+    if find(compiler) is None:
         raise MachineError(
             "no C compiler for the guest's agent",
             where=compiler,
             hint="on Debian: apt install gcc libc6-dev",
-        ) from e
-    except subprocess.TimeoutExpired as e:
-        raise MachineError(
-            "the compiler hangs", where=" ".join(command), why=f"no end within {_LIMIT_S} s"
-        ) from e
-    if done.returncode:
+        )
+    done = run(command, limit_s=_LIMIT_S)
+    if not done.ok:
         raise MachineError(
             "the guest's agent does not compile",
             where=" ".join(command),
-            why=done.stderr[-2000:],
+            why=done.output[-2000:],
             hint="it needs the static C library: on Debian, apt install libc6-dev",
         )
     return out

@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
 import shutil
-import signal
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +16,8 @@ from harness.errors import MachineError
 from harness.guest import snapshot
 from harness.guest.api import Command, Event, Exit, Guest, Stdout
 from harness.guest.snapshot import Snapshot
-from harness.guest.vng import find_virtme
+from harness.guest.vng import find_virtme, virtme_environment
+from harness.process import run
 
 
 @dataclass(frozen=True)
@@ -143,28 +140,16 @@ def measure_virtme(
         for _ in range(rounds):
             status.unlink(missing_ok=True)
             started = time.perf_counter()
-            console = _run_group(command, limit_s)
+            console = _output(command, name, limit_s)
             seconds.append(time.perf_counter() - started)
             if not status.exists() or status.read_text() != "0\n":
-                why = console.decode(errors="replace")[-2000:]
-                raise MachineError("virtme-run did not do its work", why=why)
+                raise MachineError("virtme-run did not do its work", why=console[-2000:])
     return Timing(tuple(seconds))
 
 
-def _run_group(command: Sequence[str], limit_s: float) -> bytes:
-    """Run *command* in a session of its own, all of which is dead afterwards; return its output."""
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            output = b"no end within the time limit"
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    return output
+def _output(command: Sequence[str], home: str, limit_s: float) -> str:
+    """Run *command* and return its output; nothing of it is left running."""
+    try:
+        return run(command, env=virtme_environment(home), limit_s=limit_s).output
+    except MachineError as error:
+        return str(error)

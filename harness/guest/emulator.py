@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import MachineError
+from harness.process import capture, find
 
 _LIMIT_S = 20.0
 """QEMU answers in 0.1 s, but the host may be busy."""
@@ -57,7 +56,7 @@ def examine(program: str, *, sev: bool = False) -> Emulator:
 
     Returns an empty value where the program is missing, or does not say what it is.
     """
-    path = shutil.which(program)
+    path = find(program)
     if path is None:
         return Emulator()
     text = _output([path, "--version"])
@@ -82,12 +81,10 @@ def parse_objects(text: str) -> frozenset[str]:
 
 def _output(argv: list[str], given: str = "") -> str:
     try:
-        done = subprocess.run(
-            argv, input=given, capture_output=True, text=True, timeout=_LIMIT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        done = capture(argv, stdin=given.encode(), limit_s=_LIMIT_S)
+    except (OSError, MachineError):
         return ""
-    return done.stdout or done.stderr
+    return (done.stdout or done.stderr).decode(errors="replace")
 
 
 def _ask_sev(path: str) -> tuple[SevFacts | None, str]:

@@ -15,10 +15,8 @@ import dataclasses
 import fcntl
 import logging
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 from harness.errors import MachineError
 from harness.guest.machine import Channels
 from harness.loop import Patience, to_the_end
+from harness.process import Child, find, start
 
 _STREAM_LIMIT = 1 << 20
 _CONSOLE_BUFFER = 1 << 20
@@ -39,11 +38,10 @@ _MONITOR_LIMIT_S = 30.0
 NO_ANSWER = "its monitor does not answer"
 """What is said where QEMU itself has said nothing."""
 
-# Asks the kernel to kill QEMU with the harness, then makes sure that the harness did not die
+# The kernel is asked to kill QEMU with the harness; this makes sure that the harness did not die
 # before it asked.  PR_SET_PDEATHSIG survives exec.  It belongs to the *thread* that started the
 # process, so the event loop's thread must live as long as its guests.
-_LAUNCHER = ("setpriv", "--pdeathsig", "KILL", "--", "sh", "-c")
-_LAUNCHER_SCRIPT = 'test "$PPID" = "$1" && shift && exec "$@"'
+_LAUNCHER = ("sh", "-c", 'test "$PPID" = "$1" && shift && exec "$@"', "sh")
 
 _LOG = logging.getLogger(__name__)
 _LOG.addHandler(logging.NullHandler())
@@ -69,7 +67,7 @@ class QemuProcess:
     Made by :meth:`start`; :meth:`kill` must be awaited in the end, from the same event loop.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    def __init__(self, process: Child, errors: IO[bytes]) -> None:
         self._process = process
         self._errors = errors
         self._pidfd = os.pidfd_open(process.pid)
@@ -97,13 +95,12 @@ class QemuProcess:
         try:
             command = argv(ends.channels)
             _require(command[0])
-            process = subprocess.Popen(
-                [*_LAUNCHER, _LAUNCHER_SCRIPT, "sh", str(os.getpid()), *command],
-                stdin=subprocess.DEVNULL,
+            process = start(
+                [*_LAUNCHER, str(os.getpid()), *command],
                 stdout=errors,
                 stderr=errors,
                 pass_fds=dataclasses.astuple(ends.channels),
-                start_new_session=True,
+                on_death=signal.SIGKILL,
             )
         except BaseException:
             errors.close()
@@ -277,7 +274,7 @@ class _Ends:
 
 def _require(qemu: str) -> None:
     for program, package in ((qemu, "qemu-system-x86"), ("setpriv", "util-linux")):
-        if shutil.which(program) is None:
+        if find(program) is None:
             raise MachineError(
                 "a program that guests need is not installed",
                 where=program,

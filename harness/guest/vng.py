@@ -24,6 +24,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.environment import clean, search_path
 from harness.errors import MachineError, UserError
 from harness.guest.api import Accelerator, Capabilities, Capability
 from harness.guest.machine import (
@@ -69,7 +70,7 @@ class Virtme:
 
 def find_virtme() -> str:
     """Return the path of virtme-run, beside this Python or on PATH; MachineError without one."""
-    places = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    places = f"{Path(sys.executable).parent}{os.pathsep}{search_path()}"
     program = shutil.which("virtme-run", path=places)
     if program is None:
         raise MachineError(
@@ -79,6 +80,16 @@ def find_virtme() -> str:
             "or take sealed guests: --guest sealed",
         )
     return program
+
+
+def virtme_environment(home: str) -> dict[str, str]:
+    """Return the environment for virtme-run: *home*, an empty directory, holds no settings.
+
+    It is a Python program that the user may have installed for himself, which Python looks for
+    below the home directory unless it is told.
+    """
+    own = {"HOME": home, "TMPDIR": home, "PYTHONUSERBASE": site.getuserbase()}
+    return clean() | own
 
 
 def check_config(config: GuestConfig) -> None:
@@ -132,8 +143,9 @@ def ask_virtme(config: GuestConfig, kernel: Path) -> Virtme:
     ]
     with tempfile.TemporaryDirectory(prefix="harness-virtme-") as home:
         # HOME is also where Python looks for what the user has installed for himself.
-        env = {"HOME": home, "TMPDIR": home, "PYTHONUSERBASE": site.getuserbase()}
-        done = run([program, *options], cwd=Path(home), env=env, limit_s=_LIMIT_S)
+        done = run(
+            [program, *options], cwd=Path(home), env=virtme_environment(home), limit_s=_LIMIT_S
+        )
     if not done.ok:
         raise MachineError(
             f"virtme-run ended with status {done.status}",

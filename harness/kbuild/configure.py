@@ -13,12 +13,12 @@ from harness.kbuild.fragments import Fragments, Option, dropped
 from harness.kbuild.kconfig import Dependencies
 from harness.kbuild.make import Make
 from harness.kbuild.toolchain import Toolchain
-from harness.process import check, run
 from harness.progress import Progress
 from harness.series import Tree
+from harness.source.git import git, must
 from harness.store import Store, digest
 
-_RECIPE = "1"
+_RECIPE = "2"
 _MATTERS = re.compile(r"(^|/)(Kconfig[^/]*|Makefile)$|^scripts/")
 """Paths whose content can change what a fragment becomes.
 
@@ -55,9 +55,9 @@ def configure(
 
 def _inputs(tree: Tree) -> str:
     """Return a digest of everything in the tree that decides a configuration."""
-    argv = ["git", f"--git-dir={tree.repo}", "ls-tree", "-r", "--full-tree", tree.commit]
-    done = check(run(argv, limit_s=120), "the kernel tree cannot be listed")
-    lines = (line for line in done.output.split("\n") if "\t" in line)
+    done = git("ls-tree", "-r", "--full-tree", tree.commit, repo=tree.repo)
+    listed = must(done, "the kernel tree cannot be listed").text
+    lines = (line for line in listed.split("\n") if "\t" in line)
     return digest(*(line for line in lines if _MATTERS.search(line.split("\t", 1)[1])))
 
 

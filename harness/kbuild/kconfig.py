@@ -13,6 +13,8 @@ from typing import Any
 
 import kconfiglib
 
+from harness.environment import clean
+
 _VALUES = "nmy"
 _MODULES = re.compile(r"(?m)^([ \t]+)modules[ \t]*$")
 
@@ -34,7 +36,7 @@ class Dependencies:
         *make_variables* are what the kernel's Makefile exports to Kconfig (``ARCH``, ``CC``, …).
         Raises kconfiglib.KconfigError or OSError where the files cannot be read.
         """
-        with _environment({**make_variables, "srctree": str(tree)}):
+        with _environment({**clean(), **make_variables, "srctree": str(tree)}):
             self._kconfig = _Kconfig(str(tree / "Kconfig"), warn=False)
             self._kconfig.load_config(str(config))
 
@@ -71,8 +73,12 @@ def _conjuncts(expression: Any) -> Iterator[Any]:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while: the library reads them while it parses."""
+    """Have *variables* and no others for a while.
+
+    While it parses, the library reads them, and starts the programs that Kconfig files ask.
+    """
     before = dict(os.environ)
+    os.environ.clear()
     os.environ.update(variables)
     try:
         yield

@@ -31,7 +31,7 @@ from harness.series import Tree
 from harness.source import worktree
 from harness.store import Store, digest, digest_tree
 
-_RECIPE = "6"
+_RECIPE = "7"
 """Raise it when the same input shall give another kernel entry."""
 _BUILT = re.compile(r"^  (?:CC|AS|LD|AR)\s+(?:\[M\]\s+)?(\S+)")
 _DIAGNOSTIC = re.compile(r"^(?P<place>[^\s:]+:\d+)(?::\d+)?: (?P<kind>fatal error|error|warning): ")

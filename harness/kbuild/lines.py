@@ -43,6 +43,7 @@ from harness.klog.decode import (
 )
 from harness.process import check, run
 from harness.progress import Progress, Step
+from harness.source.git import git
 from harness.store import Store, digest
 
 _MOST_OBJECTS = 60
@@ -183,13 +184,12 @@ def _obstacles(kernel: Kernel, place: Slot) -> Iterator[str]:
         yield "the directory in which the kernel was built is gone"
         return
     # The tree, not the commit: of two commits with the same files only one is built.
-    head = run(["git", "-C", str(place.source), "rev-parse", "HEAD^{tree}"], limit_s=_LIMIT_S)
-    if head.output.strip() != kernel.meta.tree:
+    head = git("rev-parse", "HEAD^{tree}", cwd=place.source, limit_s=_LIMIT_S)
+    if head.text != kernel.meta.tree:
         yield "the directory in which the kernel was built holds another tree now"
         return
-    argv = ["git", "-C", str(place.source), "status", "--porcelain", "--untracked-files=no"]
-    state = run(argv, limit_s=_LIMIT_S)
-    if not state.ok or state.output:
+    state = git("status", "--porcelain", "--untracked-files=no", cwd=place.source, limit_s=_LIMIT_S)
+    if not state.ok or state.stdout:
         yield "the source from which the kernel was built has been edited"
     if digest(config.read_bytes()) != kernel.meta.config_digest:
         yield "the directory in which the kernel was built has another configuration now"

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.environment import clean
 from harness.process import check, run
+from harness.store import digest
 
 ARCH = "x86"
 
@@ -20,16 +23,27 @@ class Toolchain:
     """First line of ``gcc --version``."""
     linker: str
     """First line of ``ld --version``."""
+    defaults: str
+    """Digest of the commands that the compiler runs where it is given no options."""
 
     @property
     def identity(self) -> str:
         """One line that changes whenever the output may."""
-        return f"{self.compiler}; {self.linker}"
+        return f"{self.compiler}; {self.linker}; {self.defaults[:12]}"
 
 
 def identify() -> Toolchain:
     """Ask the tools who they are; raises MachineError where one is missing."""
-    return Toolchain(_first_line("gcc"), _first_line("ld"))
+    return Toolchain(_first_line("gcc"), _first_line("ld"), _defaults())
+
+
+def _defaults() -> str:
+    """Return a digest of what gcc does by itself: a wrapper of that name may add options."""
+    argv = ["gcc", "-###", "-x", "c", "/dev/null", "-o", "/dev/null"]
+    done = check(run(argv, limit_s=30), "gcc does not run")
+    # Of its output the lines that begin with a space are commands, with names of temporary files.
+    commands = (line for line in done.output.splitlines() if line.startswith(" "))
+    return digest(*(re.sub(r"\S*/cc\w+\.\w+", "", line) for line in commands))
 
 
 def _first_line(tool: str) -> str:
@@ -43,13 +57,13 @@ def jobs() -> int:
 
 
 def environment(ccache_dir: Path, slot: Path) -> dict[str, str]:
-    """Return environment variables for make, so that only the input decides the output.
+    """Return the whole environment for make, so that only the input decides the output.
 
     The kernel embeds user, host, time and build number (``Documentation/kbuild/
     reproducible-builds.rst``); ccache finds objects of other slots because paths are relative to
     *slot* in its hash.
     """
-    return {
+    return clean() | {
         "KBUILD_BUILD_USER": "harness",
         "KBUILD_BUILD_HOST": "harness",
         "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
@@ -65,10 +79,6 @@ def environment(ccache_dir: Path, slot: Path) -> dict[str, str]:
         # Taking dependencies from the compiler alone would be faster, but only a preprocessing of
         # its own shows ccache an .incbin, and the image is one: an old kernel in a new wrapping.
         "CCACHE_NODEPEND": "1",
-        # What a developer has exported for other builds must not leak into this one.
-        "MAKEFLAGS": "",
-        "KBUILD_OUTPUT": "",
-        "CROSS_COMPILE": "",
     }
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import subprocess
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.errors import MachineError, UserError
+from harness.process import capture, find
 
 _ENTRY = re.compile(
     r"(?P<name>[A-Za-z_][\w.$]*)\+(?P<offset>0x[0-9a-f]+)/(?P<size>0x[0-9a-f]+)(?! ?\[\w)(?! \()"
@@ -212,16 +212,12 @@ _TOP = frozenset(
 
 
 def _run(argv: list[str], text: str, timeout: float) -> str:
-    try:
-        done = subprocess.run(
-            argv, input=text, capture_output=True, text=True, timeout=timeout, check=True
-        )
-    except FileNotFoundError as error:
+    if find(argv[0]) is None:
         raise MachineError(
             f"{argv[0]} is not installed", hint="install binutils (for this architecture)"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise MachineError(f"{argv[0]} took longer than {timeout:g} s", where=argv[-1]) from error
-    except subprocess.CalledProcessError as error:
-        raise MachineError(f"{argv[0]} failed", where=argv[-1], why=error.stderr) from error
-    return done.stdout
+        )
+    done = capture(argv, stdin=text.encode(), limit_s=timeout)
+    if not done.ok:
+        why = done.stderr.decode(errors="replace")
+        raise MachineError(f"{argv[0]} failed", where=argv[-1], why=why)
+    return done.stdout.decode(errors="replace")

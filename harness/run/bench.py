@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,12 +21,14 @@ from pathlib import Path
 import msgspec
 
 from harness import loop
+from harness.environment import network, search_path
 from harness.errors import ExitCode, MachineError, UserError
 from harness.guest import bench as guest_bench
 from harness.guest.bench import Timing
 from harness.guest.machine import MachineType
 from harness.guest.snapshot import Snapshot
 from harness.outcome import Outcome
+from harness.process import find, run
 from harness.progress import Progress
 from harness.project import NO_SERIES
 from harness.run import figures, journal, results
@@ -238,20 +238,16 @@ class Bench:
         argv += [word for name in self.request.config for word in ("--config", name)]
         argv += ["--out", str(out), *(options or [])]
         with self.progress.step(title):
-            done = subprocess.run(
+            done = run(
                 argv,
-                env={**os.environ, "HARNESS_CACHE": str(self.store.root), **env},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=_RUN_LIMIT_S,
-                check=False,
+                env={**network(), "HARNESS_CACHE": str(self.store.root), **env},
+                limit_s=_RUN_LIMIT_S,
             )
-        if done.returncode not in said:
+        if done.status not in said:
             raise MachineError(
                 "a run that is to be measured did not end as expected",
                 where=" ".join(argv),
-                why="\n".join(done.stdout.splitlines()[-20:]),
+                why="\n".join(done.output.splitlines()[-20:]),
             )
 
 
@@ -279,14 +275,15 @@ def _compiler_spy(directory: Path, calls: Path) -> str:
     """Return a PATH on which gcc notes each call in *calls*, unless it only asks who gcc is."""
     directory.mkdir()
     for name in ("gcc", "cc", "cc1", "as", "ld"):
-        real = shutil.which(name)
+        real = find(name)
         if real:
             spy = directory / name
             spy.write_text(
-                f'#!/bin/sh\n[ "$*" = --version ] || echo "{name} $*" >>{calls}\nexec {real} "$@"\n'
+                "#!/bin/sh\ncase $* in --version | '-### '*) ;; "
+                f'*) echo "{name} $*" >>{calls} ;; esac\nexec {real} "$@"\n'
             )
             spy.chmod(0o755)
-    return f"{directory}:{os.environ['PATH']}"
+    return f"{directory}:{search_path()}"
 
 
 def _edit_series(prepared: Prepared, target: Path) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from harness.environment import network
 from harness.errors import MachineError, UserError
 from harness.process import check, run
 from harness.progress import Progress
@@ -181,6 +182,7 @@ def _download_and_import(
             done = run(
                 ["apt-get", *lists, "download", "-o", "APT::Status-Fd=1", f"{package}={version}"],
                 cwd=scratch,
+                env=network(),
                 limit_s=3600,
                 on_line=show,
             )

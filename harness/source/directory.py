@@ -136,7 +136,7 @@ def _refuse_nested(repo: Path, env: dict[str, str], spec: str) -> None:
 def _work_tree(
     path: Path, spec: str, version: str, repo: Path, store: Store, progress: Progress
 ) -> tuple[str, str, str | None]:
-    head = git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", cwd=path, as_user=True)
+    head = git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", cwd=path)
     if not head.ok:
         raise UserError(
             "the source is a git work tree without a commit that can be read",
@@ -146,7 +146,7 @@ def _work_tree(
     status = git(
         "status", "--porcelain=v2", "-z", "--untracked-files=normal", "--no-renames",
         "--ignore-submodules=all",
-        cwd=path, as_user=True, limit_s=300,
+        cwd=path, limit_s=300,
     )  # fmt: skip
     if not status.ok:
         raise UserError("the state of the source cannot be told", where=spec, why=status.stderr)

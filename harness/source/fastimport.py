@@ -8,14 +8,13 @@ the ref of the commit only after the pack is finished and synced.
 from __future__ import annotations
 
 import re
-import subprocess
 import threading
 from pathlib import Path
 from types import TracebackType
 
 from harness.errors import MachineError, UserError
-from harness.process import disk_full, kill_group
-from harness.source.git import IDENTITY, environment
+from harness.process import PIPE, disk_full, kill_group, start
+from harness.source.git import IDENTITY, environment, git_argv
 
 REGULAR = b"100644"
 EXECUTABLE = b"100755"
@@ -62,18 +61,9 @@ class FastImport:
         self._late = False
 
     def __enter__(self) -> FastImport:
-        self._child = subprocess.Popen(
-            [
-                *("setpriv", "--pdeathsig", "TERM", "--"),
-                *("git", "-c", "safe.directory=*", f"--git-dir={self._repo}"),
-                *("fast-import", "--quiet", "--done", "--depth=0", "--date-format=raw"),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment(),
-            start_new_session=True,
-        )
+        options = ("--quiet", "--done", "--depth=0", "--date-format=raw")
+        argv = git_argv("fast-import", *options, repo=self._repo)
+        self._child = start(argv, stdin=PIPE, env=environment())
         self._timer = threading.Timer(self._limit_s, self._give_up)
         self._timer.daemon = True
         self._timer.start()

@@ -3,19 +3,19 @@
 
 All kernel trees live in one repository, so that two versions share what they have in common.
 Nothing there depends on who runs it: no hooks, no signing, no line-end conversion, fixed dates.
+No other module starts git, so that this holds of every call.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.environment import clean, user
 from harness.errors import MachineError
-from harness.process import disk_full, kill_group, out_of_space, which
+from harness.process import capture, disk_full, out_of_space
 from harness.progress import Progress
 from harness.store import Store
 
@@ -53,11 +53,10 @@ _CONFIG = """\
 _ATTRIBUTES = "* -text -ident !eol !filter !working-tree-encoding !merge\n"
 # Files come out of the repository exactly as they went in, whatever a .gitattributes says.
 
-_ISOLATED = {
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_ATTR_NOSYSTEM": "1",
-    "GIT_TERMINAL_PROMPT": "0",
+_SETTINGS = Path(__file__).with_name("gitconfig")
+"""Stands for the user's own file, so that processes which git starts get it too."""
+
+_IDENTITY = {
     "GIT_AUTHOR_NAME": "kernel-selftest-harness",
     "GIT_AUTHOR_EMAIL": "harness@localhost",
     "GIT_AUTHOR_DATE": "@0 +0000",
@@ -66,28 +65,22 @@ _ISOLATED = {
     "GIT_COMMITTER_DATE": "@0 +0000",
 }
 
-_REPOSITORY_VARIABLES = frozenset(
-    {
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_CONFIG",
-        "GIT_CONFIG_COUNT",
-        "GIT_CONFIG_PARAMETERS",
-        "GIT_DIR",
-        "GIT_GRAFT_FILE",
-        "GIT_IMPLICIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_NAMESPACE",
-        "GIT_NO_REPLACE_OBJECTS",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_PREFIX",
-        "GIT_QUARANTINE_PATH",
-        "GIT_REPLACE_REF_BASE",
-        "GIT_SHALLOW_FILE",
-        "GIT_WORK_TREE",
-    }
-)
-"""What `git rev-parse --local-env-vars` lists (git 2.39): set when we are called from a hook."""
+_ALWAYS = {
+    "GIT_TERMINAL_PROMPT": "0",
+    # A repository of the user's is only read: `git status` would write its index anew.
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_PAGER": "cat",
+}
+
+_ISOLATED = {
+    "GIT_CONFIG_GLOBAL": str(_SETTINGS),
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_ATTR_NOSYSTEM": "1",
+    **_IDENTITY,
+}
+
+_OVER_REPOSITORY = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
+"""What a repository's own settings must not turn on: programs of its owner's."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +104,16 @@ class GitResult:
 
 
 def environment(*, as_user: bool = False) -> dict[str, str]:
-    """Return the whole environment for git: the user's settings, or none of them."""
+    """Return the whole environment for git: with the user's settings, or with none of them."""
     if as_user:
-        kept = {k: v for k, v in os.environ.items() if k not in _REPOSITORY_VARIABLES}
-        return kept | {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C.UTF-8"}
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    return kept | _ISOLATED | {"LC_ALL": "C.UTF-8"}
+        return user() | _ALWAYS
+    return clean() | _ALWAYS | _ISOLATED
+
+
+def git_argv(*args: str, repo: Path | None = None) -> list[str]:
+    """Return the command line of git with *args*, for *repo* or for the directory it runs in."""
+    where = [f"--git-dir={repo}"] if repo else []
+    return ["git", *_OVER_REPOSITORY, *where, *args]
 
 
 def git(
@@ -130,42 +127,20 @@ def git(
 ) -> GitResult:
     """Run git and return how it ended; a status other than 0 is the caller's to judge.
 
-    With *as_user* the user's own settings count (his proxies and credentials for a fetch, his
-    safe.directory for his repository); otherwise none do.  Raises MachineError when git is
-    missing, runs longer than *limit_s* seconds, or has no disk space.
+    With *as_user*, which is for repositories on other machines, the user's own settings count: his
+    proxies, credentials and url.insteadOf; otherwise none do.  *env* is added to the environment.
+    Raises MachineError when git is missing, runs longer than *limit_s* seconds, or has no disk
+    space.
     """
-    which("git")
-    argv = ["setpriv", "--pdeathsig", "TERM", "--", "git"]
-    if not as_user:
-        # The cache may be on a disk that another user (root in a container) has written.
-        argv += ["-c", "safe.directory=*"]
-    if repo is not None:
-        argv.append(f"--git-dir={repo}")
-    argv += args
-    child = subprocess.Popen(
-        argv,
+    ended = capture(
+        git_argv(*args, repo=repo),
         cwd=cwd,
         env={**environment(as_user=as_user), **(env or {})},
-        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
+        stdin=stdin,
+        limit_s=limit_s,
     )
-    try:
-        stdout, stderr = child.communicate(stdin, timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        raise MachineError(
-            f"git {args[0]} did not end within {limit_s:.0f} s and was killed",
-            where=" ".join(argv[4:]),
-        ) from None
-    finally:
-        kill_group(child)
-        for pipe in (child.stdin, child.stderr):
-            if pipe:
-                pipe.close()
-    done = GitResult(
-        tuple(argv[4:]), child.returncode, stdout, stderr.decode(errors="replace").strip()
-    )
+    words = ended.stderr.decode(errors="replace").strip()
+    done = GitResult(ended.argv, ended.status, ended.stdout, words)
     if not done.ok and out_of_space(done.stderr, repo, cwd):
         raise disk_full(str(repo or cwd or ""))
     return done

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A commit of another git repository, by path or URL: only that commit's files are fetched.
 
-The user's own git settings count here: his proxies, his credentials, his url.insteadOf.
+For a repository on another machine the user's own git settings count: his proxies, his credentials,
+his url.insteadOf.
 """
 
 from __future__ import annotations
@@ -53,10 +54,11 @@ def fetch_commit(where: str, commit: str, repo: Path, store: Store, progress: Pr
             return
         with progress.step(f"Fetching {commit[:12]} from {where}"):
             done = git(
+                "-c", "fetch.prune=false", "-c", "fetch.pruneTags=false",
                 "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head",
                 "--no-recurse-submodules", "--no-auto-maintenance", "--",
                 where, f"+{commit}:{ref}",
-                repo=repo, as_user=True, limit_s=_FETCH_LIMIT_S,
+                repo=repo, as_user=not _is_here(where), limit_s=_FETCH_LIMIT_S,
             )  # fmt: skip
             if not done.ok:
                 raise MachineError(
@@ -69,7 +71,7 @@ def fetch_commit(where: str, commit: str, repo: Path, store: Store, progress: Pr
 
 def _local(where: str, name: str, spec: str) -> str:
     arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-    found = git("-C", where, *arguments, as_user=True)
+    found = git(*arguments, cwd=Path(where))
     if not found.ok:
         raise UserError(
             f"the repository has no commit {name}",
@@ -88,7 +90,9 @@ def _remote(where: str, name: str, spec: str, repo: Path) -> tuple[str, bool]:
     if known:
         return known, True
     wanted = (f"refs/tags/{name}^{{}}", f"refs/tags/{name}", f"refs/heads/{name}", name)
-    listed = git("ls-remote", "--quiet", "--", where, *wanted, as_user=True, limit_s=120)
+    listed = git(
+        "ls-remote", "--quiet", "--", where, *wanted, as_user=not _is_here(where), limit_s=120
+    )
     if not listed.ok:
         raise MachineError(
             "the git repository could not be asked for its branches and tags",
@@ -108,6 +112,11 @@ def _remote(where: str, name: str, spec: str, repo: Path) -> tuple[str, bool]:
         where=spec,
         hint="of a remote repository, a commit is named by its full 40 digits",
     )
+
+
+def _is_here(where: str) -> bool:
+    """Whether the repository *where* is on this machine, so that no settings are needed for it."""
+    return where.startswith("file://") or Path(where).is_dir()
 
 
 def _prefix(where: str) -> str:

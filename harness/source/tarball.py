@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import io
 import posixpath
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import IO
 
 from harness.errors import UserError
-from harness.process import kill_group, which
+from harness.process import PIPE, Child, kill_group, start
 from harness.progress import Step
 from harness.source.fastimport import (
     EXECUTABLE,
@@ -54,14 +53,7 @@ def import_tarball(path: Path, repo: Path, ref: str, spec: str, step: Step) -> N
     argv = decompressor(path)
     if argv is None:
         raise UserError("this is not a tarball that can be read", where=str(path))
-    which(argv[0])
-    unpack = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "TERM", "--", *argv, "--", str(path)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    unpack = start([*argv, "--", str(path)], stderr=PIPE)
     try:
         assert unpack.stdout is not None  # noqa: S101  asked for above
         assert unpack.stderr is not None  # noqa: S101
@@ -89,7 +81,7 @@ def import_tarball(path: Path, repo: Path, ref: str, spec: str, step: Step) -> N
             unpack.stderr.close()
 
 
-def _stream(unpack: subprocess.Popen[bytes], target: FastImport, step: Step) -> dict[bytes, bytes]:
+def _stream(unpack: Child, target: FastImport, step: Step) -> dict[bytes, bytes]:
     """Write every file of the tarball; return the Makefiles of the two topmost levels."""
     makefiles = {}
     count = 0

@@ -21,17 +21,17 @@ from msgspec.structs import replace
 
 from harness.errors import UserError
 from harness.kbuild import Kernel, Slot, toolchain
-from harness.process import check, run
 from harness.progress import Progress
 from harness.series import Tree
 from harness.source import worktree
+from harness.source.git import git, must
 from harness.store import Store, digest
 from harness.suites import expectations, settings, sysroot, userland
 from harness.suites.find import SELFTESTS, SuiteSource
 from harness.suites.part import Part
 from harness.suites.sources import copy, digest_sources
 
-_RECIPE = "7"
+_RECIPE = "8"
 _ABOUT = frozenset({expectations.FILE_NAME, settings.FILE_NAME})
 """Files that say something of a suite and are no part of it."""
 
@@ -106,10 +106,10 @@ def build(
     Raises UserError where its Makefile cannot be read at all, or a link out of its directory cannot
     be followed; a program that does not compile is in :attr:`Suite.broken` instead.
     """
-    tools = check(
-        run(["git", f"--git-dir={tree.repo}", "rev-parse", f"{tree.commit}:tools"], limit_s=60),
+    tools = must(
+        git("rev-parse", f"{tree.commit}:tools", repo=tree.repo),
         "the kernel tree has no tools directory",
-    ).output.strip()
+    ).text
     key = digest(
         _RECIPE,
         tools,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.process import check, run
 from harness.project import SuiteTable
+from harness.source.git import git, must
 from harness.suites import expectations, settings
 from harness.suites.expectations import Expectations
 from harness.suites.settings import Settings
@@ -179,20 +179,18 @@ def _in_tree(
 
 def _targets(repo: Path, commit: str) -> list[str]:
     """Return the directories of the tree's selftests."""
-    argv = ["git", f"--git-dir={repo}", "ls-tree", "-d", "--name-only", f"{commit}:{SELFTESTS}"]
-    done = run(argv, limit_s=60)
-    return done.output.split() if done.ok else []
+    done = git("ls-tree", "-d", "--name-only", f"{commit}:{SELFTESTS}", repo=repo)
+    return done.text.split() if done.ok else []
 
 
 def read_file(repo: Path, commit: str, path: str) -> str | None:
     """Return the text of *path* in the tree of *commit*; None where there is no such file."""
     if not exists(repo, commit, path):
         return None
-    argv = ["git", f"--git-dir={repo}", "cat-file", "blob", f"{commit}:{path}"]
-    return check(run(argv, limit_s=60), "a file of the tree cannot be read").output
+    done = git("cat-file", "blob", f"{commit}:{path}", repo=repo)
+    return must(done, "a file of the tree cannot be read").text
 
 
 def exists(repo: Path, commit: str, path: str) -> bool:
     """Whether *path* is in the tree of *commit*."""
-    argv = ["git", f"--git-dir={repo}", "cat-file", "-e", f"{commit}:{path}"]
-    return run(argv, limit_s=60).ok
+    return git("cat-file", "-e", f"{commit}:{path}", repo=repo).ok

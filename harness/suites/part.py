@@ -64,7 +64,6 @@ class Part:
         self.output.mkdir(parents=True, exist_ok=True)
         run(
             [*self.argv(static=static), "-k", *targets],
-            env={"MAKEFLAGS": ""},
             limit_s=limit_s,
             log=log,
             on_line=lambda line: tell(line.split(" ")[0]),
@@ -108,7 +107,7 @@ class Part:
     def why(self, program: Path, limit_s: float) -> str:
         """Build one program alone, for the first error that is its own."""
         argv = [*self.argv(static=False), "-j1", str(program)]
-        lines = run(argv, env={"MAKEFLAGS": ""}, limit_s=limit_s).output.splitlines()
+        lines = run(argv, limit_s=limit_s).output.splitlines()
         first = next((line for line in lines if _ERROR.match(line)), "")
         if not first:
             first = next((line for line in lines if "***" in line or "rror" in line), "")

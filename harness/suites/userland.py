@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.errors import MachineError
-from harness.process import run, which
+from harness.process import find, run, which
 from harness.store import digest, digest_file
 
 SHELLS = frozenset({"sh", "bash"})
@@ -77,7 +77,7 @@ def loader(program: Path) -> str:
 
 def identity() -> str:
     """Return a digest of what could be packed: what changes with the host's packages."""
-    found = [shutil.which(name) for name in (_BUSYBOX, "bash")]
+    found = [find(name) for name in (_BUSYBOX, "bash")]
     return digest(*(digest_file(Path(path)) if path else "" for path in found))
 
 
@@ -89,7 +89,7 @@ def pack(root: Path, programs: Iterable[Path], scripts: Iterable[str]) -> None:
     wanted = list(programs)
     shells = set(scripts) & SHELLS
     if shells:
-        busybox = shutil.which(_BUSYBOX)
+        busybox = find(_BUSYBOX)
         if busybox is None:
             raise MachineError(
                 "a shell script needs busybox in its guest",

@@ -93,9 +93,8 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
     root = tmp_path / "apt"
     (root / "bin").mkdir(parents=True)
     for name, text in (("apt-cache", APT_CACHE), ("apt-get", APT_GET)):
-        (root / "bin" / name).write_text(text)
+        (root / "bin" / name).write_text(text.replace("$APT", str(root)))
         (root / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("APT", str(root))
     monkeypatch.setenv("PATH", f"{root / 'bin'}:{os.environ['PATH']}")
     return Apt(root)
 

@@ -82,11 +82,10 @@ def test_only_what_matches_is_built(bench: Bench) -> None:
     assert [each.name for each in built.broken] == ["one_regs", "three"]
 
 
-def test_what_cannot_be_static_is_linked_with_shared_libraries(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_static_is_linked_with_shared_libraries(bench: Bench) -> None:
+    flags = f"-L{bench.root} -lshared -Wl,-rpath,{bench.root}"
     source = bench.suite(
-        f"{MAKEFILE.format('plain shared')}$(OUTPUT)/shared: LDFLAGS = -L{bench.root} -lshared\n",
+        f"{MAKEFILE.format('plain shared')}$(OUTPUT)/shared: LDFLAGS = {flags}\n",
         plain=MAIN.format(0),
         shared="int shared(void);\nint main(void) { return shared(); }\n",
     )
@@ -95,7 +94,6 @@ def test_what_cannot_be_static_is_linked_with_shared_libraries(
     code = "int shared(void) { return 0; }"
     argv = ["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)]
     subprocess.run(argv, input=code, text=True, check=True)
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(bench.root))
     built = bench.build(source)
     assert [(each.name, each.dynamic) for each in built.programs] == [
         ("plain", False),
