@@ -28,6 +28,7 @@ _FIXED = {
     # No program of ours may find settings of the user there; Debian's builders use the same name.
     "HOME": _NOWHERE,
     # Messages are read, and sorted lists compared, by programs that expect this locale.
+    "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
 }

@@ -164,6 +164,7 @@ def test_a_program_gets_what_is_allowed_and_nothing_else(hostile: dict[str, str]
     assert got == {
         "PATH": environment.search_path(),
         "HOME": "/nonexistent",
+        "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.progress import Progress, Step
+from harness.source import leftout
 from harness.source.fastimport import (
     EXECUTABLE,
     REGULAR,
@@ -35,8 +36,8 @@ def resolve_directory(
     """Return the ref, the description and the note of the tree at *path*, importing changes.
 
     In a git work tree, what counts is HEAD with the uncommitted changes of tracked files; files
-    that git does not track are left out, and the note says so.  In any other directory every file
-    counts, ignored or not.  Raises UserError if it is no kernel tree or cannot be read.
+    that git ignores or does not track are left out, and the note says so.  In any other directory
+    every file counts, ignored or not.  Raises UserError if it is no kernel tree or cannot be read.
     """
     try:
         makefile = (path / "Makefile").read_bytes()
@@ -167,11 +168,9 @@ def _work_tree(
         ref = _with_changes(path, version, changed, head.text, repo, store)
         description += " with uncommitted changes"
         notes.append(f"the uncommitted changes of {len(changed)} file(s) are included")
-    if untracked:
-        more = f" and {len(untracked) - 3} more" if len(untracked) > 3 else ""
-        notes.append(
-            "files that git does not track are not included: " + ", ".join(untracked[:3]) + more
-        )
+    if object_id(repo, f"{ref}:Makefile") is None:
+        raise leftout.not_tracked(path, spec)
+    notes += leftout.notes(path, untracked, spec)
     return ref, description, "; ".join(notes) or None
 
 

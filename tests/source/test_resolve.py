@@ -179,7 +179,7 @@ def test_work_tree_as_it_is_seen(tmp_path: Path, store: Store) -> None:
     assert progress.notes == [dirty.note]
     assert dirty.note == (
         "the uncommitted changes of 3 file(s) are included; "
-        "files that git does not track are not included: mm/forgotten.c"
+        "1 file that git does not track is not included: mm/forgotten.c (git add brings it in)"
     )
     assert files(dirty).keys() - files(clean).keys() == {"mm/staged.c"}
     assert files(clean).keys() - files(dirty).keys() == {"scripts/check.sh"}
@@ -382,3 +382,71 @@ def test_unchanged_directory_is_not_read_again(tmp_path: Path, store: Store) -> 
 )
 def test_kernel_version(makefile: bytes, version: str | None) -> None:
     assert kernel_version(makefile) == version
+
+
+def test_ignored_files_that_a_build_needs_are_named(tmp_path: Path, store: Store) -> None:
+    linux = make_repository(tmp_path / "linux")
+    (linux / ".git/info/exclude").write_text("/*\n")
+    assert resolve("linux", store, Quiet(), relative_to=tmp_path).note is None
+    for name in (
+        "mm/one.c",
+        "mm/two.h",
+        "firmware/blob.bin",
+        "fs/new/Makefile",
+        "tags",
+        ".cache/x",
+    ):
+        (linux / name).parent.mkdir(parents=True, exist_ok=True)
+        (linux / name).write_text("x\n")
+    before = sorted(linux.rglob("*"))
+    found = resolve("linux", store, Quiet(), relative_to=tmp_path)
+    assert found.note == (
+        "4 files that .gitignore covers are not included: "
+        "firmware/blob.bin, fs/new/Makefile, mm/one.c and 1 more (git add --force brings them in)"
+    )
+    assert sorted(linux.rglob("*")) == before
+    sh("git", "add", "--force", "mm", "firmware", "fs", cwd=linux)
+    added = resolve("linux", store, Quiet(), relative_to=tmp_path)
+    assert added.note == "the uncommitted changes of 4 file(s) are included"
+    assert {"mm/one.c", "firmware/blob.bin", "fs/new/Makefile"} <= files(added).keys()
+
+
+def test_what_a_build_has_made_is_no_source_that_was_left_out(tmp_path: Path, store: Store) -> None:
+    linux = make_repository(tmp_path / "linux")
+    (linux / ".git/info/exclude").write_text(
+        ".*\n*.o\n*.lex.c\n/include/generated\nmade.c\nmine.c\n"
+    )
+    (linux / "include/generated").mkdir()
+    for name in ("mm/.foo.o.cmd", "mm/foo.o", "scripts/a.lex.c", "include/generated/autoconf.h"):
+        (linux / name).write_text("x\n")
+    (linux / "mm/made.c").write_text("x\n")
+    (linux / "mm/.made.c.cmd").write_text("cmd_mm/made.c := echo\n")
+    assert resolve("linux", store, Quiet(), relative_to=tmp_path).note is None
+    (linux / "mm/mine.c").write_text("x\n")
+    found = resolve("linux", store, Quiet(), relative_to=tmp_path)
+    assert found.note == (
+        "1 file that .gitignore covers is not included: mm/mine.c (git add --force brings it in)"
+    )
+
+
+def test_changes_that_git_was_told_not_to_see_are_named(tmp_path: Path, store: Store) -> None:
+    linux = make_repository(tmp_path / "linux")
+    sh("git", "update-index", "--assume-unchanged", "mm/memory.c", cwd=linux)
+    replace(linux / "mm/memory.c", "a + 3", "a + 4")
+    found = resolve("linux", store, Quiet(), relative_to=tmp_path)
+    assert found.note is not None
+    assert "assume-unchanged are not included: mm/memory.c" in found.note
+
+
+def test_a_kernel_that_its_repository_ignores_is_refused(tmp_path: Path, store: Store) -> None:
+    linux = make_tree(tmp_path / "linux")
+    sh("git", "init", "-q", "-b", "master", cwd=linux)
+    (linux / ".gitignore").write_text("/*\n!/debian/\n")
+    (linux / "debian").mkdir()
+    (linux / "debian/rules").write_text("x\n")
+    sh("git", "add", "debian", cwd=linux)
+    sh("git", "commit", "-q", "-m", "packaging", cwd=linux)
+    with pytest.raises(UserError, match="does not track the kernel") as caught:
+        resolve("linux", store, Quiet(), relative_to=tmp_path)
+    assert "Makefile" in caught.value.why
+    assert "add --all --force" in caught.value.hint
