@@ -4,7 +4,25 @@
 # Does nothing, in well under a second, where all is there. Exit 3: something is missing and
 # cannot be installed; the list is printed.
 set -eu
-cd "$(dirname "$0")/.."
+# With it, cd would find another directory than the one that is meant, and .venv is removed there.
+unset CDPATH
+cd -P -- "$(dirname -- "$0")/.."
+
+# What the user has exported for other work (PYTHONHOME, PIP_TARGET, TAR_OPTIONS) must not count.
+# Only these variables pass: where he and his settings are, his proxies, certificates and mirrors.
+if [ "${SETUP_ENVIRONMENT-}" != clean ]; then
+	set --
+	for name in HOME USER LOGNAME TERM PYTHON \
+		http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY \
+		SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE \
+		PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX PIP_TRUSTED_HOST PIP_CERT \
+		PIP_CLIENT_CERT PIP_PROXY PIP_CONFIG_FILE PIP_CACHE_DIR PIP_NO_CACHE_DIR \
+		PIP_DEFAULT_TIMEOUT PIP_RETRIES; do
+		eval "value=\${$name-}"
+		[ -z "$value" ] || set -- "$@" "$name=$value"
+	done
+	exec env -i SETUP_ENVIRONMENT=clean "PATH=$PATH" LC_ALL=C.UTF-8 "$@" sh scripts/setup.sh
+fi
 
 missing_packages() {
 	sed 's/[[:space:]]*#.*//; /^$/d' debian-packages.txt | while read -r package; do
@@ -17,6 +35,12 @@ fail() {
 	printf 'setup: %s\n' "$@" >&2
 	exit 3
 }
+
+case $PWD in
+*:* | *"
+"*) fail "Python can make no environment in a directory whose name has a colon or a line end:" \
+	"$PWD" "move the clone, or clone it into another directory" ;;
+esac
 
 if ! command -v dpkg-query >/dev/null; then
 	fail "this is not Debian: dpkg-query is missing" \
@@ -47,18 +71,37 @@ if [ -n "$missing" ]; then
 fi
 
 python=${PYTHON:-python3}
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+"$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
 	fail "$python is older than 3.11; name another one with PYTHON=..."
 
-want=$("$python" -c 'import sys; print(sys.version)' |
+want=$("$python" -I -c 'import sys; print(sys.version)' |
 	cat - constraints.txt pyproject.toml scripts/setup.sh | sha256sum)
 if [ "$(cat .venv/setup-stamp 2>/dev/null)" != "$want" ]; then
 	echo "setup: making the Python environment in .venv"
 	rm -rf .venv
-	"$python" -m venv .venv || fail "$python -m venv does not work"
-	# Build requirements are pinned by the same file, which pip only takes from the environment.
-	PIP_CONSTRAINT=$PWD/constraints.txt .venv/bin/python -m pip install \
-		--quiet --disable-pip-version-check --editable '.[dev]' ||
+	"$python" -I -m venv .venv || fail "$python -m venv does not work"
+	# Build requirements are pinned by the same file, which pip only takes from the environment,
+	# where a blank ends a name; a relative one it takes from where it builds.
+	pins=$(mktemp)
+	cp constraints.txt "$pins"
+	PIP_CONSTRAINT=$pins PIP_USER=0 .venv/bin/python -I -m pip install \
+		--quiet --disable-pip-version-check --editable '.[dev]' || {
+		rm -f "$pins"
 		fail "pip could not install the Python packages"
+	}
+	rm -f "$pins"
+	# In place of pip's own: PYTHONPATH and the like would count before any line of ours runs (-I),
+	# and the interpreter's path may hold what a #! line cannot.
+	cat >.venv/bin/harness <<-'EOF'
+		#!/bin/sh
+		'''exec' "$(dirname -- "$(readlink -f -- "$0")")/python" -I "$0" "$@"
+		'''
+		import sys
+
+		from harness.cli import main
+
+		sys.exit(main())
+	EOF
+	chmod +x .venv/bin/harness
 	printf '%s\n' "$want" >.venv/setup-stamp
 fi
