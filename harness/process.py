@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import IO
 
 from harness import environment
-from harness.errors import MachineError
+from harness.errors import HarnessError, MachineError
+from harness.foreign import disk_full, in_output
 
 PACKAGES = {
     "bc": "bc",
@@ -49,7 +50,6 @@ PACKAGES = {
 """Debian package of each program that the harness runs, for the error that says one is missing."""
 
 _TAIL_LINES = 400
-_NO_SPACE = "No space left on device"
 _NO_ROOM = 1 << 20
 """A disk with fewer free bytes than this is full."""
 
@@ -165,8 +165,8 @@ def run(
     finally:
         kill_group(child)
     done = Completed(tuple(argv), status, output, time.monotonic() - begun)
-    if not done.ok and out_of_space(output, log, cwd):
-        raise disk_full(str(log or cwd or argv[0]))
+    if not done.ok and (trouble := host_trouble(output, log, cwd)) is not None:
+        raise trouble
     return done
 
 
@@ -205,13 +205,17 @@ def _too_long(argv: Sequence[str], limit_s: float) -> MachineError:
     )
 
 
-def out_of_space(output: str, *places: Path | None) -> bool:
-    """Whether a program that failed has failed for want of disk space.
+def host_trouble(output: str, *places: Path | None) -> HarnessError | None:
+    """Return the error of the machine for which a program has failed; None where there is none.
 
-    Its *output* may say so; but git, for one, reports that a file could not be written and not
-    why, so the file systems of *places* are asked as well.
+    Its *output* may tell it; but git, for one, reports that a file could not be written and not
+    why, so the file systems of *places* are asked whether there is space.
     """
-    return _NO_SPACE in output or any(_free(place) < _NO_ROOM for place in places if place)
+    there = [place for place in places if place]
+    for place in there:
+        if _free(place) < _NO_ROOM:
+            return disk_full(place)
+    return in_output(output, there[0] if there else "")
 
 
 def _free(place: Path) -> int:
@@ -219,15 +223,6 @@ def _free(place: Path) -> int:
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
-
-
-def disk_full(where: str) -> MachineError:
-    """Return the error for a full disk at *where*."""
-    return MachineError(
-        "no space is left on the disk",
-        where=where,
-        hint="free some, or move the cache with HARNESS_CACHE=DIR",
-    )
 
 
 def check(done: Completed, what: str, *, hint: str = "") -> Completed:

@@ -26,8 +26,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from harness.errors import MachineError
-from harness.process import disk_full
+from harness.foreign import of_os, told
 from harness.progress import Progress
 
 _MANIFEST = "manifest.json"
@@ -99,18 +98,9 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
-        try:
+        with told("the cache cannot be used", self.root):
             for name in ("entries", "places", "locks", "tmp"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise disk_full(str(self.root)) from error
-            raise MachineError(
-                "the cache directory cannot be used",
-                where=str(self.root),
-                why=str(error),
-                hint="set HARNESS_CACHE to a directory that you may write to",
-            ) from error
 
     @classmethod
     def default(cls) -> Store:
@@ -136,9 +126,7 @@ class Store:
             with progress.step(f"Waiting for another run that works on {name}"):
                 lock.acquire()
         except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise disk_full(str(self.root)) from error
-            raise
+            raise of_os(error, "a place of the cache cannot be locked", lock.lock_file) from error
         try:
             yield
         finally:
@@ -217,20 +205,15 @@ class Store:
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
         """Give an empty directory on the cache's file system, gone afterwards unless renamed."""
-        try:
+        with told("the cache cannot be written"):
             work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.root / "tmp"))
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise disk_full(str(self.root)) from error
-            raise
         # mkdtemp makes it private to the user; a published entry is as readable as any file.
         work.chmod(0o755)
         try:
             yield work
         except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise disk_full(str(self.root)) from error
-            raise
+            # What is written there may name nothing that a user knows; a full disk names its place.
+            raise of_os(error, where=self.root if error.errno == errno.ENOSPC else "") from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import sys
 import traceback
@@ -78,10 +77,10 @@ def _status() -> int:
         sys.stderr.close()
         return ExitCode.MACHINE
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            from harness.process import disk_full
+        from harness.foreign import translate
 
-            return _tell(disk_full(str(error.filename or "")))
+        if (meaning := translate(error)) is not None:
+            return _tell(meaning)
         # Python's own exit status would be 1, which says that tests were run and one failed.
         traceback.print_exc()
         click.echo("error: this is a fault of the harness itself, please report it", err=True)

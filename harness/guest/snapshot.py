@@ -26,6 +26,7 @@ from typing import Any, Self
 from qemu.qmp import QMPError
 
 from harness.errors import MachineError
+from harness.foreign import disk_full
 from harness.guest.api import Accelerator
 from harness.guest.frames import Hello
 from harness.guest.machine import (
@@ -38,7 +39,6 @@ from harness.guest.machine import (
 )
 from harness.guest.process import QemuProcess
 from harness.guest.qemu import QemuGuest
-from harness.process import disk_full
 from harness.store import digest_file, digest_sparse
 
 FORMAT = 2
@@ -106,7 +106,7 @@ async def create(
     except MachineError as error:
         # The memory is a file with holes: QEMU gets SIGBUS where the disk cannot fill one.
         if shutil.disk_usage(directory).free < _DISK_RESERVE:
-            raise disk_full(str(directory)) from error
+            raise disk_full(directory) from error
         raise
         # Only now is QEMU gone, and with it the last write to the memory's pages.
     (directory / _LOG).write_bytes(guest.boot_log)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +14,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from harness.errors import HarnessError, MachineError
+from harness.errors import MachineError
+from harness.foreign import of_os, translate
 from harness.guest.api import Accelerator, Command, How
 from harness.guest.qemu import GuestNotBooted
-from harness.process import disk_full
 from harness.run.guests import GUEST_ROOT, Foundry, Template
 from harness.run.journal import Journal
 from harness.run.logfiles import LogFiles
@@ -85,7 +84,8 @@ class Executor:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.jobs):
                     group.create_task(self._work(line))
-        except* HarnessError as errors:
+        except BaseExceptionGroup as errors:
+            # Not `except*`: before Python 3.11.4 what is raised there comes out in a group again.
             raise _first(errors) from None
 
     async def _work(self, line: _Line) -> None:
@@ -158,9 +158,7 @@ class Executor:
             ended = await self._run(test, started, template)
         except OSError as error:
             # Nothing of the test's own: its logs cannot be written, or no process be made.
-            if error.errno == errno.ENOSPC:
-                raise disk_full(str(self.out)) from error
-            raise MachineError("a test cannot be run", where=test.name, why=str(error)) from error
+            raise of_os(error, f"the test {test.name} cannot be run") from error
         self.journal.write(ended)
         result = judge_test(test, day_of(self.head), started, ended)
         self.watcher.finished(result, label)
@@ -263,7 +261,18 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _first(errors: BaseExceptionGroup[HarnessError]) -> HarnessError:
-    """Return the first error of nested groups; the others followed from it or repeat it."""
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+def _first(errors: BaseExceptionGroup) -> BaseException:
+    """Return the first error of nested groups; the others followed from it or repeat it.
+
+    One that the harness has no words for comes before all others, for it is a fault of the harness.
+    """
+    flat = list(_flat(errors))
+    return next((each for each in flat if translate(each) is None), flat[0])
+
+
+def _flat(errors: BaseExceptionGroup) -> Iterator[BaseException]:
+    for each in errors.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _flat(each)
+        else:
+            yield each

@@ -8,7 +8,6 @@ record was not yet promised.  Anything else that does not decode is an error, ne
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,7 @@ from types import TracebackType
 import msgspec
 
 from harness.errors import UserError
-from harness.process import disk_full
+from harness.foreign import told
 from harness.run.records import Record
 
 FILE_NAME = "journal.jsonl"
@@ -31,28 +30,18 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE_NAME
-        try:
+        with told("the run's journal cannot be opened", self.path):
             _cut_to_whole_records(self.path)
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise disk_full(str(self.path)) from error
-            raise UserError(
-                "the run's journal cannot be written", where=str(self.path), why=str(error)
-            ) from None
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._encoder = msgspec.json.Encoder()
 
     def write(self, record: Record) -> None:
-        """Append *record* and return when it is on the disk; MachineError when the disk is full."""
+        """Append *record* and return when it is on the disk; MachineError where that fails."""
         line = self._encoder.encode(record) + b"\n"
-        try:
+        with told("the run's journal cannot be written", self.path):
             while line:
                 line = line[os.write(self._fd, line) :]
             os.fdatasync(self._fd)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise disk_full(str(self.path)) from error
-            raise
 
     def __enter__(self) -> Journal:
         return self

@@ -12,8 +12,9 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from harness.errors import MachineError, UserError
-from harness.process import PIPE, disk_full, kill_group, start
+from harness.errors import HarnessError, MachineError, UserError
+from harness.foreign import in_output
+from harness.process import PIPE, kill_group, start
 from harness.source.git import IDENTITY, environment, git_argv
 
 REGULAR = b"100644"
@@ -141,7 +142,7 @@ class FastImport:
         self._late = True
         self._child.kill()
 
-    def _failed(self) -> MachineError:
+    def _failed(self) -> HarnessError:
         if self._late:
             return MachineError(
                 f"importing the source took longer than {self._limit_s:.0f} s",
@@ -150,9 +151,7 @@ class FastImport:
         self._child.wait()
         assert self._child.stdout is not None  # noqa: S101  asked for at the start
         words = self._child.stdout.read().decode(errors="replace")
-        if "No space left on device" in words:
-            return disk_full(str(self._repo))
-        return MachineError(
+        return in_output(words, self._repo) or MachineError(
             "git could not import the source", where=str(self._repo), why=words[-2000:]
         )
 

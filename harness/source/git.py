@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.environment import clean, user
 from harness.errors import MachineError
-from harness.process import capture, disk_full, out_of_space
+from harness.process import capture, host_trouble
 from harness.progress import Progress
 from harness.store import Store
 
@@ -141,8 +141,8 @@ def git(
     )
     words = ended.stderr.decode(errors="replace").strip()
     done = GitResult(ended.argv, ended.status, ended.stdout, words)
-    if not done.ok and out_of_space(done.stderr, repo, cwd):
-        raise disk_full(str(repo or cwd or ""))
+    if not done.ok and (trouble := host_trouble(done.stderr, repo, cwd)) is not None:
+        raise trouble
     return done
 
 
