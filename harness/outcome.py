@@ -38,6 +38,14 @@ class Outcome(StrEnum):
         """Position in the order from best to worst; of several outcomes the worst counts."""
         return _ORDER.index(self)
 
+    @property
+    def rank(self) -> int:
+        """Position in the same order with a skip above a pass, for what stands for a whole.
+
+        A test of which a part was skipped has not passed as a whole.
+        """
+        return 0 if self is Outcome.PASS else self.severity + 1
+
 
 # A splat is the kernel's complaint about a test that said pass, so whatever the test itself says
 # against the kernel outranks it.  "Error" is below fail: a test that failed and then garbled the

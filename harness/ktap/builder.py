@@ -14,6 +14,9 @@ The rules, where KTAP leaves a choice or the stream breaks it:
   number that would otherwise be missing.  A candidate ``ok`` is a pass only if a higher number
   follows it, if the program's own totals agree, or if its text cannot well be prose.  Else it is an
   error, as is an ``ok`` whose beginning may have been the end of ``not ok``.
+- A parent that says ok over cases that were all skipped is skipped: nothing was tried.
+- A ``not ok`` behind other text that no missing number needs makes the report an error, unless it
+  repeats a failure that is known already.
 - A subtest without the result line of its parent gets a parent that is an error.
 """
 
@@ -23,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.ktap import closing
-from harness.ktap.group import Candidate, Group, Node, freeze, worst_below
+from harness.ktap.group import Candidate, Group, Node, freeze, why_untried, worst_below
 from harness.ktap.ledger import Ledger, Output, no_output, tail
 from harness.ktap.lexer import (
     Bail,
@@ -38,7 +41,7 @@ from harness.ktap.lexer import (
     Totals,
     judge,
 )
-from harness.ktap.limits import MAX_CANDIDATES, MAX_DEPTH, MAX_NAME
+from harness.ktap.limits import MAX_CANDIDATES, MAX_DEPTH, MAX_NAME, MAX_NUMBER
 from harness.ktap.model import Collection, Kind
 from harness.outcome import Outcome, worst
 
@@ -64,6 +67,8 @@ class Builder:
         self._on_case = on_case
         self._levels: list[Group] = []
         self._roots: list[Group] = []
+        self._refusals: list[Candidate] = []
+        """What may be a ``not ok`` behind other text, until it counts as a result."""
         self.ledger = Ledger()
 
     @property
@@ -89,7 +94,9 @@ class Builder:
             case Totals():
                 self._totals(token, line)
             case PlanNotRun():
-                self.ledger.note(Kind.PLAN_NOT_RUN, line, token.text)
+                group = self._at(token.column)
+                planned = group is None or group.plan is not None or not token.unplanned
+                self.ledger.note(Kind.PLAN_NOT_RUN if planned else Kind.NO_PLAN, line, token.text)
 
     def result(self, token: Result, line: int, output: Output, damaged: bool = False) -> bool:
         """Take a result line; False when it was taken for prose, and so is output."""
@@ -127,10 +134,15 @@ class Builder:
         candidate = Candidate(
             line, found.number, found.result, found.strong, found.damaged, kept, host
         )
+        self._refuse(candidate)
         for group in self._levels:
             planned = group.plan is not None and found.number <= group.plan
             if found.number not in group.numbers and (planned or group.plan is None):
                 self._remember(group, candidate)
+
+    def stray(self, found: Glued, line: int) -> None:
+        """Take a result behind a result line that cannot be the next one."""
+        self._refuse(Candidate(line, found.number, found.result, False, found.damaged, ""))
 
     def last_node(self) -> Node | None:
         """Return the case that was added last at the innermost level."""
@@ -151,6 +163,7 @@ class Builder:
         """End the stream; *output* is what came after the last result."""
         while self._levels:
             self._pop(output)
+        self._unheeded()
         return freeze(self._roots)
 
     # Levels
@@ -198,7 +211,7 @@ class Builder:
         closing.close_group(self, group, len(self._levels), output)
         if not self._levels:
             self._roots.append(group)
-        elif not (group.empty and not group.version):
+        elif not group.empty or group.version or group.subtest:
             self._levels[-1].pending.append(group)
 
     # Tokens
@@ -251,8 +264,11 @@ class Builder:
         root = self._levels[0] if self._levels else None
         if root is not None and token.column <= root.column and not root.empty:
             return
-        if self._levels and self._levels[-1].column == token.column and not self._levels[-1].empty:
-            self._pop()
+        top = self._levels[-1] if self._levels else None
+        if top is not None and top.column == token.column:
+            ended = not top.empty or (top.subtest and top is not root)
+            if ended:
+                self._pop()
         group = self._level(token.column, line)
         if group is not None:
             group.subtest = token.name
@@ -276,11 +292,35 @@ class Builder:
             return
         # KUnit prints them before the parent's result line, about the cases below that.
         below = [g for g in self._levels if g.column > group.column] + group.pending
-        outcomes = [o for g in below for o in g.leaf_outcomes()]
-        if outcomes:
-            closing.compare_totals(self, line, counts, outcomes)
+        if token.test:
+            closing.kunit_test_totals(self, line, counts, [n for g in below for n in g.nodes])
+        elif leaves := [leaf for g in below for leaf in g.leaves()]:
+            closing.compare_totals(self, line, counts, leaves)
 
     # Results
+
+    def _refuse(self, candidate: Candidate) -> None:
+        """Remember *candidate* if it may say ``not ok``: it counts, or the report is an error."""
+        if candidate.severity <= Outcome.XFAIL.severity:
+            return
+        if len(self._refusals) < MAX_CANDIDATES:
+            self._refusals.append(candidate)
+            return
+        self._refusals = [c for c in self._refusals if not c.taken]
+        if len(self._refusals) == MAX_CANDIDATES:
+            text = "too many lines that may say 'not ok' behind other text"
+            self.ledger.note(Kind.LOST_RESULT, candidate.line, text)
+        else:
+            self._refusals.append(candidate)
+
+    def _unheeded(self) -> None:
+        """Note every ``not ok`` behind other text that is no result and repeats none."""
+        left = [c for c in self._refusals if not c.taken] if self._roots else []
+        failed = {(n.number, n.name) for root in self._roots for n in root.failed()} if left else ()
+        for candidate in left:
+            if (candidate.number, candidate.result.name) not in failed:
+                text = f"'not ok' behind other text, and no result: {candidate.result.name}"
+                self.ledger.note(Kind.LOST_RESULT, candidate.line, text)
 
     def _remember(self, group: Group, candidate: Candidate) -> None:
         if len(group.candidates) < MAX_CANDIDATES:
@@ -291,7 +331,7 @@ class Builder:
 
     def _settle(self, group: Group, number: int) -> None:
         """Result *number* has come: earlier candidates count now or never."""
-        if not group.candidates:
+        if not group.candidates or number > MAX_NUMBER:
             return
         before = [c for c in group.candidates if c.number is not None and c.number < number]
         for candidate in closing.one_per_number(before):
@@ -342,12 +382,12 @@ class Builder:
             group.plan_kept = False
             self.ledger.note(Kind.DUPLICATE_NUMBER, line, f"a second result {number}: {token.name}")
             demand.append(Outcome.ERROR)
-        beyond = not number or (group.plan is not None and number > group.plan)
+        beyond = not number or number > (MAX_NUMBER if group.plan is None else group.plan)
         if beyond:
             group.plan_kept = False
-            self.ledger.note(
-                Kind.BEYOND_PLAN, line, f"result {number} of 1..{group.plan}: {token.name}"
-            )
+            shown = number if number <= MAX_NUMBER else f"above {MAX_NUMBER}"
+            plan = MAX_NUMBER if group.plan is None else group.plan
+            self.ledger.note(Kind.BEYOND_PLAN, line, f"result {shown} of 1..{plan}: {token.name}")
             demand.append(Outcome.ERROR)
         elif number != group.highest + 1 and number not in group.numbers:
             self.ledger.note(Kind.OUT_OF_ORDER, line, f"result {number} after {group.highest}")
@@ -357,7 +397,14 @@ class Builder:
             name = name[: MAX_NAME - 1] + "…"
         groups, group.pending = group.pending, []
         demand += self._below(groups, name, worst(demand), line)
-        node = Node(name, worst(demand), number, line, token.directive, token.explanation)
+        explanation = token.explanation
+        outcome = worst(demand)
+        if outcome is Outcome.PASS and groups and not any(g.tried for g in groups):
+            outcome = Outcome.SKIP
+            explanation = explanation or why_untried(groups) or "nothing below it was tried"
+            self.ledger.note(Kind.NOTHING_TRIED, line, f"ok, over nothing but skips: {name}")
+        known = number if number <= MAX_NUMBER else None
+        node = Node(name, outcome, known, line, token.directive, explanation)
         node.groups, node.beyond = groups, beyond
         group.hint = group.running = ""
         self.put(group, node, output)

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from harness.ktap.lexer import Result, Totals
+from harness.ktap.lexer import Result, Totals, judge
 from harness.ktap.model import Case, Collection
 from harness.outcome import Outcome, worst
 
@@ -24,6 +24,12 @@ class Candidate:
     host: Node | None = None
     taken: bool = False
 
+    @property
+    def severity(self) -> int:
+        """How bad it is, if it is a result."""
+        outcome = judge(self.result.ok, self.result.directive)[0]
+        return max(outcome.severity, Outcome.ERROR.severity if self.damaged else 0)
+
 
 @dataclass(slots=True)
 class Node:
@@ -37,6 +43,8 @@ class Node:
     explanation: str = ""
     output: str = ""
     beyond: bool = False
+    unsure: bool = False
+    """Whether a skip may have been a pass, as the program's own totals say of several cases."""
     groups: list[Group] = field(default_factory=list)
 
 
@@ -110,13 +118,38 @@ class Group:
             found += worst_below(node.groups)
         return found
 
-    def leaf_outcomes(self) -> list[Outcome]:
-        """Return the outcomes of the cases that have none below them."""
-        found: list[Outcome] = []
+    @property
+    def tried(self) -> bool:
+        """Whether anything in this group was tried, or should have been."""
+        return self.bail_out is not None or any(
+            node.outcome is not Outcome.SKIP or node.unsure for node in self.nodes
+        )
+
+    def leaves(self) -> list[Node]:
+        """Return the cases that have none below them."""
+        found: list[Node] = []
         for node in self.nodes:
-            below = [o for group in node.groups for o in group.leaf_outcomes()]
-            found += below or [node.outcome]
+            below = [leaf for group in node.groups for leaf in group.leaves()]
+            found += below or [node]
         return found
+
+    def failed(self) -> Iterator[Node]:
+        """Yield every case at any depth that did not end as expected."""
+        for node in self.nodes:
+            if not node.outcome.as_expected:
+                yield node
+            for group in node.groups:
+                yield from group.failed()
+
+
+def why_untried(groups: Iterable[Group]) -> str:
+    """Return the first reason that *groups*, in which nothing was tried, give for it, or empty."""
+    reasons = [
+        reason
+        for group in groups
+        for reason in (group.skip_reason, *(node.explanation for node in group.nodes))
+    ]
+    return next((reason for reason in reasons if reason), "")
 
 
 def worst_below(groups: Iterable[Group]) -> list[Outcome]:

@@ -38,25 +38,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from harness.ktap.limits import MAX_NAME, MAX_TEXT
+from harness.ktap.limits import MAX_NAME, MAX_NUMBER, MAX_TEXT
 from harness.outcome import Outcome
 
 _ANSI = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _STAMP = re.compile(rb"(?:<\d{1,3}>)?\[ {0,8}\d{1,8}\.\d{6}\](?:\[ {0,8}[TC]\d{1,8}\])? ?")
 _CONTROLS = bytes(range(9)) + bytes(range(11, 32)) + b"\x7f"
 _LEAD = re.compile(rb"(?:[ \t]|# )*")
-_VERSION = re.compile(rb"(?:KTAP|TAP) version (\d{1,9})\s*$")
-_GLUED_VERSION = re.compile(rb"(?:KTAP|TAP) version \d{1,9}\s*$")
+_VERSION = re.compile(rb"(?:KTAP|TAP) version (\d+)\s*$")
+_GLUED_VERSION = re.compile(rb"(?:KTAP|TAP) version \d+\s*$")
 _KNOWN_VERSIONS = ("KTAP version 1", "TAP version 12", "TAP version 13", "TAP version 14")
 _PLAN = re.compile(rb"1\.\.(\d{1,9})[ \t]*(?:#(.*))?$", re.DOTALL)
 _PLANLIKE = re.compile(rb"1\.\.[-\d]")
-_RESULT = re.compile(rb"(not[ \t]+)?ok(?:[ \t]+(\d{1,9})(?=[ \t]|$))?(?=[ \t]|$)(.*)$", re.DOTALL)
-_GLUED = re.compile(rb"(not[ \t]+)?ok (\d{1,9})(?=[ \t]|$)")
+_RESULT = re.compile(rb"(not[ \t]+)?ok(?:[ \t]+(\d+)(?=[ \t]|$))?(?=[ \t]|$)(.*)$", re.DOTALL)
+_GLUED = re.compile(rb"(not[ \t]+)?ok (\d+)(?=[ \t]|$)")
 _DAMAGED_NOT = re.compile(rb"(?:^|[^a-z])n?o?t[^a-z0-9]{0,3}$", re.IGNORECASE)
 _WORD_OK = re.compile(rb"(?:o|\b(?:am|gr|w|t|b|d|m|l))$", re.IGNORECASE)
 _BAIL = re.compile(rb"bail out!(.*)$", re.IGNORECASE | re.DOTALL)
 _HINT = re.compile(r"(?:(OK|FAIL)(?:\s{2,}(\S.*)|\s(\S+))|RUN\s{2,}(\S.*))$")
-_TOTALS = re.compile(r"Totals:((?:\s+[a-z]+:\d{1,9})+)\s*$")
+_TOTALS = re.compile(r"Totals:((?:\s+[a-z]+:\d+)+)\s*$")
+_KUNIT_TOTALS = re.compile(r"(\S.*):((?: (?:pass|fail|skip|total):\d+){4})$")
 _SUBTEST = re.compile(r"Subtest:\s+(\S.*)$")
 _DIRECTIVE = re.compile(
     r"(?:^|(?<=\s))#(?:\s*#){0,4}\s*(SKIP(?:PED|PING)?|TODO|XFAIL|TIMEOUT|ERROR)(?=$|[\s:,.;!-])",
@@ -112,7 +113,10 @@ class Glued:
 
 @dataclass(frozen=True, slots=True)
 class Result(Token):
-    """A result line; ``dashed``: it has a ``-`` before its name."""
+    """A result line; ``dashed``: it has a ``-`` before its name.
+
+    A ``number`` above ``MAX_NUMBER`` stands for every number that is too high to be right.
+    """
 
     ok: bool
     number: int | None
@@ -146,16 +150,24 @@ class Hint(Token):
 
 @dataclass(frozen=True, slots=True)
 class Totals(Token):
-    """``# Totals: pass:1 fail:0 ...``, from ``kselftest.h`` or (with ``total``) from KUnit."""
+    """``# Totals: pass:1 fail:0 ...``, from ``kselftest.h`` or (with ``total``) from KUnit.
+
+    KUnit has such a line for one test too; ``test`` is its name then, and empty otherwise.
+    """
 
     counts: tuple[tuple[str, int], ...]
+    test: str
 
 
 @dataclass(frozen=True, slots=True)
 class PlanNotRun(Token):
-    """``# Planned tests != run tests``: the program itself saw that its plan was broken."""
+    """``# Planned tests != run tests``: the program itself saw that its plan was broken.
+
+    ``unplanned``: it says that it planned none.
+    """
 
     text: str
+    unplanned: bool
 
 
 def printable(raw: bytes, limit: int = MAX_TEXT) -> str:
@@ -276,6 +288,18 @@ def judge(ok: bool, directive: str) -> tuple[Outcome, bool]:
     return (Outcome.PASS if ok else Outcome.FAIL), False
 
 
+def _number(digits: bytes) -> int:
+    """Return the number that *digits* say, at most one more than ``MAX_NUMBER``."""
+    said = digits.lstrip(b"0")
+    return int(said or b"0") if len(said) <= len(str(MAX_NUMBER)) else MAX_NUMBER + 1
+
+
+def _counts(text: str) -> tuple[tuple[str, int], ...]:
+    """Return what `` pass:1 fail:0`` says."""
+    pairs = (pair.split(":") for pair in text.split())
+    return tuple((key, _number(count.encode())) for key, count in pairs)
+
+
 def _plan(column: int, commented: bool, plan: re.Match[bytes]) -> Plan:
     count = int(plan.group(1))
     comment = printable((plan.group(2) or b"").strip())
@@ -291,14 +315,14 @@ def _result(column: int, rest: bytes, commented: bool) -> Result | None:
     if match is None or (commented and match.group(2) is None):
         return None
     ok = match.group(1) is None
-    number = None if match.group(2) is None else int(match.group(2))
+    number = None if match.group(2) is None else _number(match.group(2))
     raw = match.group(3)
     if ok and number is None and not raw.strip():
         return None
     if not ok and number is not None:
         # What belongs to a result glued behind this one must not excuse this one.
         for glued in _GLUED.finditer(raw):
-            if int(glued.group(2)) == number + 1:
+            if _number(glued.group(2)) == number + 1:
                 raw = raw[: glued.start()]
                 break
     stamp = _STAMP.search(raw)
@@ -335,10 +359,11 @@ def _comment(column: int, rest: bytes) -> Token | None:
     if subtest := _SUBTEST.match(text):
         return Subtest(column, False, subtest.group(1)[:MAX_NAME])
     if totals := _TOTALS.match(text):
-        pairs = (pair.split(":") for pair in totals.group(1).split())
-        return Totals(column, False, tuple((key, int(count)) for key, count in pairs))
+        return Totals(column, False, _counts(totals.group(1)), "")
+    if totals := _KUNIT_TOTALS.match(text):
+        return Totals(column, False, _counts(totals.group(2)), totals.group(1))
     if text.startswith("Planned tests != run tests"):
-        return PlanNotRun(column, False, text[:80])
+        return PlanNotRun(column, False, text[:80], "(0 != " in text)
     if hint := _HINT.match(text):
         name = hint.group(2) or hint.group(3) or hint.group(4)
         return Hint(column, False, hint.group(1) or "RUN", name.removesuffix(" ...")[:MAX_NAME])

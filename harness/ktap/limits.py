@@ -21,6 +21,8 @@ MAX_DIAGNOSTICS = 1000
 """Most diagnostics that are kept; whether an error was among the others is kept too."""
 MAX_KEPT = 8 * 1024 * 1024
 """Most characters of output and explanations in one report."""
+MAX_NUMBER = 999_999_999
+"""Highest number of a result or a plan; a result with a higher one is an error."""
 MAX_GAP = 1000
 """Most missing numbers of a collection without a plan that become cases."""
 MAX_CANDIDATES = 64

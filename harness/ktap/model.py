@@ -43,8 +43,11 @@ class Kind(StrEnum):
     KERNEL_MESSAGE = "kernel-message"
     LINE_CUT = "line-cut"
     MISSING_RESULT = "missing-result"
+    KUNIT_SKIPPED = "kunit-skipped"
     NAME_CUT = "name-cut"
     NO_HEADER = "no-header"
+    NOTHING_TRIED = "nothing-tried"
+    NO_PLAN = "no-plan"
     NO_NUMBER = "no-number"
     OUT_OF_ORDER = "out-of-order"
     OUTPUT_CUT = "output-cut"
@@ -64,10 +67,13 @@ _NOTES = frozenset(
     {
         Kind.DIAGNOSTICS_CUT,
         Kind.KERNEL_MESSAGE,
+        Kind.KUNIT_SKIPPED,
         Kind.LINE_CUT,
         Kind.MISSING_RESULT,
         Kind.NAME_CUT,
         Kind.NO_HEADER,
+        Kind.NOTHING_TRIED,
+        Kind.NO_PLAN,
         Kind.NO_NUMBER,
         Kind.OUT_OF_ORDER,
         Kind.OUTPUT_CUT,

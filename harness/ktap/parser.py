@@ -107,6 +107,8 @@ class Parser:
                 self._output.clear()
                 self._behind(number, text, token)
                 return
+            for glued in lexer.glued_results(text, text.index(b"ok") + 2):
+                self._builder.glued(glued, number, self._output.text)
         elif token is not None:
             self._builder.token(token, number)
             if isinstance(token, lexer.Header | lexer.Plan | lexer.Subtest):
@@ -117,9 +119,11 @@ class Parser:
 
     def _behind(self, number: int, text: bytes, token: lexer.Result) -> None:
         """Look for the next result at the end of a result line that lacks its line end."""
-        for glued in lexer.glued_results(text):
+        for glued in lexer.glued_results(text, text.index(b"ok") + 2):
             if token.number is not None and glued.number == token.number + 1:
                 self._builder.glued(glued, number, no_output, self._builder.last_node())
+            else:
+                self._builder.stray(glued, number)
 
     def _odd(self, number: int, text: bytes) -> None:
         """Look for KTAP behind other text."""

@@ -28,6 +28,7 @@ _WORDS = tuple(
         rb"AIL OUT!",
         rb"Subtest:",
         rb"Totals:",
+        rb"pass:\d",
         rb"Planned tests",
         rb" OK ",
         rb" FAIL ",

@@ -31,7 +31,7 @@ from collections.abc import Iterator
 import junit_xml
 
 from harness.errors import ExitCode
-from harness.outcome import Outcome, worst
+from harness.outcome import Outcome
 from harness.report.text import cut, one_line, visible
 from harness.run.results import Case, Results, Test
 
@@ -75,10 +75,7 @@ def count_testcases(results: Results) -> int:
 
 def needs_own_testcase(test: Test) -> bool:
     """Whether the program as a whole says something that none of its cases says."""
-    if not test.cases:
-        return True
-    of_cases = worst(case.outcome for case in test.cases)
-    return test.outcome is not Outcome.PASS and test.outcome.severity > of_cases.severity
+    return all(case.outcome.rank < test.outcome.rank for case in test.cases)
 
 
 def _run_trouble(results: Results) -> str:

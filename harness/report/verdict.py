@@ -6,12 +6,19 @@ from __future__ import annotations
 from harness.errors import ExitCode
 from harness.outcome import Outcome
 from harness.report.text import Span, count, one_line, tally
-from harness.run.results import Results
+from harness.run.results import Results, Test
+
+_MAX_NAMES = 5
 
 
 def verdict(results: Results) -> list[list[Span]]:
     """Return the last lines of a run: the verdict, after a warning if nothing was tested."""
     lines: list[list[Span]] = []
+    bad = [test for test in results.tests if not _as_expected(test)]
+    names = [one_line(test.name) for test in sorted(bad, key=lambda each: -each.outcome.severity)]
+    if names:
+        more = f" and {count(len(names) - _MAX_NAMES, 'other')}" if len(names) > _MAX_NAMES else ""
+        lines.append([("Not as expected: ", "bad"), (f"{', '.join(names[:_MAX_NAMES])}{more}", "")])
     nothing = nothing_tested(results)
     if nothing:
         lines.append([("NOTHING WAS TESTED: ", "bad"), (nothing, "")])
@@ -24,6 +31,10 @@ def verdict(results: Results) -> list[list[Span]]:
         word, style = "NOT AS EXPECTED", "bad"
     lines.append([(f"{word} (exit {int(code)}): ", style), (_counted(results), "")])
     return lines
+
+
+def _as_expected(test: Test) -> bool:
+    return test.outcome.as_expected and all(case.outcome.as_expected for case in test.cases)
 
 
 def nothing_tested(results: Results) -> str:

@@ -114,7 +114,7 @@ def together(head: RunStarted, plan: PlannedTest, attempts: Sequence[Test]) -> T
     planned = len(attempts) if stopped or head.repeat == ENDLESS else head.repeat
     outcomes = [each.outcome for each in attempts]
     missing = max(0, planned - len(attempts))
-    shown = max(attempts, key=lambda each: _rank(each.outcome))
+    shown = max(attempts, key=lambda each: each.outcome.rank)
     outcome, reason = shown.outcome, shown.reason
     if missing and outcome.as_expected:
         outcome, reason = Outcome.NOTRUN, f"{missing} attempts were not begun"
@@ -139,11 +139,6 @@ def together(head: RunStarted, plan: PlannedTest, attempts: Sequence[Test]) -> T
             for each in attempts
         ),
     )
-
-
-def _rank(outcome: Outcome) -> int:
-    """The order of outcomes, but with a skip above a pass: skipped now and then is not passed."""
-    return 0 if outcome is Outcome.PASS else outcome.severity + 1
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

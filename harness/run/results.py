@@ -82,7 +82,7 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     """The worst of exit status, reported cases, kernel log and guest."""
     reason: str = ""
-    """One line for every outcome but pass."""
+    """One line for every outcome but pass; for a pass a remark on it, if there is one."""
     cases: tuple[Case, ...] = ()
     output: str = ""
     """The end of what the program printed, for a test that did not end as expected."""

@@ -17,7 +17,6 @@ import msgspec
 from harness import ktap
 from harness.klog import Finding
 from harness.klog.allow import Applied, apply_allowances
-from harness.ktap import Report
 from harness.outcome import Outcome
 from harness.run import known, repeat
 from harness.run.records import (
@@ -35,7 +34,7 @@ from harness.run.records import (
     TestStarted,
 )
 from harness.run.results import Case, KernelReport, Logs, Machine, Results, Test
-from harness.run.witnesses import judge
+from harness.run.witnesses import judge, skipped_rest
 
 _EXCERPT_LINES = 60
 
@@ -188,7 +187,9 @@ def judge_test(
         return untold(Outcome.NOTRUN, "the run ended before its turn")
     applied = apply_allowances(ended.findings, plan.allow, today)
     allowed = [each.finding for each in applied.allowed]
-    outcome, reason = judge(ended.ending, ended.report, applied.remaining, allowed)
+    outcome, reason = judge(
+        ended.ending, ended.report, applied.remaining, allowed, output=ended.output
+    )
     shown = _decoded(ended.findings, decoded)
     test = Test(
         name=plan.name,
@@ -196,7 +197,7 @@ def judge_test(
         program=plan.program,
         outcome=outcome,
         reason=reason,
-        cases=tuple(_cases(plan.name, ended.report)),
+        cases=tuple(_cases(plan.name, ended)),
         output="" if outcome in (Outcome.PASS, Outcome.SKIP) else ended.output,
         kernel_log=_excerpt(shown),
         findings=tuple(
@@ -216,7 +217,19 @@ def judge_test(
             break
     clean = Ending(how="exit", status=0, taint=ended.ending.taint)
     without_cases = judge(clean, ktap.Parser().close(), applied.remaining, allowed)
-    return known.apply(test, plan.expect, today, ended, without_cases)
+    return _no_better_than_cases(known.apply(test, plan.expect, today, ended, without_cases))
+
+
+def _no_better_than_cases(test: Test) -> Test:
+    """Return *test* with the outcome of its worst case, where its own is better than that."""
+    bad = [case for case in test.cases if not case.outcome.as_expected]
+    worst_case = max(bad, key=lambda case: case.outcome.severity, default=None)
+    if worst_case is None or worst_case.outcome.severity <= test.outcome.severity:
+        return test
+    name = worst_case.name.removeprefix(f"{test.name}/")
+    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    why = f": {worst_case.reason}" if worst_case.reason else ""
+    return msgspec.structs.replace(test, outcome=worst_case.outcome, reason=f"{name}{more}{why}")
 
 
 def _decoded(findings: Sequence[Finding], decoded: Decoded | None) -> Sequence[Finding]:
@@ -243,13 +256,19 @@ def _told(shown: Finding, found: Finding, applied: Applied) -> KernelReport:
     )
 
 
-def _cases(test: str, report: Report) -> Iterable[Case]:
-    for case in report.leaves():
-        failed = case.outcome not in (Outcome.PASS, Outcome.SKIP)
+def _cases(test: str, ended: TestEnded) -> Iterable[Case]:
+    rest = skipped_rest(ended.ending, ended.report)
+    for case in ended.report.leaves():
+        outcome, reason = case.outcome, case.explanation
+        if outcome is Outcome.NOTRUN and rest is not None:
+            outcome, reason = Outcome.SKIP, f"the program skipped the rest of its plan: {rest}"
+        if outcome is Outcome.SKIP:
+            reason = reason or "no reason given"
+        failed = outcome not in (Outcome.PASS, Outcome.SKIP)
         yield Case(
             name=f"{test}/{'/'.join(case.path)}",
-            outcome=case.outcome,
-            reason=case.explanation or (_assertion(case.output) if failed else ""),
+            outcome=outcome,
+            reason=reason or (_assertion(case.output) if failed else ""),
             text=case.output if failed else "",
         )
 

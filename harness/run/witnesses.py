@@ -19,6 +19,7 @@ from harness.run.records import Ending
 # so is KSFT_XFAIL where no reported case says xfail: 2 is what many programs return when they give
 # up, and the kernel's own runner takes it for "not ok".
 _XFAIL_STATUS = 2
+_SKIP_STATUS = 4
 _OUT_OF_MEMORY = "oom"
 # Flags that the kernel sets together with a report (Documentation/admin-guide/tainted-kernels.rst).
 _COMPLAINTS = {5: "B, bad page", 7: "D, oops", 9: "W, warning", 14: "L, soft lockup"}
@@ -26,7 +27,7 @@ _STATUS = {
     0: Outcome.PASS,
     1: Outcome.FAIL,
     3: Outcome.XPASS,
-    4: Outcome.SKIP,
+    _SKIP_STATUS: Outcome.SKIP,
 }
 
 
@@ -48,15 +49,19 @@ def judge(
     report: Report,
     findings: Iterable[Finding],
     allowed: Sequence[Finding] = (),
+    output: str = "",
 ) -> tuple[Outcome, str]:
     """Return the outcome of one program and the reason for whatever is not a plain pass.
 
-    *findings* are what the kernel said, *allowed* what it said and was allowed to.
+    *findings* are what the kernel said, *allowed* what it said and was allowed to; *output* is the
+    end of what the program printed.
     """
     if ending.how == "exit" and ending.status == _XFAIL_STATUS and report.outcome is Outcome.XFAIL:
         judged = _Judged(Outcome.XFAIL, _first_reason(report, Outcome.XFAIL))
     else:
         judged = _by_report(report, *_by_ending(ending))
+    if judged.outcome is Outcome.SKIP and not judged.reason:
+        judged.reason = f"exit status {_SKIP_STATUS}: {_skip_words(output) or 'no reason given'}"
     if not ending.log_complete:
         judged.hear(Outcome.ERROR, "the end of the kernel log did not arrive")
     findings = tuple(findings)
@@ -135,63 +140,88 @@ def _by_report(report: Report, outcome: Outcome, reason: str) -> _Judged:
     if said is Outcome.NOTRUN:
         # The program did run; that it kept silent about planned cases is what is wrong.
         said = Outcome.ERROR
-    if outcome is Outcome.SKIP and _gave_up(report):
-        judged.reason = _first_reason(report, Outcome.SKIP)
-        return judged
     if outcome is Outcome.SKIP:
         # A skip is not a pass, however many cases passed before it; but a failed case is a fail.
         judged.reason = _skip_reason(report)
-        if said is not Outcome.PASS:
+        if said is not Outcome.PASS and not _ends_with_skip(report):
             judged.hear(said, _first_reason(report, said))
         return judged
+    if outcome is Outcome.PASS and said is Outcome.PASS and not report.planned:
+        return _Judged(said, "its report has no plan, so the exit status decides")
     if outcome is Outcome.PASS and said in (Outcome.SKIP, Outcome.XFAIL):
         return _Judged(said, _first_reason(report, said))
     if outcome is Outcome.FAIL and said.as_expected:
         # Killed, or a status other than 0, after a report without a failure: believe the worse.
         judged.reason = f"{reason}, although its report has no failure"
         return judged
-    if outcome is Outcome.FAIL and said is Outcome.FAIL:
-        return _Judged(said, _first_reason(report, said))
+    if outcome is Outcome.FAIL and (said is Outcome.FAIL or report.bail_out is not None):
+        killed = f"{reason}; " if said is not Outcome.FAIL and reason.startswith("killed") else ""
+        return _Judged(outcome, killed + _first_reason(report, said))
     judged.hear(said, _first_reason(report, said))
     return judged
 
 
-def _gave_up(report: Report) -> bool:
-    """Whether the program skipped the rest of its plan.
+def skipped_rest(ending: Ending, report: Report) -> str | None:
+    """Return why the program skipped the rest of its plan, or None if it did not.
 
-    ``ksft_exit_skip()`` of 6.1, called after the plan, prints one skipped result and exits: the
-    cases behind it are planned and never reported.
+    ``ksft_exit_skip()`` of 6.1, called after the plan, prints one skipped result and exits with
+    status 4: the cases behind it are planned and never reported.  They are skipped, not lost.
     """
-    reported = [case.outcome for case in report.leaves() if case.outcome is not Outcome.NOTRUN]
+    if ending.how != "exit" or ending.status != _SKIP_STATUS or not _ends_with_skip(report):
+        return None
+    return _skip_reason(report)
+
+
+def _ends_with_skip(report: Report) -> bool:
+    """Whether the last result is a skip, none before it went wrong, and only later ones lack."""
+    outcomes = [case.outcome for case in report.leaves()]
+    while outcomes and outcomes[-1] is Outcome.NOTRUN:
+        outcomes.pop()
     return (
         not report.broken
-        and set(reported) <= {Outcome.PASS, Outcome.SKIP}
-        and reported[-1:] == [Outcome.SKIP]
+        and set(outcomes) <= {Outcome.PASS, Outcome.SKIP}
+        and outcomes[-1:] == [Outcome.SKIP]
     )
+
+
+def _skip_words(output: str) -> str:
+    """Return the first line of *output* with the word skip, or its last line."""
+    lines = [line.strip("# \t\r") for line in output.splitlines()]
+    lines = [line for line in lines if line]
+    return next((line for line in lines if "skip" in line.lower()), lines[-1] if lines else "")
 
 
 def _first_reason(report: Report, outcome: Outcome) -> str:
     """Say which cases made *outcome*, or which remark about the report did."""
+    bailed = ""
+    if report.bail_out is not None:
+        bailed = f"Bail out! {report.bail_out or '(no reason given)'}"
     cases = [case for case in report.leaves() if case.outcome is outcome]
-    if cases:
-        first = cases[0]
+    cases = cases or [case for case in report.walk() if case.outcome is outcome]
+    if cases and not (bailed and outcome is Outcome.NOTRUN):
+        told = [case for case in cases if case.explanation and outcome is Outcome.SKIP]
+        first = (told or cases)[0]
         name = "/".join(first.path)
         more = f" and {len(cases) - 1} more" if len(cases) > 1 else ""
-        return f"{name}{more}" + (f": {first.explanation}" if first.explanation else "")
+        said = first.explanation or ("no reason given" if outcome is Outcome.SKIP else "")
+        return "; ".join(filter(None, (f"{name}{more}" + (f": {said}" if said else ""), bailed)))
+    if bailed:
+        return bailed
     lost = sum(case.outcome is Outcome.NOTRUN for case in report.leaves())
     if lost:
         return f"its report cannot be trusted: {lost} planned case(s) were not reported"
     errors = [remark for remark in report.diagnostics if remark.kind.is_error]
     if errors:
         return f"its report cannot be trusted: {errors[0].text} (line {errors[0].line})"
-    nothing = "its report cannot be trusted: it has no result"
-    return report.bail_out or report.skip_reason or nothing
+    if report.skip_reason is not None:
+        return report.skip_reason or "the program skips everything and gives no reason"
+    return "its report cannot be trusted: it has no result"
 
 
 def _skip_reason(report: Report) -> str:
-    if report.skip_reason:
-        return report.skip_reason
-    return _first_reason(report, Outcome.SKIP)
+    """Return why the program skipped, as far as its report says; empty where it does not."""
+    skipped = any(case.outcome is Outcome.SKIP for case in report.leaves())
+    return _first_reason(report, Outcome.SKIP) if skipped else report.skip_reason or ""
 
 
 def _signal_name(number: int) -> str:

@@ -10,6 +10,8 @@ from harness.ktap import Finished, Kind, Parser, Report, parse
 from harness.outcome import Outcome
 
 _COLOUR = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_REFUSAL = re.compile(rb"not[ \t]+ok \d+(?=[ \t]|$)")
+_PRINTK = re.compile(rb"\[ *\d+\.\d{6}\]")
 
 
 def read_in_pieces(data: bytes, cuts: list[int]) -> Report:
@@ -52,6 +54,16 @@ def check(data: bytes, cuts: list[int]) -> Report:
             assert sorted(numbers) == list(range(1, collection.plan + 1))
         elif collection.plan is not None and not report.broken:
             assert set(range(1, collection.plan + 1)) <= set(numbers), "planned, not reported"
+    if report.outcome.as_expected and cases and not any(map(_PRINTK.search, shown)):
+        # Wherever it stands, a "not ok" with a number is a failure or makes the report an error.
+        for line in shown[: report.lines]:
+            for refusal in _REFUSAL.finditer(line):
+                assert b"#" in line[refusal.end() :], line
+    for case in cases:
+        leaves = [each.outcome for each in case.walk() if not each.children]
+        if case.children and set(leaves) == {Outcome.SKIP}:
+            unsure = any(d.kind is Kind.KUNIT_SKIPPED for d in report.diagnostics)
+            assert case.outcome is not Outcome.PASS or unsure, "passed, and nothing was tried"
     if report.outcome.as_expected:
         assert cases or report.skip_reason is not None
         assert not report.broken

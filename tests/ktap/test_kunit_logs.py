@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.ktap import Report, parse
+from harness.ktap import Kind, Report, parse
 from harness.outcome import Outcome
 
 pytestmark = pytest.mark.unit
@@ -30,7 +30,8 @@ _EXPECTED: dict[str, tuple[str, int, int, int, int]] = {
     "test_parse_ktap_output": ("pass", 3, 0, 0, 0),
     "test_parse_subtest_header": ("pass", 1, 0, 0, 0),
     "test_skip_tests": ("pass", 4, 0, 0, 1),
-    _PASSED + "no_tests_no_plan": ("pass", 1, 0, 0, 0),
+    # Its parent says ok over a subtest that was announced and has no result.
+    _PASSED + "no_tests_no_plan": ("fail", 0, 0, 1, 0),
     _PASSED + "failure": ("fail", 9, 1, 0, 0),
     "test_skip_all_tests": ("skip", 0, 0, 0, 5),
     _PASSED + "no_tests_run_with_header": ("notrun", 0, 0, 0, 0),
@@ -80,5 +81,5 @@ def test_nothing_to_parse_is_not_ktap(linux_tree: Path) -> None:
 
 def test_empty_inner_case(linux_tree: Path) -> None:
     report = _read(linux_tree, _PASSED + "no_tests_no_plan")
-    assert [case.path for case in report.walk()] == [("suite",), ("suite", "case")]
-    assert not report.diagnostics
+    assert [case.path[-1] for case in report.walk()] == ["suite", "case", "test 1"]
+    assert Kind.EMPTY_SUBTEST in {remark.kind for remark in report.diagnostics}

@@ -45,8 +45,10 @@ class Tree:
     def outcome(self) -> Outcome:
         """What the reader must make of it."""
         if self.children:
-            bad = any(c.outcome is Outcome.FAIL for c in self.children)
-            return Outcome.FAIL if bad else Outcome.PASS
+            below = {child.outcome for child in self.children}
+            if Outcome.FAIL in below:
+                return Outcome.FAIL
+            return Outcome.SKIP if below == {Outcome.SKIP} else Outcome.PASS
         return {
             "ok": Outcome.PASS,
             "not ok": Outcome.FAIL,

@@ -77,10 +77,10 @@ def test_all_passed_is_a_pass() -> None:
     ("statuses", "outcome", "reason"),
     [
         ((0, 1, 0), Outcome.FAIL, "2/3 passed; exit status 1"),
-        ((0, 0, 4), Outcome.SKIP, "2/3 passed"),
+        ((0, 0, 4), Outcome.SKIP, "2/3 passed; exit status 4: no reason given"),
         ((4, 0, 1), Outcome.FAIL, "1/3 passed; exit status 1"),
         ((1, 1, 1), Outcome.FAIL, "0/3 passed; exit status 1"),
-        ((4, 4, 4), Outcome.SKIP, ""),
+        ((4, 4, 4), Outcome.SKIP, "exit status 4: no reason given"),
         ((0, 0), Outcome.NOTRUN, "2/3 passed; 1 attempts were not begun"),
         ((1, 0), Outcome.FAIL, "1/3 passed; exit status 1"),
     ],

@@ -36,7 +36,18 @@ BAD = b"TAP version 13\n1..2\nok 1 one\n# io_test.c:7:two: wrong\nnot ok 2 two\n
 SKIPPED = b"TAP version 13\n1..2\nok 1 one # SKIP no call\nok 2 two # SKIP no call\n"
 SHORT = b"TAP version 13\n1..2\nok 1 one\n"
 GAVE_UP = b"TAP version 13\n1..3\nok 1 one\nok 2 # SKIP no device\n"
+GAVE_UP_IN_A_GAP = b"TAP version 13\n1..3\nok 1 one\nok 3 # SKIP no device\n"
 FORGED = GOOD + b"ok 3 more\n"
+GLUED = GOOD + b"waiting...not ok 2 two\n"
+# What a program prints that plans no number of tests, by way of 6.1's kselftest.h.
+NO_PLAN = (
+    b"# polling\nok 1 one\n# Planned tests != run tests (0 != 1)\n"
+    b"# Totals: pass:1 fail:0 xfail:0 xpass:0 skip:0 error:0\n"
+)
+BAILED = b"TAP version 13\n1..4\nok 1 one\nBail out! open: No such device\n"
+FAILED_AND_BAILED = b"TAP version 13\n1..4\nnot ok 1 one\nBail out! open: No such device\n"
+SKIPPED_MUTE = b"TAP version 13\n1..2\nok 1 one # SKIP\nok 2 two # SKIP\n"
+PARENT_FAILED = b"KTAP version 1\n1..1\n  KTAP version 1\n  1..1\n  ok 1 low\nnot ok 1 top\n"
 XFAILED = b"TAP version 13\n1..1\nnot ok 1 one # XFAIL known\n"
 SPLAT = (
     b"[    1.000000] ------------[ cut here ]------------\n"
@@ -106,6 +117,23 @@ def died(how: How) -> Ending:
         (exited(4), BAD, b"", Outcome.FAIL, "two"),
         (exited(4), SHORT, b"", Outcome.ERROR, "cannot be trusted"),
         (exited(4), GAVE_UP, b"", Outcome.SKIP, "no device"),
+        (exited(4), GAVE_UP_IN_A_GAP, b"", Outcome.ERROR, "cannot be trusted"),
+        (exited(4), b"", b"", Outcome.SKIP, "exit status 4: no reason given"),
+        (exited(0), SKIPPED_MUTE, b"", Outcome.SKIP, "one and 1 more: no reason given"),
+        (exited(0), b"1..0 # SKIP\n", b"", Outcome.SKIP, "gives no reason"),
+        (exited(4), b"1..0 # SKIP no root\n", b"", Outcome.SKIP, "no root"),
+        (exited(0), NO_PLAN, b"", Outcome.PASS, "no plan, so the exit status decides"),
+        (exited(1), NO_PLAN, b"", Outcome.FAIL, "exit status 1"),
+        (exited(0), b"ok 1 one\n", b"", Outcome.PASS, "no plan, so the exit status decides"),
+        (exited(0), b"1..1\n" + NO_PLAN, b"", Outcome.ERROR, "(0 != 1)"),
+        (exited(1), BAILED, b"", Outcome.FAIL, "Bail out! open: No such device"),
+        (exited(0), BAILED, b"", Outcome.ERROR, "Bail out! open: No such device"),
+        (exited(4), BAILED, b"", Outcome.ERROR, "Bail out! open: No such device"),
+        (SEGV, BAILED, b"", Outcome.FAIL, "killed by SIGSEGV; Bail out! open: No such device"),
+        (exited(1), FAILED_AND_BAILED, b"", Outcome.FAIL, "one; Bail out! open: No such device"),
+        (exited(1), b"1..2\nBail out!\n", b"", Outcome.FAIL, "Bail out! (no reason given)"),
+        (exited(0), GLUED, b"", Outcome.ERROR, "'not ok' behind other text"),
+        (exited(1), PARENT_FAILED, b"", Outcome.FAIL, "top"),
         (exited(0), GAVE_UP, b"", Outcome.ERROR, "cannot be trusted"),
         (exited(0), b"TAP version 13\n", b"", Outcome.ERROR, "cannot be trusted"),
         (exited(0), SKIPPED, b"", Outcome.SKIP, "no call"),
@@ -150,7 +178,20 @@ def test_the_worst_witness_counts(
     got, why = judge(ending, report(output), findings(log))
     assert got is outcome
     assert reason in why
-    assert bool(why) or got in (Outcome.PASS, Outcome.SKIP)
+    assert bool(why) or got is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("looking\n# SKIP: no root\nbye\n", "exit status 4: SKIP: no root"),
+        ("need root\n\n", "exit status 4: need root"),
+        ("", "exit status 4: no reason given"),
+    ],
+)
+def test_a_skip_without_a_report_says_what_the_program_printed(output: str, reason: str) -> None:
+    got = judge(exited(4), report(b""), (), output=output)
+    assert got == (Outcome.SKIP, reason)
 
 
 ENDINGS = [
@@ -291,6 +332,17 @@ def test_cases_carry_their_names_and_the_assertion() -> None:
     assert (bad.name, bad.outcome) == ("s:a/two", Outcome.FAIL)
     assert "io_test.c:7:two: wrong" in bad.text
     assert "wrong" in bad.reason
+
+
+def test_what_a_program_skips_by_its_exit_is_skipped_everywhere() -> None:
+    output = b"TAP version 13\n1..50\nok 1 one\nok 2 # SKIP no device\n"
+    record = TestEnded(name="s:a", ending=exited(4), report=report(output), total_s=1.0)
+    results = verdict.results([head(planned("s:a")), begun("s:a"), record, END])
+    (test,) = results.tests
+    assert (test.outcome, test.reason) == (Outcome.SKIP, "test 2: no device")
+    assert results.case_counts == {Outcome.PASS: 1, Outcome.SKIP: 49}
+    assert all(case.reason for case in test.cases[1:])
+    assert results.exit_code == 0
 
 
 def test_a_journal_without_a_plan_is_refused() -> None:
