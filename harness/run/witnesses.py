@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.guest.api import How
 from harness.klog import Finding, Severity
+from harness.klog.taint import unaccounted
 from harness.ktap import Report
 from harness.outcome import Outcome, worst
 from harness.run.records import Ending
@@ -21,8 +22,6 @@ from harness.run.records import Ending
 _XFAIL_STATUS = 2
 _SKIP_STATUS = 4
 _OUT_OF_MEMORY = "oom"
-# Flags that the kernel sets together with a report (Documentation/admin-guide/tainted-kernels.rst).
-_COMPLAINTS = {5: "B, bad page", 7: "D, oops", 9: "W, warning", 14: "L, soft lockup"}
 _STATUS = {
     0: Outcome.PASS,
     1: Outcome.FAIL,
@@ -65,9 +64,9 @@ def judge(
     if not ending.log_complete:
         judged.hear(Outcome.ERROR, "the end of the kernel log did not arrive")
     findings = tuple(findings)
-    hidden = _hidden(ending.taint, (*findings, *allowed))
-    if hidden:
-        judged.hear(Outcome.ERROR, hidden)
+    missing = hidden(ending, (*findings, *allowed))
+    if missing:
+        judged.hear(Outcome.ERROR, missing)
     starved = next((finding for finding in findings if finding.kind == _OUT_OF_MEMORY), None)
     if starved and ending.how == "signal" and ending.status == signal.SIGKILL:
         judged.reason = f"{judged.reason}, as the guest was out of memory: {starved.title}"
@@ -82,15 +81,29 @@ def judge(
     return judged.outcome, judged.reason
 
 
-def _hidden(taint: int, findings: Iterable[Finding]) -> str:
-    """Say which complaint of the kernel is not in its log; empty where none is missing.
+def hidden(ending: Ending, findings: Iterable[Finding]) -> str:
+    """Return which complaint of the kernel is not in its log; empty where none is missing.
 
-    A test can turn the console off for a while, and a flood of messages can be dropped.
+    A test can turn the console off for a while, and a flood of messages can be dropped.  *findings*
+    are all, those that are allowed included: each accounts for the flag that comes with it.
     """
-    flags = [name for bit, name in _COMPLAINTS.items() if taint >> bit & 1]
-    if not flags or any(finding.severity is not Severity.NOTE for finding in findings):
+    flags = unaccounted(ending.taint, findings)
+    if not flags:
         return ""
     return f"the kernel has complained ({', '.join(flags)}), but its log does not say of what"
+
+
+def ending_name(ending: Ending) -> str:
+    """Return how the program or its guest ended, as expectations name it: ``exit 1``, ``hang``."""
+    match ending.how:
+        case "exit":
+            return f"exit {ending.status or 0}"
+        case "signal":
+            return f"signal {_signal_name(ending.status or 0).removeprefix('signal ')}"
+        case "died":
+            return (ending.death or How.PROTOCOL).value
+        case how:
+            return how
 
 
 def _headline(finding: Finding) -> str:

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's taint flags for complaints, and which report accounts for which of them.
+
+The kernel sets a flag where it prints a report (Documentation/admin-guide/tainted-kernels.rst), so
+a flag whose report is not in the log stands for a complaint that is unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from harness.klog.model import Finding, Severity
+from harness.klog.rules import FLOOD, LONELY_CUT
+
+COMPLAINTS = {
+    4: "M, machine check",
+    5: "B, bad page",
+    7: "D, oops",
+    9: "W, warning",
+    14: "L, soft lockup",
+}
+"""By bit, the flags that the kernel sets together with a report."""
+
+_KINDS = {
+    4: frozenset({"mce"}),
+    # mm/page_alloc.c, mm/memory.c, mm/slub.c, mm/kasan, mm/kfence, mm/kmsan: all that finds memory
+    # in a state that cannot be.
+    5: frozenset({"bad-page", "slab", "kasan", "kfence", "kmsan"}),
+    14: frozenset({"soft-lockup"}),
+}
+# kernel/panic.c: warn_slowpath_fmt(); kernel/sched/core.c: __schedule_bug(), __might_resched().
+# Lockdep's "WARNING: possible ..." and its kin are no WARN() and set no flag.
+_WARN = re.compile(
+    r"WARNING: (CPU: \d+ PID: \d+ at |[^\s:]+:\d+ at \S+, CPU#\d+: )"
+    r"|BUG: (scheduling while atomic|sleeping function called from invalid context)"
+)
+
+
+def unaccounted(taint: int, findings: Iterable[Finding]) -> tuple[str, ...]:
+    """Return the complaints among the flags of *taint* that none of *findings* accounts for."""
+    found = tuple(findings)
+    return tuple(
+        name
+        for bit, name in COMPLAINTS.items()
+        if taint >> bit & 1 and not any(_accounts(each, bit) for each in found)
+    )
+
+
+def _accounts(finding: Finding, bit: int) -> bool:
+    """Whether the kernel sets the flag *bit* with that report."""
+    if finding.kind == FLOOD.kind:
+        return True  # The reports beyond the limit are of any kind, and no entry can allow them.
+    if bit == 7:
+        # die() sets it, also for BUG(); panic() alone does not.
+        return finding.severity is Severity.CRASH and finding.kind != "panic"
+    if bit == 9:
+        return finding.kind == LONELY_CUT.kind or _WARN.match(finding.title) is not None
+    return finding.kind in _KINDS[bit]
