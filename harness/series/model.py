@@ -50,6 +50,9 @@ class Series:
     """The text of the cover letter's mail, headers included."""
     digest: str
     """Of the patches' bytes in order (SHA-256 in hexadecimal); the cover letter has no part."""
+    content: str
+    """16 hex digits, the same as long as the patches change the same lines, whatever their messages
+    say; see :mod:`harness.series.content`."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.series.content import changes
 from harness.series.mail import Mail, changed_files, split
 from harness.series.model import Patch, Series
 from harness.store import digest
@@ -64,7 +65,12 @@ def read(path: Path, *, upto: int | None = None) -> Series:
         patches=patches,
         cover=covers[0].data.decode(errors="replace") if covers else None,
         digest=digest(*(patch.data for patch in patches)),
+        content=digest(*(_bytes(changes(mail.diff)) for _, mail in wanted))[:16],
     )
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
 
 
 def _files(path: Path) -> list[Path]:

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a patch changes, apart from everything that is said about it."""
+
+from __future__ import annotations
+
+import re
+
+_BEGINS = re.compile(r"^(?:diff --git |--- \S)", re.M)
+_HUNK = re.compile(r"(@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@)")
+_HEADER = re.compile(
+    r"diff --git |--- |\+\+\+ |(?:old|new) mode |(?:new|deleted) file mode |(?:rename|copy) "
+    r"|GIT binary patch"
+)
+
+
+def changes(diff: str) -> str:
+    """Return the lines of a patch's *diff* that say what is changed, and where.
+
+    Left out is what differs from one ``git format-patch`` to the next: statistics, object names,
+    the function behind a hunk's numbers, the signature.  So it stays the same when the message is
+    edited, and changes with any line of any hunk.
+    """
+    begins = _BEGINS.search(diff)
+    kept: list[str] = []
+    old = new = 0
+    binary = False
+    for line in diff[begins.start() :].split("\n") if begins else ():
+        if old > 0 or new > 0:
+            kept.append(line)
+            if not line.startswith("\\"):
+                old -= not line.startswith("+")
+                new -= not line.startswith("-")
+        elif hunk := _HUNK.match(line):
+            old, new = (int(count) if count is not None else 1 for count in hunk.group(2, 3))
+            kept.append(hunk[1])
+        elif line.rstrip() == "--":
+            break  # the signature
+        elif _HEADER.match(line):
+            binary = line.startswith("GIT")
+            kept.append(line)
+        elif line.startswith("\\") or (binary and line.strip()):
+            kept.append(line)
+    return "\n".join(kept)
