@@ -22,6 +22,7 @@ NO_SERIES = "none"
 """The stack that every project has: the source as it is."""
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Paths = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+_Content = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -93,6 +94,9 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stacks: dict[str, _Paths] = {}
     """By name, series that apply one upon the other.  Each is a directory of ``git format-patch``
     files, one such file, or an mbox."""
+    posted: dict[str, _Content] = {}
+    """By path as in ``stacks``, what a series changes (``Series.content``): entries of
+    ``expectations.toml`` with ``posted = true`` hold for that and for nothing else."""
     suites: dict[str, SuiteTable] = {}
     guest: GuestTable = GuestTable()
     limits: LimitsTable = LimitsTable()
@@ -114,7 +118,7 @@ def load(path: Path) -> Project:
     """Read the project file; raises UserError for whatever is wrong in it."""
     tables = read(path, "the project file")
     # One by one, so that an error names the entry and not only the kind of table.
-    for key, kind in (("suites", SuiteTable), ("stacks", _Paths)):
+    for key, kind in (("suites", SuiteTable), ("stacks", _Paths), ("posted", _Content)):
         entries = tables.get(key)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
             convert(entry, kind, str(path), f"{key}.{name}")
@@ -137,6 +141,16 @@ def _check_stacks(project: Project, path: Path) -> None:
                 f"a stack cannot be named '{name}'",
                 where=f"{path}: stacks.{name}",
                 hint="letters, digits, '_', '.', '+', '-'; 'none' is the source without a series",
+            )
+    paths = [each for paths in project.stacks.values() for each in paths]
+    for each in project.posted:
+        if each not in paths:
+            close = difflib.get_close_matches(each, paths, n=1)
+            raise UserError(
+                f"no stack has the series '{each}'",
+                where=f"{path}: posted",
+                why=f"[stacks] has: {', '.join(dict.fromkeys(paths)) or 'nothing'}",
+                hint=f"did you mean '{close[0]}'?" if close else "write the path as [stacks] does",
             )
     if project.series != NO_SERIES and project.series not in project.stacks:
         close = difflib.get_close_matches(project.series, project.stacks, n=1)

@@ -33,8 +33,20 @@ from harness.store import Store
     is_flag=True,
     help="Look up file and line for all kernel reports, also those of expected failures.",
 )
+@click.option(
+    "--as-expectations",
+    is_flag=True,
+    help="Print an entry for expectations.toml for each test that failed, to be filled in.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="List every case in the summary.")
-def report(run: str, project_file: Path | None, form: str, decode: bool, verbose: bool) -> int:
+def report(
+    run: str,
+    project_file: Path | None,
+    form: str,
+    decode: bool,
+    as_expectations: bool,
+    verbose: bool,
+) -> int:
     """Render the run RUN again: its directory, or its name below runs/.  [default: latest]
 
     Everything comes from the journal, so a run that was killed, or that still goes on, can be
@@ -48,6 +60,7 @@ def report(run: str, project_file: Path | None, form: str, decode: bool, verbose
       harness report
       harness report runs/20260701-030000-3f2a --format junit >junit.xml
       harness report --decode
+      harness report latest --as-expectations >>selftests/mine/expectations.toml
     """
     here = Path.cwd()
     try:
@@ -58,7 +71,17 @@ def report(run: str, project_file: Path | None, form: str, decode: bool, verbose
     if decode:
         decode_all(directory, Store.default(), make_progress(sys.stderr))
     results = read_results(directory)
-    if form == "json":
+    if as_expectations:
+        if form != "console" or verbose:
+            raise UserError(
+                "--as-expectations is a form of its own",
+                where="harness report",
+                hint="leave out --format and --verbose",
+            )
+        from harness.report.expectations import render as entries
+
+        sys.stdout.buffer.write(entries(results).encode())
+    elif form == "json":
         from harness.run.results import encode
 
         sys.stdout.buffer.write(encode(results))

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Known messages that may appear: each with a reason, an owner and a last day.
 
+An entry covers the reports that it names, so often as it says, and nothing else: not another
+report, nor a taint flag whose report is not in the log.
+
     [[allow]]
     kind = "warning"
     pattern = 'WARNING: CPU: \\d+ PID: \\d+ at mm/gup\\.c:.*'
     message = 'provoked by the test'      # optional: the text of WARN()
     test = "gup_*"                        # optional: only under these programs
+    times = 3                             # optional: at most so often in one test; 1
+    series = ["v10"]                      # optional: only with these series
     reason = "the test passes a bad address on purpose"
     owner = "someone@example.org"
     until = 2030-01-31
@@ -19,34 +24,33 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
+from harness.entries import Entry, check_entry, check_pattern
 from harness.errors import UserError
 from harness.klog.model import Finding
 from harness.klog.rules import FLOOD, KINDS
 
 
-class Allowance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Allowance(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One known message."""
 
     kind: str
     pattern: str
-    reason: str
-    owner: str
-    until: date
-    """The last day on which it is allowed."""
     message: str | None = None
     test: str = "*"
     """Name or glob of the programs under which it is allowed."""
+    series: tuple[str, ...] = ("*",)
+    times: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """How often it may come in one test, all reports that match taken together; in a file 1 where
+    nothing is said.  None, for any number, is in the journals of old versions only."""
 
-    HINTS: ClassVar[dict[str, str]] = {
+    HINTS: ClassVar[dict[str, str]] = Entry.HINTS | {
         "kind": "the kind of the finding, as the report shows it",
         "pattern": "a regular expression for the whole title: 'WARNING: .* at mm/gup\\.c:.*'",
         "reason": "why this message may appear; one sentence",
-        "owner": "who removes the entry; a name or an address",
-        "until": "the last day, as a TOML date without quotes: 2030-01-31",
     }
 
     def matches(self, finding: Finding) -> bool:
@@ -59,10 +63,6 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 or re.fullmatch(self.message, finding.message, re.DOTALL) is not None
             )
         )
-
-    def expired(self, today: date) -> bool:
-        """Whether the last day is over."""
-        return today > self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +79,39 @@ class Applied:
 
     remaining: tuple[Finding, ...]
     allowed: tuple[Allowed, ...]
-    expired: tuple[Allowed, ...]
-    """Findings an expired entry would have allowed; they are in ``remaining`` too."""
+    refused: tuple[Allowed, ...]
+    """Findings that an entry names and does not cover, as it has expired or they came too often;
+    they are in ``remaining`` too."""
 
 
 def apply_allowances(
     findings: Iterable[Finding], allowances: Iterable[Allowance], today: date
 ) -> Applied:
-    """Sort *findings* into those that count and those that are allowed on the day *today*."""
-    entries = tuple(allowances)
+    """Sort *findings* of one test into those that count and those that are allowed *today*."""
+    left = {n: (entry, entry.times) for n, entry in enumerate(allowances)}
     remaining: list[Finding] = []
     allowed: list[Allowed] = []
-    expired: list[Allowed] = []
+    refused: list[Allowed] = []
     for finding in findings:
-        matching = [entry for entry in entries if entry.matches(finding)]
-        valid = [entry for entry in matching if not entry.expired(today)]
-        if valid:
-            allowed.append(Allowed(finding, valid[0]))
-            continue
-        remaining.append(finding)
-        expired += [Allowed(finding, entry) for entry in matching[:1]]
-    return Applied(tuple(remaining), tuple(allowed), tuple(expired))
+        matching = [n for n, (entry, _) in left.items() if entry.matches(finding)]
+        for n in matching:
+            entry, times = left[n]
+            if not entry.expired(today) and (times is None or finding.count <= times):
+                left[n] = entry, None if times is None else times - finding.count
+                allowed.append(Allowed(finding, entry))
+                break
+        else:
+            remaining.append(finding)
+            refused += [Allowed(finding, left[n][0]) for n in matching[:1]]
+    return Applied(tuple(remaining), tuple(allowed), tuple(refused))
 
 
 def check(allowance: Allowance, where: str) -> Allowance:
-    """Return *allowance*, or raise UserError where it cannot match or matches everything."""
+    """Return *allowance* with all it says, for once where it does not say how often.
+
+    Raises UserError where it cannot match, matches everything, or lacks something.
+    """
+    check_entry(allowance, where)
     known = sorted(KINDS - {FLOOD.kind})
     if allowance.kind not in known:
         raise UserError(
@@ -112,21 +120,6 @@ def check(allowance: Allowance, where: str) -> Allowance:
             hint=f"one of: {', '.join(known)}",
         )
     for key, pattern in (("pattern", allowance.pattern), ("message", allowance.message)):
-        if pattern is None:
-            continue
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            raise UserError(
-                "this is no regular expression",
-                where=f"{where}.{key}",
-                why=f"{pattern!r}: {error}",
-            ) from None
-        if compiled.fullmatch("") or compiled.fullmatch("no kernel ever printed this line"):
-            raise UserError(
-                "this pattern matches everything",
-                where=f"{where}.{key}",
-                why=repr(pattern),
-                hint=Allowance.HINTS["pattern"],
-            )
-    return allowance
+        if pattern is not None:
+            check_pattern(pattern, f"{where}.{key}", Allowance.HINTS["pattern"])
+    return msgspec.structs.replace(allowance, times=allowance.times or 1)

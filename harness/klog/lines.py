@@ -142,6 +142,11 @@ def normalise(title: str) -> str:
     return " ".join(title.split())
 
 
+def bare(function: str) -> str:
+    """Return the name of *function* as the source has it, without what the compiler added."""
+    return _SUFFIX.sub("", function)
+
+
 def frame(text: str) -> str | None:
     """Return the function of a stack line when it says something about the fault, else None.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from harness import kbuild, series, source, suites
+from harness.entries import about_to_end
 from harness.errors import UserError
 from harness.guest import vng
 from harness.guest.capabilities import check_names
@@ -23,12 +24,13 @@ from harness.run import results
 from harness.run.guests import Foundry, foundry
 from harness.run.logfiles import build_logs
 from harness.run.plan import plan
+from harness.run.posted import unlike_posted
 from harness.run.records import PlannedTest, Requested
 from harness.series import Stack, Tree
 from harness.source import Source
 from harness.store import Store
 from harness.suites import Suite
-from harness.suites.expectations import expired
+from harness.suites.expectations import named
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,19 @@ class Request:
         The stack's name, by which expectations know it, is made of the names of stacks, directories
         and files, joined by ``+``.
         """
+        names, paths = self._series()
+        if not paths and self.upto is not None:
+            raise UserError(
+                "there is no series of which a part could be applied", where=f"--upto {self.upto}"
+            )
+        return series.read_stack("+".join(names) or NO_SERIES, paths, upto=self.upto)
+
+    def unlike_posted(self) -> str:
+        """Return why the series that are asked for are not what was posted; empty if they are."""
+        return unlike_posted(self._series()[1], self.project.posted, self.project_file)
+
+    def _series(self) -> tuple[list[str], list[Path]]:
+        """Return the names and the paths of the series that are asked for."""
         wanted = self.series or (self.project.series,)
         if NO_SERIES in wanted and len(wanted) > 1:
             raise UserError(
@@ -148,11 +163,7 @@ class Request:
                     raise self._no_series(each)
                 names.append(path.resolve().stem)
                 paths.append(path)
-        if not paths and self.upto is not None:
-            raise UserError(
-                "there is no series of which a part could be applied", where=f"--upto {self.upto}"
-            )
-        return series.read_stack("+".join(names) or NO_SERIES, paths, upto=self.upto)
+        return names, paths
 
     def _no_series(self, wanted: str) -> UserError:
         stacks = self.project.stacks
@@ -267,10 +278,13 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
     for origin, suite in zip(found, built, strict=True):
         there = [each.name for each in suite.programs] + [each.name for each in suite.broken]
         origin.check_programs(there)
+    unlike = _not_as_posted(found, stack.name, request)
+    for text in unlike:
+        progress.note(text)
     maker = foundry(project, kernel, store, progress)
     tests = plan(
         built,
-        sources={each.name: each for each in found},
+        sources={each.name: each.dated() if unlike else each for each in found},
         guest=request.guest_table(),
         lacks=maker.lacks,
         series=stack.name,
@@ -293,18 +307,31 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         toolchain=kernel.meta.toolchain,
         build_id=kernel.meta.build_id,
     )
-    notes = ((base.note,) if base.note else ()) + added + _expired(found)
+    notes = ((base.note,) if base.note else ()) + added + unlike + _about_to_end(found)
     notes += maker.notes(test.guest for test in tests)
     return Prepared(base, stack, tree, kernel, place, tuple(built), maker, tests, notes, facts)
 
 
-def _expired(found: Iterable[suites.SuiteSource]) -> tuple[str, ...]:
-    """Tell of entries that changed nothing any more on this day."""
+def _not_as_posted(
+    found: Iterable[suites.SuiteSource], name: str, request: Request
+) -> tuple[str, ...]:
+    """Return a line that says which entries do not hold, as the series is not what was posted."""
+    files = [
+        f"{count} in {each.expectations_file}"
+        for each in found
+        if (count := each.expectations.posted_for(name))
+    ]
+    why = request.unlike_posted() if files else ""
+    return (f"expectations with posted = true do not hold ({', '.join(files)}): {why}",) * bool(why)
+
+
+def _about_to_end(found: Iterable[suites.SuiteSource]) -> tuple[str, ...]:
+    """Return a line for each entry that changes nothing any more on this day, or soon will."""
     today = datetime.now(UTC).date()
     return tuple(
         f"{each.expectations_file}: {text}"
         for each in found
-        for text in expired((*each.expectations.expect, *each.expectations.allow), today)
+        for text in about_to_end(named(each.expectations), today)
     )
 
 

@@ -53,6 +53,8 @@ class KernelReport(msgspec.Struct, frozen=True, kw_only=True):
     """``file:line`` as printed, else ``function+offset``."""
     fingerprint: str
     """16 hex digits, the same for the same fault in another run or another build."""
+    name: str = ""
+    """``KIND: TITLE in FUNCTION`` without what differs from boot to boot, for expectations."""
     count: int = 1
     """How often it came; the rest is that of the first time."""
     allowed: str = ""
@@ -83,6 +85,11 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """The worst of exit status, reported cases, kernel log and guest."""
     reason: str = ""
     """One line for every outcome but pass; for a pass a remark on it, if there is one."""
+    ending: str = ""
+    """How its program or guest ended, as expectations name it: ``exit 1``, ``signal SIGSEGV``,
+    ``timeout``, ``hang``; empty for a test that did not run."""
+    planned: bool = False
+    """Whether it gave a plan for all its cases, so that a missing one shows."""
     cases: tuple[Case, ...] = ()
     output: str = ""
     """The end of what the program printed, for a test that did not end as expected."""

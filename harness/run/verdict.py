@@ -15,8 +15,9 @@ from datetime import UTC, date, datetime
 import msgspec
 
 from harness import ktap
-from harness.klog import Finding
-from harness.klog.allow import Applied, apply_allowances
+from harness.klog import Finding, Severity
+from harness.klog.allow import Allowed, Applied, apply_allowances
+from harness.klog.naming import name_of
 from harness.outcome import Outcome
 from harness.run import known, repeat
 from harness.run.records import (
@@ -34,7 +35,8 @@ from harness.run.records import (
     TestStarted,
 )
 from harness.run.results import Case, KernelReport, Logs, Machine, Results, Test
-from harness.run.witnesses import judge, skipped_rest
+from harness.run.seen import Seen, planned
+from harness.run.witnesses import ending_name, hidden, judge, skipped_rest
 
 _EXCERPT_LINES = 60
 
@@ -197,6 +199,8 @@ def judge_test(
         program=plan.program,
         outcome=outcome,
         reason=reason,
+        ending=ending_name(ended.ending),
+        planned=planned(ended.report),
         cases=tuple(_cases(plan.name, ended)),
         output="" if outcome in (Outcome.PASS, Outcome.SKIP) else ended.output,
         kernel_log=_excerpt(shown),
@@ -210,14 +214,14 @@ def judge_test(
         logs=ended.logs,
         rerun=plan.rerun,
     )
-    for each in applied.expired:
-        if outcome in (Outcome.SPLAT, Outcome.CRASH):
-            gone = f"{test.reason} (allowed until {each.allowance.until})"
-            test = msgspec.structs.replace(test, reason=gone)
-            break
+    if applied.refused and outcome in (Outcome.SPLAT, Outcome.CRASH):
+        gone = f"{test.reason} ({_refusal(applied.refused[0], today)})"
+        test = msgspec.structs.replace(test, reason=gone)
     clean = Ending(how="exit", status=0, taint=ended.ending.taint)
     without_cases = judge(clean, ktap.Parser().close(), applied.remaining, allowed)
-    return _no_better_than_cases(known.apply(test, plan.expect, today, ended, without_cases))
+    complaints = tuple(each for each in applied.remaining if each.severity is not Severity.NOTE)
+    seen = Seen(ended, complaints, hidden(ended.ending, ended.findings))
+    return _no_better_than_cases(known.apply(test, plan.expect, today, seen, without_cases))
 
 
 def _no_better_than_cases(test: Test) -> Test:
@@ -230,6 +234,15 @@ def _no_better_than_cases(test: Test) -> Test:
     more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
     why = f": {worst_case.reason}" if worst_case.reason else ""
     return msgspec.structs.replace(test, outcome=worst_case.outcome, reason=f"{name}{more}{why}")
+
+
+def _refusal(refused: Allowed, today: date) -> str:
+    """Return why the entry that names a finding does not cover it."""
+    entry, finding = refused.allowance, refused.finding
+    if entry.expired(today):
+        return f"allowed until {entry.until}"
+    times = "once" if entry.times == 1 else f"{entry.times} times"
+    return f"allowed {times} in a test, and it came more often ({finding.count} of this kind)"
 
 
 def _decoded(findings: Sequence[Finding], decoded: Decoded | None) -> Sequence[Finding]:
@@ -250,6 +263,7 @@ def _told(shown: Finding, found: Finding, applied: Applied) -> KernelReport:
         function=shown.function,
         location=shown.location,
         fingerprint=shown.fingerprint,
+        name=name_of(found),
         count=shown.count,
         allowed=why[0] if why else "",
         report=shown.report,

@@ -51,6 +51,10 @@ class SuiteSource:
         both = (self.name, self.target, _RENAMED.get(self.target, self.target))
         return tuple(dict.fromkeys(name.replace("/", ".") for name in both))
 
+    def dated(self) -> SuiteSource:
+        """Return the same without the expectations that hold for what was posted only."""
+        return replace(self, expectations=self.expectations.dated())
+
     def check_programs(self, names: Sequence[str]) -> None:
         """Raise UserError where one of the files speaks of a program that is not in *names*."""
         if self.expectations_file is not None:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
 
 from harness.klog import Finding, Severity
-from harness.klog.allow import Allowance, apply_allowances
+from harness.klog.allow import Allowance, apply_allowances, check
 
 pytestmark = pytest.mark.unit
 
@@ -37,13 +38,13 @@ GUP = finding("WARNING: CPU: 0 PID: 3 at mm/gup.c:12 foo+0x1/0x2", message="bad 
 def test_allows_until_its_last_day_and_no_longer() -> None:
     entries = (allowance(),)
     applied = apply_allowances([GUP], entries, date(2030, 1, 31))
-    assert (applied.remaining, applied.expired) == ((), ())
+    assert (applied.remaining, applied.refused) == ((), ())
     assert [(a.finding, a.allowance.reason) for a in applied.allowed] == [
         (GUP, "the test passes a bad address on purpose")
     ]
     late = apply_allowances([GUP], entries, date(2030, 2, 1))
     assert (late.remaining, late.allowed) == ((GUP,), ())
-    assert late.expired[0].allowance is entries[0]
+    assert late.refused[0].allowance is entries[0]
 
 
 @pytest.mark.parametrize(
@@ -74,4 +75,27 @@ def test_a_valid_entry_wins_over_an_expired_one() -> None:
     applied = apply_allowances([GUP, GUP], entries, date(2029, 1, 1))
     assert len(applied.allowed) == 2
     assert applied.remaining == ()
-    assert applied.expired == ()
+    assert applied.refused == ()
+
+
+def test_an_entry_covers_no_more_reports_than_it_says() -> None:
+    today = date(2029, 1, 1)
+    often = replace(GUP, count=3)
+    other = replace(GUP, title=GUP.title.replace(":12", ":13"))
+    for times, findings, remaining in (
+        (1, [GUP], []),
+        (1, [often], [often]),
+        (3, [often], []),
+        (3, [often, other], [other]),
+        (4, [often, other], []),
+        (2, [often, other], [often]),
+        (None, [often, other], []),  # journals of old versions
+    ):
+        applied = apply_allowances(findings, (allowance(times=times),), today)
+        assert list(applied.remaining) == remaining
+        assert [each.finding for each in applied.refused] == remaining
+
+
+def test_a_file_that_does_not_say_how_often_means_once() -> None:
+    assert check(allowance(), "here").times == 1
+    assert check(allowance(times=5), "here").times == 5

@@ -414,7 +414,7 @@ def test_the_same_suite_twice_is_one() -> None:
 def test_expectations_stand_beside_the_makefile_or_where_the_project_says(bench: Bench) -> None:
     entry = (
         '[[expect]]\ntest = "{}"\noutcome = "fail"\nseries = ["*"]\nreason = "r"\nowner = "o"\n'
-        "until = 2030-01-31\n"
+        'ends = "exit 1"\nuntil = 2030-01-31\n'
     )
     bench.suite(MAKEFILE.format("a"))
     known = bench.root / "project" / "known.toml"

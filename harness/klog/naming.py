@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Names of the kernel's reports that stay the same from boot to boot."""
+
+from __future__ import annotations
+
+from harness.klog.lines import bare, normalise
+from harness.klog.model import Finding
+
+
+def name_of(finding: Finding) -> str:
+    """Return ``KIND: TITLE`` or ``KIND: TITLE in FUNCTION``, with N for each number and address.
+
+    The function is left out where the title names it.  Neither offsets, CPUs, process IDs nor lines
+    of the source have a part in it.
+    """
+    title = f"{finding.kind}: {normalise(finding.title)}"
+    function = bare(finding.function)
+    return title if not function or function in title else f"{title} in {function}"

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which lines of a test's output say what failed."""
+
+from __future__ import annotations
+
+import re
+
+from harness.outcome import Outcome
+from harness.run.results import Case
+
+# A line that names a place in the source, or says how kselftest_harness.h saw a case end.
+_ASSERTION = re.compile(
+    r"(?:^|[\s(#])[\w./+-]+\.(?:c|h|S|cc|cpp|rs|py|sh):\d+\b"
+    r"|\bTest (?:terminated|exited|ended)\b(?! by assertion)"
+)
+
+
+def assertions(text: str) -> tuple[str, ...]:
+    """Return each assertion in what a case or program printed, once and in order."""
+    lines = (line.lstrip("# ").strip() for line in text.splitlines())
+    return tuple(dict.fromkeys(line for line in lines if _ASSERTION.search(line)))
+
+
+def of_output(output: str) -> tuple[str, ...]:
+    """Return the assertions in a program's output; all of it, as one line, where there is none."""
+    whole = " ".join(output.split())
+    return assertions(output) or ((whole,) if whole else ())
+
+
+def of_case(case: Case) -> tuple[str, ...]:
+    """Return the assertions of a case that was not as expected.
+
+    For one that failed and has none, all it printed stands for them, or its reason.  One that was
+    cut off, or not begun, need not have any.
+    """
+    found = assertions(case.text)
+    if found or case.outcome in (Outcome.ERROR, Outcome.NOTRUN):
+        return found
+    return of_output(case.text) or (case.reason,)
