@@ -22,6 +22,8 @@ _PLACE = re.compile(
 # a status, an errno or a constant of the test, and tells one failure from another.
 _VARIABLE = re.compile(r"0x[0-9a-f]{4,}|\b[0-9a-f]{12,}\b|(?<![\w.])\d{3,}(?![\w.])", re.I)
 _LONGEST = 160
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""What Python makes of bytes that are not UTF-8; TOML has no form for it."""
 
 
 def render(results: Results) -> str:
@@ -52,8 +54,8 @@ def _entries(test: Test, series: str) -> Iterator[list[str]]:
     """Yield the entries for *test*: one for each failed case where these are all, else one."""
     bad = [case for case in test.cases if case.outcome in _KNOWABLE]
     plain = test.ending in ("exit 0", "exit 1") and test.outcome in (Outcome.FAIL, Outcome.XFAIL)
-    if test.outcome not in _KNOWABLE:
-        return
+    if test.outcome not in _KNOWABLE or not test.ending:
+        return  # Of a test that did not run, nothing was seen.
     if plain and bad and test.planned:
         for case in bad:
             name = f"{test.program}/{case.name.removeprefix(f'{test.name}/')}"
@@ -127,12 +129,12 @@ def _pattern(text: str) -> str:
 
 def _escape(text: str) -> str:
     """Return a pattern for *text* itself, with no more backslashes than needed."""
-    return re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text)
+    return _NO_TEXT.sub(".", re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", text))
 
 
 def _no_glob(name: str) -> str:
     """Return a glob that matches *name* alone."""
-    return re.sub(r"([*?[])", r"[\1]", name)
+    return _NO_TEXT.sub("?", re.sub(r"([*?[])", r"[\1]", name))
 
 
 def _text(text: str) -> str:
@@ -140,7 +142,7 @@ def _text(text: str) -> str:
     if "'" not in text and text.isprintable():
         return f"'{text}'" if '"' in text or "\\" in text else f'"{text}"'
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
 
 
 def _comment(text: str) -> str:

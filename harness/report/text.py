@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from harness.outcome import Outcome
+from harness.run.assertions import is_assertion
 
 Span = tuple[str, str]
 """A piece of a line and its style: one of the keys of ``STYLES``, or empty."""
@@ -22,7 +22,6 @@ STYLES = {
 
 _CODES = {"good": "32", "bad": "1;31", "warn": "33", "dim": "2", "bold": "1"}
 
-_ASSERTION = re.compile(r"(?:^|[\s(#])[\w./+-]+\.(?:c|h|S|cc|cpp|rs|py|sh):\d+\b")
 _TIMES = ((3600.0, "h", 60.0, "m"), (60.0, "m", 1.0, "s"))
 
 
@@ -69,13 +68,13 @@ def cut(text: str, limit: int) -> str:
 def assertion(text: str, lines: int = 8) -> tuple[list[str], int]:
     """Return the lines of *text* that tell what was asserted, and how many lines are left out.
 
-    They start at the first line that names a source file and line number, or one line above where
-    that is a heading (KVM's selftests print ``==== Test Assertion Failure ====``).  Where there is
-    none, they are the last lines.
+    They start at the first line that is an assertion, or one line above where that is a heading
+    (KVM's selftests print ``==== Test Assertion Failure ====``).  Where there is none, they are the
+    last lines.
     """
     every = [line.rstrip() for line in visible(text).strip("\n").split("\n")]
     every = [line for line in every if line]
-    start = next((n for n, line in enumerate(every) if _ASSERTION.search(line)), None)
+    start = next((n for n, line in enumerate(every) if is_assertion(line)), None)
     if start is None:
         start = max(0, len(every) - lines)
     elif start and every[start - 1].lstrip("# ").startswith("==="):

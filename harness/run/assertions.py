@@ -15,10 +15,15 @@ _ASSERTION = re.compile(
 )
 
 
+def is_assertion(line: str) -> bool:
+    """Whether *line* of a test's output says what failed."""
+    return _ASSERTION.search(line) is not None
+
+
 def assertions(text: str) -> tuple[str, ...]:
     """Return each assertion in what a case or program printed, once and in order."""
     lines = (line.lstrip("# ").strip() for line in text.splitlines())
-    return tuple(dict.fromkeys(line for line in lines if _ASSERTION.search(line)))
+    return tuple(dict.fromkeys(filter(is_assertion, lines)))
 
 
 def of_output(output: str) -> tuple[str, ...]:

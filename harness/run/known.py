@@ -38,10 +38,11 @@ def apply(
     cases = tuple(_case(test, case, [e for e in valid if e.case]) for case in test.cases)
     outcome, reason = test.outcome, test.reason
     excused = [case for case in cases if case.outcome is Outcome.XFAIL]
-    if outcome is Outcome.FAIL and excused:
+    ended_itself = outcome is Outcome.FAIL or seen.came_to_its_end
+    if outcome in (Outcome.FAIL, Outcome.TIMEOUT) and ended_itself and excused:
         more = _more_than_cases(seen)
         if more:
-            reason = f"fail, not as known: {more}; known of its cases: {excused[0].reason}"
+            reason = f"{outcome}, not as known: {more}; known of its cases: {excused[0].reason}"
         else:
             outcome = worst(case.outcome for case in cases)
             outcome, reason = _worse((outcome, _first(cases, outcome)), apart)

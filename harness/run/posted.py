@@ -3,35 +3,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness import series
 from harness.errors import UserError
+from harness.project import Project
 
 
-def unlike_posted(paths: Sequence[Path], posted: Mapping[str, str], project_file: Path) -> str:
+def unlike_posted(paths: Sequence[Path], project: Project, project_file: Path) -> str:
     """Return why the series at *paths* are not what was posted; empty where they are.
 
-    *posted* is ``[posted]`` of *project_file*: the content of series by their paths.  A series is
-    compared whole, also where only a part of it is applied.  The text ends with what to do.
+    Each that ``[posted]`` of *project* names is compared, whole, also where only a part of it is
+    applied; one at least has to be named.  The text ends with the lines to be written there.
     """
-    pinned = {(project_file.parent / path).resolve(): path for path in posted}
-    named = [pinned[path.resolve()] for path in paths if path.resolve() in pinned]
-    if not named:
-        return (
-            f"[posted] of {project_file.name} has no series that is applied: add "
-            f'"PATH" = "{"0" * 16}" and run again, which prints the digits to write there'
-        )
-    for name in named:
+    wanted = {path.resolve() for path in paths}
+    named = dict.fromkeys(each for stack in project.stacks.values() for each in stack)
+    applied = [each for each in named if (project_file.parent / each).resolve() in wanted]
+    pinned = [each for each in applied if each in project.posted]
+    table = f"[posted] of {project_file.name}"
+    found: dict[str, str] = {}
+    for name in pinned or applied:
         try:
-            content = series.read(project_file.parent / name).content
+            found[name] = series.read(project_file.parent / name).content
         except UserError as error:
             return f"{name} cannot be compared with what was posted: {error.what}"
-        if content != posted[name]:
-            return (
-                f"{name} is another series than the one that [posted] of {project_file.name} "
-                f'names ({posted[name]}): if they hold for this one too, write "{name}" = '
-                f'"{content}" there'
-            )
+    lines = " and ".join(
+        f'"{name}" = "{content}"'
+        for name, content in found.items()
+        if content != project.posted.get(name)
+    )
+    if not applied:
+        return f"nothing is applied that {table} could name: only series of [stacks] stand there"
+    if not pinned:
+        return f"{table} names no series that is applied: to hold the entries to one, add {lines}"
+    if lines:
+        return (
+            f"{table} names another content of what is applied: if the entries are true of this "
+            f"too, write {lines} there"
+        )
     return ""

@@ -141,7 +141,7 @@ class Request:
 
     def unlike_posted(self) -> str:
         """Return why the series that are asked for are not what was posted; empty if they are."""
-        return unlike_posted(self._series()[1], self.project.posted, self.project_file)
+        return unlike_posted(self._series()[1], self.project, self.project_file)
 
     def _series(self) -> tuple[list[str], list[Path]]:
         """Return the names and the paths of the series that are asked for."""

@@ -124,13 +124,15 @@ def describe(seen: Seen, cases: Iterable[Case]) -> str:
 def _kernel_differs(entry: Expectation, seen: Seen) -> str:
     """Return how the kernel's reports are not those of *entry*; empty where they are."""
     expected, findings = each(entry.kernel), seen.ended.findings
-    dead = seen.ended.ending.death in (How.HANG, How.UNKILLABLE)
+    died = seen.ended.ending.death
+    follows = died in (How.HANG, How.UNKILLABLE)
     for finding in sorted(seen.complaints, key=lambda finding: finding.line):
-        if dead and finding.kind in _CONSEQUENCES:
+        if follows and finding.kind in _CONSEQUENCES:
             continue
         if not any(_is_report(pattern, finding) for pattern in (*expected, *each(entry.also))):
             return f"the kernel also reported '{name_of(finding)}'"
-        dead = dead or finding.severity is Severity.CRASH
+        # A program that came to its end had other cases after the crash, which count.
+        follows = follows or (died is not None and finding.severity is Severity.CRASH)
     for pattern in expected:
         if not any(_is_report(pattern, finding) for finding in findings):
             return f"the kernel did not report '{pattern}'"

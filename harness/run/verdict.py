@@ -20,6 +20,7 @@ from harness.klog.allow import Allowed, Applied, apply_allowances
 from harness.klog.naming import name_of
 from harness.outcome import Outcome
 from harness.run import known, repeat
+from harness.run.assertions import assertions
 from harness.run.records import (
     Decoded,
     Ending,
@@ -288,10 +289,9 @@ def _cases(test: str, ended: TestEnded) -> Iterable[Case]:
 
 
 def _assertion(output: str) -> str:
-    """Return the line that says what failed: the first that names a source line."""
+    """Return the line that says what failed: the first assertion, else the first line."""
     lines = [line.lstrip("# ").strip() for line in output.splitlines()]
-    named = [line for line in lines if ".c:" in line or ".h:" in line]
-    return (named or lines or [""])[0]
+    return (*assertions(output), *lines, "")[0]
 
 
 def _excerpt(findings: Sequence[Finding]) -> str:

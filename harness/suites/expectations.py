@@ -81,12 +81,14 @@ class Expectation(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "outcome": "fail, timeout, splat or crash",
         "reason": "why it fails; one sentence",
         "ends": "how the program or its guest ends: 'exit N', 'signal SIGNAME', 'timeout', "
-        + ", ".join(f"'{how}'" for how in How if how.in_guest),
+        + ", ".join(f"'{how}'" for how in How if how.in_guest)
+        + "; `harness report RUN --as-expectations` prints what it was",
         "kernel": "a regular expression for the whole name of a report of the kernel, such as "
         "'oops: .* in shmem_is_huge', or the 16 digits of its fingerprint",
         "also": "as kernel, for what may be reported besides",
         "says": "a regular expression for a part of the assertion that fails, such as 'Expected 0 "
-        "\\(0\\) == size'; '^$' for a case that says nothing",
+        "\\(0\\) == size', or '^$' for a case that says nothing; `harness report RUN "
+        "--as-expectations` prints what it was",
         "stack": "a function's name",
     }
 
@@ -159,7 +161,7 @@ def load(path: Path) -> Expectations:
 def _check(entry: Expectation, where: str) -> None:
     check_not_empty(entry.test, f"{where}.test", entry.HINTS["test"])
     check_entry(entry, where)
-    if ":" in entry.test:
+    if ":" in entry.program:
         raise UserError(
             "the name has a suite in it",
             where=f"{where}.test",

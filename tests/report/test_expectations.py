@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -155,6 +156,24 @@ def test_a_run_in_which_nothing_failed(tmp_path: Path) -> None:
         del RUNS["good"]
     assert "No test failed" in render(said)
     assert fill_in(render(said), tmp_path / "e.toml").expect == ()
+
+
+def test_a_test_that_no_guest_ran_has_no_entry() -> None:
+    said = judged(["panic"])
+    failed = msgspec.structs.replace(said.tests[0], ending="", cases=(), findings=())
+    assert "No test failed" in render(msgspec.structs.replace(said, tests=(failed,)))
+
+
+def test_what_is_no_text_can_be_expected(tmp_path: Path) -> None:
+    said = judged(["assertion"])
+    odd = msgspec.structs.replace(
+        said.tests[0].cases[1], name="s:assertion/t\udcff\U000e0001: x", text="\udcff \U000e0001"
+    )
+    test = msgspec.structs.replace(said.tests[0], cases=(odd,))
+    text = render(msgspec.structs.replace(said, tests=(test,)))
+    (known,) = fill_in(text.encode().decode(), tmp_path / "e.toml").expect
+    assert expectations.matches(known.case, "t\udcff\U000e0001: x")
+    assert re.search(str(known.says), "\udcff \U000e0001")
 
 
 def test_each_suite_has_a_heading() -> None:

@@ -48,6 +48,7 @@ def judged(
     log: bytes = b"",
     ending: Ending | None = None,
     allow: tuple[Allowance, ...] = (),
+    today: date = TODAY,
 ) -> Test:
     parser, scanner = ktap.Parser(), klog.Scanner()
     parser.feed(output)
@@ -61,7 +62,7 @@ def judged(
         total_s=1.0,
     )
     plan = PlannedTest(name="s:p", suite="s", program="p", expect=entries, allow=allow)
-    return judge_test(plan, TODAY, None, ended)
+    return judge_test(plan, today, None, ended)
 
 
 def test_without_an_entry_a_failure_is_one() -> None:
@@ -195,6 +196,12 @@ CUT = b"TAP version 13\n1..3\nok 1 one\n# x.c:7: wrong\n"
             entry("p", "crash", ends="exit 1", kernel=NULL),
             "reported 'warning: WARNING: mm/x.c:N f'",
             {"log": WARNING + OOPS},
+        ),
+        # The program went on after its crash, and something else hung.
+        (
+            entry("p", "crash", ends="exit 1", kernel=NULL, says="wrong"),
+            "reported 'soft-lockup: ",
+            {"log": OOPS + STALL},
         ),
         (entry("p", "crash", ends="hang", stack="spins"), "no stack trace", {"ending": "hang"}),
         (entry("p", ends="exit 1"), "it says 'x: gone'", {"output": b"x: gone\n"}),
@@ -352,6 +359,16 @@ def test_a_known_case_excuses_no_program_without_a_plan(output: bytes, status: i
     assert [case.outcome for case in test.cases][-1] is Outcome.XFAIL
 
 
+def test_a_case_that_is_known_to_time_out() -> None:
+    late = b"TAP version 13\n1..2\nok 1 one\n# two: Test terminated by timeout\n"
+    late += b"not ok 2 two # TIMEOUT 30 seconds\n"
+    known = entry("p/two", "timeout", says="terminated by timeout")
+    assert judged(late, known).outcome is Outcome.XFAIL
+    assert judged(late, entry("p/two", says="terminated")).outcome is Outcome.TIMEOUT
+    whole = judged(late, known, ending=Ending(how="timeout", status=0))
+    assert whole.outcome is Outcome.TIMEOUT
+
+
 def test_a_known_case_beside_a_known_crash() -> None:
     crash = entry("p", "crash", ends="exit 1", kernel=NULL)
     test = judged(BAD, crash, entry("p/two"), log=OOPS)
@@ -431,3 +448,12 @@ def test_a_message_that_comes_more_often_than_allowed_counts() -> None:
     test = judged(GOOD, status=0, log=WARNING * 3, allow=(once,))
     assert test.outcome is Outcome.SPLAT
     assert "allowed once in a test, and it came more often (3 of this kind)" in test.reason
+
+
+@pytest.mark.parametrize("name", ["p", "p/two"])
+def test_an_entry_for_what_was_posted_holds_for_ever(name: str) -> None:
+    known = msgspec.structs.replace(entry(name), until=None, posted=True)
+    for day in (TODAY, date(2028, 11, 27), date(2999, 1, 1)):
+        test = judged(BAD, known, today=day)
+        assert test.outcome is Outcome.XFAIL
+        assert "C3 (me, as posted)" in test.cases[1].reason

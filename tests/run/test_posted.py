@@ -56,6 +56,7 @@ def test_a_series_that_was_changed_is_named_with_its_new_digits(directory: Path)
     for upto in (None, 1):
         why = request(directory, "both", upto=upto).unlike_posted()
         assert f'write "patches/one" = "{digits}" there' in why
+        assert "patches/two" not in why
     # That line, and all is well.
     pin(directory)
     assert request(directory, "both").unlike_posted() == ""
@@ -64,12 +65,17 @@ def test_a_series_that_was_changed_is_named_with_its_new_digits(directory: Path)
 def test_every_series_that_is_named_counts(directory: Path) -> None:
     pin(directory, two=ZERO)
     assert request(directory, "one").unlike_posted() == ""
-    assert "patches/two is another series" in request(directory, "both").unlike_posted()
+    assert 'write "patches/two" = ' in request(directory, "both").unlike_posted()
 
 
-def test_nothing_is_as_posted_where_nothing_was(directory: Path) -> None:
-    for series in (("none",), ("../patches/two",)):
-        assert "no series that is applied" in request(directory, *series).unlike_posted()
+def test_nothing_is_as_posted_where_nothing_is_named(directory: Path) -> None:
+    digits = read(directory / "patches/two").content
+    why = request(directory, "../patches/two").unlike_posted()
+    assert "names no series that is applied" in why
+    assert why.endswith(f'add "patches/two" = "{digits}"')
+    (directory / "here/mine.patch").write_text(PATCH.format("mine"))
+    for series in ("none", "mine.patch"):
+        assert "nothing is applied that" in request(directory, series).unlike_posted()
 
 
 def test_a_part_without_the_rest_cannot_be_compared(directory: Path) -> None:
@@ -99,8 +105,9 @@ def test_mistakes_in_the_table(tmp_path: Path, pins: str, where: str, what: str)
 def test_this_project_names_what_it_has() -> None:
     """Fails where ``patches/v10`` has changed, and says which line of harness.toml is right."""
     mine = project.load(PROJECT_FILE)
+    assert mine.posted
     for path in mine.posted:
-        assert unlike_posted([PROJECT_FILE.parent / path], mine.posted, PROJECT_FILE) == ""
+        assert unlike_posted([PROJECT_FILE.parent / path], mine, PROJECT_FILE) == ""
 
 
 def test_no_entry_of_this_project_ends() -> None:

@@ -138,6 +138,11 @@ def test_entries_whose_day_is_over_or_near_are_told(tmp_path: Path) -> None:
         assert about_to_end(found, today) == gone + near
 
 
+def test_a_case_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
+    (known,) = load(tmp_path, expect(test='"size_test/grow: twice"')).expect
+    assert known.case == "grow: twice"
+
+
 def test_an_entry_for_what_was_posted_has_no_end(tmp_path: Path) -> None:
     found = load(tmp_path, expect(until=None, posted="true") + expect() + allow())
     (posted, dated) = found.expect

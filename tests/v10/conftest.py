@@ -15,14 +15,15 @@ from harness.run.results import Results
 from tests.v10.tags import REPOSITORY, SELFTESTS, SUITES
 
 Runs = Callable[..., Results]
+Directories = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def run_stack(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Return what runs suites on a stack; without options, those of the series."""
-    done: dict[tuple[str, ...], Results] = {}
+def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Directories:
+    """Return what runs suites on a stack, those of the series without options, and says where."""
+    done: dict[tuple[str, ...], Path] = {}
 
-    def run(*options: str) -> Results:
+    def run(*options: str) -> Path:
         if options not in done:
             out = tmp_path_factory.mktemp("stack")
             argv = [sys.executable, "-m", "harness", "run", "--out", str(out), "--series", *options]
@@ -40,7 +41,17 @@ def run_stack(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             file = Path(out) / "results.json"
             assert file.exists(), ended.stdout
             print(ended.stdout)  # pytest shows it with a failure
-            done[options] = results.decode(file.read_bytes())
+            done[options] = out
         return done[options]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_stack(run_directory: Directories) -> Runs:
+    """Return what runs suites on a stack, each at most once, and returns what came out."""
+
+    def run(*options: str) -> Results:
+        return results.decode((run_directory(*options) / "results.json").read_bytes())
 
     return run

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness import project
 from harness.errors import ExitCode
 from harness.outcome import Outcome
+from harness.run import journal, verdict
+from harness.run.records import RunStarted
 from harness.run.results import Results
 from tests.conftest import PROJECT_FILE
 from tests.v10 import breaks, coverage
-from tests.v10.conftest import Runs
+from tests.v10.conftest import Directories, Runs
 from tests.v10.tags import SELFTESTS, SUITES, all_tests, rules
 
 pytestmark = pytest.mark.kernel
@@ -27,6 +31,21 @@ def test_the_coverage_is_what_the_document_says(run_stack: Runs) -> None:
 
 def test_v10_ends_as_its_expectations_say(run_stack: Runs) -> None:
     assert run_stack("v10+test-vm").exit_code is ExitCode.AS_EXPECTED
+
+
+def test_v10_ends_as_its_expectations_say_in_two_years(run_directory: Directories) -> None:
+    """The same run, judged as if it had begun 731 days later."""
+    records = journal.read(run_directory("v10+test-vm"))
+    later = [
+        msgspec.structs.replace(
+            each, time=(datetime.fromisoformat(each.time) + timedelta(days=731)).isoformat()
+        )
+        if isinstance(each, RunStarted)
+        else each
+        for each in records
+    ]
+    assert verdict.day_of(next(r for r in later if isinstance(r, RunStarted))).year >= 2028
+    assert verdict.results(later).exit_code is ExitCode.AS_EXPECTED
 
 
 def test_v11_passes_without_expectations(run_stack: Runs) -> None:
