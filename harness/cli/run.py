@@ -42,8 +42,9 @@ from harness.store import Store
     multiple=True,
     type=Name(),
     metavar="NAME|PATH|none",
-    help="Apply this series: a stack of the project file, a directory of git format-patch files, "
-    "one such file, or an mbox; 'none' tests the source as it is.  Given several times, each "
+    help="Apply this series: a stack of the project file, or whatever holds one: a directory of "
+    "patches, a quilt directory, a patch, an mbox or maildir with the whole thread (FILE#2 is the "
+    "second of several series in it); 'none' tests the source as it is.  Given several times, each "
     "applies upon the one before.  [default: series of the project file]",
 )
 @click.option(
@@ -51,6 +52,13 @@ from harness.store import Store
     type=click.IntRange(min=1),
     metavar="N",
     help="Apply only the first N patches, counted through all series.  [default: all]",
+)
+@click.option(
+    "--series-version",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of several versions of the series in one file, apply vN.  [default: the newest that is "
+    "whole]",
 )
 @click.option(
     "--config",
@@ -128,6 +136,7 @@ def run(
     source: str | None,
     series: tuple[str, ...],
     upto: int | None,
+    series_version: int | None,
     config: tuple[str, ...],
     suites: tuple[str, ...],
     expression: str,
@@ -152,6 +161,7 @@ def run(
       harness run --series ~/my-series --suite selftests/restrictedmem
       harness run --suite kernel:mm --suite 'kernel:kvm:x86_64/*regs*'
       harness run --series v10 --series ~/my-fix.patch
+      harness run --series ~/thread.mbox --series-version 3
       harness run --source ~/linux#my-branch --series none
       harness run --guest vng --suite ~/my-shell-scripts
       harness run -k punch --repeat 100
@@ -172,6 +182,7 @@ def run(
             source=source,
             series=series,
             upto=upto,
+            series_version=series_version,
             config=config,
             suites=suites,
             expression=expression,

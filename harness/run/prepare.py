@@ -46,6 +46,8 @@ class Request:
     """Stacks of the project file and paths, the first at the bottom; or ``none`` alone.  None given
     means what the project file says."""
     upto: int | None = None
+    series_version: int | None = None
+    """Which version of the series, where there are several in one file; None is the newest."""
     config: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
     expression: str = ""
@@ -68,6 +70,7 @@ class Request:
             source=self.source,
             series=self.series,
             upto=self.upto,
+            series_version=self.series_version,
             config=self.config,
             suites=self.suites,
             expression=self.expression,
@@ -87,6 +90,7 @@ class Request:
             source=asked.source,
             series=asked.series,
             upto=asked.upto,
+            series_version=asked.series_version,
             config=asked.config,
             suites=asked.suites,
             expression=asked.expression,
@@ -137,7 +141,16 @@ class Request:
             raise UserError(
                 "there is no series of which a part could be applied", where=f"--upto {self.upto}"
             )
-        return series.read_stack("+".join(names) or NO_SERIES, paths, upto=self.upto)
+        version = self.series_version
+        if version is not None and len(paths) != 1:
+            raise UserError(
+                "a version can be chosen of one series only",
+                where=f"--series-version {version}",
+                why=f"asked for are {len(paths)} series",
+                hint="name one mailbox or directory with --series",
+            )
+        name = "+".join(names) or NO_SERIES
+        return series.read_stack(name, paths, upto=self.upto, version=version)
 
     def unlike_posted(self) -> str:
         """Return why the series that are asked for are not what was posted; empty if they are."""
@@ -159,9 +172,9 @@ class Request:
                 paths += [self.project_dir / path for path in self.project.stacks[each]]
             elif each != NO_SERIES:
                 path = self.working_dir / each
-                if not path.exists():
+                if not series.exists(path):
                     raise self._no_series(each)
-                names.append(path.resolve().stem)
+                names.append(series.name_of(path))
                 paths.append(path)
         return names, paths
 
@@ -188,6 +201,8 @@ class Request:
         argv += ["--source", self.source] if self.source is not None else []
         argv += [word for name in self.series for word in ("--series", name)]
         argv += ["--upto", str(self.upto)] if self.upto is not None else []
+        if self.series_version is not None:
+            argv += ["--series-version", str(self.series_version)]
         argv += [word for name in self.config for word in ("--config", name)]
         argv += ["--guest", self.guest] if self.guest else []
         argv += [word for name in suites for word in ("--suite", name)]
@@ -307,7 +322,8 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         toolchain=kernel.meta.toolchain,
         build_id=kernel.meta.build_id,
     )
-    notes = ((base.note,) if base.note else ()) + added + unlike + _about_to_end(found)
+    notes = ((base.note,) if base.note else ()) + stack.notes + added
+    notes += unlike + _about_to_end(found)
     notes += maker.notes(test.guest for test in tests)
     return Prepared(base, stack, tree, kernel, place, tuple(built), maker, tests, notes, facts)
 

@@ -69,6 +69,7 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     source: str | None = None
     series: tuple[str, ...] = ()
     upto: int | None = None
+    series_version: int | None = None
     config: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
     expression: str = ""

@@ -2,8 +2,20 @@
 """Patch series: reading them, judging that they are whole, and applying them to a kernel tree."""
 
 from harness.series.apply import apply
-from harness.series.model import AppliedPatch, Patch, Series, Stack, Tree
-from harness.series.read import read
+from harness.series.model import AppliedPatch, Patch, Series, Stack, Trailer, Tree
+from harness.series.read import exists, name_of, read
 from harness.series.stack import read_stack
 
-__all__ = ["AppliedPatch", "Patch", "Series", "Stack", "Tree", "apply", "read", "read_stack"]
+__all__ = [
+    "AppliedPatch",
+    "Patch",
+    "Series",
+    "Stack",
+    "Trailer",
+    "Tree",
+    "apply",
+    "exists",
+    "name_of",
+    "read",
+    "read_stack",
+]

@@ -14,17 +14,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.errors import MachineError, UserError
 from harness.progress import Progress
-from harness.series.failure import explain
-from harness.series.model import AppliedPatch, Series, Tree
+from harness.series.failure import explain, is_in_the_tree
+from harness.series.model import AppliedPatch, Patch, Series, Tree
 from harness.source.git import git, must, object_id
 from harness.source.model import Source
 from harness.store import Store
 
-_AM = ("am", "-3", "--quiet", "--patch-format=mbox", "--no-gpg-sign", "--no-keep-cr")
+_AM = ("am", "-3", "--patch-format=mboxrd", "--no-gpg-sign", "--keep-cr")
 _COMMITTER_DATES = "--committer-date-is-author-date"
-_UNDATED = b"Date: Sat, 1 Jan 2000 00:00:00 +0000\n"
+_APPLYING = "Applying: "
+_THERE = "No changes -- Patch already applied."
+_FROM = re.compile(rb"^(>*From )", re.M)
 _LIMIT_S = 600
 
 
@@ -59,11 +61,10 @@ def _upon(base: Tree, series: Series, store: Store, progress: Progress) -> Tree:
         must(git("update-ref", ref, commit, repo=base.repo), "git cannot keep the commits")
     tree = _tree(series, base, ref)
     if tree is None:
-        raise UserError(
+        raise MachineError(
             "git am made another number of commits than there are patches",
             where=series.title,
             why=f"{count} patches",
-            hint="one of the files may hold several patches",
         )
     return tree
 
@@ -97,7 +98,10 @@ def _am(series: Series, base: Tree, scratch: Path) -> str:
     names = []
     for patch in series.patches:
         name = scratch / f"{patch.number:04d}.patch"
-        name.write_bytes(_dated(patch.data))
+        # An mboxrd of one mail: git would take a line of the message for the next one's first.
+        name.write_bytes(
+            b"From harness Thu Jan  1 00:00:00 1970\n" + _FROM.sub(rb">\1", patch.data)
+        )
         names.append(str(name))
     tree = scratch / "tree"
     # What killed runs have registered goes after a day; a younger one may be at work.
@@ -120,6 +124,9 @@ def _am(series: Series, base: Tree, scratch: Path) -> str:
         done = git(*sparse, *_AM, _COMMITTER_DATES, *names, cwd=tree, limit_s=_LIMIT_S)
         if not done.ok:
             raise _refusal(series, tree, admin, f"{done.text}\n{done.stderr}")
+        there = _already_there(series, done.text)
+        if there:
+            raise is_in_the_tree(there, len(series.patches))
         return must(git("rev-parse", "HEAD", cwd=tree), "git cannot tell the commit").text
     finally:
         git("worktree", "remove", "--force", "--force", str(tree), repo=base.repo)
@@ -133,22 +140,20 @@ def _patterns(series: Series) -> bytes:
 
 
 def _refusal(series: Series, tree: Path, admin: Path, words: str) -> UserError:
-    state = admin / "rebase-apply"
     at = 1
     with suppress(OSError, ValueError):
-        at = int((state / "next").read_text())
-    patch = series.patches[min(at, len(series.patches)) - 1]
-    # The diff as git has decoded it; absent where it could not even be read.
-    diff = state / "patch"
-    return explain(patch, tree, diff.read_bytes() if diff.exists() else b"", words)
+        at = int((admin / "rebase-apply" / "next").read_text())
+    there = _already_there(series, words)
+    return explain(series, min(at, len(series.patches)) - 1, tree, words, there)
 
 
-def _dated(data: bytes) -> bytes:
-    """Give a mail without a date a fixed one: git would take the time of day."""
-    head, _, _ = data.replace(b"\r\n", b"\n").partition(b"\n\n")
-    if re.search(rb"^Date:", head, re.M | re.I):
-        return data
-    if data.startswith(b"From "):
-        first, _, rest = data.partition(b"\n")
-        return first + b"\n" + _UNDATED + rest
-    return _UNDATED + data
+def _already_there(series: Series, words: str) -> list[Patch]:
+    """Return the patches of which git am says that the tree has all they would change."""
+    there: list[Patch] = []
+    count = 0
+    for line in words.splitlines():
+        if line.startswith(_APPLYING):
+            count += 1
+        elif line == _THERE and 0 < count <= len(series.patches):
+            there.append(series.patches[count - 1])
+    return there

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import Hunk, PatchedFile, PatchSet
 
 from harness.errors import UserError
-from harness.series.model import Patch
+from harness.series.model import Patch, Series
 from harness.source.git import git
 
 _FAILED = re.compile(r"^error: patch failed: (?P<file>.+):(?P<line>\d+)$", re.M)
@@ -28,11 +29,19 @@ _SHOWN_LINES = 4
 _UNSAFE = re.compile(r"invalid path|beyond a symbolic link")
 
 
-def explain(patch: Patch, tree: Path, diff: bytes, words: str) -> UserError:
-    """Return the error for *patch*, which `git am` has refused in the work tree *tree*.
+def explain(
+    series: Series, index: int, tree: Path, words: str, there: Sequence[Patch]
+) -> UserError:
+    """Return the error for the patch that `git am` has refused in the work tree *tree*.
 
-    *diff* is the patch as git decoded it, *words* what git said.
+    It is the one at *index* of *series*, from 0; *words* is what git said, *there* the patches
+    before it of which it said that the tree has them already.
     """
+    patch = series.patches[index]
+    diff = patch.diff
+    if _is_there(tree, diff):
+        after = (each for each in series.patches[index + 1 :] if _is_there(tree, each.diff))
+        return is_in_the_tree([*there, patch, *after], len(series.patches))
     said = _ask_again(tree, diff) or words
     reasons = [found["text"] for found in _OTHER.finditer(said)]
     failed = {found["file"]: int(found["line"]) for found in _FAILED.finditer(said)}
@@ -45,13 +54,33 @@ def explain(patch: Patch, tree: Path, diff: bytes, words: str) -> UserError:
     lines += reasons
     if not lines:
         lines = [line for line in words.splitlines() if not line.startswith("hint:")][-8:]
+    lines += [f"{each.title} is in the tree already" for each in there]
     unsafe = any(_UNSAFE.search(reason) for reason in reasons)
     return UserError(
         f"{patch.title} " + ("reaches outside the tree" if unsafe else "does not apply"),
-        where=str(patch.path),
+        where=patch.where,
         why="\n".join(lines),
-        hint=_hint(unsafe, mangled),
+        hint=_hint(series, unsafe, mangled),
     )
+
+
+def is_in_the_tree(there: Sequence[Patch], total: int) -> UserError:
+    """Return the error for patches that change nothing, as the tree has what they bring."""
+    first = there[0]
+    others = f", and so {'is' if len(there) == 2 else 'are'} {len(there) - 1} more"
+    return UserError(
+        f"{first.title} is in the tree already" + (others if len(there) > 1 else ""),
+        where=first.where,
+        why="\n".join(each.title for each in there) if len(there) > 1 else "",
+        hint="test the source as it is: --series none"
+        if len(there) == total
+        else "leave it out of the series, or choose a source from before it",
+    )
+
+
+def _is_there(tree: Path, diff: bytes) -> bool:
+    """Return whether the last commit has what *diff* brings: it can be taken back."""
+    return _check(tree, diff, "--reverse") == ""
 
 
 def _ask_again(tree: Path, diff: bytes) -> str:
@@ -59,20 +88,27 @@ def _ask_again(tree: Path, diff: bytes) -> str:
 
     What git am said is mixed with the merge that it tried, and so is the index that it left.
     """
-    if not diff:
-        return ""
+    return _check(tree, diff) or ""
+
+
+def _check(tree: Path, diff: bytes, *options: str) -> str | None:
+    """Return what git says of *diff* on the last commit: empty if it applies, None if unknown."""
     with tempfile.TemporaryDirectory(prefix="index-") as scratch:
         env = {"GIT_INDEX_FILE": f"{scratch}/index"}
-        if not git("read-tree", "HEAD", cwd=tree, env=env).ok:
-            return ""
-        return git("apply", "--cached", "--check", "-", cwd=tree, env=env, stdin=diff).stderr
+        if not diff or not git("read-tree", "HEAD", cwd=tree, env=env).ok:
+            return None
+        argv = ("apply", "--cached", "--check", *options, "-")
+        done = git(*argv, cwd=tree, env=env, stdin=diff)
+        return "" if done.ok else done.stderr or None
 
 
-def _hint(unsafe: bool, mangled: bool) -> str:
+def _hint(series: Series, unsafe: bool, mangled: bool) -> str:
     if unsafe:
         return "do not use this series before you know why"
     if mangled:
         return "the patch's white space was changed on its way: take the original"
+    if series.base_commit:
+        return f"choose the source that it was written for, base-commit {series.base_commit}"
     return "choose the kernel source that the series was written for, or rebase it"
 
 
@@ -86,8 +122,7 @@ def _describe(patch: Patch, tree: Path, diff: bytes, name: str, line: int) -> tu
         f"+{hunk.target_start},{hunk.target_length} @@ {hunk.section_header}"
     ).rstrip()
     wanted = [text.value.rstrip("\n") for text in hunk.source_lines()]
-    at = _line_of(patch.data, name, hunk)
-    place = f", line {at} of the patch" if at else ""
+    place = _place(patch, diff, name, hunk)
     told = [f"{name}: hunk {header}{place}"]
     blob = git("cat-file", "blob", f"HEAD:{name}", cwd=tree)
     if not blob.ok:
@@ -143,13 +178,24 @@ def _find_without_spaces(wanted: list[str], have: list[str]) -> bool:
     return any(around[at : at + size] == squeezed for at in range(len(around) - size + 1))
 
 
-def _line_of(data: bytes, name: str, hunk: Hunk) -> int | None:
-    """Return the hunk's line in the mail, from 1; None where an encoding hides it."""
+def _place(patch: Patch, diff: bytes, name: str, hunk: Hunk) -> str:
+    """Return where the hunk stands in the file; empty where an encoding hides it."""
+    at = _line_of(diff, name, hunk)
+    if at is None or patch.diff_line is None:
+        return ""
+    of = "the patch" if patch.where == str(patch.path) else patch.path.name
+    return f", line {patch.diff_line + at} of {of}"
+
+
+def _line_of(diff: bytes, name: str, hunk: Hunk) -> int | None:
+    """Return how many lines below the diff's first line the hunk begins."""
     start = f"@@ -{hunk.source_start}".encode()
     inside = False
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if line.startswith(b"--- "):
-            inside = name.encode(errors="surrogateescape") in line
+    for number, line in enumerate(diff.split(b"\n")):
+        if line.startswith((b"--- ", b"+++ ")):
+            inside = name.encode(errors="surrogateescape") in line or (
+                inside and line.startswith(b"+++ ")
+            )
         elif inside and line.startswith(start) and line[len(start) : len(start) + 1] in b", ":
             return number
     return None

@@ -1,209 +1,227 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From bytes to patch mails, as `git am` would understand them.
-
-Where mails begin follows git's own rule; transfer encodings and flowed text are undone by `git
-mailinfo`, so that the diff that is judged here is the one that is applied.
-"""
+"""What each mail of a file is: a patch, a cover letter, a reply, or something else."""
 
 from __future__ import annotations
 
-import email.policy
 import re
-import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
-from email.parser import BytesParser
-from pathlib import Path
-
-from unidiff.errors import UnidiffParseError
-from unidiff.patch import PatchSet
+from email.utils import mktime_tz, parseaddr, parsedate_tz
+from enum import Enum
 
 from harness.errors import UserError
-from harness.source.git import git
+from harness.series import diff, mime, subject, trailers
+from harness.series.files import MOST_MAIL_BYTES, Files, Raw
+from harness.series.model import Trailer
+from harness.series.subject import Subject
+from harness.store import digest
 
-# What git's mailsplit takes for the first line of a mail: "From", a time of day, a year.
-_FROM_LINE = re.compile(rb"^From \S.*\d:\d\d(?::\d\d)?.* (?:19|20)\d\d\b.*$", re.M)
-_HEADER = re.compile(rb"[!-9;-~]+:")
-_BRACKETS = re.compile(r"\s*\[([^\]]*)\]")
-_COUNT = re.compile(r"(?<![\d.])(\d+)/(\d+)(?!\d)")
-_VERSION = re.compile(r"\bv(\d+)\b", re.I)
-_REPLY = re.compile(r"(?:re|aw|fwd?)(?:\[\d+\])?:", re.I)
+_ID = re.compile(r"<([^<>\s]+)>")
+_REQUEST = re.compile(
+    r"^The following changes since commit\b.*?^are available in the .*?repository at", re.M | re.S
+)
+_DIFFSTAT = re.compile(r"^ *\d+ files? changed, \d+ (?:insertion|deletion)", re.M)
+_OF_ROBOTS = re.compile(
+    r"\[tip:|[+-] \S+\.patch (?:added to|removed from)|Patch \".*\" has been added to"
+    r"|FAILED: patch |linux-next: ",
+    re.I,
+)
+"""Subjects of mails that hold a patch which is somewhere already."""
+_SCISSORS = re.compile(r"^[-\s]*(?:>8|8<|>%|%<)[-\s]*(?:cut here[-\s]*)?$", re.M)
+
+
+class Kind(Enum):
+    """What a mail is, in words for a person."""
+
+    PATCH = "patch"
+    COVER = "cover letter"
+    REPLY = "reply"
+    PULL = "pull request"
+    OTHER = "mail without a diff"
+    ROBOT = "mail of a robot"
+    TOO_LARGE = "mail that is too large"
+
+
+@dataclass(frozen=True)
+class Content:
+    """A mail's headers and the text that counts."""
+
+    headers: mime.Message | None
+    """None for a patch that is no mail."""
+    text: str
+    diff: diff.Diff | None
+    attachment: str = ""
+    flowed: bool = False
+
+    def header(self, name: str) -> str:
+        """Return a header in one line; empty if there is none."""
+        return self.headers.header(name) if self.headers else ""
 
 
 @dataclass(frozen=True)
 class Mail:
-    """One mail of a file."""
+    """What is remembered of a mail; its text can be read again."""
 
-    path: Path
+    raw: Raw
+    part: int
+    """Which of the patches that are attached to it; 0 is the first, or the mail itself."""
     where: str
-    """The file, and which mail of it if it holds several."""
-    first_line: int
-    """Its first line in the file, from 1."""
-    first_byte: int
-    """The same in bytes, from 0."""
-    data: bytes
-    raw_subject: str
-    """With the bracketed prefix."""
-    subject: str
-    author: str
-    version: int
-    number: int | None
-    """0 is a cover letter; None if the subject has no N/M."""
-    total: int | None
-    diff: str
-    """What git would apply, transfer encoding undone; bytes that are not UTF-8 are surrogates."""
+    kind: Kind
+    subject: Subject
+    sender: str
+    """The From: header."""
+    message_id: str
+    parents: tuple[str, ...]
+    """Message ids that it answers to, the nearest first."""
+    date: float | None
+    """Seconds since 1970; None where it has no date that can be read."""
+    fingerprint: str
+    """Digest of its diff."""
+    has_diffstat: bool
+    scissors: bool
+    """There is a scissors line, and a diff below it."""
+    trailers: tuple[Trailer, ...]
+
+    @property
+    def address(self) -> str:
+        """The sender's address in lower case."""
+        return parseaddr(self.sender)[1].lower()
 
 
-def split(path: Path, data: bytes) -> list[Mail]:
-    """Return the mails of a file: one of `git format-patch`, or an mbox.
+def index(files: Files, raw: Raw) -> Iterator[Mail]:
+    """Yield what is in the mail *raw*; several where patches are attached to it.
 
-    Raises UserError for a file that is empty, not mail, or not text.
+    Raises UserError for a file that is neither mail nor patch.
     """
-    if not data.strip():
-        raise UserError("the patch file is empty", where=str(path))
-    starts = [match.start() for match in _FROM_LINE.finditer(data)]
-    if not starts or data[: starts[0]].strip():
-        starts.insert(0, 0)
-    ends = [*starts[1:], len(data)]
-    mails = []
-    for count, (start, end) in enumerate(zip(starts, ends, strict=True), 1):
-        where = str(path) if len(starts) == 1 else f"{path}, mail {count}"
-        line = data.count(b"\n", 0, start) + 1
-        mails.append(_parse(path, where, line, start, data[start:end]))
-    return mails
+    if raw.size > MOST_MAIL_BYTES:
+        yield _too_large(raw, files)
+        return
+    for part, content in enumerate(contents(files.bytes_of(raw), raw.where)):
+        yield _describe(raw, part, content)
 
 
-def _parse(path: Path, where: str, first_line: int, first_byte: int, data: bytes) -> Mail:
-    text = data.replace(b"\r\n", b"\n")  # as git am does, unless it is told to keep them
-    head = text.split(b"\n", 1)[1] if text.startswith(b"From ") else text
-    if not _HEADER.match(head.lstrip(b"\n")):
+def content_of(files: Files, mail: Mail) -> Content:
+    """Read the mail again."""
+    return contents(files.bytes_of(mail.raw), mail.where)[mail.part]
+
+
+def contents(data: bytes, where: str) -> list[Content]:
+    """Return the mail in *data*, or each of the patches that are attached to it as mails."""
+    message = mime.read(data)
+    if message is None or not (message.header("From") or message.header("Subject")):
+        return [_bare(data, where)]
+    attached = []
+    for text in message.texts if len(message.texts) > 1 else ():
+        inner = mime.as_mail(text.text)
+        inside = mime.read(inner) if inner else None
+        if inside and inside.texts:
+            found = _chosen(inside, text.name or "attachment")
+            if found.diff:
+                attached.append(found)
+    return attached or [_chosen(message)]
+
+
+def _bare(data: bytes, where: str) -> Content:
+    text = data.replace(b"\r\n", b"\n").decode(errors="surrogateescape")
+    text += "" if text.endswith("\n") else "\n"
+    found = diff.find(text)
+    if found is None:
+        begins = data.strip()[:60].decode(errors="replace")
         raise UserError(
             "this is not a patch mail",
             where=where,
-            why=f"it begins with {head.strip()[:60].decode(errors='replace')!r}, not with headers",
+            why=f"it begins with {begins!r}, not with headers, and holds no diff",
             hint="write the patches with git format-patch",
         )
-    _check_charset(where, first_line, first_byte, data, _declared_charset(head))
-    with tempfile.TemporaryDirectory(prefix="series-") as scratch:
-        # -k keeps the subject's prefix, which holds the number.
-        info = git(
-            "mailinfo", "-k", "--encoding=UTF-8", "msg", "diff", cwd=Path(scratch), stdin=text
-        )
-        if not info.ok:
-            raise UserError("git cannot read this mail", where=where, why=info.stderr)
-        diff = Path(scratch, "diff").read_bytes().decode(errors="surrogateescape")
-    fields = dict(
-        line.split(": ", 1)
-        for line in info.stdout.decode(errors="replace").splitlines()
-        if ": " in line
-    )
-    raw_subject = fields.get("Subject", "").strip()
-    prefix, subject = _prefix(raw_subject)
-    count, version = _COUNT.search(prefix), _VERSION.search(prefix)
+    return Content(None, text, found)
+
+
+def _chosen(message: mime.Message, attachment: str = "") -> Content:
+    """Return the text of the mail that holds its diff: of several, the last."""
+    first = message.texts[0] if message.texts else mime.Text("")
+    for text in reversed(message.texts):
+        plain, found = text.text, diff.find(text.text)
+        if text.flowed:
+            # Not all mails that say so are: the reading that leaves a whole diff is right.
+            joined = mime.unflow(text)
+            whole = diff.find(joined)
+            if whole and (whole.damage is None or found is None):
+                plain, found = joined, whole
+        if found is None:
+            continue
+        if text is not first and found.start == 0 and not diff.find(first.text):
+            # A bare diff is attached: the message is in the mail's own text.
+            plain = f"{first.text}---\n{plain}"
+            found = diff.find(plain)
+        return Content(message, plain, found, attachment, text.flowed)
+    return Content(message, mime.unflow(first) if first.flowed else first.text, None, attachment)
+
+
+def _describe(raw: Raw, part: int, content: Content) -> Mail:
+    about = subject.parse(content.header("Subject"))
+    text, found = content.text, content.diff
+    sender = content.header("From")
+    message_id = next(iter(_ID.findall(content.header("Message-ID"))), "")
+    if part:
+        message_id += f"#{part}" if message_id else ""
+    answers = _ID.findall(content.header("In-Reply-To"))
+    references = _ID.findall(content.header("References"))
+    given = trailers.of_reply(text, sender, message_id) if about.reply or found is None else ()
+    kind = _kind(about, text, found, bool(answers or references), bool(given))
+    parsed = parsedate_tz(content.header("Date"))
+    try:
+        date = float(mktime_tz(parsed)) if parsed else None
+    except (OverflowError, ValueError):
+        date = None
+    lines = text.split("\n")[found.start : found.end] if found else []
+    scissors = [match.start() for match in _SCISSORS.finditer(text)] if found else []
     return Mail(
-        path=path,
-        where=where,
-        first_line=first_line,
-        first_byte=first_byte,
-        data=data,
-        raw_subject=raw_subject,
-        subject=subject,
-        author=f"{fields.get('Author', '')} <{fields.get('Email', '')}>",
-        version=int(version[1]) if version else 1,
-        number=int(count[1]) if count else None,
-        total=int(count[2]) if count else None,
-        diff=diff,
+        raw=raw,
+        part=part,
+        where=f"{raw.where}, {content.attachment}" if content.attachment else raw.where,
+        kind=kind,
+        subject=about,
+        sender=sender,
+        message_id=message_id,
+        parents=tuple(dict.fromkeys([*answers, *reversed(references)])),
+        date=date,
+        fingerprint=digest("\n".join(lines).encode(errors="surrogateescape")) if found else "",
+        has_diffstat=bool(_DIFFSTAT.search(text)),
+        scissors=bool(scissors) and found is not None,
+        trailers=given if kind is Kind.REPLY else (),
     )
 
 
-def _declared_charset(head: bytes) -> str | None:
-    parser = BytesParser(policy=email.policy.default)
-    return parser.parsebytes(head.split(b"\n\n", 1)[0], headersonly=True).get_content_charset()
+def _kind(about: Subject, text: str, found: diff.Diff | None, answers: bool, given: bool) -> Kind:
+    if about.reply or (answers and given and found is None and about.number is None):
+        return Kind.REPLY
+    if about.number == 0:
+        return Kind.COVER
+    numbered = about.number is not None and found is not None
+    if _REQUEST.search(text) and (about.pull or not numbered):
+        return Kind.PULL
+    if about.pull and not numbered:
+        return Kind.PULL
+    if found is None:
+        return Kind.OTHER
+    return Kind.ROBOT if _OF_ROBOTS.match(about.raw) else Kind.PATCH
 
 
-def _check_charset(
-    where: str, first_line: int, first_byte: int, data: bytes, declared: str | None
-) -> None:
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        # A declared charset is that of the body; a header has an encoding of its own (RFC 2047).
-        head_ends = re.search(rb"\r?\n\r?\n", data)
-        in_body = head_ends is not None and error.start > head_ends.start()
-        if in_body and declared and declared not in ("utf-8", "us-ascii"):
-            try:
-                data.decode(declared)
-            except (UnicodeDecodeError, LookupError):
-                pass
-            else:
-                return
-        line = first_line + data.count(b"\n", 0, error.start)
-        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
-        raise UserError(
-            "the patch is not UTF-8",
-            where=f"{where}:{line}",
-            why=f"byte {data[error.start]:#04x} at offset {first_byte + error.start} of the file "
-            f"(line {line}, byte {column} of it); "
-            + (f"declared is {declared}" if declared else "no other charset is declared"),
-            hint="convert it, or declare its charset in a Content-Type header",
-        ) from None
-
-
-def _prefix(raw: str) -> tuple[str, str]:
-    """Split ``[RFC][PATCH v2 1/3] mm: do this`` into the brackets' words and the rest."""
-    words, rest = [], raw
-    while match := _BRACKETS.match(rest):
-        words.append(match[1])
-        rest = rest[match.end() :]
-    return " ".join(words), " ".join(rest.split())
-
-
-def changed_files(mail: Mail) -> tuple[str, ...]:
-    """Return the files that the mail's diff names, sorted.
-
-    Raises UserError, with the reason, for a mail that holds no diff or a damaged one.
-    """
-    if _REPLY.match(mail.raw_subject):
-        raise UserError(
-            "this mail is a reply, not a patch",
-            where=mail.where,
-            why=f"Subject: {mail.raw_subject}",
-            hint="take it out of the series",
-        )
-    try:
-        parsed = PatchSet(mail.diff)
-    except UnidiffParseError as error:
-        raise _damaged(mail, str(error)) from error
-    names = set()
-    for file in parsed:
-        for name in (file.source_file, file.target_file):
-            if name and name != "/dev/null":
-                names.add(name.removeprefix("a/").removeprefix("b/"))
-    if not names:
-        raise UserError(
-            "this mail holds no diff",
-            where=mail.where,
-            why=f"Subject: {mail.raw_subject or '(none)'}",
-            hint="take it out of the series if it is no patch",
-        )
-    if mail.author in (" <>", " <None>"):
-        raise UserError("the patch has no author", where=mail.where, why="it has no From: header")
-    if not mail.subject:
-        raise UserError("the patch has no subject", where=mail.where)
-    return tuple(sorted(names))
-
-
-def _damaged(mail: Mail, words: str) -> UserError:
-    where, why = mail.where, words.strip()
-    culprit = words.partition(": ")[2].rstrip("\n")
-    for number, line in enumerate(mail.data.decode(errors="replace").splitlines()):
-        if culprit and line == culprit:
-            where = f"{mail.where}:{mail.first_line + number}"
-            break
-    if re.search(rb"^Content-Type:.*format=flowed", mail.data, re.M | re.I):
-        why += "\nthe mail is format=flowed, which breaks long lines"
-    return UserError(
-        "the diff is damaged",
-        where=where,
-        why=f"{why}\nlines were broken, joined or cut, as mail programs do",
-        hint="take the original from its author (git format-patch) or from lore.kernel.org",
+def _too_large(raw: Raw, files: Files) -> Mail:
+    head = Raw(raw.path, raw.where, raw.start, min(raw.size, 1 << 16), raw.escaped)
+    message = mime.read(files.bytes_of(head))
+    return Mail(
+        raw=raw,
+        part=0,
+        where=raw.where,
+        kind=Kind.TOO_LARGE,
+        subject=subject.parse(message.header("Subject") if message else ""),
+        sender=message.header("From") if message else "",
+        message_id="",
+        parents=(),
+        date=None,
+        fingerprint="",
+        has_diffstat=False,
+        scissors=False,
+        trailers=(),
     )

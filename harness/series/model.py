@@ -10,8 +10,21 @@ from harness.store import digest
 
 
 @dataclass(frozen=True)
+class Trailer:
+    """A line such as ``Reviewed-by: A <a@example.org>`` that a reply gives."""
+
+    name: str
+    value: str
+    sender: str
+    """The From: header of the reply."""
+    message_id: str
+    foreign: bool = False
+    """It names another person than the one who sent the reply."""
+
+
+@dataclass(frozen=True)
 class Patch:
-    """One patch mail."""
+    """One patch."""
 
     number: int
     """Its place in the series, from 1."""
@@ -23,12 +36,24 @@ class Patch:
     """``Name <address>``, from the first line of the body where it has a From: of its own."""
     path: Path
     """The file it was read from."""
+    where: str
+    """The file, and which mail of it if it holds several."""
     files: tuple[str, ...]
     """Every kernel file that it names, sorted; both names of a renamed one."""
     data: bytes
-    """The mail as it was read."""
+    """What is applied: a mail with author, date, subject, message and diff, in UTF-8, with no trace
+    of how it was sent."""
     sha256: str
     """Of *data*, in hexadecimal."""
+    diff_line: int | None = None
+    """The line of the file, from 1, at which the diff begins; None where an encoding hides it."""
+    trailers: tuple[Trailer, ...] = ()
+    """What replies to it give; they are not applied."""
+
+    @property
+    def diff(self) -> bytes:
+        """The part of *data* that changes files."""
+        return self.data.partition(b"\n---\n\n")[2]
 
     @property
     def title(self) -> str:
@@ -53,6 +78,18 @@ class Series:
     content: str
     """16 hex digits, the same as long as the patches change the same lines, whatever their messages
     say; see :mod:`harness.series.content`."""
+    base_commit: str = ""
+    """What the series says it was written for (``base-commit:``); empty if it does not say."""
+    change_id: str = ""
+    """``change-id:``, the same for all versions of a series."""
+    prerequisites: tuple[str, ...] = ()
+    """The patch ids after ``prerequisite-patch-id:``."""
+    links: tuple[str, ...] = ()
+    """``Link:`` in the cover letter."""
+    trailers: tuple[Trailer, ...] = ()
+    """What replies to the cover letter give; they are not applied."""
+    notes: tuple[str, ...] = ()
+    """What was chosen where there was a choice, and what was left out."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +109,11 @@ class Stack:
     def patches(self) -> tuple[Patch, ...]:
         """In the order in which they apply."""
         return tuple(patch for series in self.series for patch in series.patches)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Of all series."""
+        return tuple(note for series in self.series for note in series.notes)
 
     @property
     def digest(self) -> str:

@@ -3,201 +3,278 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.series import diff, files, quilt
+from harness.series.choose import Choice, choose
 from harness.series.content import changes
-from harness.series.mail import Mail, changed_files, split
+from harness.series.files import Files
+from harness.series.mail import Kind, Mail, content_of, index
 from harness.series.model import Patch, Series
+from harness.series.patch import make
+from harness.series.postings import Posting, version_text
 from harness.store import digest
 
-_NAMES = "*.patch"
+_PICK = re.compile(r"(.+)#(\d{1,4})$")
+_BASE = re.compile(r"^base-commit:\s*([0-9a-f]{7,64})\b", re.M | re.I)
+_CHANGE = re.compile(r"^change-id:\s*(\S+)", re.M | re.I)
+_PREREQUISITE = re.compile(r"^prerequisite-patch-id:\s*([0-9a-f]{7,64})\b", re.M | re.I)
+_LINK = re.compile(r"^Link:\s*(https?://\S+)", re.M | re.I)
 
 
-def read(path: Path, *, upto: int | None = None) -> Series:
-    """Return the series at *path*: a directory of ``*.patch`` files, one such file, or an mbox.
+def exists(path: Path) -> bool:
+    """Return whether something is at *path*, with or without ``#N`` behind it."""
+    return path.exists() or split_pick(path)[0].exists()
 
-    The order is that of the numbers in the subjects (``[PATCH v10 1/9]``), or of the file names
-    where no subject has one.  With *upto* only the patches 1 to *upto* are wanted: later ones are
-    left out, and need not be there.  Raises UserError for a series that has holes or doubles, is
-    of mixed versions, or holds a file that is no patch.  A series that has fewer than *upto*
-    patches is wanted whole; it is for a stack to say whether that is enough.
+
+def split_pick(path: Path) -> tuple[Path, int | None]:
+    """Return the file and, of ``FILE#2``, the 2: the second of several series in it."""
+    found = _PICK.fullmatch(path.name)
+    if found and not path.exists():
+        return path.with_name(found[1]), int(found[2])
+    return path, None
+
+
+def name_of(path: Path) -> str:
+    """Return the name by which expectations know the series at *path*: without suffixes."""
+    place = split_pick(path)[0].resolve()
+    if place.is_file() and place.name == quilt.SERIES:
+        place = place.parent
+    return place.name if place.is_dir() else files.without_packing(place).stem
+
+
+def read(path: Path, *, upto: int | None = None, version: int | None = None) -> Series:
+    """Return the series at *path*, which is whatever holds one: docs/series.md.
+
+    The order is that of the numbers in the subjects (``[PATCH v10 1/9]``), of a quilt ``series``
+    file, or of the file names where no subject has a number.  Of several versions the newest whole
+    one is read, or *version*.  With *upto* only the patches 1 to *upto* are wanted: later ones are
+    left out, and need not be there.  Raises UserError for a series that has holes or doubles, and
+    for a file that holds several series of which none was chosen (``FILE#2``).  A series that has
+    fewer than *upto* patches is wanted whole; it is for a stack to say whether that is enough.
     """
-    files = _files(path)
-    mails: list[Mail] = []
-    for file in files:
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            raise UserError("the patch cannot be read", where=str(file), why=str(error)) from error
-        mails += split(file, data)
-    covers = [mail for mail in mails if mail.number == 0]
-    numbered = _order([mail for mail in mails if mail.number != 0], covers, path, upto)
-    if not numbered:
-        raise UserError("the series holds a cover letter and no patch", where=str(path))
-    total = numbered[0][1].total or len(numbered)
-    wanted = _select(numbered, total, covers, path, upto)
-    patches = tuple(
-        Patch(
-            number=number,
-            total=total,
-            subject=mail.subject,
-            author=mail.author,
-            path=mail.path,
-            files=changed_files(mail),
-            data=mail.data,
-            sha256=hashlib.sha256(mail.data).hexdigest(),
+    if upto is not None and upto < 1:
+        raise UserError(f"the part of the series asked for ends at {upto}", where=str(path))
+    place, pick = split_pick(path)
+    found = files.find(place)
+    with Files(found) as opened:
+        mails = [mail for raw in opened.mails() for mail in index(opened, raw)]
+        if found.quilt:
+            if version is not None or pick is not None:
+                raise UserError(
+                    "a quilt directory is one series, so there is nothing to choose",
+                    where=str(path),
+                )
+            posting, notes = _of_quilt(mails), found.notes
+        else:
+            choice = choose(mails, place, pick=pick, version=version, upto=upto)
+            posting, notes = choice.posting, choice.notes
+            _refuse_doubles(posting, place)
+            _refuse_holes(choice, place, upto, opened)
+        return _series(opened, posting, mails, place, upto, notes, quilt=found.quilt)
+
+
+def _series(
+    opened: Files,
+    posting: Posting,
+    mails: Sequence[Mail],
+    path: Path,
+    upto: int | None,
+    notes: Sequence[str],
+    *,
+    quilt: bool,
+) -> Series:
+    total = posting.size
+    last = total if upto is None else min(upto, total)
+    told = list(notes)
+    patches: list[Patch] = []
+    given = _Replies(mails)
+    for number in range(1, last + 1):
+        mail = posting.mails[number][0]
+        patch, more = make(
+            opened,
+            mail,
+            number,
+            total,
+            posting.version[0],
+            lenient=quilt,
+            trailers=tuple(each for reply in given.to(mail) for each in reply.trailers),
         )
-        for number, mail in wanted
-    )
-    if covers:
-        title = covers[0].subject
+        patches.append(patch)
+        told += more
+    _refuse_links(patches)
+    cover = posting.covers[0] if posting.covers else None
+    about = content_of(opened, cover).text if cover else ""
+    first = content_of(opened, posting.mails[1][0]).text
+    if cover:
+        title = cover.subject.title
     elif total == 1:
         title = patches[0].subject
     else:
-        title = path.stem if path.is_file() else path.resolve().name
+        title = name_of(path)
+    base, change = (pattern.search(about) or pattern.search(first) for pattern in (_BASE, _CHANGE))
     return Series(
         title=title,
-        version=wanted[0][1].version,
+        version=posting.version[0],
         total=total,
-        patches=patches,
-        cover=covers[0].data.decode(errors="replace") if covers else None,
+        patches=tuple(patches),
+        cover=f"Subject: {cover.subject.raw}\n\n{about}" if cover else None,
         digest=digest(*(patch.data for patch in patches)),
-        content=digest(*(_bytes(changes(mail.diff)) for _, mail in wanted))[:16],
+        content=digest(
+            *(
+                changes(patch.diff.decode(errors="surrogateescape")).encode(
+                    errors="surrogateescape"
+                )
+                for patch in patches
+            )
+        )[:16],
+        base_commit=base[1] if base else "",
+        change_id=change[1] if change else "",
+        prerequisites=tuple(_PREREQUISITE.findall(about) or _PREREQUISITE.findall(first)),
+        links=tuple(_LINK.findall(about)),
+        trailers=tuple(t for reply in given.to(cover) for t in reply.trailers) if cover else (),
+        notes=tuple(told),
     )
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode(errors="surrogateescape")
+class _Replies:
+    """The replies that give trailers, by the mail that they are about."""
+
+    def __init__(self, mails: Sequence[Mail]) -> None:
+        by_id = {mail.message_id: mail for mail in mails if mail.message_id}
+        self._about: dict[str, list[Mail]] = {}
+        for mail in mails:
+            if mail.kind is not Kind.REPLY or not mail.trailers:
+                continue
+            seen: set[str] = set()
+            parent = self._parent(mail, by_id)
+            # A reply to a reply is about what that one is about.
+            while parent and parent.kind is Kind.REPLY and parent.message_id not in seen:
+                seen.add(parent.message_id)
+                parent = self._parent(parent, by_id)
+            if parent and parent.kind is not Kind.REPLY:
+                self._about.setdefault(parent.message_id, []).append(mail)
+
+    @staticmethod
+    def _parent(mail: Mail, by_id: dict[str, Mail]) -> Mail | None:
+        return next((by_id[each] for each in mail.parents if each in by_id), None)
+
+    def to(self, mail: Mail) -> list[Mail]:
+        """Return the replies to *mail*."""
+        return self._about.get(mail.message_id, []) if mail.message_id else []
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UserError(
-            "the series is not there",
-            where=str(path),
-            hint="name a directory of git format-patch files, a .patch file or an mbox",
-        )
-    files = sorted(file for file in path.glob(_NAMES) if not file.name.startswith("."))
-    if not files:
-        raise UserError(
-            "the directory holds no patches",
-            where=str(path),
-            why=f"no file in it is named {_NAMES}",
-            hint=f"git format-patch -o {path} BASE..TIP",
-        )
-    return files
+def _of_quilt(mails: Sequence[Mail]) -> Posting:
+    """Return all patches in the order of the files; what holds no diff is refused later."""
+    posting = Posting((1, 0), None, resend=False)
+    posting.mails = {number: [mail] for number, mail in enumerate(mails, 1)}
+    return posting
 
 
-def _order(
-    mails: list[Mail], covers: list[Mail], path: Path, upto: int | None
-) -> list[tuple[int, Mail]]:
-    """Return the patches by number, having refused a mixture of series."""
-    if upto is not None and upto < 1:
-        raise UserError(f"the part of the series asked for ends at {upto}", where=str(path))
-    if len(covers) > 1:
+def _refuse_doubles(posting: Posting, path: Path) -> None:
+    if len(posting.covers) > 1:
         raise UserError(
-            "two mails are the cover letter", where=f"{covers[0].where}\n{covers[1].where}"
+            "two mails are the cover letter",
+            where=f"{posting.covers[0].where}\n{posting.covers[1].where}",
         )
-    counted = [mail for mail in mails if mail.number is not None]
-    if not counted:
-        return list(enumerate(mails, 1))
-    if len(counted) != len(mails):
-        odd = next(mail for mail in mails if mail.number is None)
-        raise UserError(
-            "some patches have a number in their subject and some have none",
-            where=odd.where,
-            why=f"Subject: {odd.raw_subject}",
-            hint="take it out, or number the whole series with git format-patch -n",
-        )
-    _refuse_mixture([*covers, *counted], path)
-    by_number: dict[int, Mail] = {}
-    for mail in counted:
-        number, total = mail.number or 0, mail.total or 0
-        if number > total:
+    total = posting.total
+    for number, mails in sorted(posting.mails.items()):
+        if total is not None and number > posting.size:
             raise UserError(
                 f"a patch says it is number {number} of {total}",
-                where=mail.where,
-                why=f"Subject: {mail.raw_subject}",
+                where=mails[0].where,
+                why=f"Subject: {mails[0].subject.raw}",
             )
-        other = by_number.setdefault(number, mail)
-        if other is not mail:
+        if len(mails) > 1:
             raise UserError(
                 f"two patches are number {number} of {total}",
-                where=f"{other.where}\n{mail.where}",
-                why=f"{other.raw_subject}\n{mail.raw_subject}",
+                where=f"{mails[0].where}\n{mails[1].where}",
+                why=f"{mails[0].subject.raw}\n{mails[1].subject.raw}",
                 hint="keep one of them",
             )
-    return sorted(by_number.items())
+    if 0 in posting.mails:
+        raise UserError("a patch is number 0", where=str(path))
 
 
-def _refuse_mixture(mails: list[Mail], path: Path) -> None:
-    first = mails[0]
-    for mail in mails[1:]:
-        for what, one, two in (
-            ("versions", f"v{first.version}", f"v{mail.version}"),
-            ("lengths", f"{first.total} patches", f"{mail.total} patches"),
-        ):
-            if one != two:
+def _refuse_holes(choice: Choice, path: Path, upto: int | None, opened: Files) -> None:
+    posting = choice.posting
+    if posting.is_whole(upto):
+        return
+    for other in choice.lineage:
+        _refuse_mixture(posting, other, path)
+    total = posting.size
+    last = total if upto is None else min(upto, total)
+    missing = [number for number in range(1, last + 1) if number not in posting.mails]
+    present = {mail.subject.title for mail in posting.all}
+    cover = content_of(opened, posting.covers[0]).text if posting.covers else ""
+    names = _name_missing(missing, total, present, cover)
+    tail = missing == list(range(missing[0], total + 1)) and missing[0] > 1
+    why = "missing: " + "\n".join(names)
+    raise UserError(
+        f"the series is not whole: {len(missing)} of {total} patches missing",
+        where=str(path),
+        why="\n".join([why, *choice.notes]),
+        hint=f"if only the first {missing[0] - 1} are wanted, say --upto {missing[0] - 1}"
+        if tail
+        else "add what is missing",
+    )
+
+
+def _refuse_mixture(posting: Posting, other: Posting, path: Path) -> None:
+    """Refuse parts of several postings that would be one if their subjects agreed."""
+    if other is posting or other.mails.keys() & posting.mails.keys():
+        return
+    for what, one, two in (
+        ("versions", version_text(posting.version), version_text(other.version)),
+        ("lengths", f"{posting.total} patches", f"{other.total} patches"),
+    ):
+        if one != two:
+            raise UserError(
+                f"the series holds patches of different {what}",
+                where=str(path),
+                why=f"{posting.all[0].where} says {one}\n{other.all[0].where} says {two}",
+                hint="keep the patches of one version only",
+            )
+
+
+def _refuse_links(patches: Sequence[Patch]) -> None:
+    """Refuse a file below a symbolic link that the series itself makes."""
+    links: set[str] = set()
+    for patch in patches:
+        found = diff.find(patch.diff.decode(errors="surrogateescape"))
+        links |= set(found.links) if found else set()
+        for name in patch.files:
+            way = next((link for link in sorted(links) if name.startswith(f"{link}/")), None)
+            if way:
                 raise UserError(
-                    f"the series holds patches of different {what}",
-                    where=str(path),
-                    why=f"{first.where} says {one}\n{mail.where} says {two}",
-                    hint="keep the patches of one version only",
+                    f"{patch.title} reaches outside the tree",
+                    where=patch.where,
+                    why=f"it writes to {name}, and {way} is a symbolic link",
+                    hint="do not use this series before you know why",
                 )
 
 
-def _select(
-    numbered: list[tuple[int, Mail]],
-    total: int,
-    covers: list[Mail],
-    path: Path,
-    upto: int | None,
-) -> list[tuple[int, Mail]]:
-    """Return the patches 1 to *upto* (or to the last), having refused holes."""
-    last = total if upto is None else min(upto, total)
-    wanted = [(number, mail) for number, mail in numbered if number <= last]
-    missing = sorted(set(range(1, last + 1)) - {number for number, _ in wanted})
-    if missing:
-        present = {mail.subject for _, mail in numbered}
-        names = _name_missing(missing, total, present, covers)
-        tail = missing == list(range(missing[0], total + 1)) and missing[0] > 1
-        raise UserError(
-            f"the series is not whole: {len(missing)} of {total} patches missing",
-            where=str(path),
-            why="missing: " + "\n".join(names),
-            hint=f"if only the first {missing[0] - 1} are wanted, say --upto {missing[0] - 1}"
-            if tail
-            else "add what is missing",
-        )
-    return wanted
-
-
-def _name_missing(
-    missing: list[int], total: int, present: set[str], covers: list[Mail]
-) -> list[str]:
+def _name_missing(missing: list[int], total: int, present: set[str], cover: str) -> list[str]:
     """Return ``2/9 mm: its title`` for each missing patch, as far as the cover letter tells.
 
     Its shortlog is sorted by author, so a title belongs to a number for sure only if one is
     missing, or if all are by one author.
     """
     numbers = [f"{number}/{total}" for number in missing]
-    groups = _shortlog(covers[0]) if covers else []
+    groups = _shortlog(cover)
     absent = [title for group in groups for title in group if title not in present]
     if len(absent) == len(missing) and (len(groups) == 1 or len(missing) == 1):
         return [f"{number} {title}" for number, title in zip(numbers, absent, strict=True)]
     return numbers
 
 
-def _shortlog(cover: Mail) -> list[list[str]]:
+def _shortlog(cover: str) -> list[list[str]]:
     """Return the titles of a cover letter's shortlog, by author (git-shortlog(1), -w72,2,4)."""
-    text = cover.data.decode(errors="replace").replace("\r\n", "\n")
     groups = []
-    for body in re.findall(r"^\S.* \(\d+\):\n((?:  +\S.*\n)+)", text, re.M):
+    for body in re.findall(r"^\S.* \(\d+\):\n((?:  +\S.*\n)+)", cover, re.M):
         titles: list[str] = []
         for line in body.splitlines():
             if line.startswith("    ") and titles:  # a long title goes on

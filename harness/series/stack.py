@@ -11,18 +11,21 @@ from harness.series.model import Series, Stack
 from harness.series.read import read
 
 
-def read_stack(name: str, paths: Sequence[Path], *, upto: int | None = None) -> Stack:
+def read_stack(
+    name: str, paths: Sequence[Path], *, upto: int | None = None, version: int | None = None
+) -> Stack:
     """Return the stack of the series at *paths*, the one at the bottom first.
 
-    With *upto* only so many patches are wanted, counted through all series.  Raises UserError where
-    there are fewer, and for whatever is wrong with one of the series.
+    With *upto* only so many patches are wanted, counted through all series; with *version* that
+    version of the series, where there is more than one in it.  Raises UserError where there are
+    fewer patches, and for whatever is wrong with one of the series.
     """
     found: list[Series] = []
     left = upto
     for path in paths:
         if left is not None and found and left == 0:
             break
-        series = read(path, upto=left)
+        series = read(path, upto=left, version=version)
         found.append(series)
         if left is not None:
             left -= len(series.patches)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -150,7 +152,7 @@ def test_refusal_names_patch_file_and_hunk_then_next_apply_works(
     assert "mm/shmem.c: hunk @@ -28,7 +28,7 @@ int shmem_4(int a)" in why
     assert "the patch expects:\n    \treturn a + 5;" in why
     assert "the tree has at line 31:\n    \treturn 5 * a;" in why
-    lines = series.patches[1].data.decode().splitlines()
+    lines = series.patches[1].path.read_text().splitlines()
     number = int(why.split(", line ")[1].split(" of the patch")[0])
     assert lines[number - 1].startswith("@@ -28,7 +28,7 @@")
     assert worktrees(base) == 0
@@ -216,6 +218,104 @@ def test_a_link_is_not_followed(source: Source, store: Store, tmp_path: Path) ->
     with pytest.raises(UserError, match='"mm: innocent"'):
         apply([read(file)], source, store, Quiet())
     assert list(target.iterdir()) == []
+
+
+def test_a_file_below_a_link_of_the_series_is_refused_before_anything_is_applied(
+    tmp_path: Path,
+) -> None:
+    link = new_file("mm/way", "120000", "/etc").rstrip("\n") + "\n\\ No newline at end of file\n"
+    for number, diff in enumerate((link, new_file("mm/way/passwd")), 1):
+        data = mail(diff).replace(b"[PATCH]", b"[PATCH %d/2]" % number)
+        (tmp_path / f"{number}.patch").write_bytes(data)
+    with pytest.raises(UserError, match=r"patch 2/2 .* reaches outside the tree") as caught:
+        read(tmp_path)
+    assert "mm/way is a symbolic link" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    "diff",
+    [
+        "diff --git a/mm/x b/../x\nsimilarity index 100%\nrename from mm/x\nrename to ../x\n",
+        'diff --git "a/.g\\151t/x" "b/.g\\151t/x"\n--- /dev/null\n+++ "b/.g\\151t/x"\n'
+        "@@ -0,0 +1 @@\n+evil\n",
+        "--- a/mm/x\n+++ b/mm/sub/.Git/config\n@@ -0,0 +1 @@\n+evil\n",
+        "--- /dev/null\n+++ /etc/passwd\n@@ -0,0 +1 @@\n+evil\n",
+    ],
+)
+def test_other_ways_to_write_elsewhere(tmp_path: Path, diff: str) -> None:
+    file = tmp_path / "evil.patch"
+    file.write_bytes(mail(diff))
+    with pytest.raises(UserError, match='"mm: innocent" reaches outside the tree'):
+        read(file)
+
+
+def test_what_is_in_the_tree_already_is_told(
+    linux: Path, patches: Path, source: Source, store: Store, tmp_path: Path
+) -> None:
+    series = read(patches)
+    whole = resolve("linux#HEAD", store, Quiet(), relative_to=tmp_path)
+    with pytest.raises(UserError) as caught:
+        apply([series], whole, store, Quiet())
+    first = 'patch 1/3 "mm: change three" is in the tree already'
+    assert caught.value.what == f"{first}, and so are 2 more"
+    assert "--series none" in caught.value.hint
+    assert caught.value.where.endswith("0001-mm-change-three.patch")
+    part = resolve("linux#HEAD~2", store, Quiet(), relative_to=tmp_path)
+    with pytest.raises(UserError) as caught:
+        apply([series], part, store, Quiet())
+    assert caught.value.what == first
+    assert "leave it out" in caught.value.hint
+    with pytest.raises(UserError, match="is in the tree already"):
+        apply([series, read(patches, upto=1)], source, store, Quiet())
+    assert worktrees(source) == 0
+    assert len(apply([series], source, store, Quiet()).patches) == 3
+
+
+def test_what_is_in_the_tree_with_other_lines_around_it(
+    linux: Path, patches: Path, source: Source, store: Store, tmp_path: Path
+) -> None:
+    """Only the merge of blobs finds that out: git am makes no commit, and says that all is well."""
+    other = tmp_path / "other"
+    sh("git", "clone", "-q", str(linux), str(other), cwd=tmp_path)
+    sh("git", "checkout", "-q", "HEAD~2", cwd=other)
+    replace(other / "mm/memory.c", "int memory_4(int a)", "long memory_4(int a)")
+    commit(other, "the base moves")
+    base = resolve("other#HEAD", store, Quiet(), relative_to=tmp_path)
+    with pytest.raises(UserError, match='patch 1/3 "mm: change three" is in the tree already'):
+        apply([read(patches)], base, store, Quiet())
+
+
+@pytest.mark.parametrize("pack", [None, gzip.compress])
+def test_a_conflict_in_an_mbox_names_mail_and_line(
+    patches: Path,
+    store: Store,
+    tmp_path: Path,
+    pack: Callable[[bytes], bytes] | None,
+) -> None:
+    mbox = tmp_path / "all.mbox"
+    data = b"".join(file.read_bytes() for file in sorted(patches.glob("*.patch")))
+    mbox.write_bytes(pack(data) if pack else data)
+    other = make_repository(tmp_path / "other")
+    replace(other / "mm/shmem.c", "return a + 5;", "return 5 * a;")
+    commit(other, "a base that does not fit")
+    base = resolve("other", store, Quiet(), relative_to=tmp_path)
+    with pytest.raises(UserError) as caught:
+        apply([read(mbox)], base, store, Quiet())
+    assert caught.value.where == f"{mbox}, mail 3"  # the cover letter is the first
+    at = int(caught.value.why.split(", line ")[1].split(" of all.mbox")[0])
+    assert data.decode().splitlines()[at - 1].startswith("@@ -28,7 +28,7 @@")
+
+
+def test_the_base_that_a_series_names_is_told(patches: Path, store: Store, tmp_path: Path) -> None:
+    cover = next(patches.glob("*0000-*"))
+    cover.write_bytes(cover.read_bytes() + b"base-commit: " + b"ab" * 20 + b"\n")
+    other = make_repository(tmp_path / "other")
+    replace(other / "mm/memory.c", "return a + 3;", "return 3 * a;")
+    commit(other, "a base that does not fit")
+    base = resolve("other", store, Quiet(), relative_to=tmp_path)
+    with pytest.raises(UserError) as caught:
+        apply([read(patches)], base, store, Quiet())
+    assert f"base-commit {'ab' * 20}" in caught.value.hint
 
 
 def test_crlf_mail_and_utf8_author(

@@ -193,7 +193,7 @@ def test_declared_charset_counts(patches: Path, charset: bytes, good: bool) -> N
     edit(file, b"Subject: ", header)
     edit(file, b"\n\n---\n", b"\n\nAd\xe9.\n---\n")
     if good:
-        assert b"Ad\xe9" in read(patches).patches[2].data
+        assert "Adé" in read(patches).patches[2].data.decode()
     else:
         with pytest.raises(UserError, match="not UTF-8"):
             read(patches)
@@ -245,7 +245,7 @@ def test_flowed_mail_with_broken_lines_is_told(patches: Path) -> None:
     file = patch_file(patches, 3)
     flowed = b'Content-Type: text/plain; charset="utf-8"; format=flowed\nSubject: '
     edit(file, b"Subject: ", flowed)
-    edit(file, b"-\treturn a + 9;\n", b"-\treturn a + 9; \n")
+    edit(file, b"-\treturn a + 9;\n", b"-\treturn \na + 9;\n")
     with pytest.raises(UserError, match="diff is damaged") as caught:
         read(patches)
     assert "format=flowed" in caught.value.why
@@ -299,7 +299,7 @@ def test_user_configuration_has_no_say(
     patches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "gitconfig"
-    sh("git", "config", "-f", str(config), "mailinfo.scissors", "true", cwd=tmp_path)
+    sh("git", "config", "-f", str(config), "mailinfo.scissors", "false", cwd=tmp_path)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     edit(patch_file(patches, 3), b"\n\n---\n", b"\n\nAbove.\n-- >8 --\nSubject: other\n\n---\n")
-    assert read(patches).patches[2].subject == "mm: change nine"
+    assert read(patches).patches[2].subject == "other"

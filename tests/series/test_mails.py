@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""However a series is sent and kept, the same patches come out."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import UserError
+from harness.progress import Quiet
+from harness.series import Series, apply, read
+from harness.source import Source
+from harness.store import Store
+from tests.series import mails as m
+
+pytestmark = pytest.mark.unit
+
+THREAD = m.Thread("PATCH v3").letters()
+REPLY = m.reply(THREAD[1], f"> {m.diff(3)}Acked-by: {m.BOB}\n")
+
+
+def read_bytes(data: bytes) -> Series:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "thread.mbox"
+        path.write_bytes(data)
+        return read(path)
+
+
+WHOLE = read_bytes(m.mboxrd([letter.bytes() for letter in THREAD]))
+
+
+def test_the_thread_is_what_it_is_meant_to_be() -> None:
+    assert (WHOLE.version, WHOLE.total, WHOLE.title) == (3, 3, "mm: three changes")
+    assert [p.subject for p in WHOLE.patches] == ["mm: change 3", "mm: change 5", "mm: change 9"]
+    assert WHOLE.notes == ()
+
+
+@pytest.mark.parametrize("kind", m.STORES)
+def test_however_it_is_kept(tmp_path: Path, kind: str) -> None:
+    path = m.STORES[kind]([letter.bytes() for letter in [*THREAD, REPLY]], tmp_path / "thread")
+    series = read(path)
+    assert series.digest == WHOLE.digest
+    assert series.notes == ('thread: v3 of "mm: three changes" is read; left out: 1 reply',)
+
+
+@pytest.mark.parametrize("kind", m.SENDINGS)
+def test_however_it_is_sent(kind: str) -> None:
+    letters = [replace(each, text=each.text.replace("Why.", "Why: é.")) for each in THREAD]
+    plain = read_bytes(m.mboxrd([letter.bytes() for letter in letters]))
+    assert "Why: é." in plain.patches[0].data.decode()
+    sent = [m.SENDINGS[kind](letter) for letter in letters[1:]]
+    for escaping in m.MBOXES.values():
+        assert read_bytes(escaping([letters[0].bytes(), *sent])).digest == plain.digest
+
+
+@given(st.permutations([*THREAD, REPLY]), st.sampled_from(sorted(m.STORES)))
+@settings(max_examples=25, deadline=None)
+def test_in_whatever_order_it_comes(order: list[m.Letter], kind: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = m.STORES[kind]([letter.bytes() for letter in order], Path(name) / "thread")
+        assert read(path).digest == WHOLE.digest
+
+
+LINES = st.sampled_from(
+    [
+        "From here on it is so.",
+        "From ada@example.org Thu Jan  1 00:00:00 1970 is how it began",
+        "From ada@example.org Thu Jan  1 00:00:00 1970",
+        "from: nobody",
+        "Text with an equals sign = and é.",
+        "> quoted",
+        "",
+        "A line. ",
+        "\ttab",
+        "=3D",
+        ".",
+    ]
+)
+
+
+@given(
+    st.lists(LINES, min_size=1, max_size=6),
+    st.sampled_from(sorted(m.MBOXES)),
+    st.sampled_from(sorted(set(m.SENDINGS) - {"flowed"})),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_the_message_says(rows: list[str], escaping: str, sending: str) -> None:
+    text = "Why.\n\n" + "\n".join(rows) + "\nend.\n"
+    letters = [m.patch(f"[PATCH {n}/2] mm: x", 2 * n + 1, message=text) for n in (1, 2)]
+    series = read_bytes(m.MBOXES[escaping]([m.SENDINGS[sending](letter) for letter in letters]))
+    assert len(series.patches) == 2
+    for patch in series.patches:
+        wanted = [row.rstrip() for row in text.strip().splitlines() if row.rstrip()]
+        body = patch.data.decode().split("\n\n", 1)[1].split("\nSigned-off-by", 1)[0]
+        assert [row.rstrip() for row in body.splitlines() if row.rstrip()] == wanted
+
+
+@pytest.mark.parametrize("word", [">From the start", ">>From", "From the start"])
+def test_mboxrd_is_undone_once(word: str) -> None:
+    letter = m.patch("[PATCH] mm: x", 3, message=f"Why.\n\n{word} it was so.\n")
+    (patch,) = read_bytes(m.mboxrd([letter.bytes()])).patches
+    assert f"\n{word} it was so.\n" in patch.data.decode()
+
+
+@pytest.mark.parametrize(
+    "line", [b"From 0000 Mon Sep 17 00:00:00 2001\n", b"From git@z Thu Jan  1 00:00:00 1970\n"]
+)
+def test_what_git_and_b4_write_has_no_escapes(line: bytes) -> None:
+    line = line.replace(b"0000 ", b"0" * 40 + b" ", 1)
+    letter = m.patch("[PATCH] mm: x", 3, message="Why.\n\n>From the start.\n")
+    (patch,) = read_bytes(line + letter.bytes()).patches
+    assert "\n>From the start.\n" in patch.data.decode()
+
+
+def test_messages_that_look_like_mail_apply_as_they_are(
+    source: Source, store: Store, tmp_path: Path
+) -> None:
+    """A line of the message must not become a header, or the first line of another mail."""
+    message = "From: the start.\n\nFrom ada@example.org Thu Jan  1 00:00:00 1970\n>From: x\n"
+    letter = m.patch("[PATCH] mm: x", 3, message=f"From: {m.BOB}\n\n{message}")
+    path = tmp_path / "x.mbox"
+    path.write_bytes(m.mboxrd([letter.bytes()]))
+    series = read(path)
+    assert series.patches[0].author == m.BOB
+    tree = apply([series], source, store, Quiet())
+    from harness.source.git import git
+
+    said = git("log", "-1", "--format=%an%n%B", tree.commit, repo=tree.repo).text
+    assert said.startswith(f"Bob Other\nmm: x\n\n{message}")
+
+
+def test_one_mail_too_large_is_told_and_others_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.patch"
+    with path.open("wb") as file:
+        file.write(m.patch("[PATCH] mm: huge", 3).bytes())
+        file.truncate(100 << 20)
+    with pytest.raises(UserError, match="too large") as caught:
+        read(path)
+    assert "mm: huge" in caught.value.why
+
+
+def test_memory_is_flat(tmp_path: Path) -> None:
+    """A mailbox of 12 MB takes a twentieth of it."""
+    padding = "A long text, and nobody reads it.\n" * 600
+    mails = [letter.bytes() for letter in THREAD]
+    random.seed(1)
+    others = [
+        replace(REPLY, text=padding, message_id=f"{n}@example.org").bytes() for n in range(600)
+    ]
+    path = tmp_path / "many.mbox"
+    path.write_bytes(m.mboxrd([*others[:300], *mails, *others[300:]]))
+    assert path.stat().st_size > 12e6
+    tracemalloc.start()
+    try:
+        assert read(path).digest == WHOLE.digest
+        assert tracemalloc.get_traced_memory()[1] < 0.6e6 + 600 * 3000
+    finally:
+        tracemalloc.stop()
