@@ -92,8 +92,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What a run without ``--series`` applies: a name of ``stacks``, or ``none``."""
     kernel: KernelTable
     stacks: dict[str, _Paths] = {}
-    """By name, series that apply one upon the other.  Each is a directory of ``git format-patch``
-    files, one such file, or an mbox."""
+    """By name, series that apply one upon the other.  Each is whatever holds a
+    series: docs/series.md."""
     posted: dict[str, _Content] = {}
     """By path as in ``stacks``, what a series changes (``Series.content``): entries of
     ``expectations.toml`` with ``posted = true`` hold for that and for nothing else."""

@@ -187,7 +187,7 @@ class Request:
             why=f"[stacks] has: {', '.join(stacks) or 'nothing'}",
             hint=f"did you mean '{close[0]}'?"
             if close
-            else "name a stack, a directory of git format-patch files, a .patch file or an mbox",
+            else "name a stack, a directory of patches, a patch, an mbox or a maildir",
         )
 
     def rerun(self, suites: Sequence[str], test: str) -> str:

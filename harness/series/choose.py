@@ -21,6 +21,8 @@ from harness.series.postings import (
     without_doubles,
 )
 
+_MOST_NAMED = 20
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -158,7 +160,8 @@ def _names(lineages: Sequence[list[Posting]]) -> str:
             f"{number}: {newest.label}, {_count(newest)}, from {newest.first.address or '?'} "
             f"({newest.first.where})"
         )
-    return "\n".join(rows)
+    more = len(rows) - _MOST_NAMED
+    return "\n".join([*rows[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _count(posting: Posting) -> str:

@@ -55,6 +55,7 @@ def explain(
     if not lines:
         lines = [line for line in words.splitlines() if not line.startswith("hint:")][-8:]
     lines += [f"{each.title} is in the tree already" for each in there]
+    lines += series.notes
     unsafe = any(_UNSAFE.search(reason) for reason in reasons)
     return UserError(
         f"{patch.title} " + ("reaches outside the tree" if unsafe else "does not apply"),

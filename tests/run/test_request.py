@@ -12,6 +12,7 @@ import pytest
 from harness import project
 from harness.errors import MachineError, UserError
 from harness.run.prepare import Request
+from tests.series.mails import Thread, mboxrd
 
 pytestmark = pytest.mark.unit
 
@@ -91,6 +92,35 @@ def test_what_cannot_be_meant(
     with pytest.raises(UserError) as caught:
         request(directory, *wanted, upto=upto).stack()
     assert told in str(caught.value)
+
+
+def test_a_version_is_chosen_of_one_series(directory: Path) -> None:
+    thread = directory / "here" / "thread.mbox"
+    versions = [Thread(f"PATCH v{n}", name=f"v{n}", new=f"{n}").letters() for n in (2, 3)]
+    thread.write_bytes(mboxrd([each.bytes() for letters in versions for each in letters]))
+    newest = request(directory, "thread.mbox")
+    assert newest.stack().series[0].version == 3
+    assert any("left out: v2 (3 patches)" in note for note in newest.stack().notes)
+    asked = dataclasses.replace(newest, series_version=2)
+    assert (asked.stack().name, asked.stack().series[0].version) == ("thread", 2)
+    again = shlex.split(asked.rerun((), "s:p"))
+    assert again[again.index("--series-version") + 1] == "2"
+    assert Request.again(asked.record(), ("harness",)).series_version == 2
+    for wanted in (("none",), ("one", "thread.mbox")):
+        with pytest.raises(UserError, match="of one series only"):
+            dataclasses.replace(asked, series=wanted).stack()
+
+
+def test_one_of_several_series_in_a_file_is_asked_for_by_number(directory: Path) -> None:
+    path = directory / "here" / "both.mbox"
+    series = [Thread(name=name, title=name, words=name) for name in ("one", "two")]
+    path.write_bytes(mboxrd([each.bytes() for thread in series for each in thread.letters()]))
+    with pytest.raises(UserError, match="2 different series"):
+        request(directory, "both.mbox").stack()
+    stack = request(directory, "both.mbox#2").stack()
+    assert (stack.name, stack.title) == ("both", "two")
+    with pytest.raises(UserError, match=r"there is no series 'no\.mbox#2'"):
+        request(directory, "no.mbox#2").stack()
 
 
 def test_a_rerun_asks_for_the_same_series(directory: Path) -> None:
