@@ -11,6 +11,7 @@ from harness.entries import each
 from harness.guest.api import How
 from harness.klog import Finding, Severity
 from harness.klog.naming import name_of
+from harness.klog.rules import FLOOD
 from harness.ktap import Report
 from harness.outcome import Outcome
 from harness.run.assertions import of_case, of_output
@@ -127,6 +128,8 @@ def _kernel_differs(entry: Expectation, seen: Seen) -> str:
     died = seen.ended.ending.death
     follows = died in (How.HANG, How.UNKILLABLE)
     for finding in sorted(seen.complaints, key=lambda finding: finding.line):
+        if finding.kind == FLOOD.kind:
+            return "the kernel reported more than can be told apart"
         if follows and finding.kind in _CONSEQUENCES:
             continue
         if not any(_is_report(pattern, finding) for pattern in (*expected, *each(entry.also))):

@@ -330,6 +330,16 @@ def test_a_fingerprint_names_a_report_and_no_other() -> None:
     assert judged(b"", mine, ending=CRASHED, log=OTHER).outcome is Outcome.CRASH
 
 
+def test_a_flood_is_never_as_known() -> None:
+    # Two thousand oopses, no two of which look alike.
+    lines = [OTHER.replace(b"0000000000000028", b"a%x" % number) for number in range(2000)]
+    known = entry("p", "crash", ends="exit 1", kernel="oops: .*", also="flood: .*", says="wrong")
+    test = judged(BAD, known, log=b"".join(lines))
+    assert "flood" in {each.kind for each in test.findings}
+    assert test.outcome is Outcome.CRASH
+    assert "more than can be told apart" in test.reason
+
+
 def test_names_of_reports_do_not_depend_on_the_boot() -> None:
     one = b"[    1.0] ------------[ cut here ]------------\n[    1.0] WARNING: CPU: %d PID: %d at mm/x.c:%d f+0x%x/0x90\n"  # noqa: E501
     names = {
