@@ -79,7 +79,7 @@ def case_differs(entry: Expectation, case: Case) -> str:
         return f"it ended as {case.outcome}"
     if _of_old(entry):
         return ""
-    wrong = [text for text in of_case(case) if not _is_said(entry, text)]
+    wrong = [text for text in of_case(case) if not _is_said(each(entry.says), text)]
     return (f"it says '{_short(wrong[0])}'" if wrong[0] else "it says nothing") if wrong else ""
 
 
@@ -106,9 +106,11 @@ def differs(entry: Expectation, outcome: Outcome, cases: Iterable[Case], seen: S
     if not said and outcome is Outcome.FAIL and ended.ending.how in ("exit", "signal"):
         said = [("", text) for text in of_output(ended.output)]
     for name, text in said:
-        if not _is_said(entry, text):
+        if not _is_said((*each(entry.says), *each(entry.also)), text):
             return f"{name}: it says '{_short(text)}'".removeprefix(": ")
-    return "it says nothing" if entry.says and not said else ""
+    if entry.says and not any(_is_said(each(entry.says), text) for _, text in said):
+        return "it says nothing of the kind"
+    return ""
 
 
 def describe(seen: Seen, cases: Iterable[Case]) -> str:
@@ -152,8 +154,8 @@ def _is_report(pattern: str, finding: Finding) -> bool:
     return re.fullmatch(pattern, name_of(finding), re.DOTALL) is not None
 
 
-def _is_said(entry: Expectation, assertion: str) -> bool:
-    return any(re.search(pattern, assertion) for pattern in each(entry.says))
+def _is_said(patterns: Iterable[str], assertion: str) -> bool:
+    return any(re.search(pattern, assertion) for pattern in patterns)
 
 
 def planned(report: Report) -> bool:

@@ -65,7 +65,7 @@ class Expectation(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the kernel reports: patterns for whole names of reports, or fingerprints.  Each of them
     is seen."""
     also: OneOrMore = ()
-    """The same for what the kernel may report besides."""
+    """Patterns for what may be seen besides: reports of the kernel, and assertions."""
     stack: OneOrMore = ()
     """Functions that stand in the kernel's stack traces, all of them."""
     says: OneOrMore = ()
@@ -85,7 +85,7 @@ class Expectation(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
         + "; `harness report RUN --as-expectations` prints what it was",
         "kernel": "a regular expression for the whole name of a report of the kernel, such as "
         "'oops: .* in shmem_is_huge', or the 16 digits of its fingerprint",
-        "also": "as kernel, for what may be reported besides",
+        "also": "as kernel or says, for what may be seen besides",
         "says": "a regular expression for a part of the assertion that fails, such as 'Expected 0 "
         "\\(0\\) == size', or '^$' for a case that says nothing; `harness report RUN "
         "--as-expectations` prints what it was",

@@ -229,6 +229,11 @@ CUT = b"TAP version 13\n1..3\nok 1 one\n# x.c:7: wrong\n"
             {"log": OOPS, "ending": "crashed", "output": CUT},
         ),
         (entry("p", "crash", ends="reset", says="lost"), "it says nothing", {"ending": "reset"}),
+        (
+            entry("p", "crash", ends="reset", says="lost", also="wrong"),
+            "it says nothing of the kind",
+            {"ending": "reset", "output": CUT},
+        ),
         # The kernel's word is not complete.
         (entry("p"), "the end of the kernel log did not arrive", {"log_complete": False}),
         (entry("p"), "has complained (W, warning)", {"taint": 1 << 9}),
@@ -300,6 +305,19 @@ def test_what_looks_otherwise_is_not_as_known(
             Ending(how="exit", status=1, taint=1 << 9 | 1 << 7),
             WARNING + OOPS,
             BAD,
+        ),
+        # What may be seen need not be.
+        (
+            entry("p", "crash", ends="crashed", kernel=NULL, also=("warning: .*", "wrong")),
+            CRASHED,
+            WARNING + OOPS,
+            CUT,
+        ),
+        (
+            entry("p", "crash", ends="crashed", kernel=NULL, also=("warning: .*", "wrong")),
+            CRASHED,
+            OOPS,
+            b"",
         ),
         # Without a plan, the number of cases makes up for it.
         (
