@@ -39,10 +39,10 @@ import re
 from dataclasses import dataclass
 
 from harness.ktap.limits import MAX_NAME, MAX_NUMBER, MAX_TEXT
+from harness.ktap.stamps import PRINTK_STAMP
 from harness.outcome import Outcome
 
-_ANSI = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-_STAMP = re.compile(rb"(?:<\d{1,3}>)?\[ {0,8}\d{1,8}\.\d{6}\](?:\[ {0,8}[TC]\d{1,8}\])? ?")
+_ANSI = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]_PX^][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _CONTROLS = bytes(range(9)) + bytes(range(11, 32)) + b"\x7f"
 _LEAD = re.compile(rb"(?:[ \t]|# )*")
 _VERSION = re.compile(rb"(?:KTAP|TAP) version (\d+)\s*$")
@@ -66,8 +66,10 @@ _DIRECTIVE = re.compile(
 _SEPARATOR = re.compile(r"(?:^|(?<=\s))#(?=\s|$)")
 _RUNNER_NUMBER = re.compile(r"\d+ (?=selftests: )")
 _INTERRUPTED = re.compile(
-    rb"(?:[ \t]|# )*(?:not[ \t]*|(?:(?:not[ \t]+)?ok|1\.\.\d+)(?:[ \t].*)?)$", re.DOTALL
+    rb"(?:not[ \t]*|(?:(?:not[ \t]+)?ok|1\.\.\d+)(?:[ \t].*)?|K?TAP version \d*)$", re.DOTALL
 )
+_WORDS = (b"KTAP version ", b"TAP version ", b"not ok", b"1..", b"Bail out!")
+_BOM = b"\xef\xbb\xbf"
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -185,29 +187,59 @@ def clean(line: bytes) -> tuple[bytes, bool]:
 
     Returns the text and whether a time stamp was there.
     """
-    line = line.rstrip(_CONTROLS)
+    line = line.removeprefix(_BOM)
     if b"\x1b" in line:
         line = _ANSI.sub(b"", line)
-    line = line.lstrip(_CONTROLS)
-    stamp = _STAMP.match(line)
+    line = line.strip(_CONTROLS)
+    stamp = PRINTK_STAMP.match(line)
     return (line[stamp.end() :], True) if stamp else (line, False)
 
 
 def split_kernel_message(text: bytes) -> tuple[bytes, bytes] | None:
     """Split ``ok 1 na[   12.345678] message`` at the stamp, if what is before it matters."""
-    stamp = _STAMP.search(text)
-    if stamp is None or not _INTERRUPTED.match(text, 0, stamp.start()):
+    stamp = PRINTK_STAMP.search(text)
+    if stamp is None or not _may_go_on(text[: stamp.start()]):
         return None
     return text[: stamp.start()], text[stamp.start() :]
 
 
-def continues(head: bytes, text: bytes) -> bool:
-    """Whether *text* can be the rest of the line *head*, which a kernel message interrupted."""
+def _may_go_on(head: bytes) -> bool:
+    """Whether *head* can be the beginning of a line of KTAP that goes on."""
+    rest = head[_lead(head) :]
+    if rest in (b"", b"#"):
+        return b"#" in head or len(head) > 1
+    return bool(_INTERRUPTED.match(rest)) or any(word.startswith(rest) for word in _WORDS)
+
+
+def is_lead(head: bytes) -> bool:
+    """Whether *head* is nothing but what may stand in front of KTAP: blanks and ``#``."""
+    return head[_lead(head) :] in (b"", b"#")
+
+
+def continues(head: bytes, text: bytes, started: bool = True) -> bool:
+    """Whether *text* can be the rest of the line *head*, which a kernel message interrupted.
+
+    *started* says whether any KTAP came before.
+    """
+    if is_lead(head):
+        whole = tokenise(head + text)
+        if head.endswith(b"#"):
+            return text.startswith(b" ") and whole is not None
+        return started and isinstance(whole, Header) and not _lead(text)
     if _DIRECTIVE.match(printable(text.lstrip())):
         return True
     if head.lstrip(b" \t#").rstrip() == b"not":
         return text.lstrip().startswith(b"ok")
+    before, whole = tokenise(head), tokenise(head + text)
+    if before is None or isinstance(before, Header):
+        known = not isinstance(whole, Header) or whole.known
+        return whole is not None and known and not (isinstance(before, Header) and before.known)
     return tokenise(text) is None and not text.startswith(b"#")
+
+
+def _lead(text: bytes) -> int:
+    found = _LEAD.match(text)
+    return found.end() if found else 0
 
 
 def glued_header(text: bytes) -> int | None:
@@ -247,8 +279,7 @@ def glued_results(text: bytes, first: int = 1) -> list[Glued]:
 
 def tokenise(text: bytes) -> Token | None:
     """Say what the cleaned line *text* is; None for output without a meaning in KTAP."""
-    lead = _LEAD.match(text)
-    end = lead.end() if lead else 0
+    end = _lead(text)
     front, rest = text[:end], text[end:]
     column = len(front.expandtabs(8))
     commented = b"#" in front
@@ -270,6 +301,18 @@ def tokenise(text: bytes) -> Token | None:
     if commented:
         return _comment(len(front[: front.rindex(b"#")].expandtabs(8)), rest)
     return None
+
+
+def opens(text: bytes) -> bool:
+    """Whether the cleaned line *text* can only be the beginning of a stream of KTAP."""
+    match tokenise(text):
+        case Header() | Subtest():
+            return True
+        case Plan(count=count):
+            return count is not None
+        case Result(number=number, commented=commented):
+            return number == 1 and not commented
+    return False
 
 
 def judge(ok: bool, directive: str) -> tuple[Outcome, bool]:
@@ -325,7 +368,7 @@ def _result(column: int, rest: bytes, commented: bool) -> Result | None:
             if _number(glued.group(2)) == number + 1:
                 raw = raw[: glued.start()]
                 break
-    stamp = _STAMP.search(raw)
+    stamp = PRINTK_STAMP.search(raw)
     if stamp:
         raw = raw[: stamp.start()]
     body = printable(raw, 4 * len(raw) + 1).strip()  # whole: a directive may stand at its end

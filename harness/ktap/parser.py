@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.ktap import lexer
+from harness.ktap import lexer, stamps
 from harness.ktap.builder import Builder, Finished
 from harness.ktap.ledger import no_output
-from harness.ktap.limits import MAX_KERNEL_LINES, MAX_LINE, MAX_PREFIX
+from harness.ktap.limits import MAX_KERNEL_LINES, MAX_LINE
 from harness.ktap.model import Kind, Report
 from harness.ktap.scanner import Excerpt, Scanner
+from harness.ktap.stamps import Prefix
 
 
 class Parser:
@@ -27,7 +28,10 @@ class Parser:
         self._builder = Builder(on_case)
         self._output = Excerpt()
         self._scanner = Scanner(self._line, self._output.add)
-        self._prefix = b""
+        # The first line is wanted whatever it is: its prefix may be that of every line.
+        self._scanner.attentive = True
+        self._first = b""
+        self._prefix: Prefix | None = None
         self._head: tuple[int, bytes] | None = None
         self._skipped = 0
         self._report: Report | None = None
@@ -65,17 +69,16 @@ class Parser:
             kind = Kind.LIMIT if suspicious else Kind.LINE_CUT
             said = f"a line of {MAX_LINE + dropped} bytes; {MAX_LINE} were read"
             self._builder.ledger.note(kind, number, said)
-        text, stamped = lexer.clean(raw)
+        text, stamped = self._unprefixed(number, raw)
         if self._head is not None and self._continue(text, stamped, raw):
             return
-        if self._prefix and text.startswith(self._prefix):
-            text = text[len(self._prefix) :]
         split = lexer.split_kernel_message(text)
         if split is None:
             self._text(number, text, raw, bool(dropped))
             return
         head, message = split
-        self._builder.ledger.note(Kind.KERNEL_MESSAGE, number, lexer.printable(message, 100))
+        if not lexer.is_lead(head):
+            self._builder.ledger.note(Kind.KERNEL_MESSAGE, number, lexer.printable(message, 100))
         self._output.add(message + b"\n")
         if stamped:
             # The kernel's own lines are whole, so nothing of this one can follow later.
@@ -83,6 +86,34 @@ class Parser:
         else:
             self._head, self._skipped = (number, head), 0
             self._scanner.attentive = True
+
+    def _unprefixed(self, number: int, raw: bytes) -> tuple[bytes, bool]:
+        """Return the text of a line without what a log puts before it, and if printk stamped it."""
+        text, stamped = lexer.clean(raw)
+        if not self._first and text.strip():
+            self._first = text
+            self._scanner.attentive = self._head is not None
+        if self._prefix is None and not self._builder.started and (prefix := self._learn(text)):
+            self._prefix = prefix
+            self._builder.ledger.note(Kind.PREFIX, number, lexer.printable(prefix.shown, 100))
+        rest = self._prefix.strip(text) if self._prefix else None
+        if rest is None:
+            return text, stamped
+        text, again = lexer.clean(rest)
+        return text, stamped or again
+
+    def _learn(self, text: bytes) -> Prefix | None:
+        """Return the prefix of every line, if *text* proves that there is one."""
+        header = lexer.glued_header(text)
+        if header is not None and lexer.tokenise(text) is None:
+            return stamps.generalise(text[:header])
+        for lead in stamps.leading(text):
+            prefix = stamps.generalise(lead)
+            if prefix is None or prefix.strip(self._first) is None:
+                continue
+            if lexer.opens(lexer.clean(text[len(lead) :])[0]):
+                return prefix
+        return None
 
     def _continue(self, text: bytes, stamped: bool, raw: bytes) -> bool:
         """Put a line that a kernel message interrupted together again; True: *raw* is used up."""
@@ -95,7 +126,11 @@ class Parser:
             return True
         self._head = None
         self._scanner.attentive = False
-        joined = not stamped and lexer.continues(head, text)
+        joined = not stamped and lexer.continues(head, text, self._builder.started)
+        if lexer.is_lead(head):
+            if not joined:
+                return False
+            self._builder.ledger.note(Kind.KERNEL_MESSAGE, number, "between '# ' and its line")
         whole = head + text if joined else head
         self._text(number, whole, whole, stamped)
         return joined
@@ -129,10 +164,7 @@ class Parser:
         """Look for KTAP behind other text."""
         header = None if self._builder.started else lexer.glued_header(text)
         if header is not None:
-            prefix = text[:header]
-            self._builder.ledger.note(Kind.PREFIX, number, lexer.printable(prefix, 100))
-            if len(prefix) <= MAX_PREFIX:
-                self._prefix = prefix
+            self._builder.ledger.note(Kind.PREFIX, number, lexer.printable(text[:header], 100))
             token = lexer.tokenise(text[header:])
             if token is not None:
                 self._builder.token(token, number)

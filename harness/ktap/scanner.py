@@ -33,6 +33,8 @@ _WORDS = tuple(
         rb" OK ",
         rb" FAIL ",
         rb" RUN ",
+        # A printk stamp in mid-line may have cut a line that has no other word of these yet.
+        rb"\[(?:(?<=[^\s\]>]\[)|(?<=[ #] \[)) {0,8}\d{1,8}\.\d{6}\]",
     )
 )
 _DROPPED = re.compile(rb"not {1,8}ok|ok \d|bail out!", re.IGNORECASE)

@@ -9,7 +9,7 @@ import re
 from harness.ktap import Finished, Kind, Parser, Report, parse
 from harness.outcome import Outcome
 
-_COLOUR = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_COLOUR = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]_PX^][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _REFUSAL = re.compile(rb"not[ \t]+ok \d+(?=[ \t]|$)")
 _PRINTK = re.compile(rb"\[ *\d+\.\d{6}\]")
 

@@ -86,7 +86,7 @@ _TREE = st.recursive(
     ),
     max_leaves=8,
 )
-_TREES = st.lists(_TREE, min_size=1, max_size=4, unique_by=lambda t: t.name).map(tuple)
+TREES = st.lists(_TREE, min_size=1, max_size=4, unique_by=lambda t: t.name).map(tuple)
 _STEP = st.sampled_from(["  ", "    ", "\t", "# "])
 
 
@@ -100,7 +100,7 @@ def _same(tree: Tree, case: Case) -> bool:
 
 
 @settings(max_examples=200)
-@given(_TREES, _STEP, st.sampled_from(["", "[    9.123456] ", "host: "]))
+@given(TREES, _STEP, st.sampled_from(["", "[    9.123456] ", "host: "]))
 def test_a_valid_tree_comes_back(trees: tuple[Tree, ...], step: str, prefix: str) -> None:
     text = "".join(f"{prefix}{line}\n" for line in collection(trees, "", step))
     report = check(text.encode(), [])
@@ -112,7 +112,7 @@ def test_a_valid_tree_comes_back(trees: tuple[Tree, ...], step: str, prefix: str
 
 
 @settings(max_examples=200)
-@given(_TREES, _STEP, st.data())
+@given(TREES, _STEP, st.data())
 def test_no_lost_line_hides_a_failure(
     trees: tuple[Tree, ...], step: str, data: st.DataObject
 ) -> None:
@@ -130,7 +130,7 @@ def test_no_lost_line_hides_a_failure(
 
 
 @settings(max_examples=200)
-@given(_TREES, st.data())
+@given(TREES, st.data())
 def test_a_stream_cut_short_is_never_green(trees: tuple[Tree, ...], data: st.DataObject) -> None:
     lines = list(collection(trees))
     keep = data.draw(st.integers(2, len(lines) - 1))
@@ -141,7 +141,7 @@ def test_a_stream_cut_short_is_never_green(trees: tuple[Tree, ...], data: st.Dat
     assert len([case for c in report.collections for case in c.cases]) == len(planned)
 
 
-@given(_TREES, st.integers(1, 9))
+@given(TREES, st.integers(1, 9))
 def test_nothing_can_be_added_after_the_plan(trees: tuple[Tree, ...], number: int) -> None:
     text = "".join(f"{line}\n" for line in collection(trees)) + f"ok {number} forged\n"
     report = parse(text.encode())
