@@ -22,12 +22,16 @@ _REQUEST = re.compile(
 )
 _DIFFSTAT = re.compile(r"^ *\d+ files? changed, \d+ (?:insertion|deletion)", re.M)
 _OF_ROBOTS = re.compile(
-    r"\[tip:|[+-] \S+\.patch (?:added to|removed from)|Patch \".*\" has been added to"
-    r"|FAILED: patch |linux-next: ",
+    r"\[tip:|(?:[+-]|\[[^\]]*\]) \S+\.patch (?:added to|removed from)"
+    r"|Patch \".*\" has been added to|FAILED: patch |linux-next: ",
     re.I,
 )
 """Subjects of mails that hold a patch which is somewhere already."""
 _SCISSORS = re.compile(r"^[-\s]*(?:>8|8<|>%|%<)[-\s]*(?:cut here[-\s]*)?$", re.M)
+
+
+_CHANGE = re.compile(r"^change-id:\s*(\S+)", re.M | re.I)
+_NUMBERS = re.compile(r"^@@ -[\d,]+ \+[\d,]+ @@.*")
 
 
 class Kind(Enum):
@@ -76,7 +80,9 @@ class Mail:
     date: float | None
     """Seconds since 1970; None where it has no date that can be read."""
     fingerprint: str
-    """Digest of its diff."""
+    """Digest of what its diff changes, wherever in the files that is."""
+    change_id: str
+    """``change-id:``, the same for all versions of a series."""
     has_diffstat: bool
     scissors: bool
     """There is a scissors line, and a diff below it."""
@@ -173,7 +179,7 @@ def _describe(raw: Raw, part: int, content: Content) -> Mail:
         date = float(mktime_tz(parsed)) if parsed else None
     except (OverflowError, ValueError):
         date = None
-    lines = text.split("\n")[found.start : found.end] if found else []
+    change = _CHANGE.search(text)
     scissors = [match.start() for match in _SCISSORS.finditer(text)] if found else []
     return Mail(
         raw=raw,
@@ -185,15 +191,22 @@ def _describe(raw: Raw, part: int, content: Content) -> Mail:
         message_id=message_id,
         parents=tuple(dict.fromkeys([*answers, *reversed(references)])),
         date=date,
-        fingerprint=digest("\n".join(lines).encode(errors="surrogateescape")) if found else "",
+        fingerprint=_fingerprint(text, found) if found else "",
+        change_id=change[1] if change else "",
         has_diffstat=bool(_DIFFSTAT.search(text)),
         scissors=bool(scissors) and found is not None,
         trailers=given if kind is Kind.REPLY else (),
     )
 
 
+def _fingerprint(text: str, found: diff.Diff) -> str:
+    lines = text.split("\n")[found.start : found.end]
+    changed = (_NUMBERS.sub("@@", line) for line in lines if not line.startswith("index "))
+    return digest("\n".join(changed).encode(errors="surrogateescape"))
+
+
 def _kind(about: Subject, text: str, found: diff.Diff | None, answers: bool, given: bool) -> Kind:
-    if about.reply or (answers and given and found is None and about.number is None):
+    if about.reply or (answers and given and found is None and about.number != 0):
         return Kind.REPLY
     if about.number == 0:
         return Kind.COVER
@@ -221,6 +234,7 @@ def _too_large(raw: Raw, files: Files) -> Mail:
         parents=(),
         date=None,
         fingerprint="",
+        change_id="",
         has_diffstat=False,
         scissors=False,
         trailers=(),

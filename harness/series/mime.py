@@ -141,7 +141,7 @@ def _text(part: email.message.Message, payload: bytes, name: str = "") -> Text:
 def _decode(data: bytes, charset: str) -> str:
     try:
         return data.decode(charset)
-    except (LookupError, UnicodeDecodeError):
+    except (LookupError, ValueError):  # no such charset, or not its text
         return data.decode(errors="surrogateescape")
 
 

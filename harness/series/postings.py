@@ -72,9 +72,9 @@ class Posting:
         return self.first.subject.title or "(no subject)"
 
     @property
-    def titles(self) -> set[str]:
-        """Of all patches and the cover letter."""
-        return {mail.subject.title for mail in [*self.all, *self.covers]}
+    def change_ids(self) -> set[str]:
+        """What its mails say after ``change-id:``."""
+        return {mail.change_id for mail in [*self.all, *self.covers]} - {""}
 
     @property
     def senders(self) -> set[str]:
@@ -318,6 +318,8 @@ def gather_lineages(postings: Sequence[Posting], threads: Threads) -> list[list[
 def _are_versions(one: Posting, two: Posting, threads: Threads) -> bool:
     """Return whether two postings are versions, or parts, of one series."""
     if one.covers and two.covers and one.covers[0].subject.title == two.covers[0].subject.title:
+        return True
+    if one.change_ids & two.change_ids:
         return True
     smaller = min(len(one.all), len(two.all))
     common = {m.subject.title for m in one.all} & {m.subject.title for m in two.all}

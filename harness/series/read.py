@@ -13,14 +13,13 @@ from harness.series.choose import Choice, choose
 from harness.series.content import changes
 from harness.series.files import Files
 from harness.series.mail import Kind, Mail, content_of, index
-from harness.series.model import Patch, Series
+from harness.series.model import Patch, Series, Trailer
 from harness.series.patch import make
 from harness.series.postings import Posting, version_text
 from harness.store import digest
 
 _PICK = re.compile(r"(.+)#(\d{1,4})$")
 _BASE = re.compile(r"^base-commit:\s*([0-9a-f]{7,64})\b", re.M | re.I)
-_CHANGE = re.compile(r"^change-id:\s*(\S+)", re.M | re.I)
 _PREREQUISITE = re.compile(r"^prerequisite-patch-id:\s*([0-9a-f]{7,64})\b", re.M | re.I)
 _LINK = re.compile(r"^Link:\s*(https?://\S+)", re.M | re.I)
 
@@ -91,7 +90,7 @@ def _series(
     last = total if upto is None else min(upto, total)
     told = list(notes)
     patches: list[Patch] = []
-    given = _Replies(mails)
+    replies = _Replies(mails)
     for number in range(1, last + 1):
         mail = posting.mails[number][0]
         patch, more = make(
@@ -101,7 +100,7 @@ def _series(
             total,
             posting.version[0],
             lenient=quilt,
-            trailers=tuple(each for reply in given.to(mail) for each in reply.trailers),
+            trailers=replies.trailers(mail),
         )
         patches.append(patch)
         told += more
@@ -115,7 +114,8 @@ def _series(
         title = patches[0].subject
     else:
         title = name_of(path)
-    base, change = (pattern.search(about) or pattern.search(first) for pattern in (_BASE, _CHANGE))
+    base = _BASE.search(about) or _BASE.search(first)
+    named = [mail.change_id for mail in (*posting.covers, *posting.mails[1]) if mail.change_id]
     return Series(
         title=title,
         version=posting.version[0],
@@ -132,10 +132,10 @@ def _series(
             )
         )[:16],
         base_commit=base[1] if base else "",
-        change_id=change[1] if change else "",
+        change_id=named[0] if named else "",
         prerequisites=tuple(_PREREQUISITE.findall(about) or _PREREQUISITE.findall(first)),
         links=tuple(_LINK.findall(about)),
-        trailers=tuple(t for reply in given.to(cover) for t in reply.trailers) if cover else (),
+        trailers=replies.trailers(cover) if cover else (),
         notes=tuple(told),
     )
 
@@ -146,7 +146,10 @@ class _Replies:
     def __init__(self, mails: Sequence[Mail]) -> None:
         by_id = {mail.message_id: mail for mail in mails if mail.message_id}
         self._about: dict[str, list[Mail]] = {}
+        self._same: dict[str, list[Mail]] = {}
         for mail in mails:
+            if mail.kind is Kind.PATCH:
+                self._same.setdefault(mail.fingerprint, []).append(mail)
             if mail.kind is not Kind.REPLY or not mail.trailers:
                 continue
             seen: set[str] = set()
@@ -162,9 +165,14 @@ class _Replies:
     def _parent(mail: Mail, by_id: dict[str, Mail]) -> Mail | None:
         return next((by_id[each] for each in mail.parents if each in by_id), None)
 
-    def to(self, mail: Mail) -> list[Mail]:
-        """Return the replies to *mail*."""
-        return self._about.get(mail.message_id, []) if mail.message_id else []
+    def trailers(self, mail: Mail) -> tuple[Trailer, ...]:
+        """Return what replies to *mail* give, and to the same patch in other versions."""
+        found: dict[tuple[str, str], Trailer] = {}
+        for same in [mail, *self._same.get(mail.fingerprint, [])]:
+            for reply in self._about.get(same.message_id, []) if same.message_id else []:
+                for trailer in reply.trailers:
+                    found.setdefault((trailer.name.lower(), trailer.value), trailer)
+        return tuple(found.values())
 
 
 def _of_quilt(mails: Sequence[Mail]) -> Posting:

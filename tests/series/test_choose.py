@@ -387,6 +387,43 @@ def test_trailers_are_collected_and_not_applied(read_all: Callable[..., Series])
     assert series.digest == read_all(V3).digest
 
 
+def test_trailers_stay_with_a_patch_that_has_not_changed(
+    read_all: Callable[..., Series],
+) -> None:
+    old = Thread("PATCH v2", name="v2").letters()
+    new = Thread("PATCH v3", name="v3").letters()
+    new[2] = m.patch(
+        "[PATCH v3 2/3] mm: change 5", 5, new="6", message_id="new@x", answers=new[0].message_id
+    )
+    replies = [m.reply(each, f"Reviewed-by: {m.BOB}\n") for each in (*old[1:], new[1])]
+    series = read_all(old, new, replies)
+    assert series.version == 3
+    assert [len(patch.trailers) for patch in series.patches] == [1, 0, 1]
+
+
+def test_a_reply_need_not_say_that_it_is_one(read_all: Callable[..., Series]) -> None:
+    for to in (V3[1], m.patch("[PATCH v3] mm: x", 3, message_id="x@x")):
+        thread = V3 if to is V3[1] else [to]
+        series = read_all(thread, m.reply(to, f"Reviewed-by: {m.BOB}\n", re_=""))
+        assert [trailer.value for trailer in series.patches[0].trailers] == [m.BOB]
+        assert "left out: 1 reply" in series.notes[0]
+
+
+def test_versions_with_other_titles_are_known_by_their_change_id(
+    read_all: Callable[..., Series],
+) -> None:
+    old = Thread("PATCH", name="v1", title="mm: old", words="old").letters()
+    new = Thread("PATCH v2", name="v2", title="mm: new", words="new").letters()
+    with pytest.raises(UserError, match="2 different series"):
+        read_all(old, new)
+    told = [
+        [replace(each[0], text=each[0].text + "change-id: 2023-abc\n"), *each[1:]]
+        for each in (old, new)
+    ]
+    series = read_all(*told)
+    assert (series.version, series.change_id) == (2, "2023-abc")
+
+
 def test_what_the_cover_letter_says_of_the_base(read_all: Callable[..., Series]) -> None:
     text = (
         "Text.\nLink: https://example.org/v2\n\n"
