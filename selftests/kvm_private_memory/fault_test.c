@@ -2,6 +2,8 @@
 /* KVM_EXIT_MEMORY_FAULT: when, what it says, and what comes after it. */
 #include "pm_test.h"
 
+#include <sys/mman.h>
+
 #define FLAG_PRIVATE	KVM_MEMORY_EXIT_FLAG_PRIVATE
 #define PAGES		16
 
@@ -193,6 +195,83 @@ TEST_F(no_private_slot, private_access_after_the_slot_is_deleted)
 	ASSERT_END(PM_DONE, pm_write(self->vm, gpa, PM_PRIVATE, 1));
 	ASSERT_EQ(0, pm_slot_delete(self->vm->fd, PM_SLOT));
 	EXPECT_FAULT(FLAG_PRIVATE, gpa, pm_read(self->vm, gpa, PM_PRIVATE));
+}
+
+/* The host has one huge page behind a slot that has no private memory. */
+FIXTURE(huge_shared_slot)
+{
+	struct pm_vm *vm;
+	__u64 *host, *shared;
+	__u64 gpa;		/* the private page, to which *shared belongs */
+};
+
+FIXTURE_VARIANTS_OF_VM(huge_shared_slot);
+
+FIXTURE_SETUP(huge_shared_slot)
+{
+	REQUIRE(variant->kind);
+	if (pm_hugepages_reserve(PM_2M, 1))
+		SKIP_CASE("no memory for huge pages");
+	self->vm = pm_vm_create(variant->kind, 1);
+	self->host = pm_hugepages_map(PM_2M, 1);
+	ASSERT_NE(MAP_FAILED, self->host);
+	self->gpa = PM_GPA + PM_PAGE;
+	self->shared = self->host + PM_PAGE / sizeof(*self->host);
+	*self->shared = 100;
+}
+
+FIXTURE_TEARDOWN(huge_shared_slot)
+{
+	pm_vm_free(self->vm);
+	munmap(self->host, PM_2M);
+	pm_hugepages_release(PM_2M, 1);
+}
+
+#define ASSERT_HUGE_SLOT() \
+	ASSERT_EQ(0, pm_slot_shared(self->vm->fd, PM_SLOT, 0, PM_GPA, PM_2M, \
+				    self->host))
+
+/* Shows: B4.no-private-slot, C14, Cn (from patch 10) */
+TEST_F(huge_shared_slot, private_access_exits_with_the_flag)
+{
+	ASSERT_HUGE_SLOT();
+	ASSERT_END(PM_DONE, pm_read(self->vm, PM_GPA, PM_PRIVATE));
+	EXPECT_EQ(1, pm_stat(self->vm, "pages_2m"));
+	ASSERT_EQ(0, pm_set_private(self->vm->fd, self->gpa, PM_PAGE));
+	/* The page beside it brings back a mapping, but of itself alone. */
+	ASSERT_END(PM_DONE, pm_read(self->vm, PM_GPA, PM_PRIVATE));
+	EXPECT_EQ(0, pm_stat(self->vm, "pages_2m"));
+	EXPECT_FAULT(FLAG_PRIVATE, self->gpa,
+		     pm_add(self->vm, self->gpa, PM_PRIVATE, 7));
+	EXPECT_FAULT(FLAG_PRIVATE, self->gpa, pm_resume(self->vm));
+	EXPECT_EQ(100, *self->shared);
+	ASSERT_EQ(0, pm_set_shared(self->vm->fd, self->gpa, PM_PAGE));
+	EXPECT_END(PM_DONE, pm_resume(self->vm));
+	EXPECT_EQ(107, *self->shared);
+}
+
+/* Shows: B4.no-private-slot, C14, Cn, C9 (from patch 10) */
+TEST_F(huge_shared_slot, private_access_to_a_later_slot_exits_with_the_flag)
+{
+	ASSERT_EQ(0, pm_set_private(self->vm->fd, self->gpa, PM_PAGE));
+	ASSERT_HUGE_SLOT();
+	ASSERT_END(PM_DONE, pm_read(self->vm, PM_GPA, PM_PRIVATE));
+	EXPECT_EQ(0, pm_stat(self->vm, "pages_2m"));
+	EXPECT_FAULT(FLAG_PRIVATE, self->gpa,
+		     pm_add(self->vm, self->gpa, PM_PRIVATE, 7));
+	EXPECT_EQ(100, *self->shared);
+}
+
+/* Shows: B4.mixed (from patch 10) */
+TEST_F(huge_shared_slot, memory_is_mapped_whole_when_all_of_it_is_shared)
+{
+	ASSERT_EQ(0, pm_set_private(self->vm->fd, self->gpa, PM_PAGE));
+	ASSERT_HUGE_SLOT();
+	ASSERT_EQ(0, pm_set_private(self->vm->fd, PM_GPA, PM_PAGE));
+	ASSERT_EQ(0, pm_set_shared(self->vm->fd, PM_GPA, PM_2M));
+	ASSERT_END(PM_DONE, pm_read(self->vm, PM_GPA, PM_PRIVATE));
+	EXPECT_EQ(1, pm_stat(self->vm, "pages_2m"));
+	EXPECT_VALUE(100, pm_read(self->vm, self->gpa, PM_PRIVATE));
 }
 
 FIXTURE(readonly)

@@ -187,6 +187,20 @@ TEST_F(huge, private_backing_at_an_offset_that_no_huge_page_has)
 	self->mem.size += PM_2M;
 }
 
+/* The guest comes to the huge page by another page than its first. */
+/* Shows: Co (from patch 10) */
+TEST_F(huge, allocation_leaves_what_is_in_use)
+{
+	ASSERT_SLOT();
+	ASSERT_EQ(0, pm_set_private(self->vm->fd, self->gpa, self->size));
+	ASSERT_END(PM_DONE, pm_fill(self->vm, self->gpa + PM_PAGE,
+				    PM_2M - PM_PAGE, PM_PRIVATE, PATTERN));
+	EXPECT_HUGE(1);
+	ASSERT_EQ(0, fallocate(self->mem.fd, 0, 0, self->size));
+	EXPECT_VALUE(0, pm_check(self->vm, self->gpa + PM_PAGE,
+				 PM_2M - PM_PAGE, PM_PRIVATE, PATTERN));
+}
+
 /* No size was set: all of it is past the end of the file. */
 /* Shows: Ci, B4.punch (from patch 10) */
 TEST_F(huge, hole_in_a_private_huge_page)

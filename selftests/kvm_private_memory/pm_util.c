@@ -27,6 +27,7 @@ enum pm_op {
 	OP_COUNT_NONZERO,
 	OP_HYPERCALL,
 	OP_HAMMER,
+	OP_WATCH,
 };
 
 struct pm_command {
@@ -111,6 +112,14 @@ static void guest_hammer(struct pm_command *c)
 	c->result = wrong;
 }
 
+static void guest_watch(struct pm_command *c)
+{
+	while (!c->stop) {
+		guest_check(c, 0);
+		c->rounds++;
+	}
+}
+
 static void guest_do(struct pm_command *c)
 {
 	switch (c->op) {
@@ -138,6 +147,9 @@ static void guest_do(struct pm_command *c)
 		break;
 	case OP_HAMMER:
 		guest_hammer(c);
+		break;
+	case OP_WATCH:
+		guest_watch(c);
 		break;
 	}
 }
@@ -596,6 +608,12 @@ void pm_prepare_hammer(struct pm_vm *vm, int vcpu, uint64_t gpa, uint64_t size,
 		       enum pm_view view, uint64_t value)
 {
 	prepare(vm, vcpu, OP_HAMMER, gpa, size, view, value);
+}
+
+void pm_prepare_watch(struct pm_vm *vm, int vcpu, uint64_t gpa, uint64_t size,
+		      enum pm_view view)
+{
+	prepare(vm, vcpu, OP_WATCH, gpa, size, view, 0);
 }
 
 void pm_stop(struct pm_vm *vm, int vcpu)

@@ -186,10 +186,15 @@ struct pm_exit pm_resume(struct pm_vm *vm);
  */
 void pm_prepare_hammer(struct pm_vm *vm, int vcpu, uint64_t gpa, uint64_t size,
 		       enum pm_view view, uint64_t value);
+
+/* The same for a vCPU that only reads, and does not mind what. */
+void pm_prepare_watch(struct pm_vm *vm, int vcpu, uint64_t gpa, uint64_t size,
+		      enum pm_view view);
+
 struct pm_exit pm_run(struct pm_vm *vm, int vcpu, unsigned int limit_s);
 void pm_stop(struct pm_vm *vm, int vcpu);
 
-/* Rounds of a hammer so far. */
+/* Rounds of a hammer or a watch so far. */
 uint64_t pm_rounds(struct pm_vm *vm, int vcpu);
 
 #endif
