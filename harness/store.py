@@ -38,7 +38,8 @@ def digest(*parts: str | bytes) -> str:
     """Return the SHA-256 (hex) of *parts*; where one part ends and the next begins counts."""
     total = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        # A file's name need not be UTF-8.
+        data = part.encode(errors="surrogateescape") if isinstance(part, str) else part
         total.update(len(data).to_bytes(8, "big"))
         total.update(data)
     return total.hexdigest()

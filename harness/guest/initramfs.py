@@ -9,6 +9,7 @@ dated 0, numbered from 1.  Uncompressed because unpacking costs more under TCG t
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def directory(path: str, mode: int = 0o755) -> Entry:
 
 def symlink(path: str, target: str) -> Entry:
     """Return a symbolic link to *target*."""
-    return Entry(path, stat.S_IFLNK | 0o777, target.encode())
+    return Entry(path, stat.S_IFLNK | 0o777, os.fsencode(target))
 
 
 def guest_entries(agent: Path, files: Iterable[Entry]) -> list[Entry]:
@@ -127,7 +128,7 @@ class _Writer:
         self._header(0, "TRAILER!!!", Entry("", 0), 0)
 
     def _header(self, number: int, name: str, entry: Entry, size: int) -> None:
-        path = name.encode() + b"\0"
+        path = os.fsencode(name) + b"\0"
         links = 2 if stat.S_ISDIR(entry.mode) else 1
         fields = (number, entry.mode, 0, 0, links, 0, size, 0, 0, *entry.device, len(path), 0)
         self._put(b"070701" + b"".join(b"%08X" % field for field in fields) + path)
