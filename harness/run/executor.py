@@ -37,7 +37,13 @@ from harness.run.results import Test
 from harness.run.verdict import day_of, judge_test
 from harness.suites import Suite
 
-_ENVIRONMENT = (("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", "/root"), ("TERM", "dumb"))
+_ENVIRONMENT = (
+    ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("HOME", "/root"),
+    ("TERM", "dumb"),
+    # What waits in a buffer at a fork() would be written twice.
+    ("PYTHONUNBUFFERED", "1"),
+)
 _HOST_FAILURES = frozenset({How.QEMU_DIED, How.QEMU_STUCK})
 
 

@@ -34,10 +34,9 @@ from harness.progress import Progress
 from harness.project import GuestTable, Project
 from harness.run.results import Machine
 from harness.store import Store, digest
-from harness.suites import Suite
+from harness.suites import Suite, userland
 
-GUEST_ROOT = "selftests"
-"""Suites lie below ``/selftests/NAME`` in the guest."""
+GUEST_ROOT = userland.GUEST_ROOT
 _RECIPE = "1"
 _WEEK_S = 7 * 24 * 3600.0
 
@@ -354,6 +353,9 @@ def suite_entries(suite: Suite, *, userland: bool) -> Iterator[initramfs.Entry]:
     root = f"{GUEST_ROOT}/{suite.name}"
     yield initramfs.directory(root)
     yield from tree_entries(suite.files, f"{root}/")
+    # Its directories may be those of the user space as well.
+    beside = tree_entries(suite.beside, "")
+    yield from (entry for entry in beside if not stat.S_ISDIR(entry.mode))
     if userland:
         yield from tree_entries(suite.root, "")
 

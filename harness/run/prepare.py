@@ -278,8 +278,9 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         limit_s=project.limits.build_s,
         progress=progress,
     )
-    built = [
-        suites.build(
+    built = suites.build_all(
+        found,
+        lambda each: suites.build(
             each,
             kernel,
             tree,
@@ -287,10 +288,11 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
             store=store,
             limit_s=project.limits.build_s,
             progress=progress,
-        )
-        for each in found
-    ]
+        ),
+    )
     for origin, suite in zip(found, built, strict=True):
+        if not suite.key:
+            continue  # what it has is not known
         there = [each.name for each in suite.programs] + [each.name for each in suite.broken]
         origin.check_programs(there)
     unlike = _not_as_posted(found, stack.name, request)
@@ -391,7 +393,7 @@ def _save_build_logs(built: Sequence[Suite], out: Path) -> dict[str, str]:
     saved = {}
     for name, log in build_logs(suite.name for suite in built).items():
         suite = next(each for each in built if each.name == name)
-        if suite.broken:
+        if suite.broken and suite.key:
             (out / log).parent.mkdir(exist_ok=True)
             (out / log).write_bytes(suite.build_log.read_bytes())
             saved[name] = str(log)

@@ -35,7 +35,7 @@ class PlannedTest(msgspec.Struct, frozen=True, kw_only=True):
     guest: GuestTable = GuestTable()
     """What it runs in."""
     broken: str = ""
-    """Why the program does not exist: the first error of its build."""
+    """Why it is an error before it can run: it does not build, or there is no guest for it."""
     unfit: str = ""
     """Why it cannot run in its guest, such as a script in a sealed one."""
     build_log: str = ""

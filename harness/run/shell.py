@@ -115,7 +115,7 @@ class Place:
 
 
 def _pack_shell(out: Path) -> None:
-    userland.pack(out / _ROOT, (), ("sh",))
+    userland.pack_shell(out / _ROOT)
     for path, text in _USERS.items():
         (out / _ROOT / path).parent.mkdir(exist_ok=True)
         (out / _ROOT / path).write_bytes(text)

@@ -174,7 +174,7 @@ def judge_test(
         return Test(**(values | more))  # type: ignore[arg-type]
 
     if plan.broken:
-        return untold(Outcome.ERROR, f"does not build: {plan.broken}")
+        return untold(Outcome.ERROR, plan.broken)
     if plan.unfit:
         return untold(Outcome.SKIP, plan.unfit)
     if ended is None and guest is not None:

@@ -9,9 +9,11 @@ its own and does not keep the others from running.
 from __future__ import annotations
 
 import difflib
+import itertools
+import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,19 +21,22 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from harness.errors import UserError
+from harness.errors import HarnessError, UserError
 from harness.kbuild import Kernel, Slot, toolchain
 from harness.progress import Progress
 from harness.series import Tree
 from harness.source import worktree
 from harness.source.git import git, must
-from harness.store import Store, digest
-from harness.suites import expectations, settings, sysroot, userland
+from harness.store import Store, digest, digest_file
+from harness.suites import expectations, settings, stdio, sysroot, userland
+from harness.suites.files import interpreter, is_elf, real, why_no_file, why_no_program
 from harness.suites.find import SELFTESTS, SuiteSource
-from harness.suites.part import Part
+from harness.suites.helpers import Helpers, Neighbourhood
+from harness.suites.packing import Packer
+from harness.suites.part import Part, first_error, outside
 from harness.suites.sources import copy, digest_sources
 
-_RECIPE = "8"
+_RECIPE = "10"
 _ABOUT = frozenset({expectations.FILE_NAME, settings.FILE_NAME})
 """Files that say something of a suite and are no part of it."""
 
@@ -50,11 +55,11 @@ class Program(msgspec.Struct, frozen=True):
 
 
 class BrokenProgram(msgspec.Struct, frozen=True):
-    """A program that did not build."""
+    """A program that cannot be run, or a file that is listed and cannot be packed."""
 
     name: str
     reason: str
-    """The first error, with file and line."""
+    """What is wrong, such as "does not build" with the first error."""
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -86,6 +91,11 @@ class Suite:
         return self.path / "root"
 
     @property
+    def beside(self) -> Path:
+        """What its scripts call beside it, as it lies below ``/`` in a guest of any kind."""
+        return self.path / "beside"
+
+    @property
     def build_log(self) -> Path:
         """Everything that make printed."""
         return self.path / "build.log"
@@ -103,8 +113,8 @@ def build(
 ) -> Suite:
     """Return the suite built for *kernel*, building it if the store has none.
 
-    Raises UserError where its Makefile cannot be read at all, or a link out of its directory cannot
-    be followed; a program that does not compile is in :attr:`Suite.broken` instead.
+    Raises UserError where its Makefile cannot be read at all; a program that does not compile, or
+    cannot be run, is in :attr:`Suite.broken` instead.
     """
     tools = must(
         git("rev-parse", f"{tree.commit}:tools", repo=tree.repo),
@@ -120,9 +130,34 @@ def build(
         userland.identity(),
         # What is expected of a program does not change it.
         digest_sources(source.directory, but=_ABOUT) if source.directory else "",
+        *(_digest_beside(source.directory) if source.directory else ()),
     )
     work = _Work(source, kernel, tree, place, store, limit_s, progress)
     return _read(key, source.name, store.obtain("suite", key, work.build_into, progress))
+
+
+def build_all(
+    sources: Sequence[SuiteSource], build_one: Callable[[SuiteSource], Suite]
+) -> list[Suite]:
+    """Return what *build_one* makes of *sources*.
+
+    A suite that cannot be built at all has one result, an error that says why, and does not keep
+    the others from running; its key is empty.  Raises what *build_one* raises where all are so.
+    """
+    built: list[Suite] = []
+    errors: list[HarnessError] = []
+    for source in sources:
+        try:
+            built.append(build_one(source))
+        except HarnessError as error:
+            errors.append(error)
+            why = error.why.strip().splitlines()
+            parts = (error.what, first_error(why) if why else "", error.hint)
+            broken = BrokenProgram("Makefile", ": ".join(filter(None, parts)))
+            built.append(Suite("", source.name, Path(os.devnull), None, (), (broken,)))
+    if errors and len(errors) == len(built):
+        raise errors[0]
+    return built
 
 
 def load(store: Store, key: str, name: str) -> Suite | None:
@@ -137,6 +172,14 @@ def load(store: Store, key: str, name: str) -> Suite | None:
 def _read(key: str, name: str, path: Path) -> Suite:
     meta = msgspec.json.decode((path / "suite.json").read_bytes(), type=_Meta)
     return Suite(key, name, path, meta.timeout_s, meta.programs, meta.broken)
+
+
+def _digest_beside(directory: Path) -> Iterator[str]:
+    """Yield what identifies the files beside a suite that its scripts may call."""
+    helpers = Helpers((Neighbourhood(directory, directory.parent),))
+    helpers.scan((name, directory / name) for name in _files_below(directory))
+    for name, path in helpers.found.items():
+        yield from (name, digest_file(path))
 
 
 @dataclass(frozen=True)
@@ -157,15 +200,20 @@ class _Work:
         ):
             worktree.checkout(self.tree.repo, self.tree.commit, self.place.source, self.progress)
             stage = scratch / "linux"
-            directory = self._stage(stage)
+            directory, left_out = self._stage(stage)
             libc = sysroot.libc_includes(scratch / "libc")
-            self._make_in(directory, scratch / "out", libc, out, step.update)
+            flags = [
+                *sysroot.compiler_flags(self.kernel.headers, libc),
+                *stdio.line_buffers(scratch / "stdio"),
+            ]
+            part = Part(directory, scratch / "out", self.kernel.headers, " ".join(flags))
+            self._make_in(part, left_out, stage, out, step.update)
             meta = msgspec.json.decode((out / "suite.json").read_bytes(), type=_Meta)
-            broken = f", {len(meta.broken)} did not build" if meta.broken else ""
+            broken = f", {len(meta.broken)} cannot be run" if meta.broken else ""
             step.result(f"{len(meta.programs)} programs{broken}")
 
-    def _stage(self, stage: Path) -> Path:
-        """Mirror the tree by links, with a copy of the suite; return the copy."""
+    def _stage(self, stage: Path) -> tuple[Path, dict[str, str]]:
+        """Mirror the tree by links, with a copy of the suite; return the copy and what it lacks."""
         tree = self.place.source
         parts = f"{SELFTESTS}/{self.source.target}".split("/")
         for depth in range(len(parts)):
@@ -176,81 +224,131 @@ class _Work:
         (stage / "usr/include").symlink_to(self.kernel.headers)
         directory = stage.joinpath(*parts)
         if self.source.directory:
-            copy(self.source.directory, directory)
-        else:
-            # Links of the tree lead where they should from the stage too, which mirrors it.
-            shutil.copytree(tree.joinpath(*parts), directory, symlinks=True)
-        return directory
+            return directory, copy(self.source.directory, directory)
+        # Links of the tree lead where they should from the stage too, which mirrors it.
+        shutil.copytree(tree.joinpath(*parts), directory, symlinks=True)
+        return directory, {}
 
     def _make_in(
         self,
-        directory: Path,
-        output: Path,
-        libc: tuple[Path, ...],
+        part: Part,
+        left_out: dict[str, str],
+        stage: Path,
         out: Path,
         tell: Callable[[str], None],
     ) -> None:
-        flags = " ".join(sysroot.compiler_flags(self.kernel.headers, libc))
-        part = Part(directory, output, self.kernel.headers, flags)
-        parts = [part]
         lists = {part: part.lists(self.source.name)}
         # A suite may be nothing but a frame around its subdirectories, such as futex.
         for name in lists[part]["SUBDIRS"]:
-            inner = Part(directory / name, output / name, self.kernel.headers, flags, f"{name}/")
-            if (directory / name / "Makefile").is_file():
-                parts.append(inner)
+            inner = part.below(name)
+            if (inner.directory / "Makefile").is_file():
                 lists[inner] = inner.lists(self.source.name)
-        self._check_wanted([path for each in parts for path in each.programs(lists[each])])
-        log = out / "build.log"
-        log.touch()
-        programs: list[Program] = []
-        broken: list[BrokenProgram] = []
+        there = [path for each in lists for path in each.programs(lists[each])]
+        self._check_wanted(there)
+        named = _names(there)
+        making = _Making(self.limit_s, out / "build.log", tell)
+        making.log.touch()
+        helpers = self._helpers(part.directory, stage)
         files = out / "files"
         files.mkdir()
-        names = _by_name([path for each in parts for path in each.programs(lists[each])])
-        named = {path: name for name, path in names.items()}
+        packer = Packer(files, self._bounds(stage, part.output), left_out, helpers)
         # A script may call whatever there is, in any part.
-        called = any(self._wanted(each.scripts(lists[each])) for each in parts)
-        for each in parts:
-            compiled, scripts = each.compiled(lists[each]), each.scripts(lists[each])
-            if self.source.programs:
-                compiled, scripts = self._wanted(compiled), self._wanted(scripts)
-            targets = ["all"]
-            if self.source.programs and not called:
-                own = [path.removeprefix(each.prefix) for path in compiled]
-                helpers = lists[each]["TEST_GEN_FILES"]
-                targets = [str(each.output / path) for path in [*own, *helpers]]
-            if targets:
-                each.make(targets, self.limit_s, log, tell)
-            for path in compiled:
-                made = output / path
-                if not made.is_file():
-                    # What there is no static library for can still be had with shared ones.
-                    each.make([str(made)], self.limit_s, log, tell, static=False)
-                if made.is_file():
-                    dynamic = bool(userland.loader(made))
-                    programs.append(Program(named[path], path, dynamic=dynamic))
+        called = any(self._wanted(each.scripts(lists[each])) for each in lists)
+        programs: list[Program] = []
+        broken: dict[str, str] = {}
+        for each in lists:
+            compiled = self._wanted(each.compiled(lists[each]))
+            made = making.make(each, compiled, each.helpers(lists[each]), called, self.source)
+            packer.pack(each, lists[each])
+            broken |= made
+            programs += [Program(named[path], path) for path in compiled if path not in made]
+            for path in self._wanted(each.scripts(lists[each])):
+                reason = self._why_no_script(path, part, left_out)
+                if reason := reason or packer.problems.get(path, ""):
+                    broken[path] = reason
                 else:
-                    broken.append(BrokenProgram(named[path], each.why(made, self.limit_s)))
-            for path in scripts:
-                runs = userland.interpreter(directory / path)
-                programs.append(Program(named[path], path, interpreter=runs))
-            self._pack(each, lists[each], files)
-        programs = [
-            replace(each, path=userland.wrap(files, each.path))
-            if each.interpreter in userland.SHELLS
-            else each
-            for each in programs
-        ]
-        root = out / "root"
-        root.mkdir()
-        dynamic_files = [path for path in _programs_below(files) if userland.loader(path)]
-        userland.pack(root, dynamic_files, {each.interpreter for each in programs})
-        meta = _Meta(_timeout(directory / "settings"), tuple(programs), tuple(broken))
+                    programs.append(Program(named[path], path))
+        helpers.scan((name, files / name) for name in _files_below(files))
+        (out / "beside").mkdir()
+        helpers.copy(out / "beside", f"{userland.GUEST_ROOT}/suite")
+        if not self.source.programs:
+            named = _names(packer.problems, named)
+            broken = packer.problems | broken
+        (out / "root").mkdir()
+        programs = list(self._equip(programs, files, out / "root", broken, making.log))
+        meta = _Meta(
+            _timeout(part.directory / "settings"),
+            tuple(programs),
+            tuple(
+                BrokenProgram(_printable(named[path]), _printable(reason))
+                for path, reason in broken.items()
+            ),
+        )
         (out / "suite.json").write_bytes(msgspec.json.encode(meta))
 
+    def _helpers(self, directory: Path, stage: Path) -> Helpers:
+        """Return what looks for files beside the suite: in the tree, and beside its own place."""
+        bounds = (stage, self.place.source)
+        places = [Neighbourhood(directory, stage / SELFTESTS, tuple(map(real, bounds)))]
+        if self.source.directory:
+            places.append(Neighbourhood(self.source.directory, self.source.directory.parent))
+        return Helpers(tuple(places))
+
+    def _bounds(self, stage: Path, output: Path) -> tuple[Path, ...]:
+        """Return the directories that links of a suite of the tree may lead into."""
+        if self.source.directory:
+            return ()  # links out of it were followed
+        return tuple(map(real, (stage, output, self.place.source)))
+
+    def _why_no_script(self, path: str, part: Part, left_out: dict[str, str]) -> str:
+        """Return why a listed file, which is not made, is no program; empty if it is one."""
+        if outside(path):
+            return f"{path} lies outside of the suite's directory"
+        reason = left_out.get(path) or why_no_program(part.directory / path)
+        return reason and f"{path} {reason}"
+
+    def _equip(
+        self,
+        programs: Iterable[Program],
+        files: Path,
+        root: Path,
+        broken: dict[str, str],
+        log: Path,
+    ) -> Iterator[Program]:
+        """Yield *programs* as they run in a guest, with what they need of a user space in *root*.
+
+        Those for which that is not there become *broken*.
+        """
+        shells = False
+        listed = set()
+        for program in programs:
+            listed.add(program.path)
+            path = files / program.path
+            if reason := why_no_file(path):
+                broken[program.path] = f"{program.path} {reason}"
+            elif not is_elf(path):
+                runs = interpreter(path)
+                shells |= runs in userland.SHELLS
+                where = userland.wrap(files, program.path) if runs in userland.SHELLS else ""
+                yield replace(program, interpreter=runs, path=where or program.path)
+            elif reason := userland.pack_libraries(root, path, files):
+                broken[program.path] = reason
+            else:
+                yield replace(program, dynamic=bool(userland.loader(path)))
+        if shells:
+            userland.pack_shell(root)
+        for name in _files_below(files):
+            path = files / name
+            if name in listed or not os.access(path, os.X_OK) or not is_elf(path):
+                continue
+            # Called by another program, if at all: that says so when it fails.
+            if reason := userland.pack_libraries(root, path, files):
+                with log.open("a") as file:
+                    file.write(f"{name}: {reason}\n")
+
     def _wanted(self, paths: list[str]) -> list[str]:
-        return [p for p in paths if any(_is_called(p, each) for each in self.source.programs)]
+        wanted = self.source.programs
+        return [p for p in paths if not wanted or any(_is_called(p, each) for each in wanted)]
 
     def _check_wanted(self, there: list[str]) -> None:
         for wanted in self.source.programs:
@@ -265,22 +363,56 @@ class _Work:
                 hint=f"near it: {', '.join(near)}" if near else "a glob matches names or paths",
             )
 
-    def _pack(self, part: Part, lists: dict[str, list[str]], files: Path) -> None:
-        """Copy everything that ``make install`` would, which keeps links as well."""
-        listed = {name for kind, names in lists.items() for name in names if kind != "SUBDIRS"}
-        for name in sorted(listed):
-            for found in (part.output / name, part.directory / name):
-                target = files / f"{part.prefix}{name}"
-                if found.is_file():
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    # Many names of one program shall not become many programs; a link to what is
-                    # not packed would lead nowhere in the guest.
-                    kept = found.is_symlink() and _beside(name, found.readlink()) in listed
-                    shutil.copy2(found, target, follow_symlinks=not kept)
-                    break
-                if found.is_dir():
-                    shutil.copytree(found, target, dirs_exist_ok=True)
-                    break
+
+@dataclass(frozen=True)
+class _Making:
+    """Making what a part compiles, so that what fails says why."""
+
+    limit_s: float
+    log: Path
+    tell: Callable[[str], None]
+
+    def make(
+        self,
+        part: Part,
+        programs: list[str],
+        helpers: list[str],
+        whole: bool,
+        source: SuiteSource,
+    ) -> dict[str, str]:
+        """Make *programs* and *helpers* of *part*, or all of it; return why programs cannot be run.
+
+        What cannot be linked statically is linked with shared libraries.
+        """
+        if whole or not source.programs:
+            part.make(["all"], self.limit_s, self.log, self.tell)
+        elif programs or helpers:
+            targets = [str(part.target(path)) for path in [*programs, *helpers]]
+            part.make(targets, self.limit_s, self.log, self.tell)
+        failed = [path for path in programs if self._failed(part, path)]
+        failed += [path for path in helpers if not (outside(path) or part.target(path).is_file())]
+        if failed:
+            targets = [str(part.target(path)) for path in failed]
+            part.make(targets, self.limit_s, self.log, self.tell, static=False)
+        return {path: reason for path in programs if (reason := self._why(part, path))}
+
+    def _failed(self, part: Part, path: str) -> bool:
+        """Whether there is no program at *path*; a file that make left there is removed."""
+        if outside(path) or not why_no_program(part.target(path), made=True):
+            return False
+        if part.target(path).is_file():
+            part.target(path).unlink()
+        return True
+
+    def _why(self, part: Part, path: str) -> str:
+        if outside(path):
+            return f"{path} lies outside of the suite's directory"
+        if not why_no_program(part.target(path), made=True):
+            return ""
+        if error := part.why(part.target(path), self.limit_s):
+            return f"does not build: {error}"
+        reason = why_no_program(part.target(path), made=True)
+        return reason and f"does not build: {path} {reason}"
 
 
 def _is_called(path: str, wanted: str) -> bool:
@@ -288,17 +420,13 @@ def _is_called(path: str, wanted: str) -> bool:
     return fnmatchcase(path, wanted) or fnmatchcase(path.rsplit("/", 1)[-1], wanted)
 
 
-def _programs_below(files: Path) -> list[Path]:
+def _files_below(directory: Path) -> list[str]:
+    """Return the names of all files below *directory*; links do not count."""
     return [
-        path
-        for path in sorted(files.rglob("*"))
-        if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o100
+        path.relative_to(directory).as_posix()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and not path.is_symlink()
     ]
-
-
-def _beside(name: str, link: Path) -> str:
-    """Return where *link* leads from *name*, if to a file beside it, else nothing."""
-    return str(Path(name).with_name(link.name)) if len(link.parts) == 1 else ""
 
 
 def _link_all(source: Path, target: Path, but: str) -> None:
@@ -308,13 +436,27 @@ def _link_all(source: Path, target: Path, but: str) -> None:
             (target / entry.name).symlink_to(entry)
 
 
-def _by_name(paths: list[str]) -> dict[str, str]:
-    """Return paths by the name a test gets: the last part, or all parts where that is taken."""
-    named: dict[str, str] = {}
+def _names(paths: Iterable[str], named: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the name of a test by its path, of *paths* besides those that are *named* already.
+
+    It is the last part of the path, or all parts where another test has that name.
+    """
+    names = dict(named or {})
     for path in paths:
+        if path in names:
+            continue
+        used = set(names.values())
         name = path.rsplit("/", 1)[-1]
-        named[name if name not in named else path.replace("/", ".")] = path
-    return named
+        whole = path.strip("/").replace("/", ".")
+        others = (f"{whole}#{number}" for number in itertools.count(2))
+        candidates = itertools.chain((name, whole), others)
+        names[path] = next(each for each in candidates if each not in used)
+    return names
+
+
+def _printable(text: str) -> str:
+    """Return *text* with bytes that are not UTF-8, of a file's name, as ``\\xNN``."""
+    return os.fsencode(text).decode(errors="backslashreplace")
 
 
 def _timeout(settings: Path) -> float | None:

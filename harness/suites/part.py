@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import UserError
@@ -13,7 +14,6 @@ from harness.kbuild import toolchain
 from harness.process import run
 from harness.suites.find import SELFTESTS
 
-_ERROR = re.compile(r"^(?:\S+:\d+(?::\d+)?: (?:fatal )?error: .+|.*undefined reference to .+)")
 _LIST = "harness-list"
 _VARIABLES = (
     "TEST_GEN_PROGS",
@@ -23,7 +23,26 @@ _VARIABLES = (
     "TEST_PROGS_EXTENDED",
     "TEST_GEN_FILES",
     "TEST_FILES",
+    "TEST_INCLUDES",
     "SUBDIRS",
+)
+_GENERATED = ("TEST_GEN_PROGS", "TEST_CUSTOM_PROGS")
+_HELPERS = ("TEST_GEN_PROGS_EXTENDED", "TEST_GEN_FILES")
+
+# How a compiler, an assembler, a linker or make says what is wrong; and, where none does, others.
+_ERROR = re.compile(
+    r"(?:\berror: |\bError: |undefined reference|\bld(?:\.\w+)?: |multiple definition of"
+    r"|No rule to make target)"
+)
+_TROUBLE = re.compile(
+    r"\b(?:error|fatal|cannot|can't|unable|unrecognized|unknown|invalid|not found|failed|missing"
+    r"|no such file|permission denied|not supported)\b",
+    re.IGNORECASE,
+)
+# What only says that something before it was wrong, or is no more than a remark or a command.
+_FOLLOWS = re.compile(
+    r"collect2: |compilation terminated|make(?:\[\d+\])?: (?:\*\*\* \[|\*\*\* Deleting|Target|Enter"
+    r"|Leav)|.*: (?:warning|note): |.*: [Ii]n function |\s*\d* ?\| |(?:gcc|cc|clang|ld|ar) -"
 )
 
 
@@ -37,6 +56,19 @@ class Part:
     flags: str
     prefix: str = ""
     """Its path below the suite's directory, with a slash at the end, or empty."""
+
+    def below(self, name: str) -> Part:
+        """Return the part in the directory *name* of this one."""
+        return replace(
+            self,
+            directory=self.directory / name,
+            output=self.output / name,
+            prefix=f"{self.prefix}{name}/",
+        )
+
+    def target(self, path: str) -> Path:
+        """Return where make puts what has this *path* below the suite's directory."""
+        return self.output / path.removeprefix(self.prefix)
 
     def argv(self, *, static: bool = True) -> list[str]:
         """Return what calls make."""
@@ -60,30 +92,43 @@ class Part:
         *,
         static: bool = True,
     ) -> None:
-        """Build *targets* as far as that works."""
+        """Build *targets* as far as that works; what a failing command leaves is deleted."""
         self.output.mkdir(parents=True, exist_ok=True)
         run(
-            [*self.argv(static=static), "-k", *targets],
+            [*self._building(static=static), "-k", *targets],
             limit_s=limit_s,
             log=log,
             on_line=lambda line: tell(line.split(" ")[0]),
         )
 
+    def _building(self, *, static: bool) -> list[str]:
+        # gcc can fail and leave a file at -o, which make would take for the program.
+        return [*self.argv(static=static), "--eval=.DELETE_ON_ERROR:"]
+
     def compiled(self, lists: dict[str, list[str]]) -> list[str]:
         """Return the paths of programs to be compiled, below the suite's directory."""
-        return [self.prefix + path for path in lists["TEST_GEN_PROGS"] + lists["TEST_CUSTOM_PROGS"]]
+        return self._paths(path for kind in _GENERATED for path in lists[kind])
 
     def scripts(self, lists: dict[str, list[str]]) -> list[str]:
         """Return the paths of scripts, below the suite's directory."""
-        return [self.prefix + path for path in lists["TEST_PROGS"]]
+        programs = set(self.compiled(lists))
+        return [path for path in self._paths(lists["TEST_PROGS"]) if path not in programs]
 
     def programs(self, lists: dict[str, list[str]]) -> list[str]:
         """Return both."""
         return self.compiled(lists) + self.scripts(lists)
 
+    def helpers(self, lists: dict[str, list[str]]) -> list[str]:
+        """Return the paths of what is compiled and is no program."""
+        return self._paths(path for kind in _HELPERS for path in lists[kind])
+
+    def _paths(self, listed: Iterable[str]) -> list[str]:
+        return list(dict.fromkeys(self.prefix + path for path in listed))
+
     def lists(self, suite: str) -> dict[str, list[str]]:
         """Ask the Makefile what it builds."""
-        infos = "".join(f"$(info {_LIST} {name} $({name}))" for name in _VARIABLES)
+        # Whatever a Makefile prints without an end of line gets one from the first of these.
+        infos = "$(info )" + "".join(f"$(info {_LIST} {name} $({name}))" for name in _VARIABLES)
         argv = [*self.argv(), "-s", f"--eval={_LIST}: ; @:{infos}", _LIST]
         self.output.mkdir(parents=True, exist_ok=True)
         done = run(argv, limit_s=120)
@@ -98,18 +143,39 @@ class Part:
             marker, _, rest = line.partition(" ")
             if marker == _LIST:
                 name, *values = rest.split()
-                # Lists may repeat a name, and lib.mk puts the output directory before some.
-                found[name] = list(
-                    dict.fromkeys(value.removeprefix(f"{self.output}/") for value in values)
-                )
+                # Lists may repeat a name.
+                found[name] = list(dict.fromkeys(map(self._relative, values)))
         return found
 
+    def _relative(self, value: str) -> str:
+        """Return *value* relative to this directory where it lies below it, or in its output."""
+        # lib.mk puts the output directory before some, and $(CURDIR) is a way to say "here".
+        for base in (self.output, self.directory):
+            value = value.removeprefix(f"{base}/")
+        return os.path.normpath(value)
+
     def why(self, program: Path, limit_s: float) -> str:
-        """Build one program alone, for the first error that is its own."""
-        argv = [*self.argv(static=False), "-j1", str(program)]
-        lines = run(argv, limit_s=limit_s).output.splitlines()
-        first = next((line for line in lines if _ERROR.match(line)), "")
-        if not first:
-            first = next((line for line in lines if "***" in line or "rror" in line), "")
+        """Build one program alone; return the first error that is its own, empty if it builds."""
+        argv = [*self._building(static=False), "-j1", str(program)]
+        done = run(argv, limit_s=limit_s)
+        if done.ok and program.exists():
+            return ""
         stage = str(self.directory).partition(f"/{SELFTESTS}/")[0]
-        return (first or "make did not build it and gave no error").replace(f"{stage}/", "")
+        return first_error(done.output.splitlines()).replace(f"{stage}/", "")
+
+
+def first_error(lines: Iterable[str]) -> str:
+    """Return the first line of make's output that says what is wrong.
+
+    The last ones only say that something was: "ld returned 1", "Error 1".
+    """
+    told = [line.strip() for line in lines if line.strip() and not _FOLLOWS.match(line)]
+    for kind in (_ERROR, _TROUBLE):
+        if found := next((line for line in told if kind.search(line)), ""):
+            return found
+    return next((line for line in told if "***" in line), "make did not build it and gave no error")
+
+
+def outside(path: str) -> bool:
+    """Whether a listed *path* does not lie below its suite's directory."""
+    return path.startswith(("/", "../")) or path == ".."

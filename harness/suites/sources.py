@@ -3,7 +3,8 @@
 
 Suites share sources by symbolic links from one directory into another.  A suite is built as a copy
 of its own directory, where such links would lead nowhere: links out of the directory are followed,
-links within it stay links.
+links within it stay links.  So do links that lead to nothing or around in a circle: what needs them
+says so when it is built or packed.  What cannot be copied is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -11,68 +12,75 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Container, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import UserError
-from harness.store import digest_files
+from harness.store import digest, digest_files
+from harness.suites.files import real, why_no_file
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file of the copy, a directory or a link: its name there, and what stands for it."""
+
+    name: str
+    path: Path
+    left_out: str = ""
+    """Why it cannot be copied, as "is a FIFO"."""
 
 
 def digest_sources(directory: Path, but: Container[str] = ()) -> str:
     """Return a digest of the suite in *directory*: names, execute bits, links that stay, bytes.
 
-    Files named in *but* do not count.  Raises UserError as :func:`copy` does.
+    Files named in *but* do not count.  What is left out counts with its reason.
     """
-    return digest_files((name, path) for name, path in _walk(directory) if name not in but)
+    entries = [each for each in _walk(directory) if each.name not in but]
+    files = digest_files((each.name, each.path) for each in entries if not each.left_out)
+    return digest(files, *(f"{each.name} {each.left_out}" for each in entries if each.left_out))
 
 
-def copy(directory: Path, target: Path) -> None:
+def copy(directory: Path, target: Path) -> dict[str, str]:
     """Copy the suite in *directory* to *target*, which is made, as are its parents.
 
-    Raises UserError for a link out of the directory that leads nowhere, or around in a circle.
+    Returns what was left out, by its name: the reason.
     """
     target.mkdir(parents=True)
-    for name, path in _walk(directory):
-        if path.is_dir() and not path.is_symlink():
-            (target / name).mkdir()
+    left_out = {}
+    for each in _walk(directory):
+        if each.left_out:
+            left_out[each.name] = each.left_out
+        elif each.path.is_dir() and not each.path.is_symlink():
+            (target / each.name).mkdir()
         else:
-            shutil.copy2(path, target / name, follow_symlinks=False)
+            shutil.copy2(each.path, target / each.name, follow_symlinks=False)
+    return left_out
 
 
-def _walk(directory: Path) -> Iterator[tuple[str, Path]]:
-    """Yield names in the copy and what stands for them; directories come before what they hold."""
-    root = Path(os.path.realpath(directory))
+def _walk(directory: Path) -> Iterator[_Entry]:
+    """Yield what is in the copy; directories come before what they hold."""
+    root = real(directory)
     yield from _entries(root, "", (root,))
 
 
-def _entries(directory: Path, prefix: str, roots: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
+def _entries(directory: Path, prefix: str, roots: tuple[Path, ...]) -> Iterator[_Entry]:
     """Walk *directory*, reached through *roots*: the suite and the directories it links to."""
     for entry in sorted(directory.iterdir()):
         name = f"{prefix}{entry.name}"
-        # Not Path.resolve(), which raises for a link to itself.
-        target = Path(os.path.realpath(entry))
+        target = real(entry)
         out = entry.is_symlink() and not target.is_relative_to(roots[-1])
-        if out:
-            _check(entry, target, roots)
-            entry = target
-        if entry.is_symlink() or entry.is_file():
-            yield name, entry
-        elif entry.is_dir():
-            yield name, entry
-            yield from _entries(entry, f"{name}/", (*roots, target) if out else roots)
+        if entry.is_symlink() and not (out and _can_follow(target, roots)):
+            yield _Entry(name, entry)
+            continue
+        path = target if out else entry
+        if not path.is_dir():
+            yield _Entry(name, path, why_no_file(path))
+        elif not os.access(path, os.R_OK | os.X_OK, effective_ids=True):
+            yield _Entry(name, path, "cannot be read: Permission denied")
+        else:
+            yield _Entry(name, path)
+            yield from _entries(path, f"{name}/", (*roots, target) if out else roots)
 
 
-def _check(link: Path, target: Path, roots: tuple[Path, ...]) -> None:
-    if not target.exists():
-        raise UserError(
-            f"the suite's link '{link.name}' leads to nothing",
-            where=str(link),
-            why=f"{target} does not exist",
-            hint="links out of a suite's directory are followed when it is built",
-        )
-    if any(root.is_relative_to(target) for root in roots):
-        raise UserError(
-            f"the suite's link '{link.name}' leads around in a circle",
-            where=str(link),
-            why=f"{target} holds the directory that the link is in",
-            hint="link to the files that are needed",
-        )
+def _can_follow(target: Path, roots: tuple[Path, ...]) -> bool:
+    """Whether a link to *target* leads to something, and not to a directory that it is in."""
+    return os.access(target, os.F_OK) and not any(root.is_relative_to(target) for root in roots)

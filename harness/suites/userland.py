@@ -12,20 +12,34 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from harness.errors import MachineError
 from harness.process import find, run, which
 from harness.store import digest, digest_file
+from harness.suites.files import interpreter
 
+GUEST_ROOT = "selftests"
+"""Suites lie below ``/selftests/NAME`` in the guest."""
 SHELLS = frozenset({"sh", "bash"})
 """Interpreters that a sealed guest can have."""
 _BUSYBOX = "busybox"
+_LONGEST = 255
+"""Bytes of a file's name."""
 _NOT_ITS = frozenset({_BUSYBOX, "sh", "ash", "bash"})
 """A command that bash cannot find can be noticed, one that busybox's shells cannot find not."""
 WRAPPERS = ".harness"
 """Below a suite's directory in the guest: what runs its scripts."""
+_MISSING = re.compile(
+    r"^\s*(\S+) => not found|error while loading shared libraries: (\S+): cannot open",
+    re.MULTILINE,
+)
+_SEARCHED = re.compile(r"(/usr)?/lib(64)?(/\w+-linux-gnu\w*)?")
+"""Where a loader looks for libraries by itself."""
+_SHOWING = ("clear", "dircolors", "mesg", "reset", "resize", "setterm", "tabs", "tput", "tset")
+_ASKING = ("infocmp", "stty", "toe", "tty")
+"""Commands that change how text looks on a terminal, and that ask about one.  A test has none, so
+what they do there cannot change what it finds out: without them it is as complete."""
 _WRAPPER = """\
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
@@ -34,6 +48,8 @@ cd "${{0%/*}}/../{directory}" || exit 127
 HARNESS_LACKS=$(mktemp /tmp/lacks.XXXXXX) || exit 127
 command_not_found_handle()
 {{
+	# There is no terminal: nothing can be shown in colours, and to ask for it fails.
+	case $1 in {showing}) return 0 ;; {asking}) return 1 ;; esac
 	printf '%s\\n' "$1" >>"$HARNESS_LACKS"
 	printf '%s: command not found\\n' "$1" >&2
 	return 127
@@ -55,19 +71,6 @@ esac
 """
 
 
-def interpreter(script: Path) -> str:
-    """Return the name of what runs *script*, by its first line: ``sh``, ``bash``, ``python3``, …
-
-    A script without such a line is run by the shell, as execvp(3) and the kernel's own runner do.
-    """
-    with script.open("rb") as file:
-        first = file.readline(256).decode(errors="replace")
-    words = first[2:].split() if first.startswith("#!") else []
-    if words and words[0].endswith("/env"):
-        words = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
-    return Path(words[0]).name if words else "sh"
-
-
 def loader(program: Path) -> str:
     """Return the path of a program's dynamic loader; empty for a static program."""
     done = run(["readelf", "-lW", str(program)], limit_s=60)
@@ -81,52 +84,64 @@ def identity() -> str:
     return digest(*(digest_file(Path(path)) if path else "" for path in found))
 
 
-def pack(root: Path, programs: Iterable[Path], scripts: Iterable[str]) -> None:
-    """Fill *root* with what dynamic *programs* and scripts for these interpreters need.
+def pack_shell(root: Path) -> None:
+    """Fill *root* with what shell scripts need: bash, and busybox with all its commands.
 
-    Raises MachineError where busybox is not there, or a library is not found.
+    Raises MachineError where one of the two is not installed.
     """
-    wanted = list(programs)
-    shells = set(scripts) & SHELLS
-    if shells:
-        busybox = find(_BUSYBOX)
-        if busybox is None:
-            raise MachineError(
-                "a shell script needs busybox in its guest",
-                where="busybox",
-                hint="on Debian: apt install busybox-static",
-            )
-        _install(root, Path("bin/busybox"), Path(busybox))
-        applets = run([busybox, "--list"], limit_s=60).output.split()
-        for name in applets:
-            if name not in _NOT_ITS:
-                (root / "bin" / name).symlink_to(_BUSYBOX)
-        (root / "usr").mkdir()
-        (root / "usr/bin").symlink_to("../bin")
-        (root / "sbin").symlink_to("bin")
-        wanted.append(Path(busybox))
-        bash = which("bash")
-        _install(root, Path("bin/bash"), Path(bash))
-        (root / "bin/sh").symlink_to("bash")
-        wanted.append(Path(bash))
-    for program in wanted:
-        if start := loader(program):
-            _install(root, Path(start.lstrip("/")), Path(start))
-            for library in _libraries(start, program):
-                _install(root, Path(str(library).lstrip("/")), library)
-
-
-def _libraries(start: str, program: Path) -> list[Path]:
-    """Ask the loader *start* itself what it would load for *program*, which is not run."""
-    done = run([start, "--list", str(program)], limit_s=60)
-    missing = re.findall(r"^\s*(\S+) => not found", done.output, re.MULTILINE)
-    if not done.ok or missing:
+    busybox = find(_BUSYBOX)
+    if busybox is None:
         raise MachineError(
-            "a library of a program is not there",
-            where=str(program),
-            why=", ".join(missing) or done.output.strip(),
+            "a shell script needs busybox in its guest",
+            where="busybox",
+            hint="on Debian: apt install busybox-static",
         )
-    return [Path(path) for path in re.findall(r"=> (/\S+)", done.output)]
+    bash = which("bash")
+    _install(root, Path("bin/busybox"), Path(busybox))
+    for name in run([busybox, "--list"], limit_s=60).output.split():
+        if name not in _NOT_ITS:
+            (root / "bin" / name).symlink_to(_BUSYBOX)
+    (root / "usr").mkdir(exist_ok=True)
+    (root / "usr/bin").symlink_to("../bin")
+    (root / "sbin").symlink_to("bin")
+    _install(root, Path("bin/bash"), Path(bash))
+    (root / "bin/sh").symlink_to("bash")
+    for program in (busybox, bash):
+        if reason := pack_libraries(root, Path(program)):
+            raise MachineError("a program for scripts cannot be packed", where=program, why=reason)
+
+
+def pack_libraries(root: Path, program: Path, files: Path | None = None) -> str:
+    """Fill *root* with the loader and the libraries of *program*; return why that cannot be.
+
+    The loader itself is asked, from the program's directory, in which it runs in the guest too: so
+    ``-rpath`` with ``$ORIGIN`` and with ``./`` counts.  A library in *files*, which is
+    the suite's directory, is packed with the suite.
+    """
+    start = loader(program)
+    if not start:
+        return ""
+    if not Path(start).is_file():
+        return f"its loader is not on this machine: {start}"
+    done = run([start, "--list", str(program)], cwd=program.parent, limit_s=60)
+    missing = [name or other for name, other in _MISSING.findall(done.output)]
+    if missing:
+        return f"a shared library of it cannot be found: {', '.join(dict.fromkeys(missing))}"
+    if not done.ok:
+        return f"its shared libraries cannot be loaded: {done.output.strip().rpartition(': ')[2]}"
+    _install(root, Path(start.lstrip("/")), Path(start))
+    for name, path in re.findall(r"^\s*(\S+) => (\S+)", done.output, re.MULTILINE):
+        library = Path(os.path.normpath(program.parent / path))
+        if files and library.is_relative_to(files):
+            continue
+        _install(root, Path(str(library).lstrip("/")), library)
+        if not _SEARCHED.fullmatch(str(library.parent)):
+            # Found by the host's list of directories, which a guest does not have.
+            link = root / "usr/lib" / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink():
+                link.symlink_to(library)
+    return ""
 
 
 def _install(root: Path, name: Path, source: Path) -> None:
@@ -146,10 +161,14 @@ def wrap(files: Path, path: str) -> str:
     directory, _, name = path.rpartition("/")
     command = f"./{name}" if os.access(script, os.X_OK) else f"{interpreter(script)} ./{name}"
     wrapper = f"{WRAPPERS}/{path.replace('/', '.')}"
+    if len(os.fsencode(path)) > _LONGEST:
+        wrapper = f"{WRAPPERS}/{digest(path)}"
     (files / WRAPPERS).mkdir(exist_ok=True)
     text = _WRAPPER.format(
         directory=shlex.quote(directory) if directory else "",
         command=" ".join(map(shlex.quote, command.split(" ", 1))),
+        showing="|".join(_SHOWING),
+        asking="|".join(_ASKING),
     )
     (files / wrapper).write_text(text)
     (files / wrapper).chmod(0o755)

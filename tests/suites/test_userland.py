@@ -17,7 +17,7 @@ def run_script(files: Path, text: str, path: str = "s.sh", mode: int = 0o755) ->
     """Run a script in nothing but a packed root, as a guest does."""
     root = files.parent / "root"
     root.mkdir()
-    userland.pack(root, [], {"sh"})
+    userland.pack_shell(root)
     script = files / path
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(text)
@@ -57,6 +57,17 @@ def test_a_script_that_ends_because_a_command_is_missing_is_a_skip(files: Path) 
     status, said = run_script(files, "#!/bin/sh\nset -e\nfusermount -u mnt\nexit 0\n")
     assert status == 4
     assert "# SKIP needs fusermount" in said
+
+
+def test_a_command_that_only_shows_something_on_a_terminal_is_not_missed(files: Path) -> None:
+    text = """#!/bin/sh
+set -e
+bold=$(tput bold)
+dircolors
+toe && exit 1
+echo "fine$bold"
+"""
+    assert run_script(files, text) == (0, "fine\n")
 
 
 def test_a_command_that_is_missing_does_not_hide_a_failure(files: Path) -> None:
