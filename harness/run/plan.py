@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.errors import UserError
+from harness.process import find
 from harness.project import GuestTable
 from harness.run.records import PlannedTest
+from harness.run.room import too_small
 from harness.run.select import compile_expression
 from harness.suites import Program, Suite, SuiteSource, userland
 from harness.suites.expectations import for_program
@@ -71,6 +73,7 @@ def _tests(
         name = f"{suite.name}:{program}"
         expect, allow = for_program(source.expectations, program, series)
         mine, needs = source.settings.of(program, guest)
+        broken = broken or too_small(suite, mine)
         return PlannedTest(
             name=name,
             suite=suite.name,
@@ -91,10 +94,21 @@ def _tests(
         test(
             program.name,
             program.path,
+            broken=_broken(program),
             unfit=_unfit(program, guest),
         )
         for program in suite.programs
     ] + [test(program.name, broken=program.reason) for program in suite.broken]
+
+
+def _broken(program: Program) -> str:
+    """Tell why *program* can run nowhere; empty where that is not so."""
+    runs = program.interpreter
+    if not runs or runs in userland.SHELLS or find(runs):
+        return ""
+    # A name may end in a carriage return, which would not be seen.
+    name = runs if runs.isprintable() else repr(runs)
+    return f"{program.path} is a script for {name}, which this machine does not have"
 
 
 def _unfit(program: Program, guest: GuestTable) -> str:
