@@ -111,20 +111,27 @@ def _one_lineage(
         return lineages[pick - 1]
     if len(lineages) == 1:
         return lineages[0]
-    whole = [each for each in lineages if any(posting.is_whole(upto) for posting in each)]
-    if len(whole) == 1:
-        return whole[0]
-    candidates = whole or list(lineages)
-    roots = [_root(lineage, candidates, threads) for lineage in candidates]
-    if len(candidates) > 1 and roots.count(True) == 1 and _one_thread(candidates, threads):
+    roots = [_root(lineage, lineages, threads) for lineage in lineages]
+    if roots.count(True) == 1 and _one_thread(lineages, threads):
         # The others were sent as answers to it: someone's counter-proposal, a fix on top.
-        return candidates[roots.index(True)]
+        return lineages[roots.index(True)]
+    # Beside a numbered series, what is there by less than half is a stray mail.  More may be what
+    # was meant, with a hole.
+    candidates = [each for each in lineages if any(_may_be_meant(p, upto) for p in each)]
+    if len(candidates) == 1 and any(posting.total for posting in candidates[0]):
+        return candidates[0]
+    candidates = list(lineages)
     raise UserError(
         f"the file holds {len(candidates)} different series",
         where=str(path),
         why=_names(lineages),
         hint=f"choose one: --series '{path}#1' for the first, or save each in a file of its own",
     )
+
+
+def _may_be_meant(posting: Posting, upto: int | None) -> bool:
+    most = 2 * len(posting.mails) > posting.size
+    return most or bool(posting.covers) or posting.is_whole(upto)
 
 
 def _one_thread(lineages: Sequence[list[Posting]], threads: Threads) -> bool:
@@ -209,9 +216,12 @@ def _fill_in(posting: Posting, lineage: Sequence[Posting], threads: Threads) -> 
 def _one_version(
     lineage: Sequence[Posting], path: Path, version: int | None, upto: int | None
 ) -> Posting:
-    def rank(posting: Posting) -> tuple[bool, Version, bool, float]:
-        return (posting.is_whole(upto), posting.version, posting.resend, posting.date)
+    def rank(posting: Posting) -> tuple[bool, bool, Version, bool, float]:
+        # A patch without number beside a numbered series is a part of nothing, unless it is newer.
+        meant = posting.total is not None or posting.version > newest
+        return (meant, posting.is_whole(upto), posting.version, posting.resend, posting.date)
 
+    newest = max((each.version for each in lineage if each.total is not None), default=(0, 0))
     if version is None:
         return max(lineage, key=rank)
     fitting = [posting for posting in lineage if posting.version[0] == version]

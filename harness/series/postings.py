@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from email.utils import parseaddr
 
 from harness.series.mail import Kind, Mail
 
@@ -78,8 +79,10 @@ class Posting:
 
     @property
     def senders(self) -> set[str]:
-        """Their addresses."""
-        return {mail.address for mail in [*self.all, *self.covers]}
+        """Their addresses and names, in lower case."""
+        mails = [*self.all, *self.covers]
+        named = {parseaddr(mail.sender)[0].lower() for mail in mails}
+        return (named | {mail.address for mail in mails}) - {""}
 
 
 def version_text(version: Version) -> str:

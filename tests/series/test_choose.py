@@ -321,6 +321,31 @@ def test_a_hole_in_a_thread(read_all: Callable[..., Series]) -> None:
     assert "left out: 1 reply" in caught.value.why
 
 
+@pytest.mark.parametrize("answers", ["s-0@example.org", "s-2@example.org", ""])
+@pytest.mark.parametrize("title", ["mm: do it otherwise", "mm: change 9"])
+@pytest.mark.parametrize("sender", [m.ADA, m.BOB])
+def test_a_hole_is_not_made_good_by_a_stray_patch(
+    read_all: Callable[..., Series], answers: str, title: str, sender: str
+) -> None:
+    stray = m.patch(f"[PATCH] {title}", 7, message_id="b@x", answers=answers, sender=sender)
+    for order in ([stray, *V3[:2], V3[3]], [*V3[:2], V3[3], stray]):
+        with pytest.raises(UserError, match=r"missing: 2/3|2 different series"):
+            read_all(order)
+
+
+def test_a_series_may_become_one_patch(read_all: Callable[..., Series]) -> None:
+    new = m.patch("[PATCH v4] mm: change 3", 3, new="4", message_id="4@x")
+    assert (read_all(V3, new).version, len(read_all(V3, new).patches)) == (4, 1)
+
+
+def test_a_version_from_another_address(read_all: Callable[..., Series]) -> None:
+    new = Thread(
+        "PATCH v4", name="v4", sender="Ada Example <ada@work.example.org>", title="mm: renamed",
+        words="other", answers=V3[0].message_id, day=20,
+    )  # fmt: skip
+    assert read_all(V3, new.letters()).version == 4
+
+
 def test_without_threading_patches_of_one_sender_belong_together(
     read_all: Callable[..., Series],
 ) -> None:

@@ -68,6 +68,37 @@ def test_in_whatever_order_it_comes(order: list[m.Letter], kind: str) -> None:
         assert read(path).digest == WHOLE.digest
 
 
+OLD = m.Thread("PATCH v2", name="old", new="1").letters()
+STRAYS = [
+    REPLY,
+    m.patch("[PATCH] mm: change 5", 5, message_id="stray@x", answers=THREAD[2].message_id),
+    m.patch("[PATCH] mm: other", 7, message_id="bob@x", answers=OLD[0].message_id, sender=m.BOB),
+    m.patch("[PATCH 2/4] net: other", 8, message_id="net@x", sender=m.BOB),
+    m.Letter("[PATCH v3 2/3] mm: change 5", "No diff.\n", m.BOB, "no@x", THREAD[2].message_id),
+]
+WHOLES = {
+    read_bytes(m.mboxrd([letter.bytes() for letter in letters])).digest for letters in (THREAD, OLD)
+}
+
+
+@given(st.sets(st.sampled_from([*THREAD, *OLD, *STRAYS])))
+@settings(max_examples=60, deadline=None)
+def test_of_whatever_is_there_a_whole_series_is_read_or_none(letters: set[m.Letter]) -> None:
+    """A part of a series must never pass for the series."""
+    refused, series = "", None
+    try:
+        series = read_bytes(m.mboxrd([letter.bytes() for letter in letters]))
+    except UserError as error:
+        refused = error.what
+    whole = letters >= set(THREAD)
+    if series is None:
+        assert not whole or "different series" in refused
+    else:
+        alone = len(series.patches) == 1 and not letters & {*THREAD[1:], *OLD[1:]}
+        assert series.digest in WHOLES or alone
+        assert series.version == 3 or not whole
+
+
 LINES = st.sampled_from(
     [
         "From here on it is so.",
