@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,9 +83,28 @@ _KINDS = {
     ),
 }
 
+_NO_WONDER = frozenset(
+    (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EAGAIN,
+        errno.ESTALE,
+    )
+)
+"""What is the machine's also where a path is concerned that the user has named."""
+
 _OF_PROGRAMS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
 """What a program that failed may say, and only a machine is the cause of."""
-_ALSO_SAID = {"File size limit exceeded": errno.EFBIG}
+_ALSO_SAID = {
+    "File size limit exceeded": errno.EFBIG,
+    # So git tells that one of its own programs got SIGXFSZ.
+    f"died of signal {signal.SIGXFSZ.value}": errno.EFBIG,
+}
 
 
 def of_os(
@@ -93,10 +113,13 @@ def of_os(
     where: str | Path = "",
     *,
     kind: type[HarnessError] = MachineError,
+    hint: str = "",
 ) -> HarnessError:
     """Return *error* in four parts; *doing* says what cannot be done because of it.
 
-    *where* is the path, if the error has none of its own or one that says less.
+    *where* is the path, if the error has none of its own or one that says less.  With UserError as
+    the *kind*, a full disk and the like are a MachineError all the same, and *hint* says what to do
+    about the rest.
     """
     number = error.errno or 0
     known = _KINDS.get(number, _Kind("the operating system has refused a call", ""))
@@ -104,7 +127,8 @@ def of_os(
     why = error.strerror or str(error)
     if number in (errno.EACCES, errno.EPERM):
         why += _ownership(Path(_path_of(error) or place or "."))
-    hint = known.hint
+    if kind is MachineError or number in _NO_WONDER:
+        kind, hint = MachineError, known.hint
     if number == errno.ENOENT and not place:
         place, hint = "the current directory", "change to a directory that exists"
     return kind(f"{doing}: {known.what}" if doing else known.what, where=place, why=why, hint=hint)
@@ -126,13 +150,17 @@ def in_output(output: str, where: str | Path) -> HarnessError | None:
 
 @contextmanager
 def told(
-    doing: str, where: str | Path = "", *, kind: type[HarnessError] = MachineError
+    doing: str,
+    where: str | Path = "",
+    *,
+    kind: type[HarnessError] = MachineError,
+    hint: str = "",
 ) -> Iterator[None]:
-    """Turn an OSError of the block into one of *kind* that says what cannot be done, and where."""
+    """Turn an OSError of the block into an error that :func:`of_os` makes of these words."""
     try:
         yield
     except OSError as error:
-        raise of_os(error, doing, where, kind=kind) from error
+        raise of_os(error, doing, where, kind=kind, hint=hint) from error
 
 
 def translate(error: BaseException) -> HarnessError | None:

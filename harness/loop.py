@@ -10,22 +10,23 @@ process that was killed, goes on to its end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TICK_S = 0.25
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run *main* in an event loop of its own, from the main thread, and return its result.
 
-    SIGINT or SIGTERM cancels *main* and raises KeyboardInterrupt; further ones are ignored while it
-    cleans up.  A signal that is ignored (SIGINT in a background job) stays so.  Afterwards the
-    handlers are those of before.
+    SIGINT, SIGTERM or SIGHUP cancels *main* and raises KeyboardInterrupt; further ones are ignored
+    while it cleans up.  A signal that is ignored (SIGINT in a background job, SIGHUP under nohup)
+    stays so.  Afterwards the handlers are those of before.
     """
     caught: list[signal.Signals] = []
 
@@ -59,6 +60,48 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     if caught:
         raise KeyboardInterrupt(caught[0].name)
     return result
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let each of the signals raise KeyboardInterrupt in the block, as SIGINT does anyway."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    with _handled(interrupt):
+        yield
+
+
+@contextlib.contextmanager
+def held() -> Iterator[list[signal.Signals]]:
+    """Let none of the signals do anything in the block but be added to the list that is given.
+
+    :func:`run` and :func:`interruptible` inside of the block let them act again.
+    """
+    caught: list[signal.Signals] = []
+
+    def note(number: int, _frame: object) -> None:
+        caught.append(signal.Signals(number))
+
+    with _handled(note):
+        yield caught
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, object], None]) -> Iterator[None]:
+    before = {
+        number: old
+        for number in _SIGNALS
+        if (old := signal.getsignal(number)) is not signal.SIG_IGN
+    }
+    try:
+        for number in before:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:

@@ -165,7 +165,7 @@ def run(
     finally:
         kill_group(child)
     done = Completed(tuple(argv), status, output, time.monotonic() - begun)
-    if not done.ok and (trouble := host_trouble(output, log, cwd)) is not None:
+    if not done.ok and (trouble := host_trouble(output, log, cwd, status=status)) is not None:
         raise trouble
     return done
 
@@ -205,7 +205,7 @@ def _too_long(argv: Sequence[str], limit_s: float) -> MachineError:
     )
 
 
-def host_trouble(output: str, *places: Path | None) -> HarnessError | None:
+def host_trouble(output: str, *places: Path | None, status: int) -> HarnessError | None:
     """Return the error of the machine for which a program has failed; None where there is none.
 
     Its *output* may tell it; but git, for one, reports that a file could not be written and not
@@ -215,6 +215,8 @@ def host_trouble(output: str, *places: Path | None) -> HarnessError | None:
     for place in there:
         if _free(place) < _NO_ROOM:
             return disk_full(place)
+    if status == -signal.SIGXFSZ:
+        output += "File size limit exceeded"  # as a shell says it
     return in_output(output, there[0] if there else "")
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from harness.errors import UserError
+from harness.foreign import of_os
 
 T = TypeVar("T")
 
@@ -29,7 +30,9 @@ def read(path: Path, what: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise of_os(error, f"{what} cannot be read", path, kind=UserError) from None
+    except UnicodeDecodeError as error:
         raise UserError(f"{what} cannot be read", where=str(path), why=str(error)) from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{what} is not TOML", where=str(path), why=str(error)) from None

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 
@@ -56,7 +57,24 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with one of :class:`harness.errors.ExitCode`."""
+    _open_streams()
     sys.exit(_status())
+
+
+def _open_streams() -> None:
+    """Open what of standard input, output and error is closed, as the null device.
+
+    Otherwise the next file that is opened, such as a journal, would get the number of standard
+    output, and what is printed would go into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free is this one.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def _status() -> int:
@@ -68,7 +86,7 @@ def _status() -> int:
         error.show()
         return ExitCode.USER
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted", err=True)
+        _say("\ninterrupted")
         return ExitCode.INTERRUPTED
     except HarnessError as error:
         return _tell(error)
@@ -82,10 +100,18 @@ def _status() -> int:
         if (meaning := translate(error)) is not None:
             return _tell(meaning)
         # Python's own exit status would be 1, which says that tests were run and one failed.
-        traceback.print_exc()
-        click.echo("error: this is a fault of the harness itself, please report it", err=True)
+        _say(traceback.format_exc())
+        _say("error: this is a fault of the harness itself, please report it")
         return ExitCode.MACHINE
     return status if isinstance(status, int) else ExitCode.AS_EXPECTED
+
+
+def _say(text: str) -> None:
+    from harness.report.terminal import Safe
+
+    stream = Safe(sys.stderr)
+    stream.write(f"{text}\n")
+    stream.flush()
 
 
 def _tell(error: HarnessError) -> int:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import click
 
-from harness import project
+from harness import loop, project
 from harness.cli.options import (
     FilePath,
     Name,
@@ -18,8 +20,10 @@ from harness.cli.options import (
     shell_command,
     short,
 )
-from harness.errors import UserError
+from harness.errors import HarnessError, UserError
+from harness.prune import most_bytes
 from harness.report.console import make_progress, print_summary
+from harness.report.files import Reports, is_stdout
 from harness.run import journal, rundir
 from harness.run.job import Job, request_of
 from harness.run.prepare import Request
@@ -27,7 +31,43 @@ from harness.run.repeat import ENDLESS
 from harness.store import Store
 
 
-@click.command()
+class _Run(click.Command):
+    """A command line that is wrong is a run that was refused: it leaves no good report behind."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse *args*; where they are wrong, say so in the reports that they name."""
+        given = tuple(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            with suppress(HarnessError):
+                _refuse(given, error)
+            raise
+
+
+def _refuse(args: Sequence[str], error: click.UsageError) -> None:
+    here = Path.cwd()
+    junit, out = _given(args, "--junit"), _given(args, "--out")
+    reports = Reports(here / junit if junit else None, ("harness", "run", *args))
+    with suppress(UserError), ExitStack() as stack, reports.kept_true():
+        if out and (here / out).is_dir():
+            place = stack.enter_context(rundir.fresh(here / out, reports.junit))
+            reports.begin_in(place.path)
+        raise UserError(error.format_message())
+
+
+def _given(args: Sequence[str], option: str) -> str:
+    """Return the value of *option* in a command line that cannot be parsed; empty for none."""
+    value = ""
+    for word, following in zip(args, (*args[1:], ""), strict=True):
+        if word == option:
+            value = following
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+    return value
+
+
+@click.command(cls=_Run)
 @project_option
 @click.option(
     "--source",
@@ -169,51 +209,66 @@ def run(
     """
     here = Path.cwd()
     program = program_words(here)
-    if resume is not None:
-        _refuse_with_resume()
-        directory = rundir.find(resume, here, _runs(project_file, here))
-        request = Request.again(request_of(journal.read(directory), directory), program)
-    else:
-        file = find_project(project_file, here)
-        request = Request(
-            project_file=file,
-            project=project.load(file),
-            working_dir=here,
-            source=source,
-            series=series,
-            upto=upto,
-            series_version=series_version,
-            config=config,
-            suites=suites,
-            expression=expression,
-            guest=guest or "",
-            repeat=repeat or (ENDLESS if until_fail else 1),
-            until_fail=until_fail,
-            command=(*program, *sys.argv[1:]),
-            program=program,
+    command = (*program, *sys.argv[1:])
+    reports = Reports(here / junit if junit else None, command)
+    # First of all, so that no report of an earlier run is taken for this one's.
+    with loop.interruptible(), reports.kept_true(), ExitStack() as stack:
+        if resume is not None:
+            _refuse_with_resume()
+            directory = rundir.find(resume, here, _runs(project_file, here))
+            place = stack.enter_context(rundir.again(directory))
+            request = Request.again(request_of(journal.read(directory), directory), program)
+            name = ""
+        else:
+            name = rundir.new_name()
+            if out:
+                place = stack.enter_context(rundir.fresh(here / out, reports.junit))
+            else:
+                runs = find_project(project_file, here).parent / rundir.RUNS
+                place = stack.enter_context(rundir.fresh(runs / name))
+                rundir.point(runs / rundir.LATEST, name)
+            reports.begin_in(place.path)
+            file = find_project(project_file, here)
+            request = Request(
+                project_file=file,
+                project=project.load(file),
+                working_dir=here,
+                source=source,
+                series=series,
+                upto=upto,
+                series_version=series_version,
+                config=config,
+                suites=suites,
+                expression=expression,
+                guest=guest or "",
+                repeat=repeat or (ENDLESS if until_fail else 1),
+                until_fail=until_fail,
+                command=command,
+                program=program,
+            )
+        most_bytes()
+        job = Job(
+            request=request,
+            store=Store.default(),
+            display=make_progress(sys.stderr),
+            jobs=jobs,
+            place=place,
+            reports=reports,
         )
-        name = rundir.new_name()
-        runs = file.parent / rundir.RUNS
-        directory = here / out if out else runs / name
-    job = Job(
-        request=request,
-        store=Store.default(),
-        display=make_progress(sys.stderr),
-        jobs=jobs,
-        directory=directory,
-        latest=None if resume or out else runs / rundir.LATEST,
-        junit=here / junit if junit else None,
-    )
-    results, written = job.resume() if resume is not None else job.run(name)
+        ended = job.resume() if resume is not None else job.run(name)
+    written = ended.written
     print_summary(
-        results,
-        sys.stdout,
+        ended.results,
+        # What is read from standard output is the report and nothing else.
+        sys.stderr if is_stdout(reports.junit) else sys.stdout,
         verbose=verbose,
-        directory=short(written.results.parent, here),
-        junit=short(written.junit, here),
-        shell=shell_command(written.results.parent, here),
+        directory=short(place.path, here),
+        junit=short(written.junit, here) if written else "",
+        shell=shell_command(place.path, here),
     )
-    return results.exit_code
+    if ended.error is not None:
+        raise ended.error
+    return ended.results.exit_code
 
 
 _WITH_RESUME = frozenset({"resume", "jobs", "junit", "verbose", "project_file"})

@@ -14,6 +14,7 @@ import click
 from harness import loop, project
 from harness.cli.options import FilePath, find_project, project_option
 from harness.errors import UserError
+from harness.foreign import of_os
 from harness.guest.terminal import Terminal
 from harness.report.console import make_progress
 from harness.report.terminal import Safe
@@ -129,9 +130,7 @@ def _open(path: Path) -> BinaryIO:
     try:
         return path.open("wb")
     except OSError as error:
-        raise UserError(
-            "the kernel log cannot be written", where=str(path), why=str(error)
-        ) from None
+        raise of_os(error, "the kernel log cannot be written", path, kind=UserError) from None
 
 
 def _screen() -> Screen:

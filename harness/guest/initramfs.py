@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from harness.errors import UserError
+from harness.foreign import of_os
 
 _CHUNK = 1 << 20
 _MAX_FILE = 0xFFFFFFFF
@@ -117,9 +118,7 @@ class _Writer:
                 while chunk := f.read(_CHUNK):
                     self._put(chunk)
         except OSError as e:
-            raise UserError(
-                "cannot read a file for the guest", where=str(entry.source), why=str(e)
-            ) from e
+            raise of_os(e, "cannot read a file for the guest", entry.source, kind=UserError) from e
         if self._size != end:
             raise UserError("a file changed while it was read", where=str(entry.source))
         self._pad()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.foreign import of_os
 from harness.store import digest
 
 _SET = re.compile(r"CONFIG_(\w+)=(.+)")
@@ -144,7 +145,9 @@ def _read(directory: Path, name: str) -> list[Option]:
             why=f"fragments there: {', '.join(there) or 'none'}",
             hint=f"did you mean '{close[0]}'?" if close else "",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise of_os(error, "a fragment cannot be read", path, kind=UserError) from None
+    except UnicodeDecodeError as error:
         raise UserError("a fragment cannot be read", where=str(path), why=str(error)) from None
     return _parse(text, str(path), path.name)
 

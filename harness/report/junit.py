@@ -79,7 +79,12 @@ def needs_own_testcase(test: Test) -> bool:
 
 
 def _run_trouble(results: Results) -> str:
-    """Return why the run is not green although no test says so; empty where one does."""
+    """Return what stopped the run, or why it is not green although no test says so.
+
+    Empty where a test says so, or the run is green.
+    """
+    if results.error:
+        return results.error
     bad = any(
         not outcome.as_expected
         for test in results.tests
@@ -92,7 +97,9 @@ def _run_trouble(results: Results) -> str:
 
 def _run_suite(trouble: str, results: Results) -> junit_xml.TestSuite:
     testcase = junit_xml.TestCase(name="run", classname="harness")
-    testcase.add_error_info(message=trouble, output=_text(results.run), error_type="error")
+    first, _, more = trouble.partition("\n")
+    text = _text("\n".join(part for part in (results.run, more) if part))
+    testcase.add_error_info(message=_value(first), output=text, error_type="error")
     return junit_xml.TestSuite(
         name="harness",
         test_cases=[testcase],
@@ -166,8 +173,11 @@ def _properties(results: Results, tests: list[Test]) -> dict[str, str]:
     found = {
         "run": results.run,
         "command": shlex.join(results.command),
+        "requested": results.requested,
         "started": results.started,
         "ended": results.ended,
+        "seconds.preparing": _seconds(results.prepare_s),
+        "seconds.testing": _seconds(results.tests_s),
         "interrupted": "yes" if results.interrupted else "",
         "kernel.release": kernel.release,
         "kernel.source": kernel.source,
@@ -201,6 +211,10 @@ def _properties(results: Results, tests: list[Test]) -> dict[str, str]:
             found[f"{test.name}.attempts"] = f"{passed}/{len(test.attempts)} passed"
         found.update({f"{test.name}.log.{kind}": path for kind, path in _logs(test)})
     return {_value(name): _value(value) for name, value in found.items() if value}
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.3f}"
 
 
 def _logs(test: Test) -> list[tuple[str, str]]:

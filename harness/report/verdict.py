@@ -22,6 +22,8 @@ def verdict(results: Results) -> list[list[Span]]:
     nothing = nothing_tested(results)
     if nothing:
         lines.append([("NOTHING WAS TESTED: ", "bad"), (nothing, "")])
+    if results.error:
+        lines.append([("CUT OFF: ", "bad"), (one_line(results.error, 200), "")])
     code = results.exit_code
     if code is ExitCode.AS_EXPECTED:
         word, style = "AS EXPECTED", "warn" if nothing else "good"

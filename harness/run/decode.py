@@ -52,7 +52,7 @@ def decode_all(directory: Path, store: Store, progress: Progress) -> None:
 
     Raises UserError where the kernel of the run, or what it was built from, is no longer there.
     """
-    with rundir.taken(directory, fresh=False):
+    with rundir.taken(directory):
         records = journal.read(directory)
         tests = _undecoded(records)
         if not tests:

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +13,11 @@ import msgspec
 
 from harness import __version__, loop
 from harness.errors import HarnessError, UserError
+from harness.foreign import translate
 from harness.prune import prune_now_and_then
-from harness.report.files import Written, write_reports
+from harness.report.files import Reports, Written
 from harness.report.steps import Display
-from harness.run import capacity, journal, rundir, times, verdict
+from harness.run import capacity, journal, times, verdict
 from harness.run.decode import decode_unexpected
 from harness.run.executor import Executor, now
 from harness.run.journal import Journal
@@ -25,7 +25,19 @@ from harness.run.prepare import Prepared, Request, prepare
 from harness.run.records import Record, Requested, RunEnded, RunResumed, RunStarted
 from harness.run.repeat import Attempts
 from harness.run.results import Results
+from harness.run.rundir import RunDirectory
 from harness.store import Store
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    results: Results
+    written: Written | None
+    """None where the reports could not be written; :attr:`error` says why."""
+    error: Exception | None = None
+    """What stopped the run after it had a plan, or kept its reports from being written."""
 
 
 @dataclass(frozen=True)
@@ -37,59 +49,48 @@ class Job:
     display: Display
     jobs: int | None
     """How many guests run at a time; None is as many as the machine carries."""
-    directory: Path
-    """The run's."""
-    junit: Path | None = None
-    """Where the JUnit report goes if not there."""
-    latest: Path | None = None
-    """A link that shall name the directory, if it is one of several beside each other."""
+    place: RunDirectory
+    reports: Reports
 
-    def run(self, name: str) -> tuple[Results, Written]:
-        """Do it from the beginning, under *name*; return what came out and where it is written.
+    def run(self, name: str) -> Outcome:
+        """Do it from the beginning, under *name*; return what came out.
 
-        A run that is interrupted by SIGINT or SIGTERM returns what is known, with
-        ``Results.interrupted``; before there was a plan it raises KeyboardInterrupt.  Raises
-        UserError and MachineError as the rooms do.
+        Once there is a plan, every end writes the reports: a signal gives what is known, with
+        ``Results.interrupted``, and an error is returned together with the results.  Before there
+        is one, raises KeyboardInterrupt, and UserError and MachineError as the rooms do.
         """
-        with rundir.taken(self.directory, fresh=True), Journal(self.directory) as book:
-            if self.latest:
-                rundir.point(self.latest, self.directory.name)
-            book.write(self.request.record())
-            start = time.monotonic()
-            with _term_interrupts():
-                prepared = self._prepare()
-                head = self._head(name, prepared)
-                book.write(head)
-            self._execute(prepared, head, Attempts(head, times.load(self.store)), book, start)
-        return self._report()
+        with Journal(self.place.work) as book, loop.held() as caught:
+            begun = time.monotonic()
+            book.write(self.request.record(now()))
+            prepared = self._prepare()
+            head = self._head(name, prepared)
+            book.write(head)
+            self.place.planned(book)
+            return self._finish(prepared, head, book, begun, caught)
 
-    def resume(self) -> tuple[Results, Written]:
+    def resume(self) -> Outcome:
         """Go on where the run in the directory was cut off; see :meth:`run`.
 
         What has ended stays as it is.  Raises UserError where what would be tested now is not what
         was tested then: half a run on each is a run on neither.
         """
-        with rundir.taken(self.directory, fresh=False):
-            records = journal.read(self.directory)
-            head = next((each for each in records if isinstance(each, RunStarted)), None)
-            with Journal(self.directory) as book:
-                start = time.monotonic()
-                with _term_interrupts():
-                    prepared = self._prepare()
-                    if head is None:
-                        head = self._head(self.directory.name, prepared)
-                        book.write(head)
-                    else:
-                        _check_same(head, prepared)
-                        book.write(RunResumed(time=now()))
-                attempts = Attempts(head, times.load(self.store))
-                for name, attempt, outcome in verdict.outcomes(records):
-                    attempts.ended(name, attempt, outcome)
-                self._execute(prepared, head, attempts, book, start)
-        return self._report()
+        with Journal(self.place.work) as book, loop.held() as caught:
+            begun = time.monotonic()
+            head = next((each for each in book.records() if isinstance(each, RunStarted)), None)
+            prepared = self._prepare()
+            if head is None:
+                head = self._head(self.place.path.name, prepared)
+                book.write(head)
+            else:
+                _check_same(head, prepared)
+                book.write(RunResumed(time=now()))
+            self.place.planned(book)
+            self.reports.begin_in(self.place.path)
+            return self._finish(prepared, head, book, begun, caught)
 
     def _prepare(self) -> Prepared:
-        return prepare(self.request, self.store, self.directory, self.display)
+        with loop.interruptible():
+            return prepare(self.request, self.store, self.place.work, self.display)
 
     def _head(self, name: str, prepared: Prepared) -> RunStarted:
         return RunStarted(
@@ -104,44 +105,103 @@ class Job:
             until_fail=self.request.until_fail,
         )
 
-    def _execute(
+    def _finish(
         self,
         prepared: Prepared,
         head: RunStarted,
-        attempts: Attempts,
         book: Journal,
-        start: float,
-    ) -> None:
-        """Run the tests, unless interrupted to the end, and note which it was."""
-        interrupted = False
+        begun: float,
+        caught: Sequence[signal.Signals],
+    ) -> Outcome:
+        """Run what is left, and write down how that went; then, and only then, all the rest.
+
+        Signals are held back here, but for the tests and the looking up of lines: what was found
+        out must not be lost to someone's second Ctrl-C, or to the terminal that is closed.
+        """
+        ready = time.monotonic()
+        interrupted, error = False, None
+        try:
+            self._execute(prepared, head, book)
+            interrupted = bool(caught)
+            if not interrupted:
+                with loop.interruptible():
+                    self._decode(prepared, book)
+        except KeyboardInterrupt:
+            interrupted = True
+        except Exception as failure:
+            error = failure
+        end = RunEnded(
+            time=now(),
+            seconds=time.monotonic() - begun,
+            prepare_s=ready - begun,
+            interrupted=interrupted,
+            error=_words(error),
+        )
+        outcome = self._report(book, end, error)
+        self._tidy(outcome.results)
+        return outcome
+
+    def _execute(self, prepared: Prepared, head: RunStarted, book: Journal) -> None:
+        attempts = Attempts(head, times.load(self.store))
+        for name, attempt, outcome in verdict.outcomes(book.records()):
+            attempts.ended(name, attempt, outcome)
         factor = self.request.project.limits.tcg_factor
         jobs = self.jobs or capacity.jobs([test.guest for test in head.tests if test.runnable])
+        out = self.place.path
         with self.display.tests(attempts.labels()) as watcher:
-            executor = Executor(prepared.foundry, book, self.directory, watcher, jobs, head, factor)
+            executor = Executor(prepared.foundry, book, out, watcher, jobs, head, factor)
             try:
                 loop.run(executor.execute(prepared.suites, attempts))
-            except KeyboardInterrupt:
-                interrupted = True
             except HarnessError as error:
-                again = f"then go on with what is left: harness run --resume {self.directory}"
+                again = f"then go on with what is left: harness run --resume {out}"
                 error.hint = "; ".join(part for part in (error.hint, again) if part)
                 raise
-        if not interrupted:
-            decode_unexpected(
-                journal.read(self.directory),
-                book,
-                prepared.kernel,
-                prepared.place,
-                self.store,
-                self.display,
-            )
-        book.write(RunEnded(time=now(), seconds=time.monotonic() - start, interrupted=interrupted))
 
-    def _report(self) -> tuple[Results, Written]:
-        results = read_results(self.directory)
-        times.remember(self.store, results)
-        prune_now_and_then(self.store, self.display)
-        return results, write_reports(results, self.directory, self.junit)
+    def _decode(self, prepared: Prepared, book: Journal) -> None:
+        try:
+            decode_unexpected(
+                book.records(), book, prepared.kernel, prepared.place, self.store, self.display
+            )
+        except HarnessError as error:
+            # A help for the reader; every test has ended and is judged.
+            self.display.note(f"no lines were looked up for kernel reports: {error.what}")
+
+    def _report(self, book: Journal, end: RunEnded, error: Exception | None) -> Outcome:
+        """Write *end* and the reports; where one cannot be written, the others are all the same."""
+        records = book.records()
+        try:
+            book.write(end)
+            book.keep()
+        except HarnessError as failure:
+            error = error or failure
+        results = verdict.results([*records, end])
+        try:
+            return Outcome(results, self.reports.write(results), error)
+        except HarnessError as failure:
+            self.reports.stopped(error or failure)
+            return Outcome(results, None, error or failure)
+
+    def _tidy(self, results: Results) -> None:
+        """Do what the next run has something of; whatever goes wrong, this one is over."""
+        try:
+            with loop.interruptible():
+                times.remember(self.store, results)
+                prune_now_and_then(self.store, self.display)
+        except KeyboardInterrupt:
+            pass
+        except Exception as error:
+            meaning = translate(error)
+            if meaning is None:
+                raise
+            self.display.note(f"the cache was not tidied up: {meaning.what}: {meaning.where}")
+
+
+def _words(error: Exception | None) -> str:
+    """Return what the reports say of *error*; empty for none."""
+    if error is None:
+        return ""
+    meaning = translate(error)
+    return str(meaning) if meaning else f"a fault of the harness itself: {error!r}"
 
 
 def read_results(directory: Path) -> Results:
@@ -207,17 +267,3 @@ def _changed(what: str, why: str) -> None:
         why=why,
         hint="start a new run; `harness report` renders the old one as far as it went",
     )
-
-
-@contextlib.contextmanager
-def _term_interrupts() -> Iterator[None]:
-    """Let SIGTERM interrupt as SIGINT does, which takes the compilers with it."""
-
-    def interrupt(number: int, _frame: object) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

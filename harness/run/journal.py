@@ -15,10 +15,12 @@ from types import TracebackType
 import msgspec
 
 from harness.errors import UserError
-from harness.foreign import told
+from harness.foreign import of_os, told
 from harness.run.records import Record
 
 FILE_NAME = "journal.jsonl"
+_HEADS = (b'{"type":"requested",', b'{"type":"started",')
+_LONGEST_HEAD = 64
 
 
 class Journal:
@@ -42,6 +44,28 @@ class Journal:
             while line:
                 line = line[os.write(self._fd, line) :]
             os.fdatasync(self._fd)
+
+    def records(self) -> list[Record]:
+        """Return all records, also where the file has been removed meanwhile."""
+        return _decode(self._bytes(), self.path)
+
+    def keep(self) -> None:
+        """Put the journal where it belongs, if its file, or its directory, was removed."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(self.path.stat(), os.fstat(self._fd)):
+                return
+        with told("the run's journal cannot be written", self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_bytes(self._bytes())
+
+    def move(self, directory: Path) -> None:
+        """Go on in *directory*, in place of the journal that is there; OSError where that fails."""
+        target = directory / FILE_NAME
+        self.path.replace(target)
+        self.path = target
+
+    def _bytes(self) -> bytes:
+        return os.pread(self._fd, os.fstat(self._fd).st_size, 0)
 
     def __enter__(self) -> Journal:
         return self
@@ -69,7 +93,21 @@ def read(directory: Path) -> list[Record]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError("there is no run here", where=str(path), why=str(error)) from None
+        raise of_os(error, "there is no run here", path, kind=UserError) from None
+    return _decode(data, path)
+
+
+def is_one(directory: Path) -> bool:
+    """Whether *directory* has a journal of a run, to judge by how it begins; a link is none."""
+    path = directory / FILE_NAME
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        first = file.readline(_LONGEST_HEAD)
+    return first.startswith(_HEADS) or any(head.startswith(first) for head in _HEADS)
+
+
+def _decode(data: bytes, path: Path) -> list[Record]:
     complete = data[: data.rfind(b"\n") + 1]
     decoder = msgspec.json.Decoder(Record)
     records = []

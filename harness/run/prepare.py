@@ -61,10 +61,11 @@ class Request:
     program: tuple[str, ...] = ("harness",)
     """How the user calls this program, for the command lines that he is given."""
 
-    def record(self) -> Requested:
-        """Return what is needed to ask for the same again."""
+    def record(self, time: str) -> Requested:
+        """Return what is needed to ask for the same again, as asked for at this *time*."""
         return Requested(
             command=self.command,
+            time=time,
             working_dir=str(self.working_dir),
             project_file=str(self.project_file),
             source=self.source,

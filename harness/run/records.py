@@ -64,6 +64,8 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     """What the user asked for; the first record, so that the run can be taken up again."""
 
     command: tuple[str, ...]
+    time: str = ""
+    """When that was; journals before this field do not say."""
     working_dir: str
     project_file: str
     source: str | None = None
@@ -182,7 +184,11 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
 
     time: str
     seconds: float
+    prepare_s: float | None = None
+    """How many of the seconds passed before the tests began."""
     interrupted: bool = False
+    error: str = ""
+    """What stopped it: the machine, or a fault of the harness."""
 
 
 Record = (

@@ -157,12 +157,21 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
     run: str
     """The run's identity, which is also the name of its directory."""
+    requested: str = ""
+    """When it was asked for, before anything was built: RFC 3339, UTC."""
     started: str
-    """RFC 3339, UTC."""
+    """When everything was ready and the tests began."""
     ended: str = ""
     """Empty for a run that was cut off."""
     seconds: float | None = None
+    """From the request, or from when it was taken up again, to the end."""
+    prepare_s: float | None = None
+    """How many of them went before the tests began: fetching, applying, building."""
+    tests_s: float | None = None
+    """How many of them the tests took."""
     interrupted: bool = False
+    error: str = ""
+    """What stopped it before its end, other than the user."""
     command: tuple[str, ...] = ()
     kernel: Kernel
     machine: Machine
@@ -191,6 +200,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 
         A test's outcome is never better than its cases; if one is all the same, its case counts.
         """
+        if self.error:
+            return ExitCode.MACHINE
         if self.interrupted:
             return ExitCode.INTERRUPTED
         outcomes = [test.outcome for test in self.tests]

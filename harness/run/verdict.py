@@ -29,6 +29,7 @@ from harness.run.records import (
     GuestReady,
     PlannedTest,
     Record,
+    Requested,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -63,7 +64,11 @@ def results(records: Sequence[Record]) -> Results:
     }
     ready = [record for record in records if isinstance(record, GuestReady)]
     resumed = [record for record in records if isinstance(record, RunResumed)]
-    last = records[-1] if isinstance(records[-1], RunEnded) else None
+    # Lines can be looked up after the end.
+    final = next(record for record in reversed(records) if not isinstance(record, Decoded))
+    last = final if isinstance(final, RunEnded) else None
+    asked = records[0] if isinstance(records[0], Requested) else None
+    prepare_s = last.prepare_s if last else None
     told: dict[str, list[_OfTest]] = {test.name: [] for test in head.tests}
     for record in records:
         if isinstance(record, _OfTest):
@@ -74,10 +79,14 @@ def results(records: Sequence[Record]) -> Results:
         kernel = msgspec.structs.replace(kernel, release=guest.release, build_id=guest.build_id)
     return Results(
         run=head.run,
+        requested=asked.time if asked else "",
         started=head.time,
         ended=last.time if last else "",
         seconds=last.seconds if last else None,
+        prepare_s=prepare_s,
+        tests_s=last.seconds - prepare_s if last and prepare_s is not None else None,
         interrupted=last.interrupted if last else True,
+        error=last.error if last else "",
         command=head.command,
         kernel=kernel,
         machine=_all_of([record.machine for record in ready]),

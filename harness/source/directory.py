@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.foreign import of_os
 from harness.progress import Progress, Step
 from harness.source import leftout
 from harness.source.fastimport import (
@@ -97,9 +98,7 @@ def _stream(path: Path, repo: Path, ref: str, message: str, step: Step) -> None:
                 except FileNotFoundError:
                     continue  # it went while we read; the comparison that follows settles it
                 except OSError as error:
-                    raise UserError(
-                        "the source cannot be read", where=str(full), why=str(error)
-                    ) from error
+                    raise of_os(error, "the source cannot be read", full, kind=UserError) from error
                 count += 1
                 if count % _STEP_FILES == 0:
                     step.update(f"{count} files")

@@ -141,7 +141,10 @@ def git(
     )
     words = ended.stderr.decode(errors="replace").strip()
     done = GitResult(ended.argv, ended.status, ended.stdout, words)
-    if not done.ok and (trouble := host_trouble(done.stderr, repo, cwd)) is not None:
+    if (
+        not done.ok
+        and (trouble := host_trouble(done.stderr, repo, cwd, status=done.status)) is not None
+    ):
         raise trouble
     return done
 

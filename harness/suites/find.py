@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.foreign import of_os
 from harness.project import SuiteTable
 from harness.source.git import git, must
 from harness.suites import expectations, settings
@@ -134,10 +135,11 @@ def _directory(name: str, directory: Path, programs: tuple[str, ...]) -> SuiteSo
     try:
         text = makefile.read_text(errors="replace")
     except OSError as error:
-        raise UserError(
+        raise of_os(
+            error,
             f"the suite '{name}' has no Makefile that can be read",
-            where=str(makefile),
-            why=str(error),
+            makefile,
+            kind=UserError,
             hint="a suite has kselftest layout: Documentation/dev-tools/kselftest.rst",
         ) from None
     if "lib.mk" not in text:

@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import socket
 import stat
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import ktap
-from harness.errors import MachineError
+from harness.errors import MachineError, UserError
 from harness.outcome import Outcome
 from harness.project import KernelTable, Project
 from harness.report import files, junit
@@ -59,9 +65,9 @@ def test_what_json_cannot_say_does_not_cost_the_report(tmp_path: Path) -> None:
 
 def test_a_report_is_replaced_whole_and_readable(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    files.write_atomically(path, b"old")
+    files.write_report(path, b"old")
     with path.open("rb") as reader:
-        files.write_atomically(path, b"new")
+        files.write_report(path, b"new")
         assert reader.read() == b"old"
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
@@ -70,9 +76,171 @@ def test_a_report_is_replaced_whole_and_readable(tmp_path: Path) -> None:
 def test_a_report_that_cannot_be_written_is_a_machine_error(tmp_path: Path) -> None:
     (tmp_path / "results.json").mkdir()
     with pytest.raises(MachineError) as caught:
-        files.write_atomically(tmp_path / "results.json", b"new")
+        files.write_report(tmp_path / "results.json", b"new")
     assert caught.value.where == str(tmp_path / "results.json")
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory for a report, apart from what the tests keep elsewhere."""
+    (tmp_path / "place").mkdir()
+    return tmp_path / "place"
+
+
+def test_a_device_is_written_to_and_stays(place: Path) -> None:
+    before = Path("/dev/null").stat()
+    files.write_report(Path("/dev/null"), b"new")
+    (place / "link").symlink_to("/dev/null")
+    files.write_report(place / "link", b"new")
+    assert os.path.samestat(Path("/dev/null").stat(), before)
+    assert (place / "link").is_symlink()
+    with pytest.raises(MachineError, match="no space"):
+        files.write_report(Path("/dev/full"), b"new")
+
+
+def test_a_link_is_followed(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("old", "dangling"):
+        (place / name).symlink_to(f"../there/{name}")
+    (tmp_path / "there" / "old").write_bytes(b"old")
+    (tmp_path / "there" / "old").chmod(0o600)
+    for name in ("old", "dangling"):
+        files.write_report(place / name, b"new")
+        assert (place / name).is_symlink()
+        assert (tmp_path / "there" / name).read_bytes() == b"new"
+    assert stat.S_IMODE((tmp_path / "there" / "old").stat().st_mode) == 0o600
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["dangling", "old"]
+    (place / "circle").symlink_to("circle")
+    with pytest.raises(MachineError) as caught:
+        files.write_report(place / "circle", b"new")
+    assert caught.value.where == str(place / "circle")
+
+
+def test_a_pipe_gets_the_report_once_it_has_a_reader(place: Path) -> None:
+    """More than a pipe holds, to a reader that comes late."""
+    os.mkfifo(place / "pipe")
+    data = b"x" * (1 << 20)
+    script = "import pathlib, sys, time; time.sleep(0.3); print(len(open(sys.argv[1]).read()))"
+    reader = subprocess.Popen(
+        [sys.executable, "-c", script, str(place / "pipe")], stdout=subprocess.PIPE, text=True
+    )
+    files.write_report(place / "pipe", data)
+    assert reader.communicate(timeout=60)[0].strip() == str(len(data))
+    assert (place / "pipe").is_fifo()
+
+
+def test_a_pipe_that_is_not_read_is_not_waited_for_for_ever(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_READER_S", 0.1)
+    os.mkfifo(place / "pipe")
+    with pytest.raises(MachineError) as caught:
+        files.write_report(place / "pipe", b"new")
+    assert "not opened for reading" in caught.value.why
+    handle = os.open(place / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(MachineError) as caught:
+            files.write_report(place / "pipe", b"x" * (1 << 20))
+    finally:
+        os.close(handle)
+    assert "took nothing" in caught.value.why
+
+
+def test_standard_output_by_any_name(place: Path) -> None:
+    """Also where it is a file, which is not replaced under what is printed besides."""
+    script = (
+        "import sys; from pathlib import Path; from harness.report import files\n"
+        "print('before')\n"
+        "assert files.is_stdout(Path(sys.argv[1]))\n"
+        "files.write_report(Path(sys.argv[1]), b'report\\n')\n"
+        "print('after')\n"
+    )
+    for name in ("/dev/stdout", "/proc/self/fd/1", "/dev/fd/1", str(place / "out")):
+        with (place / "out").open("wb") as out:
+            argv = [sys.executable, "-c", script, name]
+            subprocess.run(argv, stdout=out, check=True, timeout=60)
+        assert (place / "out").read_text() == "before\nreport\nafter\n", name
+    done = subprocess.run(
+        [sys.executable, "-c", script, "/dev/stdout"], capture_output=True, check=True, timeout=60
+    )
+    assert done.stdout == b"before\nreport\nafter\n"
+
+
+def test_a_mount_point_is_written_in_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "report.xml").write_bytes(b"old")
+
+    def busy(self: Path, target: Path) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(target))
+
+    monkeypatch.setattr(Path, "replace", busy)
+    files.write_report(place / "report.xml", b"new")
+    assert (place / "report.xml").read_bytes() == b"new"
+    assert [path.name for path in place.iterdir()] == ["report.xml"]
+    with pytest.raises(MachineError):
+        files.write_report(place / "other.xml", b"new")
+    assert [path.name for path in place.iterdir()] == ["report.xml"]
+
+
+def red(path: Path) -> str:
+    """Return the message of the one error in a JUnit report, which has no good testcase."""
+    root = ET.fromstring(path.read_bytes())  # noqa: S314  our own text
+    (testcase,) = root.iter("testcase")
+    (error,) = testcase.iter("error")
+    return error.get("message", "")
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_from_the_first_moment_no_report_is_of_an_earlier_run(place: Path, chosen: bool) -> None:
+    run = place / "run"
+    report = place / "ci.xml" if chosen else run / "junit.xml"
+    for path in (place / "ci.xml", run / "junit.xml", run / "results.json"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("<testsuites/>")
+    reports = files.Reports(report if chosen else None, ("harness", "run"))
+    with reports.kept_true():
+        if chosen:
+            assert "cut off" in red(report)
+        reports.begin_in(run)
+        assert "cut off" in red(report)
+        there = [path.name for path in run.iterdir()]
+        assert there == ([] if chosen else ["junit.xml"])
+        written = reports.write(s.ALL_PASS)
+    assert written.junit == report
+    assert report.read_bytes() == junit.render(s.ALL_PASS)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (UserError("the series does not apply", where="mm/foo.c:7"), "the series does not apply"),
+        (MachineError("no space is left on the disk"), "no space is left"),
+        (KeyboardInterrupt(), "interrupted"),
+        (KeyError("x"), "x"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_report_of_a_run_that_did_not_begin_says_why(
+    place: Path, error: BaseException, words: str
+) -> None:
+    reports = files.Reports(place / "ci.xml")
+    with pytest.raises(type(error)), reports.kept_true():
+        raise error
+    assert words in red(place / "ci.xml")
+
+
+@pytest.mark.parametrize("name", ["directory", "file/below", "socket", "circle"])
+def test_what_cannot_be_a_report_is_refused_at_once(place: Path, name: str) -> None:
+    (place / "directory").mkdir()
+    (place / "file").write_bytes(b"mine")
+    (place / "circle").symlink_to("circle")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(place / "socket"))
+        with pytest.raises(UserError) as caught, files.Reports(place / name).kept_true():
+            raise AssertionError
+    assert caught.value.where == str(place / name)
+    assert caught.value.why
+    assert (place / "file").read_bytes() == b"mine"
 
 
 def sections() -> dict[str, str]:
@@ -141,9 +309,10 @@ def test_the_example_is_what_a_run_writes(tmp_path: Path) -> None:
         base_commit="1f0c2a5b8e0c1d5b1a7e3d1c9f60a2b34c5d6e7f",
     )
     records: list[Record] = [
+        request.record("2026-07-01T02:59:59.800Z"),
         RunStarted(
             run="20260701-030000-3f2a",
-            time="2026-07-01T03:00:00.000Z",
+            time="2026-07-01T03:02:20.000Z",
             harness="0",
             command=("harness", "run"),
             kernel=kernel,
@@ -166,7 +335,7 @@ def test_the_example_is_what_a_run_writes(tmp_path: Path) -> None:
             total_s=0.25,
             logs=r.Logs(output="logs/kvm/a_test.output.log", kernel="logs/kvm/a_test.kernel.log"),
         ),
-        RunEnded(time="2026-07-01T03:02:31.000Z", seconds=151.2),
+        RunEnded(time="2026-07-01T03:02:31.000Z", seconds=151.25, prepare_s=140.25),
     ]
     example = re.search(r"```json\n(.*?)```", sections()["Example"], flags=re.DOTALL)
     assert example is not None
