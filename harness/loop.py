@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -63,13 +63,18 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Let each of the signals raise KeyboardInterrupt in the block, as SIGINT does anyway."""
+def interruptible(caught: Sequence[signal.Signals] = ()) -> Iterator[None]:
+    """Let each of the signals raise KeyboardInterrupt in the block, as SIGINT does anyway.
+
+    What :func:`held` has *caught* before raises at once.
+    """
 
     def interrupt(number: int, _frame: object) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
 
     with _handled(interrupt):
+        if caught:
+            raise KeyboardInterrupt(caught[0].name)
         yield
 
 

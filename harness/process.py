@@ -165,7 +165,7 @@ def run(
     finally:
         kill_group(child)
     done = Completed(tuple(argv), status, output, time.monotonic() - begun)
-    if not done.ok and (trouble := host_trouble(output, log, cwd, status=status)) is not None:
+    if trouble := host_trouble(output, log, cwd, status=status):
         raise trouble
     return done
 
@@ -206,11 +206,13 @@ def _too_long(argv: Sequence[str], limit_s: float) -> MachineError:
 
 
 def host_trouble(output: str, *places: Path | None, status: int) -> HarnessError | None:
-    """Return the error of the machine for which a program has failed; None where there is none.
+    """Return the error of the machine for which a program has failed; None where it has not.
 
     Its *output* may tell it; but git, for one, reports that a file could not be written and not
     why, so the file systems of *places* are asked whether there is space.
     """
+    if status == 0:
+        return None
     there = [place for place in places if place]
     for place in there:
         if _free(place) < _NO_ROOM:

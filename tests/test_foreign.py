@@ -64,12 +64,26 @@ def test_a_current_directory_that_was_removed() -> None:
     assert found.where == "the current directory"
 
 
-@pytest.mark.parametrize("kind", [MachineError, UserError])
-def test_a_room_says_what_it_was_doing(kind: type[HarnessError]) -> None:
-    with pytest.raises(kind) as caught, told("it cannot be written", "/there", kind=kind):
-        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
-    assert caught.value.what == "it cannot be written: the disk quota is used up"
+@pytest.mark.parametrize(
+    ("kind", "number", "wanted", "what", "hint"),
+    [
+        (MachineError, errno.EDQUOT, MachineError, "the disk quota is used up", "HARNESS_CACHE"),
+        # A full disk is not the user's fault, whoever has named the path.
+        (UserError, errno.EDQUOT, MachineError, "the disk quota is used up", "HARNESS_CACHE"),
+        (UserError, errno.ENOTDIR, UserError, "a path cannot be used", "name another"),
+    ],
+)
+def test_a_room_says_what_it_was_doing(
+    kind: type[HarnessError], number: int, wanted: type[HarnessError], what: str, hint: str
+) -> None:
+    with (
+        pytest.raises(wanted) as caught,
+        told("it cannot be written", "/there", kind=kind, hint="name another"),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.what == f"it cannot be written: {what}"
     assert caught.value.where == "/there"
+    assert hint in caught.value.hint
 
 
 def undecodable() -> Exception:

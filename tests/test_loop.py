@@ -14,7 +14,7 @@ import pytest
 from harness import loop
 
 pytestmark = pytest.mark.unit
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.fixture(autouse=True)
@@ -156,3 +156,31 @@ def test_a_loop_that_was_held_up_has_not_waited() -> None:
             os.close(ends[1])
 
     assert loop.run(main()) == b"answer\n"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signals_are_held_and_let_through_again(number: signal.Signals) -> None:
+    before = [signal.getsignal(each) for each in SIGNALS]
+    with loop.held() as caught:
+        with pytest.raises(KeyboardInterrupt, match=number.name), loop.interruptible(caught):
+            signal.raise_signal(number)
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+        assert caught == [number]
+        # What came in between is not lost.
+        with pytest.raises(KeyboardInterrupt, match=number.name), loop.interruptible(caught):
+            raise AssertionError
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_a_loop_inside_is_cancelled_and_the_next_signal_held() -> None:
+    async def main() -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(10)
+
+    with loop.held() as caught:
+        with pytest.raises(KeyboardInterrupt, match="SIGHUP"):
+            loop.run(main())
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.01)
+        assert caught == [signal.SIGHUP]

@@ -62,7 +62,7 @@ class Job:
         with Journal(self.place.work) as book, loop.held() as caught:
             begun = time.monotonic()
             book.write(self.request.record(now()))
-            prepared = self._prepare()
+            prepared = self._prepare(caught)
             head = self._head(name, prepared)
             book.write(head)
             self.place.planned(book)
@@ -77,7 +77,7 @@ class Job:
         with Journal(self.place.work) as book, loop.held() as caught:
             begun = time.monotonic()
             head = next((each for each in book.records() if isinstance(each, RunStarted)), None)
-            prepared = self._prepare()
+            prepared = self._prepare(caught)
             if head is None:
                 head = self._head(self.place.path.name, prepared)
                 book.write(head)
@@ -88,8 +88,8 @@ class Job:
             self.reports.begin_in(self.place.path)
             return self._finish(prepared, head, book, begun, caught)
 
-    def _prepare(self) -> Prepared:
-        with loop.interruptible():
+    def _prepare(self, caught: Sequence[signal.Signals]) -> Prepared:
+        with loop.interruptible(caught):
             return prepare(self.request, self.store, self.place.work, self.display)
 
     def _head(self, name: str, prepared: Prepared) -> RunStarted:
@@ -121,11 +121,10 @@ class Job:
         ready = time.monotonic()
         interrupted, error = False, None
         try:
-            self._execute(prepared, head, book)
-            interrupted = bool(caught)
-            if not interrupted:
-                with loop.interruptible():
-                    self._decode(prepared, book)
+            with loop.interruptible(caught):
+                self._execute(prepared, head, book)
+            with loop.interruptible(caught):
+                self._decode(prepared, book)
         except KeyboardInterrupt:
             interrupted = True
         except Exception as failure:

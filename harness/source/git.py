@@ -141,10 +141,7 @@ def git(
     )
     words = ended.stderr.decode(errors="replace").strip()
     done = GitResult(ended.argv, ended.status, ended.stdout, words)
-    if (
-        not done.ok
-        and (trouble := host_trouble(done.stderr, repo, cwd, status=done.status)) is not None
-    ):
+    if trouble := host_trouble(done.stderr, repo, cwd, status=done.status):
         raise trouble
     return done
 
