@@ -105,7 +105,7 @@ def test_a_version_is_chosen_of_one_series(directory: Path) -> None:
     assert (asked.stack().name, asked.stack().series[0].version) == ("thread", 2)
     again = shlex.split(asked.rerun((), "s:p"))
     assert again[again.index("--series-version") + 1] == "2"
-    assert Request.again(asked.record(), ("harness",)).series_version == 2
+    assert Request.again(asked.record("t"), ("harness",)).series_version == 2
     for wanted in (("none",), ("one", "thread.mbox")):
         with pytest.raises(UserError, match="of one series only"):
             dataclasses.replace(asked, series=wanted).stack()
