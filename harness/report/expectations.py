@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from harness.entries import check_pattern
 from harness.errors import UserError
+from harness.guest.api import How
 from harness.outcome import Outcome
 from harness.report.text import visible
 from harness.run.assertions import of_case, of_output
 from harness.run.results import Case, KernelReport, Results, Test
+from harness.run.seen import CONSEQUENCES
 
 _KNOWABLE = (Outcome.FAIL, Outcome.TIMEOUT, Outcome.SPLAT, Outcome.CRASH)
 # kselftest_harness.h prints FILE:LINE:TEST:TEXT.
@@ -22,6 +25,8 @@ _PLACE = re.compile(
 # a status, an errno or a constant of the test, and tells one failure from another.
 _VARIABLE = re.compile(r"0x[0-9a-f]{4,}|\b[0-9a-f]{12,}\b|(?<![\w.])\d{3,}(?![\w.])", re.I)
 _LONGEST = 160
+_FRAME = re.compile(r"^(?:.*\] )?\s+(?P<name>[A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x", re.M)
+_SYSTEM_CALL = re.compile(r"__(?:x64|ia32|arm64|se|do)_sys_")
 _NO_TEXT = re.compile("[\ud800-\udfff]")
 """What Python makes of bytes that are not UTF-8; TOML has no form for it."""
 
@@ -62,6 +67,8 @@ def _entries(test: Test, series: str) -> Iterator[list[str]]:
             yield _entry(name, case.outcome, series, {"says": _says([case])})
         return
     complaints = [each for each in test.findings if each.severity != "note" and not each.allowed]
+    if test.ending in (How.HANG, How.UNKILLABLE):
+        complaints = [each for each in complaints if each.kind not in CONSEQUENCES]
     said = _says(case for case in test.cases if not case.outcome.as_expected)
     if not said and test.outcome is Outcome.FAIL and test.ending.startswith(("exit", "signal")):
         said = _patterns(of_output(test.output))
@@ -69,11 +76,14 @@ def _entries(test: Test, series: str) -> Iterator[list[str]]:
     keys: dict[str, object] = {
         "ends": [test.ending],
         "kernel": [_named(main)] if main else [],
+        "stack": [] if main else _in_system_calls(test.findings),
         "also": list(dict.fromkeys(_named(each) for each in complaints if each is not main)),
         "says": said,
     }
-    if test.cases and not test.planned:
-        keys["cases"] = sum(case.outcome is not Outcome.NOTRUN for case in test.cases)
+    exited = test.ending.startswith("exit ")
+    if test.cases and not (exited and test.planned):
+        cut_off = (Outcome.NOTRUN, Outcome.ERROR)
+        keys["cases"] = sum(case.outcome not in cut_off for case in test.cases)
     yield _entry(test.program, test.outcome, series, keys)
 
 
@@ -95,6 +105,22 @@ def _main(complaints: Sequence[KernelReport]) -> KernelReport | None:
     """Return the report that tells most: the first that crashed the kernel, else the first."""
     crashes = [each for each in complaints if each.severity == "crash"]
     return next(iter([*crashes, *complaints]), None)
+
+
+def _in_system_calls(findings: Sequence[KernelReport]) -> list[str]:
+    """Return the functions that system calls were in when the guest was asked where it hangs.
+
+    Where exactly it is differs from one hang to the next; the function that the call enters first
+    does not.
+    """
+    found: dict[str, None] = {}
+    for each in findings:
+        if each.kind == "hang":
+            frames = [match["name"] for match in _FRAME.finditer(each.report)]
+            for inner, outer in pairwise(frames):
+                if _SYSTEM_CALL.match(outer) and not _SYSTEM_CALL.match(inner):
+                    found.setdefault(inner.split(".")[0])
+    return list(found)
 
 
 def _named(report: KernelReport) -> str:

@@ -20,7 +20,7 @@ from harness.run.results import Case
 from harness.run.witnesses import ending_name
 from harness.suites.expectations import Expectation
 
-_CONSEQUENCES = frozenset(
+CONSEQUENCES = frozenset(
     {"rcu-stall", "soft-lockup", "hard-lockup", "hung-task", "workqueue-lockup", "atomic-sleep"}
 )
 """What dies in an oops keeps its locks, and what hangs stays: such reports follow from it."""
@@ -53,11 +53,14 @@ class Seen:
     def lost(self, cases: int | None) -> str:
         """Return why the program's report may lack cases; empty where it is whole.
 
-        *cases* is how many there are, which has to be known where there is no plan.
+        *cases* is how many it reports, which has to be known where there is no plan.  Of a program
+        that was cut off only that number counts.
         """
         report = self.ended.report
         leaves = list(report.leaves())
-        reported = sum(case.outcome is not Outcome.NOTRUN for case in leaves)
+        reported = sum(case.outcome not in (Outcome.NOTRUN, Outcome.ERROR) for case in leaves)
+        if not self.came_to_its_end:
+            return "" if cases in (None, reported) else f"it reported {reported} cases"
         if report.broken:
             errors = [remark.text for remark in report.diagnostics if remark.kind.is_error]
             return f"its report cannot be trusted: {errors[0] if errors else 'too many errors'}"
@@ -99,8 +102,7 @@ def differs(entry: Expectation, outcome: Outcome, cases: Iterable[Case], seen: S
         return missing
     if wrong := _kernel_differs(entry, seen):
         return wrong
-    whole = seen.came_to_its_end or entry.cases is not None
-    if ended.report.is_ktap and whole and (lost := seen.lost(entry.cases)):
+    if ended.report.is_ktap and (lost := seen.lost(entry.cases)):
         return lost
     said = [(case.name.partition("/")[2], text) for case in cases for text in of_case(case)]
     if not said and outcome is Outcome.FAIL and ended.ending.how in ("exit", "signal"):
@@ -132,7 +134,7 @@ def _kernel_differs(entry: Expectation, seen: Seen) -> str:
     for finding in sorted(seen.complaints, key=lambda finding: finding.line):
         if finding.kind == FLOOD.kind:
             return "the kernel reported more than can be told apart"
-        if follows and finding.kind in _CONSEQUENCES:
+        if follows and finding.kind in CONSEQUENCES:
             continue
         if not any(_is_report(pattern, finding) for pattern in (*expected, *each(entry.also))):
             return f"the kernel also reported '{name_of(finding)}'"

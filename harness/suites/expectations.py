@@ -72,7 +72,7 @@ class Expectation(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Patterns for parts of assertions: there is one that fails, and each that fails holds one of
     the patterns.  Required for a case; empty in the journals of old versions."""
     cases: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """How many cases the program reports; needed where it gives no plan."""
+    """How many cases the program reports, up to its end; needed where it gives no plan."""
     sometimes: bool = False
     """Whether it does not fail each time, as a race that is not always lost: a pass is a pass."""
 

@@ -29,6 +29,18 @@ ODD = HEAD + b'not ok 2 a *case* [x] # it\'s "odd" \xc3\xa9\nok 3 three\n'
 CUT = HEAD + b"# x.c:9:two:Expected 1 (1) == n (23456)\n"
 OOPS = b"[    1.0] BUG: kernel NULL pointer dereference, address: 00000000000000%02x\n"
 WARNING = b"[    0.9] ------------[ cut here ]------------\n[    0.9] WARNING: CPU: 0 PID: 9 at mm/x.c:5 f+0x1/0x2\n"  # noqa: E501
+HUNG = b"""\
+[   12.000000] watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [p:37]
+[   30.000000] Kernel panic - not syncing: NMI: Not continuing
+[   30.000000] CPU: 0 PID: 36 Comm: p
+[   30.000000] Call Trace:
+[   30.000000]  panic+0x10e/0x281
+[   30.000000]  ? spin+0x10/0x20
+[   30.000000]  store_all+0x28/0x40
+[   30.000000]  my_ioctl.constprop.0+0xe01/0x1770
+[   30.000000]  __x64_sys_ioctl+0x82/0xa0
+[   30.000000]  do_syscall_64+0x2b/0x50
+"""
 LOUD = b"TAP version 13\nok 1 one\n# x.c:7:two:lost 17\nnot ok 2 two\n"
 
 
@@ -52,7 +64,9 @@ RUNS: dict[str, tuple[Ending, bytes, bytes]] = {
     "panic": (died(How.PANIC), HEAD, b"[    1.0] Kernel panic - not syncing: lost 5\n"),
     "reset": (died(How.RESET), CUT, b""),
     "off": (died(How.POWER_OFF), HEAD, b""),
-    "hang": (died(How.HANG), b"", b""),
+    "hang": (died(How.HANG), HEAD, HUNG),
+    "hang elsewhere": (died(How.HANG), HEAD, HUNG.replace(b"my_ioctl", b"my_read")),
+    "hang at once": (died(How.HANG), HEAD.replace(b"ok 1 one\n", b""), HUNG),
     "oops": (exited(1), BAD, WARNING + OOPS % 0x46),
     "crashed": (died(How.CRASHED), CUT, OOPS % 0x28),
     "splat": (exited(0), HEAD + b"ok 2 two\nok 3 three\n", WARNING),
@@ -137,14 +151,17 @@ def test_they_are_refused_as_long_as_they_are_not_filled_in(tmp_path: Path) -> N
 
 
 def test_nothing_that_differs_from_run_to_run_stands_in_them(tmp_path: Path) -> None:
-    found = fill_in(render(judged(["assertion", "oops", "segv"])), tmp_path / "e.toml").expect
-    case, oops, segv = found
+    found = fill_in(
+        render(judged(["assertion", "oops", "segv", "hang"])), tmp_path / "e.toml"
+    ).expect
+    case, oops, segv, hang = found
     assert (case.test, case.says) == (
         "assertion/two",
         r"Expected 0 \(0\) == get\(\w+\) \(-14\)",
     )
     assert oops.kernel == "oops: BUG: kernel NULL pointer dereference, address: N"
     assert oops.also == r"warning: WARNING: mm/x\.c:N f"
+    assert (hang.ends, hang.stack, hang.kernel, hang.also) == ("hang", "my_ioctl", (), ())
     assert segv.says == r"Expected 1 \(1\) == n \(\w+\)"
 
 
