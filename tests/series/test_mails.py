@@ -17,6 +17,7 @@ from harness.errors import UserError
 from harness.progress import Quiet
 from harness.series import Series, apply, read
 from harness.source import Source
+from harness.source.git import git
 from harness.store import Store
 from tests.series import mails as m
 
@@ -161,10 +162,39 @@ def test_messages_that_look_like_mail_apply_as_they_are(
     series = read(path)
     assert series.patches[0].author == m.BOB
     tree = apply([series], source, store, Quiet())
-    from harness.source.git import git
-
     said = git("log", "-1", "--format=%an%n%B", tree.commit, repo=tree.repo).text
     assert said.startswith(f"Bob Other\nmm: x\n\n{message}")
+
+
+@pytest.mark.parametrize(
+    ("date", "told"),
+    [
+        ("yesterday", True),
+        ("Thu, 32 Foo 2023 25:00:00 +0000", True),
+        ("Tue, 14 Nov 1823 22:13:20 +0000", True),
+        ("Tue, 14 Nov 2823 22:13:20 +0000", True),
+        ("Tue, 14 Nov 2023 22:13:20 -9900", True),
+        ("", False),
+    ],
+)
+def test_a_date_that_cannot_be_read_is_a_fixed_one(
+    source: Source, store: Store, tmp_path: Path, date: str, told: bool
+) -> None:
+    path = tmp_path / "x.patch"
+    path.write_bytes(m.patch("[PATCH] mm: x", 3, date=date).bytes())
+    series = read(path)
+    tree = apply([series], source, store, Quiet())
+    said = git("log", "-1", "--format=%aI %cI", tree.commit, repo=tree.repo).text
+    assert said == "2000-01-01T00:00:00+00:00 2000-01-01T00:00:00+00:00"
+    assert any("has a Date: that cannot be read" in note for note in series.notes) is told
+
+
+def test_the_date_keeps_its_time_zone(source: Source, store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "x.patch"
+    path.write_bytes(m.patch("[PATCH] x", 3, date="Tue, 14 Nov 2023 22:13:20 -0730").bytes())
+    tree = apply([read(path)], source, store, Quiet())
+    said = git("log", "-1", "--format=%aI", tree.commit, repo=tree.repo).text
+    assert said == "2023-11-14T22:13:20-07:30"
 
 
 def test_one_mail_too_large_is_told_and_others_are_read(tmp_path: Path) -> None:
