@@ -19,6 +19,7 @@ _FROM_LINE = re.compile(r"From [0-9a-f]{40,64} .*\n")
 _HEADER_BLOCK = re.compile(r"(?:[!-9;-~]+:.*\n(?:[ \t].*\n)*)+(?:\n|\Z)")
 _PATCH_NAME = re.compile(r"\.(?:patch|diff|mbox|eml)$|^\d{4}-", re.I)
 _WORD = re.compile(r"=\?([^?\s]+)\?([bBqQ])\?([^?\s]*)\?=")
+_WORDS = re.compile(rf"(?:{_WORD.pattern})+")
 _TEXTS = ("text/plain", "text/x-patch", "text/x-diff", "application/x-patch", "text/patch")
 
 
@@ -75,20 +76,29 @@ def decode_words(value: str) -> str:
     value = value.encode(errors="surrogateescape").decode(errors="surrogateescape")
     # Space between two encoded words is no part of the text.
     value = re.sub(r"(\?=)\s+(?==\?)", r"\1", value)
-    return " ".join(_WORD.sub(_word, value).split())
+    # git refuses what looks like an encoded word and is none.
+    return " ".join(_WORDS.sub(_words, value).replace("=?", "= ?").split())
 
 
-def _word(found: re.Match[str]) -> str:
-    charset, encoding, text = found.groups()
-    data = text.encode(errors="surrogateescape")
-    try:
-        if encoding in "bB":
-            data = base64.b64decode(data + b"=" * (-len(data) % 4))
-        else:
-            data = quopri.decodestring(data, header=True)
-    except binascii.Error:
-        return found[0]
-    return _decode(data, charset.partition("*")[0])
+def _words(run: re.Match[str]) -> str:
+    """Decode words that follow each other; one character may be in two of them."""
+    parts: list[tuple[str, bytes]] = []
+    for charset, encoding, text in _WORD.findall(run[0]):
+        data = text.encode(errors="surrogateescape")
+        try:
+            if encoding in "bB":
+                data = base64.b64decode(data + b"=" * (-len(data) % 4))
+            else:
+                data = quopri.decodestring(data, header=True)
+        except binascii.Error:
+            return run[0]
+        name = charset.partition("*")[0].lower()
+        if parts and parts[-1][0] == name:
+            data = parts.pop()[1] + data
+        parts.append((name, data))
+    text = "".join(_decode(data, charset) for charset, data in parts)
+    # What is no text in its charset must not look like raw bytes of the mail.
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def as_mail(text: str) -> bytes | None:

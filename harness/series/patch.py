@@ -51,8 +51,11 @@ def make(
     bare = content.headers is None or lenient
     if author in ("", " <>"):
         if not bare:
+            header = content.header("From")
             raise UserError(
-                "the patch has no author", where=mail.where, why="it has no From: header"
+                "the patch has no author",
+                where=mail.where,
+                why=f"no address in From: {header}" if header else "it has no From: header",
             )
         named = _AUTHOR.search(content.text)
         author = named[1].strip() if named else _NO_AUTHOR

@@ -18,6 +18,7 @@ import pytest
 from harness.errors import ExitCode
 from tests.cli.projects import REPOSITORY, Project
 from tests.kerneltree import FakeLinux
+from tests.series.mails import Letter, Thread, mboxrd, reply
 
 pytestmark = pytest.mark.unit
 
@@ -173,6 +174,50 @@ def test_a_patch_that_is_not_utf8(project: Project) -> None:
     assert answer.status == ExitCode.USER
     assert "UTF-8" in answer.text
     assert path.name in answer.text
+
+
+THREAD = Thread("PATCH v3").letters()
+
+
+@pytest.mark.parametrize(
+    ("mails", "said"),
+    [
+        ([], "is empty"),
+        ([reply(THREAD[1])], "a reply, not a patch"),
+        ([THREAD[0], reply(THREAD[1])], "no patch among these 2 mails"),
+        ([*THREAD[:2], THREAD[3]], "missing: 2/3"),
+        (
+            [*THREAD, *Thread(name="o", title="net: y", words="y").letters()],
+            "x.mbox#1' for the first",
+        ),
+    ],
+)
+def test_a_mailbox_without_a_whole_series(project: Project, mails: list[Letter], said: str) -> None:
+    (project.root / "x.mbox").write_bytes(mboxrd([mail.bytes() for mail in mails]))
+    scratch = project.root / "scratch"
+    scratch.mkdir()
+    answer = project.harness("run", "--series", "x.mbox", "--out", "out", TMPDIR=str(scratch))
+    assert answer.status == ExitCode.USER
+    assert said in answer.text
+    assert list(scratch.iterdir()) == []
+    assert not (project.root / "cache" / "places" / "git").exists()
+
+
+def test_a_thread_as_it_is(project: Project) -> None:
+    """What was read and left out stands in the errors, and in the summary of a run."""
+    series = project.patches(change_readme)
+    (patch,) = series.iterdir()
+    mail = patch.read_bytes().split(b"\n", 1)[1].replace(b"From: ", b"Message-ID: <p@x>\nFrom: ", 1)
+    answer_to = Letter("Re: [PATCH] mm: x", "Fine.\n", message_id="r@x", answers="p@x")
+    (project.root / "thread.mbox").write_bytes(mboxrd([answer_to.bytes(), mail]))
+    answer = project.harness("run", "--series", "thread.mbox", "-k", "demo:good", "--out", "out")
+    assert answer.status in (ExitCode.NOT_AS_EXPECTED, ExitCode.MACHINE)
+    assert "left out: 1 reply" in (project.root / "out" / "journal.jsonl").read_text()
+    change_readme(project.fake)
+    project.fake.commit("it is there")
+    again = project.harness("run", "--series", "thread.mbox", "-k", "demo:good", "--out", "again")
+    assert again.status == ExitCode.USER
+    assert "is in the tree already" in again.text
 
 
 # Building

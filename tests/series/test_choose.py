@@ -383,7 +383,13 @@ def test_several_patches_attached_to_one_mail(tmp_path: Path) -> None:
     head += b'Content-Type: multipart/mixed; boundary="=_b"\n\n'
     text = b"--=_b\nContent-Type: text/plain\n\nSee below.\n"
     mail = head + text + b"".join(parts) + b"--=_b--\n"
-    for name, data in (("a.eml", mail), ("a.mbox", m.mboxrd([mail])), ("b.mbox", m.mboxo([mail]))):
+    for name, data in (
+        ("a.eml", mail),
+        ("a.txt", mail),
+        ("a.mbox", m.mboxrd([mail])),
+        ("b.mbox", m.mboxo([mail])),
+        ("c.mbox", m.mboxcl2([mail])),
+    ):
         (tmp_path / name).write_bytes(data)
         series = read(tmp_path / name)
         assert [patch.subject for patch in series.patches] == [

@@ -100,6 +100,30 @@ def test_of_whatever_is_there_a_whole_series_is_read_or_none(letters: set[m.Lett
         assert series.version == 3 or not whole
 
 
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        ("=?utf-8?q?mm:_a_=E2=9C=93?= end", "mm: a ✓ end"),
+        ("=?UTF-8?B?bW06IOKc?=\n =?utf-8?b?kyBlbmQ=?=", "mm: ✓ end"),
+        ("=?iso-8859-1?q?mm:_=E9?= =?utf-8?q?_=E2=9C=93?=", "mm: é ✓"),
+        ("=?utf-8?q?mm:_=FF?=", "mm: \ufffd"),
+        ("=?no-such?q?mm:_x?=", "mm: x"),
+        ("mm: raw ✓\n folded", "mm: raw ✓ folded"),
+        ("mm: =?utf-8?x?no?= word", "mm: = ?utf-8?x?no?= word"),
+    ],
+)
+def test_encoded_headers(header: str, text: str) -> None:
+    letter = m.patch(f"[PATCH] {header}", 3, sender=f"{header.split()[-1]} <a@example.org>")
+    (patch,) = read_bytes(letter.bytes()).patches
+    assert patch.subject == text
+    assert patch.author.endswith(" <a@example.org>")
+
+
+def test_a_sender_without_an_address() -> None:
+    with pytest.raises(UserError, match="no address in From: Ada"):
+        read_bytes(m.patch("[PATCH] mm: x", 3, sender="Ada").bytes())
+
+
 LINES = st.sampled_from(
     [
         "From here on it is so.",
@@ -139,6 +163,14 @@ def test_mboxrd_is_undone_once(word: str) -> None:
     letter = m.patch("[PATCH] mm: x", 3, message=f"Why.\n\n{word} it was so.\n")
     (patch,) = read_bytes(m.mboxrd([letter.bytes()])).patches
     assert f"\n{word} it was so.\n" in patch.data.decode()
+
+
+def test_what_is_counted_need_not_be_escaped() -> None:
+    text = "Why.\n\nFrom the start\n>From a quotation\n\n"
+    text += "From a@example.org Tue Nov 14 22:13:20 2023\nFrom: a\nSubject: quoted\n"
+    letter = m.patch("[PATCH] mm: x", 3, message=text)
+    (patch,) = read_bytes(m.mboxcl2([letter.bytes()])).patches
+    assert text in patch.data.decode()
 
 
 @pytest.mark.parametrize(
