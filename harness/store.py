@@ -7,6 +7,10 @@ so it is whole or absent, and two runs that want the same one build it once.  A 
 sizes, times and digests is written last; an entry that no longer agrees with its manifest is
 thrown away and built again.
 
+Looking an entry up compares sizes and times, which takes no time and does not see a bit that has
+flipped.  So digests are compared (:meth:`Store.check`) before another entry is made from one, and
+before a failure is believed that may come from one.
+
 *Places* (git repositories, work trees, object directories, ccache) have names, change, and are
 guarded by a lock.
 """
@@ -19,13 +23,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
 from filelock import FileLock, Timeout
 
+from harness.errors import MachineError
 from harness.foreign import of_os, told
 from harness.progress import Progress
 
@@ -92,6 +98,24 @@ def digest_files(files: Iterable[tuple[str, Path]]) -> str:
             executable = "x" if path.stat().st_mode & 0o100 else "-"
             parts += ["file", name, executable, digest_file(path)]
     return digest(*parts)
+
+
+Entry = tuple[str, str]
+"""Kind and key of an entry."""
+
+
+class Damaged(MachineError):
+    """Entries were not what had been written; they are gone, and are made again when wanted."""
+
+    def __init__(self, found: Mapping[Entry, str], root: Path) -> None:
+        super().__init__(
+            "the cache was damaged",
+            where=str(root / "entries"),
+            why="\n".join(f"{kind} {key[:12]}: {why}" for (kind, key), why in found.items()),
+            hint="what was damaged is gone and is made anew: run it again; "
+            "if this happens again, test the machine's memory and disk",
+        )
+        self.entries = frozenset(found)
 
 
 class Store:
@@ -195,6 +219,20 @@ class Store:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 work.rename(path)
 
+    def check(self, entries: Iterable[Entry]) -> None:
+        """Compare the content of *entries* with what was written; some 0.1 s for 100 MB.
+
+        Raises :class:`Damaged` where one differs or is not there; those are removed.
+        """
+        wanted = list(dict.fromkeys(entries))
+        with ThreadPoolExecutor() as pool:
+            whys = pool.map(lambda entry: _damage(self.path(*entry)), wanted)
+            found = {entry: why for entry, why in zip(wanted, whys, strict=True) if why}
+        for kind, key in found:
+            self.discard(kind, key)
+        if found:
+            raise Damaged(found, self.root)
+
     def discard(self, kind: str, key: str) -> None:
         """Remove an entry that turned out to be damaged; harmless if it is absent."""
         grave = Path(tempfile.mkdtemp(prefix="damaged-", dir=self.root / "tmp"))
@@ -234,6 +272,26 @@ def _write_manifest(root: Path) -> None:
                 "sparse": digest_sparse(path),
             }
     (root / _MANIFEST).write_text(json.dumps(files, indent=1) + "\n")
+
+
+def _damage(root: Path) -> str:
+    """Return what of an entry's files is not as it was written; empty where all of it is.
+
+    What cannot be read, or has no digest to compare with, is damaged.
+    """
+    try:
+        files = json.loads((root / _MANIFEST).read_text())
+        for name, wanted in files.items():
+            path = root / name
+            if path.stat().st_size != wanted["size"] or digest_sparse(path) != wanted["sparse"]:
+                return f"{name} is not what was written"
+    except FileNotFoundError as error:
+        return f"{error.filename} is gone"
+    except OSError as error:
+        return str(error)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{_MANIFEST} cannot be understood"
+    return ""
 
 
 def _is_whole(root: Path) -> bool:

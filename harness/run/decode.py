@@ -19,7 +19,7 @@ from harness.kbuild.lines import decode_reports, find_slot
 from harness.progress import Progress
 from harness.run import journal, rundir, verdict
 from harness.run.journal import Journal
-from harness.run.records import Decoded, GuestReady, Record, TestEnded
+from harness.run.records import Decoded, GuestReady, Record, TestEnded, standing
 from harness.store import Store
 
 
@@ -82,6 +82,7 @@ def decode_all(directory: Path, store: Store, progress: Progress) -> None:
 
 
 def _undecoded(records: Sequence[Record]) -> list[TestEnded]:
+    records = standing(records)
     done = {(each.name, each.attempt) for each in records if isinstance(each, Decoded)}
     return [
         each

@@ -18,11 +18,13 @@ from harness.errors import MachineError
 from harness.foreign import of_os, translate
 from harness.guest.api import Accelerator, Command, How
 from harness.guest.qemu import GuestNotBooted
+from harness.outcome import Outcome
 from harness.run.guests import GUEST_ROOT, Foundry, Template
 from harness.run.journal import Journal
 from harness.run.logfiles import LogFiles
 from harness.run.observe import CappedLog, Observer
 from harness.run.records import (
+    CacheDamaged,
     Ending,
     Group,
     GuestFailed,
@@ -35,6 +37,7 @@ from harness.run.records import (
 from harness.run.repeat import Attempts
 from harness.run.results import Test
 from harness.run.verdict import day_of, judge_test
+from harness.store import Damaged, Entry
 from harness.suites import Suite
 
 _ENVIRONMENT = (
@@ -92,7 +95,10 @@ class Executor:
                     group.create_task(self._work(line))
         except BaseExceptionGroup as errors:
             # Not `except*`: before Python 3.11.4 what is raised there comes out in a group again.
-            raise _first(errors) from None
+            damage = errors.subgroup(Damaged)
+            if damage is not None:
+                self._void(damage, line)
+            raise _first(damage or errors) from None
 
     async def _work(self, line: _Line) -> None:
         """Take the next attempt as long as there is one."""
@@ -104,7 +110,7 @@ class Executor:
             template = line.templates.get(test.group)
             if template is not None:
                 label = line.attempts.label(test, attempt)
-                ended = await self._attempt(test, attempt, label, template)
+                ended = await self._attempt(test, attempt, label, template, line)
                 line.attempts.ended(test.name, attempt, ended.outcome)
 
     async def _make(self, group: Group, line: _Line) -> None:
@@ -113,8 +119,15 @@ class Executor:
         name, guest = group
         try:
             template = await self.foundry.template(line.suites[name], guest)
-        except GuestNotBooted as error:
-            if error.died.how in _HOST_FAILURES:
+        except Damaged:
+            raise
+        except MachineError as error:
+            # A kernel or an initramfs that has lost a bit does not boot either.
+            entries = self.foundry.entries(line.suites[name], guest)
+            # What had not been made yet when it failed is not there.
+            made = [entry for entry in entries if self.foundry.store.path(*entry).exists()]
+            await self._check(group, made, line)
+            if not isinstance(error, GuestNotBooted) or error.died.how in _HOST_FAILURES:
                 raise
             self._guest_failed(group, error)
             return
@@ -129,6 +142,28 @@ class Executor:
                 seconds=time.monotonic() - start,
             )
         )
+
+    async def _check(self, group: Group, entries: Sequence[Entry], line: _Line) -> None:
+        """Compare once, beside the other tests, what guests of *group* are made from.
+
+        Raises Damaged where it is not what was written: then no failure tells of the kernel.
+        """
+        if group not in line.checks:
+            comparing = asyncio.to_thread(self.foundry.store.check, tuple(entries))
+            line.checks[group] = asyncio.ensure_future(comparing)
+        await asyncio.shield(line.checks[group])
+
+    def _void(self, damage: BaseExceptionGroup[Damaged], line: _Line) -> None:
+        """Note that nothing counts which was seen in guests made from damaged entries."""
+        error = _first(damage)
+        assert isinstance(error, Damaged)  # noqa: S101  chosen by that
+        groups = {
+            group
+            for group, template in line.templates.items()
+            if error.entries.intersection(template.entries)
+        }
+        tests = tuple(test.name for test in self.head.tests if test.group in groups)
+        self.journal.write(CacheDamaged(time=now(), tests=tests, why=error.why))
 
     def _guest_failed(self, group: Group, error: GuestNotBooted) -> None:
         name, guest = group
@@ -148,7 +183,7 @@ class Executor:
                 self.watcher.finished(judge_test(test, day_of(self.head), guest=failed), test.name)
 
     async def _attempt(
-        self, test: PlannedTest, attempt: int, label: str, template: Template
+        self, test: PlannedTest, attempt: int, label: str, template: Template, line: _Line
     ) -> Test:
         emulated = template.machine.accelerator == Accelerator.TCG
         started = TestStarted(
@@ -165,8 +200,10 @@ class Executor:
         except OSError as error:
             # Nothing of the test's own: its logs cannot be written, or no process be made.
             raise of_os(error, f"the test {test.name} cannot be run") from error
-        self.journal.write(ended)
         result = judge_test(test, day_of(self.head), started, ended)
+        if result.outcome not in (Outcome.PASS, Outcome.SKIP):
+            await self._check(test.group, template.entries, line)
+        self.journal.write(ended)
         self.watcher.finished(result, label)
         return result
 
@@ -216,6 +253,8 @@ class _Line:
         self.attempts = attempts
         self.suites = suites
         self.templates: dict[Group, Template] = {}
+        self.checks: dict[Group, asyncio.Future[None]] = {}
+        """Of what templates are made from, begun by the first test of each that failed."""
         self._making: set[Group] = set()
         self._made = asyncio.Event()
 

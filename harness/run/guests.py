@@ -33,11 +33,13 @@ from harness.process import which
 from harness.progress import Progress
 from harness.project import GuestTable, Project
 from harness.run.results import Machine
-from harness.store import Store, digest
+from harness.store import Damaged, Entry, Store, digest
 from harness.suites import Suite, userland
 
 GUEST_ROOT = userland.GUEST_ROOT
-_RECIPE = "1"
+_AGENT, _INITRAMFS, _SNAPSHOT = "agent", "initramfs", "snapshot"
+"""Kinds of entries that are made here."""
+_RECIPE = "2"
 _WEEK_S = 7 * 24 * 3600.0
 
 
@@ -56,6 +58,8 @@ class Template:
     """Makes a guest; raises MachineError where that fails."""
     saved: Snapshot | None
     """What guests are restored from; None where each is booted."""
+    entries: tuple[Entry, ...]
+    """What of the cache guests are made from: where it is damaged, no failure tells a thing."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class Foundry:
         if guest.type == "vng":
             return await self._vng_template(suite, guest, config)
         if config.confidential:
-            return await self._booted(suite, config)
+            return await self._booted(suite, guest, config)
         saved, probed = await self._snapshot(suite, config, guest)
         machine = Machine(
             accelerator=probed.accelerator,
@@ -138,7 +142,17 @@ class Foundry:
             qemu=saved.qemu_version,
             guest=str(config),
         )
-        return Template(saved.hello, machine, partial(snapshot.restore, saved), saved)
+        entries = (*self.entries(suite, guest), (_SNAPSHOT, saved.directory.name))
+        return Template(saved.hello, machine, partial(snapshot.restore, saved), saved, entries)
+
+    def entries(self, suite: Suite, guest: GuestTable) -> tuple[Entry, ...]:
+        """Return what of the cache such guests of *suite* boot from."""
+        return (
+            ("kernel", self.kernel.key),
+            ("suite", suite.key),
+            (_AGENT, self._agent_key()),
+            (_INITRAMFS, self._initramfs_key(suite, userland=guest.type != "vng")),
+        )
 
     async def _vng_template(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
         """Boot a guest, which runs the first test; the next ones boot their own."""
@@ -164,9 +178,9 @@ class Foundry:
             qemu=first.qemu.version,
             guest=f"vng, {config}, virtme-ng {vng.virtme_version()}".rstrip(),
         )
-        return Template(first.hello, machine, start, None)
+        return Template(first.hello, machine, start, None, self.entries(suite, guest))
 
-    async def _booted(self, suite: Suite, config: GuestConfig) -> Template:
+    async def _booted(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
         """Return a template whose guests are booted anew, as those are that cannot be saved."""
         assert config.confidential  # noqa: S101  the caller's condition
         files = BootFiles(self.kernel.image, self._initramfs(suite))
@@ -183,7 +197,7 @@ class Foundry:
             qemu=version,
             guest=str(config),
         )
-        return Template(hello, machine, boot, None)
+        return Template(hello, machine, boot, None, self.entries(suite, guest))
 
     async def _snapshot(
         self, suite: Suite, config: GuestConfig, guest: GuestTable
@@ -205,11 +219,11 @@ class Foundry:
         async with self._alone(key):
             try:
                 loaded = snapshot.load(await boot())
-            except GuestNotBooted:
+            except (GuestNotBooted, Damaged):
                 raise
             except MachineError as damage:
                 self.progress.note(f"the snapshot of {suite.name} is made again: {damage.what}")
-                self.store.discard("snapshot", key)
+                self.store.discard(_SNAPSHOT, key)
                 loaded = snapshot.load(await boot())
         self._check_build_id(loaded.hello)
         return loaded, probed
@@ -288,31 +302,40 @@ class Foundry:
         accelerator: Accelerator,
         name: str,
     ) -> Path:
-        with self.store.draft("snapshot", key, self.progress) as out:
+        with self.store.draft(_SNAPSHOT, key, self.progress) as out:
             if out:
+                booted = (("kernel", self.kernel.key), (_INITRAMFS, files.initramfs.parent.name))
+                await asyncio.to_thread(self.store.check, booted)
                 with self.progress.step(f"Booting the guest of {name}") as step:
                     made = await snapshot.create(config, accelerator, files, out)
                     step.result(f"{made.hello.release}, {accelerator}")
-        return self.store.path("snapshot", key)
+        return self.store.path(_SNAPSHOT, key)
 
     def _initramfs(self, suite: Suite, *, userland: bool = True) -> Path:
         def write(out: Path) -> None:
+            agent_program = self._agent()
+            self.store.check([("suite", suite.key), (_AGENT, self._agent_key())])
             packed = suite_entries(suite, userland=userland)
-            entries = initramfs.guest_entries(self._agent(), packed)
+            entries = initramfs.guest_entries(agent_program, packed)
             initramfs.write_initramfs(out / "initramfs.cpio", entries)
 
-        key = digest(_RECIPE, self._agent_key(), suite.key, suite.name, str(userland))
-        return self.store.obtain("initramfs", key, write, self.progress) / "initramfs.cpio"
+        key = self._initramfs_key(suite, userland=userland)
+        return self.store.obtain(_INITRAMFS, key, write, self.progress) / "initramfs.cpio"
+
+    def _initramfs_key(self, suite: Suite, *, userland: bool) -> str:
+        return digest(_RECIPE, self._agent_key(), suite.key, suite.name, str(userland))
 
     def packed(self, key: str, entries: Sequence[initramfs.Entry] = ()) -> BootFiles:
         """Return what boots a guest with *entries*, which *key* stands for, and the agent."""
 
         def write(out: Path) -> None:
-            packed = initramfs.guest_entries(self._agent(), entries)
+            agent_program = self._agent()
+            self.store.check([(_AGENT, self._agent_key())])
+            packed = initramfs.guest_entries(agent_program, entries)
             initramfs.write_initramfs(out / "initramfs.cpio", packed)
 
         made = self.store.obtain(
-            "initramfs", digest(_RECIPE, self._agent_key(), key), write, self.progress
+            _INITRAMFS, digest(_RECIPE, self._agent_key(), key), write, self.progress
         )
         return BootFiles(self.kernel.image, made / "initramfs.cpio")
 
@@ -320,7 +343,7 @@ class Foundry:
         def compile_agent(out: Path) -> None:
             agent.build_agent(out / "agent")
 
-        return self.store.obtain("agent", self._agent_key(), compile_agent, self.progress) / "agent"
+        return self.store.obtain(_AGENT, self._agent_key(), compile_agent, self.progress) / "agent"
 
     def _agent_key(self) -> str:
         sources = [path.read_bytes() for path in agent.source_files()]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import signal
 import time
 from collections.abc import Sequence
@@ -26,7 +28,10 @@ from harness.run.records import Record, Requested, RunEnded, RunResumed, RunStar
 from harness.run.repeat import Attempts
 from harness.run.results import Results
 from harness.run.rundir import RunDirectory
-from harness.store import Store
+from harness.store import Damaged, Store
+
+_MOST_REPAIRS = 2
+"""A machine on which the cache is damaged again and again is not to be trusted with anything."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,26 @@ class Job:
 
     def _prepare(self, caught: Sequence[signal.Signals]) -> Prepared:
         with loop.interruptible(caught):
-            return prepare(self.request, self.store, self.place.work, self.display)
+            return self._ready(self.place.work)
+
+    def _ready(self, out: Path) -> Prepared:
+        """Make everything ready, with logs in *out*; also what is damaged in the cache."""
+        notes: list[str] = []
+        while True:
+            try:
+                prepared = prepare(self.request, self.store, out, self.display)
+            except Damaged as damage:
+                if len(notes) == _MOST_REPAIRS:
+                    raise
+                notes.append(self._tell(damage))
+                continue
+            return dataclasses.replace(prepared, notes=(*prepared.notes, *notes))
+
+    def _tell(self, damage: Damaged) -> str:
+        """Show and return a note that says what was damaged."""
+        note = f"{damage.what} and is mended: {'; '.join(damage.why.splitlines())}"
+        self.display.note(note)
+        return note
 
     def _head(self, name: str, prepared: Prepared) -> RunStarted:
         return RunStarted(
@@ -141,6 +165,26 @@ class Job:
         return outcome
 
     def _execute(self, prepared: Prepared, head: RunStarted, book: Journal) -> None:
+        """Run what is left; again what ran in guests that were made from damaged entries."""
+        try:
+            for repairs in itertools.count():
+                try:
+                    self._run_left(prepared, head, book)
+                except Damaged as damage:
+                    if repairs == _MOST_REPAIRS:
+                        raise
+                    self._tell(damage)
+                    prepared = self._ready(self.place.path)
+                    _check_same(head, prepared)
+                else:
+                    return
+        except HarnessError as error:
+            again = f"then go on with what is left: harness run --resume {self.place.path}"
+            error.hint = "; ".join(part for part in (error.hint, again) if part)
+            raise
+
+    def _run_left(self, prepared: Prepared, head: RunStarted, book: Journal) -> None:
+        """Run every attempt that has no end; raises Damaged where guests tell nothing."""
         attempts = Attempts(head, times.load(self.store))
         for name, attempt, outcome in verdict.outcomes(book.records()):
             attempts.ended(name, attempt, outcome)
@@ -149,12 +193,7 @@ class Job:
         out = self.place.path
         with self.display.tests(attempts.labels()) as watcher:
             executor = Executor(prepared.foundry, book, out, watcher, jobs, head, factor)
-            try:
-                loop.run(executor.execute(prepared.suites, attempts))
-            except HarnessError as error:
-                again = f"then go on with what is left: harness run --resume {out}"
-                error.hint = "; ".join(part for part in (error.hint, again) if part)
-                raise
+            loop.run(executor.execute(prepared.suites, attempts))
 
     def _decode(self, prepared: Prepared, book: Journal) -> None:
         try:

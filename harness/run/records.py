@@ -7,6 +7,7 @@ better verdict can be had later from an old journal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -125,6 +126,16 @@ class GuestFailed(msgspec.Struct, frozen=True, kw_only=True, tag="guest-failed")
     log: str = ""
 
 
+class CacheDamaged(msgspec.Struct, frozen=True, kw_only=True, tag="cache-damaged"):
+    """Cache entries had lost bits, so what was observed of some tests so far does not count."""
+
+    time: str
+    tests: tuple[str, ...]
+    """Whose guests were made from such an entry."""
+    why: str
+    """Each entry with what was wrong, one a line."""
+
+
 class TestStarted(msgspec.Struct, frozen=True, kw_only=True, tag="test"):
     """A test was begun."""
 
@@ -197,8 +208,22 @@ Record = (
     | RunResumed
     | GuestReady
     | GuestFailed
+    | CacheDamaged
     | TestStarted
     | TestEnded
     | Decoded
     | RunEnded
 )
+
+
+def standing(records: Sequence[Record]) -> list[Record]:
+    """Return *records* without what was observed of tests before it turned out not to count."""
+    kept: list[Record] = []
+    void: set[str] = set()
+    for record in reversed(records):
+        if isinstance(record, CacheDamaged):
+            void |= set(record.tests)
+        elif isinstance(record, TestStarted | TestEnded | Decoded) and record.name in void:
+            continue
+        kept.append(record)
+    return kept[::-1]

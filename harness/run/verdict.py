@@ -22,6 +22,7 @@ from harness.outcome import Outcome
 from harness.run import known, repeat
 from harness.run.assertions import assertions
 from harness.run.records import (
+    CacheDamaged,
     Decoded,
     Ending,
     Group,
@@ -35,6 +36,7 @@ from harness.run.records import (
     RunStarted,
     TestEnded,
     TestStarted,
+    standing,
 )
 from harness.run.results import Case, KernelReport, Logs, Machine, Results, Test
 from harness.run.seen import Seen, planned
@@ -49,6 +51,7 @@ def results(records: Sequence[Record]) -> Results:
     There must be one :class:`RunStarted` (ValueError otherwise); every planned test comes out, in
     the order of the plan.
     """
+    records = standing(records)
     head = next((record for record in records if isinstance(record, RunStarted)), None)
     if head is None:
         raise ValueError("a journal without a plan says nothing")
@@ -100,8 +103,18 @@ def results(records: Sequence[Record]) -> Results:
             for test in head.tests
             for ran_on in [machines.get(test.group, Machine()) if test.runnable else Machine()]
         ),
-        notes=(*head.notes, *(note for record in resumed for note in record.notes)),
+        notes=(
+            *head.notes,
+            *(note for record in resumed for note in record.notes),
+            *(_damage(record) for record in records if isinstance(record, CacheDamaged)),
+        ),
     )
+
+
+def _damage(record: CacheDamaged) -> str:
+    count = len(record.tests)
+    again = f"{count} test{'s' if count > 1 else ''} ran again" if count else "no test had ended"
+    return f"the cache was damaged and is mended ({'; '.join(record.why.splitlines())}): {again}"
 
 
 def _all_of(machines: Sequence[Machine]) -> Machine:
@@ -147,7 +160,7 @@ def outcomes(records: Sequence[Record]) -> list[tuple[str, int, Outcome]]:
     plans, today = {test.name: test for test in head.tests}, day_of(head)
     return [
         (each.name, each.attempt, judge_test(plans[each.name], today, None, each).outcome)
-        for each in records
+        for each in standing(records)
         if isinstance(each, TestEnded)
     ]
 

@@ -193,6 +193,8 @@ class _Work:
     progress: Progress
 
     def build_into(self, out: Path) -> None:
+        # A program that does not compile for a bit that the headers have lost would stay broken.
+        self.store.check([("kernel", self.kernel.key)])
         with (
             self.store.lock(self.place.name, self.progress),
             self.store.scratch("stage") as scratch,

@@ -258,3 +258,43 @@ def test_a_snapshot_that_rotted_in_secret_is_made_again(
     assert "is made again" in run_with(cache, tmp_path / "after", good)
     (entry,) = cache.entries("snapshot")
     assert agrees(entry)
+
+
+def rot(file: Path, offset: int, size: int) -> None:
+    """Invert *size* bytes of *file* from *offset*, and leave its size and its time as they were."""
+    before = file.stat()
+    with file.open("r+b") as stream:
+        stream.seek(offset)
+        data = stream.read(size)
+        stream.seek(offset)
+        stream.write(bytes(byte ^ 0xFF for byte in data))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("gone", "file"),
+    [
+        # The kernel's text, from 16 MiB on: the guest dies as soon as it runs.
+        ((), "snapshot/ram0"),
+        # What is made from an entry is made only from a whole one.
+        (("snapshot",), "kernel/bzImage"),
+        (("snapshot",), "initramfs/initramfs.cpio"),
+        (("snapshot", "initramfs"), "suite/files/a_good"),
+        (("snapshot", "initramfs"), "agent/agent"),
+    ],
+)
+def test_what_rotted_in_secret_is_no_failure_of_the_kernel(
+    cache: Cache, good: Path, tmp_path: Path, gone: tuple[str, ...], file: str
+) -> None:
+    run_with(cache, tmp_path / "before", good)
+    kind, _, name = file.partition("/")
+    (entry,) = cache.entries(kind)
+    for other in gone:
+        shutil.rmtree(cache.root / "entries" / other)
+    offset, size = (16 << 20, 8 << 20) if kind == "snapshot" else (0, 1)
+    rot(entry / name, offset or (entry / name).stat().st_size // 2, size)
+    assert not agrees(entry)
+    text = run_with(cache, tmp_path / "after", good)
+    assert f"the cache was damaged and is mended: {kind} {entry.name[:12]}" in text
+    assert agrees(entry)
+    assert any("is mended" in note for note in said(tmp_path / "after").notes)
