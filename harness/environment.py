@@ -22,8 +22,7 @@ from pathlib import Path
 
 _STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NOWHERE = "/nonexistent"
-_HARMLESS = re.compile(r"[\w@%+=,./-]+", re.ASCII)
-"""Names that neither make nor a shell takes apart, wherever a makefile forgets to quote."""
+_HARMLESS = re.compile(r"[\w@+./-]+", re.ASCII)
 _FIXED = {
     # No program of ours may find settings of the user there; Debian's builders use the same name.
     "HOME": _NOWHERE,
@@ -55,9 +54,18 @@ def clean() -> dict[str, str]:
     """
     made = {"PATH": search_path(), **_FIXED}
     temporary = Path(os.environ.get("TMPDIR", ""))
-    if temporary.is_absolute() and temporary.is_dir() and _HARMLESS.fullmatch(str(temporary)):
+    if temporary.is_absolute() and temporary.is_dir() and harmless(temporary):
         made["TMPDIR"] = str(temporary)
     return made
+
+
+def harmless(path: Path) -> bool:
+    """Whether neither make nor gcc nor a shell takes *path* apart, wherever quotes are forgotten.
+
+    The kernel's Makefile refuses blanks and colons; others stop at ``#``, ``$`` and ``%``; gcc's
+    options end at commas and equal signs.
+    """
+    return bool(_HARMLESS.fullmatch(str(path)))
 
 
 def network() -> dict[str, str]:

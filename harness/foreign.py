@@ -11,10 +11,10 @@ import errno
 import os
 import pwd
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import CalledProcessError, TimeoutExpired
 from typing import NamedTuple
 
 from harness.errors import HarnessError, MachineError
@@ -201,7 +201,7 @@ def translate(error: BaseException) -> HarnessError | None:
                 why=str(error),
                 hint="write it in UTF-8, and set a UTF-8 locale: LC_ALL=C.UTF-8",
             )
-        case subprocess.CalledProcessError() | subprocess.TimeoutExpired():
+        case CalledProcessError() | TimeoutExpired():
             return MachineError(
                 "a program failed or took too long", where=str(error.cmd), why=str(error)
             )

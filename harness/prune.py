@@ -88,10 +88,11 @@ def prune(store: Store, most: int, young_s: float = _YOUNG_S) -> int:
 
 def _clear_away(store: Store, young_s: float) -> None:
     """Remove what killed runs have left half made."""
-    for path in (store.root / "tmp").iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime >= young_s:
-                shutil.rmtree(path, ignore_errors=True)
+    for root in {store.root, store.for_make().root}:
+        for path in (root / "tmp").iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime >= young_s:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _entries(store: Store) -> Iterator[_Item]:
@@ -105,7 +106,7 @@ def _entries(store: Store) -> Iterator[_Item]:
 
 def _slots(store: Store) -> Iterator[_Item]:
     def remove(slot: Slot) -> bool:
-        with store.try_lock(slot.name) as mine, store.scratch("slot") as grave:
+        with store.try_lock(slot.name) as mine, store.for_make().scratch("slot") as grave:
             if mine:
                 slot.path.rename(grave / "slot")
                 shutil.rmtree(grave / "slot", ignore_errors=True)

@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,10 +32,13 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from harness.errors import MachineError
+from harness.environment import harmless
+from harness.errors import MachineError, UserError
 from harness.foreign import of_os, told
 from harness.progress import Progress
 
+_NAME = "kernel-selftest-harness"
+_SHARED = Path("/var/tmp")  # noqa: S108  whose directory it is, is looked at
 _MANIFEST = "manifest.json"
 _LOCK_NOTICE_S = 2.0
 _BLOCK = 1 << 20
@@ -131,8 +135,36 @@ class Store:
     def default(cls) -> Store:
         """Open the user's cache: ``HARNESS_CACHE``, or the platform's cache directory."""
         named = os.environ.get("HARNESS_CACHE")
-        return cls(
-            Path(named) if named else platformdirs.user_cache_path("kernel-selftest-harness")
+        return cls(Path(named) if named else platformdirs.user_cache_path(_NAME))
+
+    def for_make(self) -> Store:
+        """Return a store in whose directories makefiles can work.
+
+        That is this one, unless its name has a blank, a colon or the like, which make takes apart;
+        a link with another name does not help, as the kernel's Makefile looks through it.  Then it
+        is one in the user's cache directory or in /var/tmp, with a name made from this one's.
+        Raises UserError where neither can be had.
+        """
+        if harmless(self.root):
+            return self
+        name = f"for-make-{digest(str(self.root))[:12]}"
+        where = [
+            platformdirs.user_cache_path(_NAME) / name,
+            _SHARED / f"{_NAME}-{os.getuid()}" / name,
+        ]
+        for root in filter(harmless, where):
+            with suppress(OSError):
+                root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                status = root.parent.lstat()
+                # In /var/tmp anyone may have made it.
+                if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid():
+                    return Store(root)
+        raise UserError(
+            "no kernel can be built in this cache",
+            where=str(self.root),
+            why="make takes such a name apart, and no other place can be had in "
+            + " or ".join(str(each.parent) for each in where),
+            hint="set HARNESS_CACHE to a directory whose name has only letters, digits and _+.-@",
         )
 
     def place(self, *names: str) -> Path:

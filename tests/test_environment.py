@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import environment, kbuild, process, series, source, suites
+from harness import environment, kbuild, process, prune, series, source, suites
+from harness.errors import UserError
 from harness.kbuild import toolchain
 from harness.kbuild.kconfig import Dependencies
 from harness.progress import Quiet
 from harness.source.git import git
 from harness.store import Store, digest_tree
-from harness.suites import Suite, SuiteSource
+from harness.suites import Suite
 from tests.kerneltree import FakeLinux, format_patch, sh
 
 pytestmark = pytest.mark.unit
@@ -36,8 +37,10 @@ def starts_of_processes(code: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names if each.name in _STARTERS)
         elif isinstance(node, ast.ImportFrom):
-            names = [node.module or "", *(each.name for each in node.names)]
+            names = [each.name for each in node.names]
+            starters = [each for each in names if not each.endswith(("Error", "Expired"))]
             yield from (each for each in names if each in _STARTERS or each.startswith(_FORKS))
+            yield from (starters if node.module in _STARTERS else ())
         elif isinstance(node, ast.Attribute):
             of = node.value.id if isinstance(node.value, ast.Name) else ""
             if of in ("os", "asyncio") and node.attr.startswith(_FORKS):
@@ -226,7 +229,7 @@ class Built:
     """Digest of everything that both entries hold, but for logs."""
 
 
-def built(root: Path, fake: FakeLinux, patches: Path, name: str) -> Built:
+def built(root: Path, fake: FakeLinux, patches: Path, name: str, where: str = "leak") -> Built:
     """Apply, configure, build: what ``harness run`` does before it starts a guest."""
     store = Store(root / name)
     base = source.resolve(str(fake.work), store, Quiet(), relative_to=root)
@@ -243,7 +246,9 @@ def built(root: Path, fake: FakeLinux, patches: Path, name: str) -> Built:
         progress=Quiet(),
     )
     suite = suites.build(
-        SuiteSource("leak", "leak", root / "leak"),
+        suites.find(
+            where, {}, project_dir=root, working_dir=root, repo=tree.repo, commit=tree.commit
+        ),
         kernel,
         tree,
         place,
@@ -303,6 +308,59 @@ def test_what_is_exported_changes_nothing_that_is_built(
     assert after.files == before.files
     for log in (tmp_path / "two.log", after.suite.build_log):
         assert "of-the-user" not in log.read_text()
+
+
+ODD = ["my cache", "a:b", 'it\'s "quoted" $HOME #1 %s', "n\u00e4ive \u4e2d", "a,b=c", "-dash"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_where_the_cache_and_the_suite_lie_changes_nothing_that_is_built(
+    tmp_path: Path, project: tuple[FakeLinux, Path], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    before = built(tmp_path, *project, "one")
+    (tmp_path / "suites").mkdir()
+    moved = (tmp_path / "leak").rename(tmp_path / "suites" / name)
+    after = built(tmp_path, *project, f"below/{name}", f"suites/{name}")
+    assert after.kernel.vmlinux.read_bytes() == before.kernel.vmlinux.read_bytes()
+    assert after.kernel.meta == before.kernel.meta
+    assert after.files == before.files
+    assert [each.name for each in after.suite.programs] == ["plain", "macro"]
+    assert [each.name for each in after.suite.broken] == ["header", "library"]
+    assert after.suite.name == name
+    assert {path.name for path in moved.iterdir()} == {
+        *("Makefile", "plain.c", "header.c", "macro.c", "library.c")
+    }
+    store = Store(tmp_path / "below" / name)
+    assert (store.for_make() is store) == (name == "-dash")
+    assert prune.prune(store, 0, young_s=0) > 0
+    assert list(store.for_make().place("build").iterdir()) == []
+
+
+def test_a_cache_in_which_nothing_can_be_built_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x y"))
+    monkeypatch.setattr("harness.store._SHARED", tmp_path / "v:w")
+    with pytest.raises(UserError, match="no kernel can be built in this cache") as caught:
+        Store(tmp_path / "my cache").for_make()
+    assert "HARNESS_CACHE" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_a_directory_of_another_user_is_not_built_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x y"))
+    monkeypatch.setattr("harness.store._SHARED", tmp_path)
+    theirs = tmp_path / f"kernel-selftest-harness-{os.getuid()}"
+    if kind == "link":
+        (tmp_path / "trap").mkdir()
+        theirs.symlink_to(tmp_path / "trap")
+    else:
+        theirs.touch()
+    with pytest.raises(UserError, match="no kernel can be built"):
+        Store(tmp_path / "my cache").for_make()
 
 
 @pytest.mark.parametrize("option", ["-DSKIP_THE_CHECK", "-L/nonexistent", "-static"])

@@ -13,6 +13,7 @@ from harness.guest.capabilities import Survey
 from harness.guest.confidential import TECHNOLOGIES
 from harness.guest.host import Access, Host
 from harness.guest.launch import Kind
+from harness.kbuild.kernel import slots
 from harness.project import GuestTable
 from harness.run import capacity
 from harness.store import Store
@@ -86,7 +87,7 @@ def _disk(store: Store | None, trouble: str) -> Check:
             detail=trouble,
             do="set HARNESS_CACHE to a directory that you may write to",
         )
-    fresh = not any((store.root / "places" / "build").glob("*/obj/vmlinux"))
+    fresh = not any((each.objects / "vmlinux").exists() for each in slots(store))
     need = FRESH_GIB if fresh else LATER_GIB
     free = shutil.disk_usage(store.root).free
     enough = free >= need * GIB

@@ -102,14 +102,14 @@ class Slot:
 
 def slot(store: Store, source: str, fragments: Fragments) -> Slot:
     """Return the slot for a source specification (its ``#ref`` does not count) and fragments."""
-    path = store.place("build", digest(source.split("#")[0], *fragments.names)[:12])
+    path = store.for_make().place("build", digest(source.split("#")[0], *fragments.names)[:12])
     os.utime(path)
     return _slot_at(path)
 
 
 def slots(store: Store) -> list[Slot]:
     """Return all slots there are; the time of a slot's directory says when it was last used."""
-    return [_slot_at(path) for path in store.place("build").iterdir()]
+    return [_slot_at(path) for path in store.for_make().place("build").iterdir()]
 
 
 def _slot_at(path: Path) -> Slot:

@@ -245,7 +245,7 @@ def _find(
     if len(wanted) > _MOST_OBJECTS:
         notes.append(f"{len(wanted)} files are concerned, and only {_MOST_OBJECTS} were looked at")
     found: dict[Entry, str] = {}
-    with store.scratch("lines") as scratch, ThreadPoolExecutor(toolchain.jobs()) as pool:
+    with store.for_make().scratch("lines") as scratch, ThreadPoolExecutor(toolchain.jobs()) as pool:
         work = partial(_look_up, place, toolchain.environment(store.place("ccache"), place.path))
         jobs = [
             pool.submit(work, name, tuple(frames), scratch / str(number))

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from harness.environment import harmless
 from harness.errors import HarnessError, UserError
 from harness.kbuild import Kernel, Slot, toolchain
 from harness.progress import Progress
@@ -197,18 +198,19 @@ class _Work:
         self.store.check([("kernel", self.kernel.key)])
         with (
             self.store.lock(self.place.name, self.progress),
-            self.store.scratch("stage") as scratch,
+            self.store.for_make().scratch("stage") as scratch,
             self.progress.step(f"Building the suite {self.source.name}") as step,
         ):
             worktree.checkout(self.tree.repo, self.tree.commit, self.place.source, self.progress)
             stage = scratch / "linux"
             directory, left_out = self._stage(stage)
             libc = sysroot.libc_includes(scratch / "libc")
+            headers = self._headers(scratch / "headers")
             flags = [
-                *sysroot.compiler_flags(self.kernel.headers, libc),
+                *sysroot.compiler_flags(headers, libc),
                 *stdio.line_buffers(scratch / "stdio"),
             ]
-            part = Part(directory, scratch / "out", self.kernel.headers, " ".join(flags))
+            part = Part(directory, scratch / "out", headers, " ".join(flags))
             self._make_in(part, left_out, stage, out, step.update)
             meta = msgspec.json.decode((out / "suite.json").read_bytes(), type=_Meta)
             broken = f", {len(meta.broken)} cannot be run" if meta.broken else ""
@@ -230,6 +232,13 @@ class _Work:
         # Links of the tree lead where they should from the stage too, which mirrors it.
         shutil.copytree(tree.joinpath(*parts), directory, symlinks=True)
         return directory, {}
+
+    def _headers(self, link: Path) -> Path:
+        """Return where makefiles find the kernel's headers: at *link* if they would misread it."""
+        if harmless(self.kernel.headers):
+            return self.kernel.headers
+        link.symlink_to(self.kernel.headers)
+        return link
 
     def _make_in(
         self,

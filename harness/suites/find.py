@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -149,7 +150,9 @@ def _directory(name: str, directory: Path, programs: tuple[str, ...]) -> SuiteSo
             why="its Makefile does not include ../lib.mk",
             hint="see Documentation/dev-tools/kselftest.rst, 'Contributing new tests'",
         )
-    source = SuiteSource(name, directory.name, directory, programs)
+    # Below the tree's selftests it has a name that no makefile takes apart.
+    target = re.sub(r"[^\w.+-]|^[-.]", "_", directory.name, flags=re.ASCII)
+    source = SuiteSource(name, target, directory, programs)
     if (known := directory / expectations.FILE_NAME).exists():
         source = _expecting(source, known)
     if (needs := directory / settings.FILE_NAME).exists():
