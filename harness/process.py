@@ -137,6 +137,8 @@ def start(
         stderr=stderr,
         pass_fds=pass_fds,
         start_new_session=True,
+        # What is built must not depend on it, and has to be read by others in a guest.
+        umask=0o022,
     )
 
 

@@ -21,6 +21,8 @@ import errno
 import hashlib
 import json
 import os
+import pwd
+import shlex
 import shutil
 import stat
 import tempfile
@@ -37,6 +39,7 @@ from harness.errors import MachineError, UserError
 from harness.foreign import of_os, told
 from harness.progress import Progress
 
+_PARTS = ("entries", "places", "locks", "tmp")
 _NAME = "kernel-selftest-harness"
 _SHARED = Path("/var/tmp")  # noqa: S108  whose directory it is, is looked at
 _MANIFEST = "manifest.json"
@@ -128,8 +131,11 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
         with told("the cache cannot be used", self.root):
-            for name in ("entries", "places", "locks", "tmp"):
-                (self.root / name).mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+            for name in _PARTS:
+                # Where a umask lets everybody write, nobody else shall put kernels here.
+                (self.root / name).mkdir(mode=0o755, exist_ok=True)
+            _check_owner(self.root)
 
     @classmethod
     def default(cls) -> Store:
@@ -291,6 +297,30 @@ class Store:
     def path(self, kind: str, key: str) -> Path:
         """Return where the entry is once it exists."""
         return self.root / "entries" / kind / key
+
+
+def _check_owner(root: Path) -> None:
+    """Raise MachineError where this user cannot write what another has made in the cache."""
+    parts = [root / part for part in _PARTS]
+    for path in (root, *parts, *(each for part in parts for each in part.iterdir())):
+        if os.access(path, os.W_OK):
+            continue
+        with suppress(FileNotFoundError):
+            owner = path.stat().st_uid
+            raise MachineError(
+                "the cache holds what another user has made, and cannot be written",
+                where=str(path),
+                why=f"it belongs to {_user(owner)}, and this is {_user(os.getuid())}",
+                hint=f"sudo chown -R {os.getuid()} {shlex.quote(str(root))}, "
+                "or set HARNESS_CACHE to a directory of your own",
+            )
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"
 
 
 def _write_manifest(root: Path) -> None:

@@ -17,6 +17,7 @@ from harness.errors import UserError
 from harness.kbuild import toolchain
 from harness.kbuild.kconfig import Dependencies
 from harness.progress import Quiet
+from harness.run.guests import suite_entries
 from harness.source.git import git
 from harness.store import Store, digest_tree
 from harness.suites import Suite
@@ -335,6 +336,46 @@ def test_where_the_cache_and_the_suite_lie_changes_nothing_that_is_built(
     assert (store.for_make() is store) == (name == "-dash")
     assert prune.prune(store, 0, young_s=0) > 0
     assert list(store.for_make().place("build").iterdir()) == []
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o000, 0o022])
+def test_a_umask_changes_nothing_that_is_in_a_guest(
+    tmp_path: Path, project: tuple[FakeLinux, Path], mask: int
+) -> None:
+    (tmp_path / "leak" / "run.sh").write_text("echo\n")
+    (tmp_path / "leak" / "Makefile").write_text(
+        "TEST_GEN_PROGS := plain\nTEST_PROGS := run.sh\ninclude ../lib.mk\n"
+    )
+    for file in (tmp_path / "leak").iterdir():
+        file.chmod(0o666 & ~mask)
+    before = os.umask(mask)
+    try:
+        suite = built(tmp_path, *project, "one").suite
+        Store(tmp_path / "another")
+    finally:
+        os.umask(before)
+    modes = {entry.path: entry.mode & 0o7777 for entry in suite_entries(suite, userland=True)}
+    assert modes["selftests/leak/plain"] == 0o755
+    assert modes["selftests/leak/run.sh"] == 0o644
+    assert modes["selftests/leak/.harness/run.sh"] == 0o755
+    assert set(modes.values()) <= {0o755, 0o644, 0o777}
+    for made in (tmp_path / "another", tmp_path / "another" / "entries"):
+        assert made.stat().st_mode & 0o022 == 0, "what others could write they could also plant"
+
+
+def test_a_cache_that_was_moved_is_gone_on_with(
+    tmp_path: Path, project: tuple[FakeLinux, Path]
+) -> None:
+    fake, patch = project
+    first = built(tmp_path, fake, patch, "one")
+    (tmp_path / "one").rename(tmp_path / "a-cache-that-was-moved")
+    again = built(tmp_path, fake, patch, "a-cache-that-was-moved")
+    assert again.kernel.key == first.kernel.key
+    fake.write(README="changed\n")
+    fake.commit()
+    later = built(tmp_path, fake, patch, "a-cache-that-was-moved")
+    assert later.kernel.key != first.kernel.key
+    assert later.kernel.vmlinux.read_bytes() == again.kernel.vmlinux.read_bytes()
 
 
 def test_a_cache_in_which_nothing_can_be_built_is_refused(

@@ -6,6 +6,9 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import pwd
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -157,3 +160,27 @@ def test_a_lock_that_is_taken_is_not_waited_for(
         assert not other
     with store.try_lock("place") as mine:
         assert mine
+
+
+@pytest.mark.parametrize("part", [".", "places", "places/git", "locks/git.lock", "entries/kernel"])
+def test_a_cache_of_another_user_names_him_and_what_to_do(tmp_path: Path, part: str) -> None:
+    """What matters is that it cannot be written; here it is this user's, who took that away."""
+    root = tmp_path / "my cache"
+    Store(root).place("git")
+    (root / "entries" / "kernel").mkdir()
+    (root / "locks" / "git.lock").touch()
+    target = root / part
+    target.chmod(0o555)
+    script = (
+        f"from pathlib import Path; from harness.store import Store; Store(Path({str(root)!r}))"
+    )
+    argv = [sys.executable, "-c", script]
+    if os.getuid() == 0:
+        # Without its capabilities, root is a user like any other.
+        argv = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *argv]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    target.chmod(0o755)
+    assert "MachineError: the cache holds what another user has made" in done.stderr, done.stderr
+    assert f"where: {target}" in done.stderr
+    assert f"it belongs to {pwd.getpwuid(os.getuid()).pw_name}" in done.stderr
+    assert f"sudo chown -R {os.getuid()} '{root}'" in done.stderr

@@ -393,4 +393,6 @@ def tree_entries(directory: Path, prefix: str) -> Iterator[initramfs.Entry]:
         elif stat.S_ISDIR(mode):
             yield initramfs.directory(name)
         else:
-            yield initramfs.file(name, path, stat.S_IMODE(mode))
+            # As git has it: a user's umask is none of the guest's.
+            special = mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX)
+            yield initramfs.file(name, path, special | (0o755 if mode & 0o100 else 0o644))

@@ -36,6 +36,9 @@ from harness.run.shell import Place, Rerun
 
 _LOG_KEPT = 1 << 18
 _LOOK_S = 0.05
+GDB = "harness-gdb-"
+_SOCKET = 108
+"""Bytes of a socket's path with the zero at its end (unix(7))."""
 _LINES = 40
 """Of a kernel's report."""
 
@@ -68,6 +71,12 @@ class KernelLogTail:
         lines = crashes[0].report.splitlines()
         more = [f"[... {len(lines) - _LINES} more lines]"] if len(lines) > _LINES else []
         return "\n".join(lines[:_LINES] + more)
+
+
+def directory_for_socket() -> Path:
+    """Return the directory for temporary files, or /tmp where a socket's path would be too long."""
+    chosen = Path(tempfile.gettempdir()).absolute()
+    return chosen if len(bytes(chosen / f"{GDB}12345678" / "gdb")) < _SOCKET else Path("/tmp")  # noqa: S108
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ class Visit:
         if not self.gdb:
             yield ""
             return
-        with tempfile.TemporaryDirectory(prefix="harness-gdb-") as directory:
+        with tempfile.TemporaryDirectory(prefix=GDB, dir=directory_for_socket()) as directory:
             yield str(Path(directory) / "gdb")
 
     async def _boot(self, files: BootFiles, socket: str) -> QemuGuest:

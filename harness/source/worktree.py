@@ -15,6 +15,8 @@ from harness.progress import Progress
 from harness.source.git import git, must
 
 _LIMIT_S = 1800
+_OWN_PARTS = 3
+"""Of a work tree's path those that are its own: a slot's name, ``src`` and ``.git``."""
 
 
 def checkout(repo: Path, commit: str, path: Path, progress: Progress) -> None:
@@ -24,6 +26,7 @@ def checkout(repo: Path, commit: str, path: Path, progress: Progress) -> None:
     place it is in.  Whatever was built or edited in it is removed.  Raises MachineError if git
     fails, or if *path* holds something that is no work tree of *repo*.
     """
+    _follow_moved(repo, path)
     if _is_usable(repo, path):
         _remove_stale_locks(repo, path)
         if _move(commit, path):
@@ -44,6 +47,24 @@ def _linked_admin(path: Path) -> Path | None:
     except (OSError, UnicodeDecodeError):
         return None
     return Path(text[len("gitdir: ") :].strip()) if text.startswith("gitdir: ") else None
+
+
+def _follow_moved(repo: Path, path: Path) -> None:
+    """Join work tree and repository again where both were moved, or copied, together.
+
+    Each names the other by an absolute path.  What is at the old place, if anything, is left alone.
+    """
+    linked = _linked_admin(path)
+    admin = repo / "worktrees" / linked.name if linked else None
+    if linked is None or admin is None or linked == admin or not (admin / "gitdir").is_file():
+        return
+    before = Path((admin / "gitdir").read_text().strip())
+    # The same place of the same cache, by its name there.
+    if before.parts[-_OWN_PARTS:] == (path / ".git").parts[-_OWN_PARTS:]:
+        (path / ".git").write_text(f"gitdir: {admin}\n")
+        (admin / "gitdir").write_text(f"{path / '.git'}\n")
+        # Copies are other files to git, which would write all of them again, with new times.
+        git("update-index", "-q", "--refresh", cwd=path, limit_s=_LIMIT_S)
 
 
 def _registered_admins(repo: Path, path: Path) -> list[Path]:

@@ -134,3 +134,45 @@ def test_missing_commit_is_told(sources: tuple[Source, Source], store: Store) ->
     one, _ = sources
     with pytest.raises(MachineError, match="cannot be checked out"):
         checkout(one.repo, "0" * 40, store.place("worktrees") / "a", Quiet())
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_a_cache_that_was_moved_keeps_its_work_trees(
+    sources: tuple[Source, Source], store: Store, tmp_path: Path, how: str
+) -> None:
+    one, two = sources
+    old = store.place("build", "0123abcd") / "src"
+    checkout(one.repo, one.commit, old, Quiet())
+    times = {name: (old / name).stat().st_mtime_ns for name in state(old)}
+    elsewhere = tmp_path / "elsewhere"
+    if how == "moved":
+        store.root.rename(elsewhere)
+    else:
+        shutil.copytree(store.root, elsewhere, symlinks=True)
+    repo = elsewhere / one.repo.relative_to(store.root)
+    path = elsewhere / old.relative_to(store.root)
+    progress = Recorder()
+    checkout(repo, two.commit, path, progress)
+    assert (progress.steps, progress.notes) == ([], [])
+    assert git("rev-parse", "HEAD", cwd=path).text == two.commit
+    assert git("rev-parse", "--absolute-git-dir", cwd=path).text.startswith(str(elsewhere))
+    changed = {name for name in times if (path / name).stat().st_mtime_ns != times[name]}
+    assert changed == {"mm/memory.c"}
+    if how == "copied":
+        assert git("rev-parse", "HEAD", cwd=old).text == one.commit
+        checkout(one.repo, two.commit, old, progress)
+        assert progress.steps == []
+
+
+def test_another_work_tree_of_the_same_name_is_not_taken_over(
+    sources: tuple[Source, Source], store: Store, tmp_path: Path
+) -> None:
+    one, two = sources
+    mine = store.place("build", "one") / "src"
+    checkout(one.repo, one.commit, mine, Quiet())
+    stray = store.place("build", "two") / "src"
+    stray.mkdir()
+    (stray / ".git").write_text("gitdir: /elsewhere/linux.git/worktrees/src\n")
+    with pytest.raises(MachineError):
+        checkout(two.repo, two.commit, stray, Quiet())
+    assert git("rev-parse", "HEAD", cwd=mine).text == one.commit
