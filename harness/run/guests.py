@@ -37,7 +37,7 @@ from harness.store import Damaged, Entry, Store, digest
 from harness.suites import Suite, userland
 
 GUEST_ROOT = userland.GUEST_ROOT
-_AGENT, _INITRAMFS, _SNAPSHOT = "agent", "initramfs", "snapshot"
+AGENT, INITRAMFS, SNAPSHOT = "agent", "initramfs", "snapshot"
 """Kinds of entries that are made here."""
 _RECIPE = "2"
 _WEEK_S = 7 * 24 * 3600.0
@@ -142,7 +142,7 @@ class Foundry:
             qemu=saved.qemu_version,
             guest=str(config),
         )
-        entries = (*self.entries(suite, guest), (_SNAPSHOT, saved.directory.name))
+        entries = (*self.entries(suite, guest), (SNAPSHOT, saved.directory.name))
         return Template(saved.hello, machine, partial(snapshot.restore, saved), saved, entries)
 
     def entries(self, suite: Suite, guest: GuestTable) -> tuple[Entry, ...]:
@@ -150,8 +150,8 @@ class Foundry:
         return (
             ("kernel", self.kernel.key),
             ("suite", suite.key),
-            (_AGENT, self._agent_key()),
-            (_INITRAMFS, self._initramfs_key(suite, userland=guest.type != "vng")),
+            (AGENT, self._agent_key()),
+            (INITRAMFS, self._initramfs_key(suite, userland=guest.type != "vng")),
         )
 
     async def _vng_template(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
@@ -223,7 +223,7 @@ class Foundry:
                 raise
             except MachineError as damage:
                 self.progress.note(f"the snapshot of {suite.name} is made again: {damage.what}")
-                self.store.discard(_SNAPSHOT, key)
+                self.store.discard(SNAPSHOT, key)
                 loaded = snapshot.load(await boot())
         self._check_build_id(loaded.hello)
         return loaded, probed
@@ -302,25 +302,25 @@ class Foundry:
         accelerator: Accelerator,
         name: str,
     ) -> Path:
-        with self.store.draft(_SNAPSHOT, key, self.progress) as out:
+        with self.store.draft(SNAPSHOT, key, self.progress) as out:
             if out:
-                booted = (("kernel", self.kernel.key), (_INITRAMFS, files.initramfs.parent.name))
+                booted = (("kernel", self.kernel.key), (INITRAMFS, files.initramfs.parent.name))
                 await asyncio.to_thread(self.store.check, booted)
                 with self.progress.step(f"Booting the guest of {name}") as step:
                     made = await snapshot.create(config, accelerator, files, out)
                     step.result(f"{made.hello.release}, {accelerator}")
-        return self.store.path(_SNAPSHOT, key)
+        return self.store.path(SNAPSHOT, key)
 
     def _initramfs(self, suite: Suite, *, userland: bool = True) -> Path:
         def write(out: Path) -> None:
             agent_program = self._agent()
-            self.store.check([("suite", suite.key), (_AGENT, self._agent_key())])
+            self.store.check([("suite", suite.key), (AGENT, self._agent_key())])
             packed = suite_entries(suite, userland=userland)
             entries = initramfs.guest_entries(agent_program, packed)
             initramfs.write_initramfs(out / "initramfs.cpio", entries)
 
         key = self._initramfs_key(suite, userland=userland)
-        return self.store.obtain(_INITRAMFS, key, write, self.progress) / "initramfs.cpio"
+        return self.store.obtain(INITRAMFS, key, write, self.progress) / "initramfs.cpio"
 
     def _initramfs_key(self, suite: Suite, *, userland: bool) -> str:
         return digest(_RECIPE, self._agent_key(), suite.key, suite.name, str(userland))
@@ -330,12 +330,12 @@ class Foundry:
 
         def write(out: Path) -> None:
             agent_program = self._agent()
-            self.store.check([(_AGENT, self._agent_key())])
+            self.store.check([(AGENT, self._agent_key())])
             packed = initramfs.guest_entries(agent_program, entries)
             initramfs.write_initramfs(out / "initramfs.cpio", packed)
 
         made = self.store.obtain(
-            _INITRAMFS, digest(_RECIPE, self._agent_key(), key), write, self.progress
+            INITRAMFS, digest(_RECIPE, self._agent_key(), key), write, self.progress
         )
         return BootFiles(self.kernel.image, made / "initramfs.cpio")
 
@@ -343,7 +343,7 @@ class Foundry:
         def compile_agent(out: Path) -> None:
             agent.build_agent(out / "agent")
 
-        return self.store.obtain(_AGENT, self._agent_key(), compile_agent, self.progress) / "agent"
+        return self.store.obtain(AGENT, self._agent_key(), compile_agent, self.progress) / "agent"
 
     def _agent_key(self) -> str:
         sources = [path.read_bytes() for path in agent.source_files()]

@@ -31,7 +31,7 @@ from harness.guest.api import (
 from harness.guest.machine import BootFiles
 from harness.guest.qemu import GuestNotBooted, QemuGuest, last_words
 from harness.guest.terminal import Left, Terminal, attach
-from harness.run.guests import Foundry
+from harness.run.guests import INITRAMFS, Foundry
 from harness.run.shell import Place, Rerun
 
 _LOG_KEPT = 1 << 18
@@ -119,6 +119,12 @@ class Visit:
             except GuestNotBooted as error:
                 if not error.died.how.in_guest:
                     raise
+                # A kernel that has lost a bit on the disk does not boot either.
+                booted = (
+                    ("kernel", self.maker.kernel.key),
+                    (INITRAMFS, files.initramfs.parent.name),
+                )
+                self.maker.store.check(booted)
                 self.screen.say(f"{error.what}; {error.why}")
                 return ExitCode.NOT_AS_EXPECTED
             async with guest:

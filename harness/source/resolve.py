@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -86,7 +87,7 @@ def _resolve(
         raise bad_spec(spec, "it is empty, or has a line end in it")
     if spec.startswith("debian:"):
         return resolve_debian(spec, repo, store, progress)
-    path = (relative_to / Path(spec).expanduser()).absolute()
+    path = (relative_to / _at_home(spec)).absolute()
     if path.is_dir():
         return resolve_directory(path.resolve(), spec, repo, store, progress)
     if path.is_file():
@@ -97,12 +98,20 @@ def _resolve(
     if not mark:
         why = "a URL needs #REF at its end" if _URL.match(spec) else f"there is no {path}"
         raise bad_spec(spec, why)
-    local = (relative_to / Path(where).expanduser()).absolute()
+    local = (relative_to / _at_home(where)).absolute()
     if local.is_dir():
         where = str(local.resolve())
     elif not _URL.match(where):
         raise bad_spec(spec, f"there is no directory {local}")
     return resolve_git(where, name, spec, repo, store, progress)
+
+
+def _at_home(name: str) -> str:
+    """Return *name* with the home directory for ``~`` at its beginning, if there is such a user.
+
+    Unlike ``Path.expanduser()`` it leaves ``./~name`` alone, and raises nothing.
+    """
+    return os.path.expanduser(name)  # noqa: PTH111
 
 
 def _resolve_tarball(

@@ -17,7 +17,15 @@ from harness.source import Source, resolve
 from harness.source.fastimport import kernel_version
 from harness.source.git import git
 from harness.store import Store
-from tests.kerneltree import Recorder, commit, make_repository, make_tree, replace, sh
+from tests.kerneltree import (
+    FAKELINUX,
+    Recorder,
+    commit,
+    make_repository,
+    make_tree,
+    replace,
+    sh,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -450,3 +458,35 @@ def test_a_kernel_that_its_repository_ignores_is_refused(tmp_path: Path, store: 
         resolve("linux", store, Quiet(), relative_to=tmp_path)
     assert "Makefile" in caught.value.why
     assert "add --all --force" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["my linux", "a:b", 'it\'s "quoted" $HOME #1 %s', "n\u00e4ive", "-dash", "a\\b", "~me"]
+)
+@pytest.mark.parametrize("kind", ["directory", "changed", "ref", "tarball"])
+def test_where_a_source_lies_is_no_matter(
+    tmp_path: Path, store: Store, name: str, kind: str
+) -> None:
+    below = tmp_path / name
+    below.mkdir()
+    spec = f"./{name}"
+    if kind == "directory":
+        make_tree(below / "linux")
+        spec += "/linux"
+    elif kind == "tarball":
+        with tarfile.open(below / f"{name}.tar", "w") as tar:
+            tar.add(FAKELINUX, "linux")
+        spec += f"/{name}.tar"
+    else:
+        make_repository(below / "linux")
+        spec += "/linux" if kind == "changed" else "/linux#HEAD"
+    found = resolve(spec, store, Quiet(), relative_to=tmp_path)
+    tree = found.tree
+    assert found.note is None
+    if kind == "changed":
+        replace(below / "linux/mm/memory.c", "a + 3", "a + 4")
+        changed = resolve(spec, store, Quiet(), relative_to=tmp_path)
+        assert changed.note == "the uncommitted changes of 1 file(s) are included"
+        assert changed.tree != tree
+    plain = make_repository(tmp_path / "plain")
+    assert resolve("plain#HEAD", store, Quiet(), relative_to=tmp_path).tree == tree, plain
