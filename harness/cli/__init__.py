@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -12,6 +13,7 @@ import click
 
 from harness import __version__
 from harness.errors import ExitCode, HarnessError
+from harness.visible import visible
 
 _COMMANDS = {
     "bench": "harness.cli.bench",
@@ -83,7 +85,9 @@ def _status() -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        usage = io.StringIO()
+        error.show(usage)
+        _say(usage.getvalue().removesuffix("\n"))
         return ExitCode.USER
     except (click.Abort, KeyboardInterrupt):
         _say("\ninterrupted")
@@ -110,7 +114,7 @@ def _say(text: str) -> None:
     from harness.report.terminal import Safe
 
     stream = Safe(sys.stderr)
-    stream.write(f"{text}\n")
+    stream.write(f"{visible(text)}\n")
     stream.flush()
 
 

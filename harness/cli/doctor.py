@@ -13,6 +13,7 @@ from harness.cli.options import find_project, project_option
 from harness.errors import ExitCode, UserError
 from harness.project import GuestTable
 from harness.report.console import make_progress
+from harness.visible import visible
 
 
 @click.command()
@@ -68,5 +69,5 @@ def doctor(project_file: Path | None, quick: bool, required: tuple[str, ...], as
 
         print_table(diagnosis, sys.stdout)
     for check in lacking:
-        click.echo(f"--require {check.name}: {check.state}: {check.detail}", err=True)
+        click.echo(visible(f"--require {check.name}: {check.state}: {check.detail}"), err=True)
     return ExitCode.AS_EXPECTED if diagnosis.ready and not lacking else ExitCode.MACHINE

@@ -7,7 +7,7 @@ import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, TextIO, cast
 
 import click
 from rich.console import Console
@@ -18,8 +18,11 @@ from harness.errors import ExitCode, UserError
 from harness.ktap import Case, Parser, Report
 from harness.ktap.junit import to_junit
 from harness.outcome import Outcome
+from harness.report.terminal import Safe, Terminal
+from harness.visible import defuse_json, visible
 
 _CHUNK = 1 << 20
+_LOG_COLUMNS = 10_000
 _STYLE = {
     Outcome.PASS: "green",
     Outcome.SKIP: "yellow",
@@ -57,11 +60,11 @@ def ktap(ctx: click.Context, file: Path, form: str) -> None:
     """
     report = _read(file)
     if form == "json":
-        click.echo(json.dumps(report.to_dict(), indent=2))
+        click.echo(defuse_json(json.dumps(report.to_dict(), indent=2)))
     elif form == "junit":
         click.echo(to_junit(report, "stdin" if str(file) == "-" else file.stem))
     else:
-        _print_tree(report, Console(highlight=False, soft_wrap=True))
+        _print_tree(report, sys.stdout)
     green = report.has_results and report.outcome.as_expected
     ctx.exit(ExitCode.AS_EXPECTED if green else ExitCode.NOT_AS_EXPECTED)
 
@@ -85,14 +88,27 @@ def _read(file: Path) -> Report:
     return parser.close()
 
 
-def _print_tree(report: Report, console: Console) -> None:
+def _print_tree(report: Report, stream: TextIO) -> None:
+    terminal = Terminal.of(stream)
+    safe = Safe(stream)
+    console = Console(
+        file=cast(IO[str], safe),
+        force_terminal=terminal.live,
+        no_color=not terminal.colour,
+        # In a log nothing is cut off: it is searched, not looked at.
+        width=None if terminal.live else _LOG_COLUMNS,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
+    )
     tree = Tree(_headline(report))
     for collection in report.collections:
         branch = tree
         if len(report.collections) > 1:
             plan = "no plan" if collection.plan is None else f"1..{collection.plan}"
             branch = tree.add(
-                Text(f"{collection.version or 'results'} (line {collection.line}, {plan})")
+                _text(f"{collection.version or 'results'} (line {collection.line}, {plan})")
             )
         for case in collection.cases:
             _add(branch, case)
@@ -101,9 +117,8 @@ def _print_tree(report: Report, console: Console) -> None:
     console.print(tree)
     for diagnostic in report.diagnostics:
         style = "red" if diagnostic.kind.is_error else "dim"
-        console.print(
-            Text(f"line {diagnostic.line}: {diagnostic.kind}: {diagnostic.text}", style=style)
-        )
+        console.print(_text(f"line {diagnostic.line}: {diagnostic.kind}: {diagnostic.text}", style))
+    safe.flush()
 
 
 def _headline(report: Report) -> Text:
@@ -116,11 +131,16 @@ def _headline(report: Report) -> Text:
 def _add(tree: Tree, case: Case) -> None:
     branch = tree.add(_line(case.outcome, case.name, case.explanation))
     if not case.outcome.as_expected and case.output:
-        branch.add(Text(case.output, style="dim"))
+        branch.add(_text(case.output, "dim"))
     for child in case.children:
         _add(branch, child)
 
 
 def _line(outcome: Outcome, name: str, why: str) -> Text:
-    text = Text.assemble((f"{outcome.value:7}", _STYLE.get(outcome, "bold red")), " ", name)
-    return text.append(f"  ({why})", style="dim") if why else text
+    text = Text(f"{outcome.value:7}", style=_STYLE.get(outcome, "bold red"))
+    text = Text.assemble(text, " ", _text(name))
+    return text.append_text(_text(f"  ({why})", "dim")) if why else text
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(visible(text), style=style)

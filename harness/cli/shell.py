@@ -18,13 +18,13 @@ from harness.foreign import of_os
 from harness.guest.terminal import Terminal
 from harness.report.console import make_progress
 from harness.report.terminal import Safe
-from harness.report.text import visible
 from harness.run import journal, rundir
 from harness.run.guests import Foundry
 from harness.run.job import check_planned
 from harness.run.shell import choose
 from harness.run.visit import KernelLogTail, Screen, Visit
 from harness.store import Store
+from harness.visible import visible
 
 
 @click.command(short_help="Open a shell in a guest of a run.")

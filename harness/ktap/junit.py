@@ -13,6 +13,7 @@ import junit_xml
 
 from harness.ktap.model import Case, Report
 from harness.outcome import Outcome, worst
+from harness.visible import visible
 
 REPORT_CASE = "(report)"
 """Name of the case that carries what no case of the stream does."""
@@ -22,13 +23,15 @@ def to_junit(report: Report, suite: str) -> str:
     """Return *report* as a JUnit document with one suite named *suite*.
 
     Skipped and expectedly failing cases are ``skipped``, fail and xpass are ``failure``, all other
-    outcomes but pass are ``error``.  Characters that XML cannot hold are already spelled out.
+    outcomes but pass are ``error``.  What does not print, and what a CI system would obey, is an
+    escape.
     """
     cases = [_case(case, suite) for case in _shown(report)]
     known = worst([case.outcome for case in report.walk()]) if any(report.walk()) else None
     if known is None or known.severity < report.outcome.severity:
         cases.append(_report_case(report, suite))
-    text: str = junit_xml.to_xml_report_string([junit_xml.TestSuite(suite, cases)])
+    suites = [junit_xml.TestSuite(visible(suite), cases)]
+    text: str = junit_xml.to_xml_report_string(suites)
     return text
 
 
@@ -40,15 +43,15 @@ def _shown(report: Report) -> Iterator[Case]:
 
 
 def _case(case: Case, suite: str) -> junit_xml.TestCase:
-    classname = ".".join((suite, *case.path[:-1]))
-    xml = junit_xml.TestCase(case.name, classname)
+    classname = visible(".".join((suite, *case.path[:-1])))
+    xml = junit_xml.TestCase(visible(case.name), classname)
     _judge(xml, case.outcome, case.explanation, case.output)
     return xml
 
 
 def _report_case(report: Report, suite: str) -> junit_xml.TestCase:
     lines = [f"line {d.line}: {d.kind}: {d.text}" for d in report.diagnostics]
-    xml = junit_xml.TestCase(REPORT_CASE, suite)
+    xml = junit_xml.TestCase(REPORT_CASE, visible(suite))
     if report.skip_reason is not None:
         message = report.skip_reason or "skipped as a whole"
     elif report.has_results:
@@ -60,7 +63,8 @@ def _report_case(report: Report, suite: str) -> junit_xml.TestCase:
 
 
 def _judge(xml: junit_xml.TestCase, outcome: Outcome, why: str, output: str) -> None:
-    message = f"{outcome}: {why}" if why else outcome.value
+    message = visible(f"{outcome}: {why}" if why else outcome.value)
+    output = visible(output)
     match outcome:
         case Outcome.PASS:
             return

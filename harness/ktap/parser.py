@@ -146,6 +146,8 @@ class Parser:
                 self._builder.glued(glued, number, self._output.text)
         elif token is not None:
             self._builder.token(token, number)
+            for glued in lexer.glued_results(text):
+                self._builder.stray(glued, number)
             if isinstance(token, lexer.Header | lexer.Plan | lexer.Subtest):
                 return
         else:

@@ -15,8 +15,9 @@ from harness.report.plain import PlainProgress
 from harness.report.steps import Display, TestProgress
 from harness.report.summary import summary
 from harness.report.terminal import Safe, Terminal
-from harness.report.text import Span, paint, visible
+from harness.report.text import Span, paint
 from harness.run.results import Results
+from harness.visible import visible
 
 __all__ = [
     "Display",

@@ -11,10 +11,10 @@ from harness.entries import check_pattern
 from harness.errors import UserError
 from harness.guest.api import How
 from harness.outcome import Outcome
-from harness.report.text import visible
 from harness.run.assertions import of_case, of_output
 from harness.run.results import Case, KernelReport, Results, Test
 from harness.run.seen import CONSEQUENCES
+from harness.visible import visible
 
 _KNOWABLE = (Outcome.FAIL, Outcome.TIMEOUT, Outcome.SPLAT, Outcome.CRASH)
 # kselftest_harness.h prints FILE:LINE:TEST:TEXT.

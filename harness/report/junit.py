@@ -16,7 +16,8 @@ error exactly when ``harness run`` does not return 0.
 ``time`` stands where it was measured: at the suite, and at testcases that stand for a whole
 program.  Cases are not timed one by one, so they have none.  Seeds, log files and the command
 that runs a test again are suite properties named ``suite:program.seed`` and so on, since the
-format has no properties of a testcase; a failure repeats its own in its text.
+format has no properties of a testcase.  The first failure of a program repeats them in its text,
+with the kernel log; the others say how to run it again.
 
 Elements, their order and their attributes are those of the XML Schema for Jenkins' JUnit reports;
 times have at most three decimals, since the schema of Jenkins' xUnit plugin takes no more.
@@ -32,15 +33,14 @@ import junit_xml
 
 from harness.errors import ExitCode
 from harness.outcome import Outcome
-from harness.report.text import cut, one_line, visible
+from harness.report.text import cut, one_line
 from harness.run.results import Case, Results, Test
+from harness.visible import visible
 
 TEXT_LIMIT = 16_000
 """Characters of one section of a whole program's text (its output, its kernel log)."""
 CASE_TEXT_LIMIT = 8_000
 """Characters of what one case printed."""
-CASE_KERNEL_LIMIT = 2_000
-"""Characters of kernel log repeated at one case: a program may have thousands of them."""
 VALUE_LIMIT = 2_000
 """Characters of one property or message."""
 
@@ -119,9 +119,12 @@ def _suite(name: str, tests: list[Test], results: Results) -> junit_xml.TestSuit
 
 def _testcases(test: Test) -> Iterator[junit_xml.TestCase]:
     names = [case.name.removeprefix(f"{test.name}/") for case in test.cases]
+    own_testcase = needs_own_testcase(test)
+    told = own_testcase
     for name, case in zip(names, test.cases, strict=True):
-        yield _testcase(test, name, case)
-    if needs_own_testcase(test):
+        yield _testcase(test, name, case, whole=not told)
+        told = told or case.outcome not in (Outcome.PASS, Outcome.SKIP)
+    if own_testcase:
         own, number = test.program, 1
         while own in names:
             number += 1
@@ -129,7 +132,11 @@ def _testcases(test: Test) -> Iterator[junit_xml.TestCase]:
         yield _testcase(test, own, None)
 
 
-def _testcase(test: Test, name: str, case: Case | None) -> junit_xml.TestCase:
+def _testcase(test: Test, name: str, case: Case | None, whole: bool = True) -> junit_xml.TestCase:
+    """Return the entry of *case*, or of the whole program.
+
+    With *whole* it holds what concerns the whole program.
+    """
     said = case or test
     outcome = said.outcome
     testcase = junit_xml.TestCase(
@@ -140,27 +147,31 @@ def _testcase(test: Test, name: str, case: Case | None) -> junit_xml.TestCase:
     # An entry without message and text is dropped by the package, and the testcase then passes.
     message = one_line(said.reason, VALUE_LIMIT) or f"{outcome}, no reason given"
     if outcome in _FAILURES:
-        testcase.add_failure_info(message, _story(test, case), str(outcome))
+        testcase.add_failure_info(message, _story(test, case, whole), str(outcome))
     elif outcome in (Outcome.ERROR, Outcome.NOTRUN):
-        testcase.add_error_info(message, _story(test, case), str(outcome))
+        testcase.add_error_info(message, _story(test, case, whole), str(outcome))
     elif outcome is Outcome.XFAIL:
-        testcase.add_skipped_info(f"expected failure: {message}", _story(test, case))
+        testcase.add_skipped_info(f"expected failure: {message}", _story(test, case, whole))
     elif outcome is Outcome.SKIP:
         testcase.add_skipped_info(message)
     return testcase
 
 
-def _story(test: Test, case: Case | None) -> str:
-    """Return what a person needs who sees nothing but this one entry."""
+def _story(test: Test, case: Case | None, whole: bool) -> str:
+    """Return what a person needs who sees nothing but this one entry.
+
+    The kernel log, the log files and the seed of a program stand at one of its entries (*whole*):
+    a program may have many thousands of them.
+    """
     printed = _text(case.text, CASE_TEXT_LIMIT) if case else _text(test.output, TEXT_LIMIT)
-    kernel = _text(test.kernel_log, CASE_KERNEL_LIMIT if case else TEXT_LIMIT)
     sections = [_text((case or test).reason, VALUE_LIMIT)]
     if printed:
         sections.append(printed)
+    kernel = _text(test.kernel_log, TEXT_LIMIT) if whole else ""
     if kernel:
         sections.append(f"Kernel log:\n{kernel}")
-    facts = [f"{kind} log: {path}" for kind, path in _logs(test)]
-    if test.seed:
+    facts = [f"{kind} log: {path}" for kind, path in _logs(test) if whole]
+    if test.seed and whole:
         facts.append(f"random seed: {test.seed}")
     if test.rerun:
         facts.append(f"run it again: {test.rerun}")

@@ -18,10 +18,10 @@ from harness.report.text import (
     mark,
     one_line,
     style_of,
-    visible,
 )
 from harness.report.verdict import verdict
 from harness.run.results import Case, Results, Test
+from harness.visible import visible
 
 Line = list[Span]
 

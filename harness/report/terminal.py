@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
+from harness.visible import defuse
+
 _SIGNS = "✓✗⠋━─…"
 
 
@@ -41,7 +43,8 @@ class Terminal:
 class Safe:
     """A text stream that takes any character and outlives its reader.
 
-    What the encoding cannot say becomes an escape.  When the other end is gone (a closed pipe, a
+    What the encoding cannot say becomes an escape, and so does a command to a CI system, of which
+    the parts may come from different places.  When the other end is gone (a closed pipe, a
     full disk) the rest is dropped: a run is not lost for want of someone to watch it.
     """
 
@@ -56,7 +59,8 @@ class Safe:
         """Write *text* as far as that is possible; return its length."""
         if not self.lost:
             try:
-                self._stream.write(text.encode(self.encoding, self.errors).decode(self.encoding))
+                said = defuse(text).encode(self.encoding, self.errors)
+                self._stream.write(said.decode(self.encoding))
             except OSError:
                 self._give_up()
         return len(text)

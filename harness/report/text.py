@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from harness.outcome import Outcome
 from harness.run.assertions import is_assertion
+from harness.visible import visible
 
 Span = tuple[str, str]
 """A piece of a line and its style: one of the keys of ``STYLES``, or empty."""
@@ -23,21 +24,6 @@ STYLES = {
 _CODES = {"good": "32", "bad": "1;31", "warn": "33", "dim": "2", "bold": "1"}
 
 _TIMES = ((3600.0, "h", 60.0, "m"), (60.0, "m", 1.0, "s"))
-
-
-def visible(text: str) -> str:
-    r"""Return *text* with everything that does not print written as an escape, ``\x1b``.
-
-    Line feeds and tabs stay, and CR LF becomes LF.  What goes: control characters (a terminal
-    would obey them, XML forbids them), lone surrogates (they cannot be encoded), direction marks
-    and other invisible characters (they make a line look like another one).
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else _escape(char)
-        for char in text.replace("\r\n", "\n")
-    )
 
 
 def one_line(text: str, limit: int = 500) -> str:
@@ -137,10 +123,3 @@ def mark(style: str, unicode: bool) -> str:
     """Return the sign in front of a line of that style; the words beside it say the same."""
     good, neither, bad = "✓-✗" if unicode else "+-!"
     return {"good": good, "bad": bad}.get(style, neither)
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

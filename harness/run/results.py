@@ -14,6 +14,7 @@ import msgspec
 
 from harness.errors import ExitCode
 from harness.outcome import Outcome
+from harness.visible import defuse_json
 
 SCHEMA = 1
 
@@ -223,12 +224,13 @@ def encode(results: Results) -> bytes:
 
     A lone surrogate (what Python makes of a file name or output that is not UTF-8) has no JSON
     form and is written as the escape ``\\udcXX``: a stray byte must not cost the whole report.
+    What could act where the file is shown is escaped as JSON has it, which changes no value.
     """
     try:
         data = msgspec.json.encode(results)
     except UnicodeEncodeError:
         data = msgspec.json.encode(_encodable(msgspec.to_builtins(results)))
-    return msgspec.json.format(data, indent=2) + b"\n"
+    return defuse_json(msgspec.json.format(data, indent=2).decode()).encode() + b"\n"
 
 
 def _encodable(value: Any) -> Any:

@@ -224,6 +224,8 @@ Q = [
     ("kunit-totals-over-error", "fail", "p=fail p/low=pass p/test_2=notrun",
      "missing-result parent-mismatch"),
     ("glued-not-ok-behind-prose", "error", "a=pass", "lost-result"),
+    ("glued-not-ok-behind-plan", "error", "a=pass", "bad-plan lost-result"),
+    ("glued-not-ok-behind-hint", "error", "a=pass", "lost-result"),
     ("planned-none", "pass", "a=pass", "no-plan"),
     ("planned-none-but-one", "error", "a=pass", "plan-not-run"),
     # Little or nothing.

@@ -286,6 +286,37 @@ def test_big_texts_are_cut_in_the_middle() -> None:
     assert "[... 9984023 characters left out ...]" in text
 
 
+def test_the_kernel_log_stands_once_in_a_program() -> None:
+    failing = tuple(s.case("a_test", f"case_{n}", Outcome.FAIL, "why") for n in range(3))
+    passing = (s.case("a_test", "first", Outcome.PASS), s.case("a_test", "left", Outcome.SKIP, "x"))
+    for outcome, cases, own in (
+        (Outcome.FAIL, (*passing, *failing), "case_0"),
+        (Outcome.SPLAT, passing, "a_test"),
+        (Outcome.CRASH, (*passing, *failing), "a_test"),
+        (Outcome.CRASH, (), "a_test"),
+    ):
+        test = s.program("a_test", outcome, reason="why", cases=cases, kernel_log=s.WARNING)
+        root = parse(s.run(test))
+        told = [e.get("name") for e in root.iter("testcase") if "restricted_" in _text_of(e)]
+        assert told == [own]
+        for name in ("case_1", "case_2") if failing[0] in cases else ():
+            assert "run it again: " in _text_of(entry(root, "kvm:a_test", name))
+
+
+def _text_of(testcase: ET.Element) -> str:
+    return "".join(child.text or "" for child in testcase)
+
+
+def test_size_follows_what_the_cases_print() -> None:
+    """A program may have 49,000 failing cases and a kernel's report as well."""
+    sizes = []
+    for number in (1000, 2000):
+        cases = tuple(s.case("a_test", f"case_{n:05}", Outcome.FAIL, "why") for n in range(number))
+        test = s.program("a_test", Outcome.FAIL, cases=cases, kernel_log=s.WARNING * 20)
+        sizes.append(len(junit.render(s.run(test))))
+    assert (sizes[1] - sizes[0]) / 1000 < 400
+
+
 def test_ten_thousand_cases_take_less_than_two_seconds() -> None:
     results = s.many(10_000)
     start = time.process_time()
