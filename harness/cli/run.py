@@ -84,8 +84,9 @@ def _given(args: Sequence[str], option: str) -> str:
     metavar="NAME|PATH|none",
     help="Apply this series: a stack of the project file, or whatever holds one: a directory of "
     "patches, a quilt directory, a patch, an mbox or maildir with the whole thread (FILE#2 is the "
-    "second of several series in it); 'none' tests the source as it is.  Given several times, each "
-    "applies upon the one before.  [default: series of the project file]",
+    "second of several series in it), or commits of a local repository (REPOSITORY#BASE..TIP); "
+    "'none' tests the source as it is.  Given several times, each applies upon the one before.  "
+    "[default: series of the project file]",
 )
 @click.option(
     "--upto",

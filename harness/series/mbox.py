@@ -18,7 +18,7 @@ Buffer = bytes | mmap.mmap
 
 _FROM = re.compile(
     rb"^From \S[^\n]*\d:\d\d(?::\d\d)?[^\n]* (?:19|20)\d\d(?: [+-]\d{4}| [A-Z]{3,4})?[ \t]*\r?\n"
-    rb"(?=(?:(?:[!-9;-~]+:|[ \t]|>From )[^\n]*\n){0,200}?(?:From|Subject|Date|Message-ID):)",
+    rb"(?=(?:(?:[!-9;-~]+:|[ \t]|>From )[^\n]*\n){0,1000}?(?:From|Subject|Date|Message-ID):)",
     re.M | re.I,
 )
 _GIT = re.compile(rb"From (?:[0-9a-f]{40,64} Mon Sep 17 00:00:00 2001|git@z )")

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.series import diff, files, quilt
+from harness.series import commits, diff, files, quilt
 from harness.series.choose import Choice, choose
 from harness.series.content import changes
 from harness.series.files import Files
@@ -25,8 +27,8 @@ _LINK = re.compile(r"^Link:\s*(https?://\S+)", re.M | re.I)
 
 
 def exists(path: Path) -> bool:
-    """Return whether something is at *path*, with or without ``#N`` behind it."""
-    return path.exists() or split_pick(path)[0].exists()
+    """Return whether something is at *path*, with or without ``#N`` or ``#BASE..TIP`` behind it."""
+    return path.exists() or split_pick(path)[0].exists() or commits.split(path) is not None
 
 
 def split_pick(path: Path) -> tuple[Path, int | None]:
@@ -39,6 +41,9 @@ def split_pick(path: Path) -> tuple[Path, int | None]:
 
 def name_of(path: Path) -> str:
     """Return the name by which expectations know the series at *path*: without suffixes."""
+    asked = commits.split(path)
+    if asked:
+        return commits.name_of(asked[2], asked[0])
     place = split_pick(path)[0].resolve()
     if place.is_file() and place.name == quilt.SERIES:
         place = place.parent
@@ -57,6 +62,25 @@ def read(path: Path, *, upto: int | None = None, version: int | None = None) -> 
     """
     if upto is not None and upto < 1:
         raise UserError(f"the part of the series asked for ends at {upto}", where=str(path))
+    asked = commits.split(path)
+    if asked is None:
+        return _read(path, upto, version)
+    with tempfile.TemporaryDirectory(prefix="series-") as scratch:
+        saved = commits.save(*asked, Path(scratch))
+        try:
+            series = _read(saved, upto, version)
+        except UserError as error:
+            parts = (error.where, error.why, error.hint)
+            where, why, hint = (part.replace(str(saved), str(path)) for part in parts)
+            raise UserError(error.what, where=where, why=why, hint=hint) from None
+        patches = (
+            replace(patch, path=path, where=patch.where.replace(str(saved), str(path)))
+            for patch in series.patches
+        )
+        return replace(series, patches=tuple(patches))
+
+
+def _read(path: Path, upto: int | None, version: int | None) -> Series:
     place, pick = split_pick(path)
     found = files.find(place)
     with Files(found) as opened:
