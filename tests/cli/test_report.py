@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -82,6 +83,19 @@ def test_a_run_is_rendered_again_with_its_exit_code(tmp_path: Path) -> None:
     status, text = harness(tmp_path, "report", str(bad), "--format", "junit")
     assert status == ExitCode.NOT_AS_EXPECTED
     assert len(list(ET.fromstring(text).iter("failure"))) == 1  # noqa: S314  our own text
+
+
+def test_what_failed_is_printed_as_entries_to_be_filled_in(tmp_path: Path) -> None:
+    write(tmp_path / "bad", REQUESTED, PLAN, exited("s:a"), exited("s:b", 99), END)
+    status, text = harness(tmp_path, "report", "bad", "--as-expectations")
+    assert status == ExitCode.NOT_AS_EXPECTED
+    (entry,) = tomllib.loads(text)["expect"]
+    assert (entry["test"], entry["outcome"], entry["ends"]) == ("b", "fail", "exit 99")
+    assert entry["reason"] == entry["owner"] == ""
+    for more in (["--format", "json"], ["-v"]):
+        status, text = harness(tmp_path, "report", "bad", "--as-expectations", *more)
+        assert status == ExitCode.USER
+        assert "--as-expectations is a form of its own" in text
 
 
 def test_a_run_that_was_killed_is_rendered_as_far_as_it_went(tmp_path: Path) -> None:

@@ -27,7 +27,10 @@ OOPS = b"[    1.0] BUG: kernel NULL pointer dereference, address: 00000000000000
 
 
 def entry(
-    test: str, outcome: str = "fail", until: date = date(2030, 1, 1), **looks: object
+    test: str,
+    outcome: str | tuple[str, ...] = "fail",
+    until: date = date(2030, 1, 1),
+    **looks: object,
 ) -> Expectation:
     """Return an entry; without *looks* one for ``BAD`` and exit status 1."""
     looks = looks or ({"says": "wrong"} if "/" in test else {"says": "wrong", "ends": "exit 1"})
@@ -295,7 +298,7 @@ def test_what_looks_otherwise_is_not_as_known(
             CUT,
         ),
         (
-            entry("p", ("crash", "fail"), ends=("crashed", "exit 1"), says="wrong"),  # type: ignore[arg-type]
+            entry("p", ("crash", "fail"), ends=("crashed", "exit 1"), says="wrong"),
             Ending(how="exit", status=1),
             b"",
             BAD,
@@ -427,6 +430,28 @@ def test_entries_of_old_journals_name_an_outcome_only(name: str, outcome: str) -
     known = msgspec.json.decode(msgspec.json.encode(old), type=Expectation)
     log = OOPS if outcome == "crash" else b""
     assert judged(BAD, known, log=log).outcome is Outcome.XFAIL
+
+
+def test_allowances_of_old_journals_cover_any_number() -> None:
+    old = {
+        "kind": "warning", "pattern": "WARNING: .*", "reason": "loud", "owner": "me",
+        "until": "2030-01-01",
+    }  # fmt: skip
+    known = msgspec.json.decode(msgspec.json.encode(old), type=Allowance)
+    assert judged(GOOD, status=0, log=WARNING * 3, allow=(known,)).outcome is Outcome.PASS
+
+
+def test_entries_come_back_from_a_journal_as_they_were() -> None:
+    """A run that is taken up again compares them."""
+    known = entry(
+        "p",
+        ("crash", "fail"),
+        ends=("hang", "exit 1"),
+        kernel=("a", "b"),
+        says="x",
+        cases=2,
+    )
+    assert msgspec.json.decode(msgspec.json.encode(known), type=Expectation) == known
 
 
 def test_an_allowed_message_is_told_and_does_not_count() -> None:
