@@ -38,6 +38,9 @@ def apply(
     cases = tuple(_case(test, case, [e for e in valid if e.case]) for case in test.cases)
     outcome, reason = test.outcome, test.reason
     excused = [case for case in cases if case.outcome is Outcome.XFAIL]
+    unlike = [case for case, was in zip(cases, test.cases, strict=True) if _is_unlike(case, was)]
+    if unlike and outcome is unlike[0].outcome:
+        reason = f"{unlike[0].name.removeprefix(f'{test.name}/')}: {unlike[0].reason}"
     ended_itself = outcome is Outcome.FAIL or seen.came_to_its_end
     if outcome in (Outcome.FAIL, Outcome.TIMEOUT) and ended_itself and excused:
         more = _more_than_cases(seen)
@@ -91,6 +94,11 @@ def _program(
         f"{describe(seen, unknown)}",
         cases,
     )
+
+
+def _is_unlike(case: Case, was: Case) -> bool:
+    """Whether there is an entry for a case, which failed in another way than that says."""
+    return case.outcome is was.outcome and case.reason != was.reason
 
 
 def _excuse(case: Case, entry: Expectation) -> Case:
