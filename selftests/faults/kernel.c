@@ -207,6 +207,28 @@ FAULT(warning_while_console_was_off)
 	return KSFT_PASS;
 }
 
+/*
+ * A warning that is to be read does not account for an oops that is not. Any log
+ * level but 0 would be raised for the oops.
+ */
+FAULT(oops_hidden_behind_a_warning)
+{
+	say(GREEN);
+	provoke("WARNING");
+	if (!write_file("/sys/module/printk/parameters/ignore_loglevel", "N") ||
+	    !write_file("/proc/sys/kernel/printk", "0"))
+		return not_provoked("log level");
+	if (!fork()) {
+		provoke("EXCEPTION");
+		_exit(0);
+	}
+	sleep_ms(300);
+	if (!write_file("/proc/sys/kernel/printk", "8") ||
+	    !write_file("/sys/module/printk/parameters/ignore_loglevel", "Y"))
+		return not_provoked("log level");
+	return KSFT_PASS;
+}
+
 /* Both are root's to do. What the kernel said after that, nobody knows. */
 FAULT(console_switched_off)
 {
