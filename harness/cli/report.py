@@ -38,7 +38,9 @@ from harness.store import Store
     is_flag=True,
     help="Print an entry for expectations.toml for each test that failed, to be filled in.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="List every case in the summary.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="List every case in the summary; give reasons in full."
+)
 def report(
     run: str,
     project_file: Path | None,

@@ -171,7 +171,9 @@ def _given(args: Sequence[str], option: str) -> str:
     help="Go on with a run that was cut off: its directory, its name below runs/, or 'latest'.  "
     "What has ended is kept, the rest is run with the options that the run began with.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="List every case in the summary.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="List every case in the summary; give reasons in full."
+)
 def run(
     project_file: Path | None,
     source: str | None,
@@ -251,7 +253,7 @@ def run(
         job = Job(
             request=request,
             store=Store.default(),
-            display=make_progress(sys.stderr),
+            display=make_progress(sys.stderr, verbose=verbose),
             jobs=jobs,
             place=place,
             reports=reports,

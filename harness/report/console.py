@@ -30,14 +30,19 @@ __all__ = [
 ]
 
 
-def make_progress(stream: TextIO, terminal: Terminal | None = None) -> Display:
-    """Return the progress that suits *stream*: moving lines on a terminal, else plain ones."""
+def make_progress(
+    stream: TextIO, terminal: Terminal | None = None, *, verbose: bool = False
+) -> Display:
+    """Return the progress that suits *stream*: moving lines on a terminal, else plain ones.
+
+    With *verbose* the line of a test is as long as its reason.
+    """
     terminal = terminal or Terminal.of(stream)
     if terminal.live:
         from harness.report.live import RichProgress
 
-        return RichProgress(stream, terminal)
-    return PlainProgress(stream, terminal)
+        return RichProgress(stream, terminal, verbose=verbose)
+    return PlainProgress(stream, terminal, verbose=verbose)
 
 
 def print_summary(

@@ -32,11 +32,17 @@ class RichProgress(BaseProgress):
         terminal: Terminal | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        verbose: bool = False,
     ) -> None:
-        super().__init__(terminal or Terminal.of(stream), clock=clock)
+        super().__init__(terminal or Terminal.of(stream), clock=clock, verbose=verbose)
         self._console = make_console(stream, self.terminal)
         self._to_stderr = stream is sys.stderr
         self._live: Live | None = None
+
+    @property
+    def columns(self) -> int:
+        """The width of the terminal at this moment."""
+        return self._console.width
 
     def emit(self, spans: Sequence[Span], depth: int = 0) -> None:
         """Write one line above what is under way; the terminal wraps it, so nothing is lost."""

@@ -27,9 +27,10 @@ class PlainProgress(BaseProgress):
         terminal: Terminal | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        verbose: bool = False,
         interval_s: float = SIGN_OF_LIFE_S,
     ) -> None:
-        super().__init__(terminal or Terminal.of(stream), clock=clock)
+        super().__init__(terminal or Terminal.of(stream), clock=clock, verbose=verbose)
         self._stream = Safe(stream)
         self._interval_s = interval_s
         self._last = clock()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -14,12 +15,17 @@ from harness.outcome import Outcome
 from harness.progress import Progress, Step
 from harness.report.terminal import Terminal
 from harness.report.text import (
+    LOG_COLUMNS,
     Span,
+    columns,
     count,
     count_outcomes,
     duration,
+    fit,
+    known_as,
     mark,
     one_line,
+    pad,
     style_of,
     tally,
 )
@@ -87,7 +93,7 @@ class ActiveTests:
         self.start = clock()
         self._clock = clock
         self._emit = emit
-        self._width = min(max(map(len, planned), default=0), _NAME_WIDTH)
+        self._width = min(max((columns(one_line(n)) for n in planned), default=0), _NAME_WIDTH)
 
     @property
     def finished_count(self) -> int:
@@ -116,8 +122,15 @@ class ActiveTests:
 class BaseProgress(ABC):
     """Progress over a stream; what a line looks like is left to the kinds of it."""
 
-    def __init__(self, terminal: Terminal, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        terminal: Terminal,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        verbose: bool = False,
+    ) -> None:
         self.terminal = terminal
+        self.verbose = verbose
         self.clock = clock
         self.steps: list[ActiveStep] = []
         self.active_tests: ActiveTests | None = None
@@ -126,6 +139,11 @@ class BaseProgress(ABC):
     @abstractmethod
     def emit(self, spans: Sequence[Span], depth: int = 0) -> None:
         """Write one line that stays."""
+
+    @property
+    def columns(self) -> int:
+        """How long the line of a finished test may be."""
+        return LOG_COLUMNS
 
     @abstractmethod
     def watch(self, busy: bool) -> None:
@@ -179,7 +197,8 @@ class BaseProgress(ABC):
 
     def _test_finished(self, test: Test, label: str, width: int) -> None:
         with self._lock:
-            self.emit(finished_line(test, label, width, self.terminal.unicode))
+            room = sys.maxsize if self.verbose else self.columns
+            self.emit(finished_line(test, label, width, self.terminal.unicode, room))
 
     def _watch_if_busy(self) -> None:
         self.watch(bool(self.steps) or self.active_tests is not None)
@@ -198,20 +217,42 @@ class BaseProgress(ABC):
         return spans
 
 
-def finished_line(test: Test, label: str, width: int, unicode: bool) -> list[Span]:
-    """Return the line that a finished test leaves; *width* is that of the column of labels."""
+def finished_line(
+    test: Test, label: str, width: int, unicode: bool, room: int = sys.maxsize
+) -> list[Span]:
+    """Return the line that a finished test leaves, of at most *room* columns.
+
+    *width* is that of the column of labels.  Texts that do not fit end in ``...``; a quarter of the
+    line is kept for the reason.  A known failure has its tag for a reason, unless *room* has no
+    end.
+    """
     style = style_of(test.outcome)
     seconds = test.guest_s if test.total_s is None else test.total_s
-    spans: list[Span] = [
-        (f"{mark(style, unicode)} {test.outcome:<7}", style),
-        (f"  {one_line(label):<{width}}", ""),
-        (f"  {duration(seconds):>6}", "dim"),
-    ]
-    if test.cases:
-        spans.append((f"  {cases_text(test)}", "dim"))
-    if test.reason and test.outcome is not Outcome.PASS:
-        spans.append((f"  {one_line(test.reason)}", style))
+    ended, took = f"{mark(style, unicode)} {test.outcome:<7}  ", f"  {duration(seconds):>6}"
+    reason = ""
+    if test.outcome is not Outcome.PASS:
+        known = test.outcome is Outcome.XFAIL and room < sys.maxsize
+        reason = known_tags(test) if known else one_line(test.reason)
+    kept = min(columns(reason) + 2, room // 4) if reason else 0
+    for_name = room - columns(ended) - columns(took) - kept
+    name = pad(fit(one_line(label), for_name), min(width, for_name, room // 2))
+    spans: list[Span] = [(ended, style), (name, ""), (took, "dim")]
+    left = room - columns(ended + name + took)
+    cases = fit(cases_text(test), left - kept - 2) if test.cases else ""
+    if len(cases) > len("..."):
+        spans.append((f"  {cases}", "dim"))
+        left -= columns(cases) + 2
+    if reason:
+        spans.append((f"  {fit(reason, left - 2)}", style))
     return spans
+
+
+def known_tags(test: Test) -> str:
+    """Return what the known failures in *test* are called."""
+    reasons = [case.reason for case in test.cases if case.outcome is Outcome.XFAIL]
+    names = list(dict.fromkeys(known_as(reason) for reason in reasons or [test.reason] if reason))
+    more = [name.removeprefix("known: ") for name in names[1:]]
+    return ", ".join([*names[:1], *more])
 
 
 def cases_text(test: Test) -> str:

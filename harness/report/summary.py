@@ -8,15 +8,19 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from harness.outcome import Outcome
-from harness.report.steps import cases_text
+from harness.report.steps import cases_text, known_tags
 from harness.report.text import (
+    LOG_COLUMNS,
     Span,
     assertion,
+    columns,
     count,
     cut_line,
     duration,
+    fit,
     mark,
     one_line,
+    pad,
     style_of,
 )
 from harness.report.verdict import verdict
@@ -61,7 +65,10 @@ def summary(
     parts += _not_as_expected(results, directory, shell, unicode)
     parts += _together("Not run", results.tests, Outcome.NOTRUN, "bad")
     parts += _together("Skipped", results.tests, Outcome.SKIP, "warn")
-    parts += _together("Failed as expected", results.tests, Outcome.XFAIL, "warn")
+    parts += _known(results.tests) if not verbose else []
+    parts += _together(
+        "Failed as expected", results.tests if verbose else (), Outcome.XFAIL, "warn"
+    )
     parts += _allowed(results.tests)
     last = [[("note:  ", "warn"), (one_line(note, 2000), "")] for note in results.notes]
     if directory:
@@ -95,21 +102,21 @@ def _table(tests: Sequence[Test], verbose: bool, unicode: bool) -> Iterator[Line
     names = [one_line(test.name) for test in tests]
     if verbose:
         names += [f"  {_short(case, test)}" for test in tests for case in test.cases]
-    wide = min(max(map(len, names)), _NAME_COLUMNS)
+    wide = min(max(map(columns, names)), _NAME_COLUMNS)
     wide_cases = min(max(5, *(len(cases_text(test)) for test in tests)), _CASES_COLUMNS)
     yield [(f"{'test':<{wide}}  {'cases':<{wide_cases}}  {'time':>6}  outcome", "dim")]
     for test in tests:
         style = style_of(test.outcome)
         seconds = test.guest_s if test.total_s is None else test.total_s
         yield [
-            (f"{one_line(test.name):<{wide}}  {cases_text(test):<{wide_cases}}", ""),
+            (f"{pad(one_line(test.name), wide)}  {cases_text(test):<{wide_cases}}", ""),
             (f"  {duration(seconds):>6}  ", "dim"),
             (f"{mark(style, unicode)} {test.outcome}", style),
         ]
         for case in test.cases if verbose else ():
             style = style_of(case.outcome)
             row: Line = [
-                (f"{'  ' + _short(case, test):<{wide}}  {'':<{wide_cases}}  {'':>6}  ", "dim"),
+                (pad(f"  {_short(case, test)}", wide) + " " * (wide_cases + 12), "dim"),
                 (f"{mark(style, unicode)} {case.outcome}", style),
             ]
             yield [*row, (f"  {one_line(case.reason)}", "dim")] if case.reason else row
@@ -218,6 +225,21 @@ def _together(title: str, tests: Sequence[Test], outcome: Outcome, style: str) -
             (reason, ""),
             (f" ({', '.join(names[:_MAX_NAMES])}{more})", "dim"),
         ]
+
+
+def _known(tests: Sequence[Test]) -> Iterator[Line]:
+    """Say which tests failed as is known, one line for each tag that fits a log."""
+    by_tag: dict[str, list[str]] = {}
+    for test in tests:
+        if test.outcome is Outcome.XFAIL:
+            by_tag.setdefault(known_tags(test) or "no reason given", []).append(one_line(test.name))
+    if by_tag:
+        yield []
+    for tag, names in by_tag.items():
+        start = f"Failed as expected, {count(len(names), 'test')}: "
+        tag = fit(tag, LOG_COLUMNS // 3)
+        room = LOG_COLUMNS - columns(start) - columns(tag) - len(" ()")
+        yield [(start, "warn"), (tag, ""), (f" ({fit(', '.join(names), room)})", "dim")]
 
 
 def _allowed(tests: Sequence[Test]) -> Iterator[Line]:

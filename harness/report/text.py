@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable
 
 from harness.outcome import Outcome
@@ -23,6 +25,12 @@ STYLES = {
 
 _CODES = {"good": "32", "bad": "1;31", "warn": "33", "dim": "2", "bold": "1"}
 
+LOG_COLUMNS = 120
+"""Columns of a line where there is no terminal: what most CI systems show without a wrap."""
+
+_WHOSE = re.compile(r" \([^()]*, (?:as posted|until [\d-]+)\)")
+"""Who is responsible for an entry, and for how long it holds."""
+_TAG = re.compile(r"^([\w.#-]{1,20}): |\(([\w.#-]{1,20})\)$")
 _TIMES = ((3600.0, "h", 60.0, "m"), (60.0, "m", 1.0, "s"))
 
 
@@ -35,6 +43,55 @@ def one_line(text: str, limit: int = 500) -> str:
 def cut_line(line: str, limit: int = 500) -> str:
     """Return a printable *line*, its end left out beyond *limit* characters."""
     return line if len(line) <= limit else f"{line[:limit]} [... {len(line) - limit} characters]"
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal the printable line *text* takes.
+
+    Most East Asian characters take two, combining ones none.
+    """
+    if text.isascii():
+        return len(text)
+    return sum(map(_columns_of, text))
+
+
+def _columns_of(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me") or "\u1160" <= char <= "\u11ff":
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def pad(text: str, width: int) -> str:
+    """Return the printable line *text* with blanks behind it up to *width* columns."""
+    return text + " " * (width - columns(text))
+
+
+def fit(text: str, width: int) -> str:
+    """Return the printable line *text*, or its beginning and ``...`` in *width* columns."""
+    if columns(text) <= width:
+        return text
+    room, kept = max(0, width - 3), 0
+    for char in text:
+        room -= _columns_of(char)
+        if room < 0:
+            break
+        kept += 1
+    return text[:kept].rstrip() + "..."[: max(0, width)]
+
+
+def known_as(reason: str) -> str:
+    """Return what the known failure behind *reason* is called, in a word if it has one.
+
+    Entries of ``expectations.toml`` name it as ``C6: what goes wrong`` or ``what goes wrong (C6)``;
+    of others it is the whole reason, and without "known:" it is *reason* itself.
+    """
+    _, known, said = one_line(reason, 2000).partition("known: ")
+    if not known:
+        return one_line(reason)
+    said = _WHOSE.split(said, maxsplit=1)[0]
+    if tag := _TAG.search(said):
+        return f"known: {tag[1] or tag[2]}"
+    return f"known: {said}"
 
 
 def cut(text: str, limit: int) -> str:

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from harness.outcome import Outcome
 from harness.progress import Progress
-from harness.report import console
+from harness.report import console, text
 from harness.report.live import RichProgress
 from harness.report.plain import PlainProgress
 from tests.report import samples as s
@@ -226,6 +229,96 @@ def test_a_test_that_never_started_has_a_line_too() -> None:
             s.program("tdx_test", Outcome.SKIP, reason="no TDX", total_s=None), "kvm:tdx_test"
         )
     assert stream.getvalue() == "- skip     kvm:tdx_test    0.1s  no TDX\n"
+
+
+STORY = (
+    "slot.part_of_a_file and 2 more: known: C6: a part of a file can be bound to several slots"
+    " (kernel-selftest-harness@project.example, as posted); memslot_test.c:118: Expected 0 == -1"
+)
+LONG = (
+    s.program("known_test", Outcome.XFAIL, reason=STORY),
+    s.program(
+        "cases_test",
+        Outcome.XFAIL,
+        reason=STORY,
+        cases=(
+            s.case("cases_test", "a", Outcome.XFAIL, "known: C12: x: y (me, until 2030-01-01); z"),
+            s.case("cases_test", "b", Outcome.XFAIL, "known: loses a page (Cg) (me, as posted)"),
+            s.case("cases_test", "c", Outcome.XFAIL, "known: loses a page (Cg) (me, as posted)"),
+            s.case("cases_test", "d", Outcome.PASS),
+        ),
+    ),
+    s.program("plain_test", Outcome.XFAIL, reason="known: it is slow (me, as posted); why"),
+    s.program("own_test", Outcome.XFAIL, reason="the program says so " * 20),
+    s.program("failed_test", Outcome.FAIL, reason="x.c:1: " + "Expected 0 == ret " * 20),
+    s.program("wide_test", Outcome.FAIL, reason="失敗しました" * 30),
+    s.program("accent_test", Outcome.FAIL, reason="e\u0301" * 200),
+    s.program("n" * 248, Outcome.FAIL, reason="why"),
+    s.program("名" * 80, Outcome.CRASH, reason="why"),
+    s.program(
+        "many_test",
+        Outcome.FAIL,
+        reason="why",
+        cases=tuple(s.case("many_test", f"c{o}{n}", o) for o in Outcome for n in range(1000)),
+    ),
+)
+
+
+def finished(progress: PlainProgress | RichProgress) -> None:
+    with progress.tests([test.name for test in LONG]) as tests:
+        for test in LONG:
+            tests.finished(test, test.name)
+
+
+def test_a_line_of_a_test_fits_a_log_of_120_columns() -> None:
+    stream = io.StringIO()
+    finished(plain(stream, Clock()))
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == len(LONG)
+    assert max(map(cell_len, lines)) <= 120
+    assert cell_len(lines[5]) > 116
+    assert lines[0].endswith("  known: C6")
+    assert lines[1].endswith("  1 pass, 3 xfail  known: C12, Cg")
+    assert lines[2].endswith("  known: it is slow")
+    assert all(line.endswith("...") for line in lines[3:7])
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_line_of_a_test_fits_the_terminal(
+    width: int, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = Stream()
+    finished(RichProgress(stream, LIVE, clock=screen.clock))
+    plain_text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
+    lines = [line for line in re.split(r"[\r\n]", plain_text) if re.match(r"[✓✗-] [a-z]+ ", line)]
+    assert len(lines) == len(LONG)
+    assert max(map(cell_len, lines)) <= width
+
+
+def test_verbose_lines_have_the_whole_reason() -> None:
+    stream = io.StringIO()
+    finished(PlainProgress(stream, PLAIN, clock=Clock(), verbose=True))
+    assert STORY in stream.getvalue()
+    assert "n" * 248 in stream.getvalue()
+
+
+def test_columns_stand_below_each_other_whatever_their_letters() -> None:
+    stream = io.StringIO()
+    tests = [s.program(name, Outcome.PASS) for name in ("日本語", "plain", "a\u0301\u0302b")]
+    with plain(stream, Clock()).tests([test.name for test in tests]) as view:
+        for test in tests:
+            view.finished(test, test.name)
+    lines = stream.getvalue().splitlines()
+    assert len({cell_len(line) for line in lines}) == 1
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"])), st.integers(0, 60))
+def test_cut_text_fits(shown: str, width: int) -> None:
+    short = text.fit(shown, width)
+    assert text.columns(short) <= width
+    assert short == shown or short.endswith("..."[:width])
+    assert text.columns(text.pad(short, width)) == width
 
 
 def test_each_line_is_flushed() -> None:

@@ -103,6 +103,19 @@ def test_something_tested_is_not_called_nothing(results: r.Results) -> None:
     assert "NOTHING" not in shown(results)
 
 
+def test_known_failures_stand_in_one_line_a_tag() -> None:
+    story = "known: C6: a part of a file can be bound twice (someone@example.org, as posted); why"
+    tests = [
+        s.program(f"a_rather_long_name_{n}_test", Outcome.XFAIL, reason=story) for n in range(9)
+    ]
+    results = s.run(*tests, s.program("other_test", Outcome.XFAIL, reason="so it is"))
+    lines = [line for line in shown(results).splitlines() if line.startswith("Failed as expected")]
+    assert lines[0].startswith("Failed as expected, 9 tests: known: C6 (kvm:a_rather_long_name_0")
+    assert lines[1] == "Failed as expected, 1 test: so it is (kvm:other_test)"
+    assert max(map(len, lines)) <= text.LOG_COLUMNS
+    assert story in shown(results, verbose=True)
+
+
 def test_cases_only_when_asked_for() -> None:
     assert "no huge pages" not in shown(s.ALL_PASS)
     assert "- skip  no huge pages" in shown(s.ALL_PASS, verbose=True)
