@@ -42,7 +42,13 @@ from harness.progress import Progress
 _PARTS = ("entries", "places", "locks", "tmp")
 _NAME = "kernel-selftest-harness"
 _SHARED = Path("/var/tmp")  # noqa: S108  whose directory it is, is looked at
+_FOR_MAKE = "for-make-"
 _MANIFEST = "manifest.json"
+_TAG = "CACHEDIR.TAG"
+_TAG_TEXT = b"""Signature: 8a477f597d28d172789f06886806bc55
+# The cache of kernel-selftest-harness: it can be deleted at any time. Backups leave out
+# directories with such a file (https://bford.info/cachedir/).
+"""
 _LOCK_NOTICE_S = 2.0
 _BLOCK = 1 << 20
 
@@ -131,11 +137,14 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().absolute()
         with told("the cache cannot be used", self.root):
+            _check_ours(self.root)
             self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
             for name in _PARTS:
                 # Where a umask lets everybody write, nobody else shall put kernels here.
                 (self.root / name).mkdir(mode=0o755, exist_ok=True)
             _check_owner(self.root)
+            if not (self.root / _TAG).exists():
+                (self.root / _TAG).write_bytes(_TAG_TEXT)
 
     @classmethod
     def default(cls) -> Store:
@@ -153,7 +162,7 @@ class Store:
         """
         if harmless(self.root):
             return self
-        name = f"for-make-{digest(str(self.root))[:12]}"
+        name = f"{_FOR_MAKE}{digest(str(self.root))[:12]}"
         where = [
             platformdirs.user_cache_path(_NAME) / name,
             _SHARED / f"{_NAME}-{os.getuid()}" / name,
@@ -299,12 +308,34 @@ class Store:
         return self.root / "entries" / kind / key
 
 
+def _check_ours(root: Path) -> None:
+    """Raise UserError for a directory that is not empty and no cache.
+
+    Old files below ``tmp`` go, and entries when there are too many: what is there must be ours.
+    """
+    tag = root / _TAG
+    if not root.is_dir() or (tag.is_file() and tag.read_bytes() == _TAG_TEXT):
+        return
+    there = {path.name for path in root.iterdir() if not path.name.startswith(_FOR_MAKE)}
+    foreign = sorted(there - {*_PARTS, _TAG, "lost+found"})
+    # Caches from before there was a tag have all parts.
+    if foreign and not there.issuperset(_PARTS):
+        raise UserError(
+            "the directory is no cache, and not empty",
+            where=str(root),
+            why=f"it holds {foreign[0]}",
+            hint="name one that is new or empty with HARNESS_CACHE=DIR",
+        )
+
+
 def _check_owner(root: Path) -> None:
     """Raise MachineError where this user cannot write what another has made in the cache."""
     parts = [root / part for part in _PARTS]
     for path in (root, *parts, *(each for part in parts for each in part.iterdir())):
         if os.access(path, os.W_OK):
             continue
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
         with suppress(FileNotFoundError):
             owner = path.stat().st_uid
             raise MachineError(

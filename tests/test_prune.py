@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -114,3 +115,36 @@ def test_a_limit_that_is_no_number(text: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HARNESS_CACHE_GIB", text)
     with pytest.raises(UserError, match="HARNESS_CACHE_GIB"):
         prune.most_bytes()
+
+
+def test_what_belongs_to_another_user_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    theirs, mine = entry(store, "kernel", "a", 9 * DAYS), entry(store, "kernel", "b", 8 * DAYS)
+    discard = Store.discard
+
+    def deny(self: Store, kind: str, key: str) -> None:
+        if key == "a":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(theirs))
+        discard(self, kind, key)
+
+    monkeypatch.setattr(Store, "discard", deny)
+    assert prune.prune(store, 0) > 0
+    assert (theirs.exists(), mine.exists()) == (True, False)
+
+
+def test_files_that_a_link_leads_to_stay(tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / "kernel-1"
+    mine.mkdir(parents=True)
+    fill(mine / "vmlinux", MIB)
+    os.utime(mine, (time.time() - 2 * DAYS,) * 2)
+    store = Store(tmp_path / "cache")
+    (store.root / "tmp" / "link").symlink_to(mine)
+    os.utime(store.root / "tmp" / "link", (0, 0), follow_symlinks=False)
+    prune.prune(store, 1 << 40)
+    (store.root / "tmp" / "link").unlink()
+    (store.root / "tmp").rmdir()
+    (store.root / "tmp").symlink_to(tmp_path / "mine")
+    prune.prune(store, 1 << 40)
+    assert (mine / "vmlinux").exists()

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import MachineError
+from harness.errors import MachineError, UserError
 from harness.progress import Quiet
 from harness.store import Store, digest, digest_tree
 
 pytestmark = pytest.mark.unit
 QUIET = Quiet()
+DIRECTORIES = ("entries", "places", "locks", "tmp")
 
 
 def fill(text: str) -> object:
@@ -184,3 +185,49 @@ def test_a_cache_of_another_user_names_him_and_what_to_do(tmp_path: Path, part: 
     assert f"where: {target}" in done.stderr
     assert f"it belongs to {pwd.getpwuid(os.getuid()).pw_name}" in done.stderr
     assert f"sudo chown -R {os.getuid()} '{root}'" in done.stderr
+
+
+def test_a_directory_with_something_else_is_no_cache(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp" / "mine").write_text("mine")
+    (tmp_path / "letters").mkdir()
+    with pytest.raises(UserError) as caught:
+        Store(tmp_path)
+    assert "letters" in caught.value.why
+    assert "HARNESS_CACHE" in caught.value.hint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["letters", "tmp"]
+
+
+@pytest.mark.parametrize("made", ["new", "half", "old", "disk"])
+def test_a_cache_is_known_again(tmp_path: Path, made: str) -> None:
+    root = tmp_path / "cache"
+    names = {
+        "new": (),
+        "half": ("entries",),
+        "old": (*DIRECTORIES, "more"),
+        "disk": ("lost+found",),
+    }
+    for name in names[made]:
+        (root / name).mkdir(parents=True)
+    Store(root)
+    (root / "added-later").mkdir()
+    entry = obtain(Store(root))
+    assert (entry / "file").read_text() == "x"
+    assert (
+        (root / "CACHEDIR.TAG")
+        .read_text()
+        .startswith("Signature: 8a477f597d28d172789f06886806bc55")
+    )
+
+
+@pytest.mark.parametrize("error", [errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG])
+def test_what_the_machine_refuses_while_an_entry_is_made(tmp_path: Path, error: int) -> None:
+    store = Store(tmp_path)
+
+    def build(out: Path) -> None:
+        raise OSError(error, os.strerror(error), str(out / "file"))
+
+    with pytest.raises(MachineError) as caught:
+        store.obtain("thing", "k", build, QUIET)
+    assert os.strerror(error) in caught.value.why
+    assert store.find("thing", "k") is None

@@ -15,7 +15,7 @@ from pathlib import Path
 from harness import __version__
 from harness.doctor import machine, setup, trial
 from harness.doctor.model import Check, Diagnosis
-from harness.errors import MachineError, UserError
+from harness.errors import HarnessError, UserError
 from harness.guest.capabilities import Survey
 from harness.guest.machine import GuestConfig, MachineType
 from harness.progress import Progress
@@ -55,8 +55,8 @@ class Doctor:
         store, trouble = None, ""
         try:
             store = Store.default()
-        except MachineError as error:
-            trouble = f"{error.what}: {error.why}"
+        except HarnessError as error:
+            trouble = ": ".join(filter(None, (error.what, error.where, error.why)))
         yield from machine.checks(self.survey, store, trouble, self.guest)
         yield from self._booted(store)
         yield _always("numa", "a guest with numa_nodes = 2 or more")

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.doctor.model import Check
+from harness.errors import HarnessError
+from harness.foreign import translate
 from harness.guest.capabilities import Survey
 from harness.guest.confidential import TECHNOLOGIES
 from harness.guest.host import Access, Host
@@ -37,6 +39,7 @@ def checks(survey: Survey, store: Store | None, trouble: str, guest: GuestTable)
         detail=f"{len(os.sched_getaffinity(0))} for this process",
     )
     yield _memory(host, guest)
+    yield _cache(store, trouble)
     yield _disk(store, trouble)
     yield _kvm_device(host)
 
@@ -75,6 +78,35 @@ def _memory(host: Host, guest: GuestTable) -> Check:
         ),
         do="" if enough else "end what uses the memory, or set a lower [guest] memory_mib",
     )
+
+
+def _cache(store: Store | None, trouble: str) -> Check:
+    """Write to the cache as a run does; what another user has made there may be in the way."""
+    if store is not None:
+        trouble = _unwritable(store)
+    return Check(
+        name="cache",
+        group="machine",
+        state="no" if trouble else "yes",
+        required=True,
+        detail=trouble or f"{store.root if store else ''} can be written",
+        do="set HARNESS_CACHE to a directory of your own, or give this one to one user"
+        if trouble
+        else "",
+    )
+
+
+def _unwritable(store: Store) -> str:
+    """Return why *store*, which holds nothing of another user, cannot be written; else nothing."""
+    try:
+        with store.scratch("doctor") as work, store.try_lock("doctor"):
+            (work / "file").write_bytes(bytes(4096))
+            (work / "file").rename(work / "other")
+    except (OSError, HarnessError) as error:
+        found = translate(error)
+        words = (found.what, found.where, found.why) if found else (str(error),)
+        return ": ".join(filter(None, words))
+    return ""
 
 
 def _disk(store: Store | None, trouble: str) -> Check:

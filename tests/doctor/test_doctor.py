@@ -331,3 +331,45 @@ def test_the_newest_kernels_with_kvm_go_first() -> None:
     (store.path("kernel", "newer") / "kernel.json").write_text("{")
     (store.path("kernel", "plain") / "bzImage").unlink()
     assert releases() == ["older"]
+
+
+def test_a_cache_that_can_be_written(root: Path) -> None:
+    check = diagnose(root, "sev", "7.2").check("cache")
+    assert (check.state, check.do) == ("yes", "")
+
+
+def test_a_cache_that_another_user_has_made_in_part(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere, so the answer of access(2) is that of another user here."""
+    store = Store.default()
+    theirs = store.place("ccache")
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != theirs)
+    check = diagnose(root, "sev", "7.2").check("cache")
+    assert check.state == "no"
+    assert str(theirs) in check.detail
+    assert "belongs to" in check.detail
+    assert check.fatal
+    assert "HARNESS_CACHE" in check.do
+
+
+def test_a_cache_on_a_disk_that_can_only_be_read(root: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    Store(cache)
+    script = (
+        f"mount --bind {cache} {cache} && mount -o remount,bind,ro {cache} && "
+        f"exec {sys.executable} -m harness doctor --quick --json"
+    )
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "HARNESS_CACHE": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == ExitCode.MACHINE, done.stderr
+    check = msgspec.json.decode(done.stdout, type=Diagnosis).check("cache")
+    assert check.state == "no"
+    assert "can only be read" in check.detail
