@@ -99,6 +99,9 @@ def compare_totals(
         seen["pass"] += sure
         seen["skip"] -= sure
     wrong = [f"{key}: {n}, read {seen[key]}" for key, n in counts.items() if seen[key] != n]
+    hidden = counts.get("skip", 0) - seen["skip"]
+    if len(wrong) == 2 and 0 < hidden == seen["pass"] - counts.get("pass", 0):
+        wrong.append("KUnit up to Linux 6.3 prints a skipped parameter as ok")
     if wrong:
         builder.ledger.note(Kind.TOTALS_MISMATCH, line, "; ".join(wrong))
 

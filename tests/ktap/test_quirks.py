@@ -226,6 +226,8 @@ Q = [
     ("glued-not-ok-behind-prose", "error", "a=pass", "lost-result"),
     ("glued-not-ok-behind-plan", "error", "a=pass", "bad-plan lost-result"),
     ("glued-not-ok-behind-hint", "error", "a=pass", "lost-result"),
+    ("kunit-skipped-parameter-alone", "error", "s=pass s/p=skip s/p/low=pass s/q=pass",
+     "totals-mismatch"),
     ("planned-none", "pass", "a=pass", "no-plan"),
     ("planned-none-but-one", "error", "a=pass", "plan-not-run"),
     # Little or nothing.
@@ -286,6 +288,12 @@ def test_reasons() -> None:
     assert parse(_text("short-plan")).planned
     assert not parse(_text("no-plan")).planned
     assert not parse(_text("empty")).planned
+
+
+@pytest.mark.parametrize("name", ["kunit-skipped-parameter", "kunit-skipped-parameter-alone"])
+def test_a_known_fault_of_kunit_is_named(name: str) -> None:
+    said = "KUnit up to Linux 6.3 prints a skipped parameter as ok"
+    assert any(said in remark.text for remark in parse(_text(name)).diagnostics)
 
 
 def test_assertion_text_is_with_its_case() -> None:
