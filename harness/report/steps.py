@@ -248,11 +248,10 @@ def finished_line(
 
 
 def known_tags(test: Test) -> str:
-    """Return what the known failures in *test* are called."""
+    """Return what the known failures in *test* are called, or its reason if no entry knows them."""
     reasons = [case.reason for case in test.cases if case.outcome is Outcome.XFAIL]
-    names = list(dict.fromkeys(known_as(reason) for reason in reasons or [test.reason] if reason))
-    more = [name.removeprefix("known: ") for name in names[1:]]
-    return ", ".join([*names[:1], *more])
+    names = dict.fromkeys(filter(None, map(known_as, [*reasons, test.reason])))
+    return f"known: {', '.join(names)}" if names else one_line(test.reason)
 
 
 def cases_text(test: Test) -> str:

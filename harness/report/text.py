@@ -28,6 +28,7 @@ _CODES = {"good": "32", "bad": "1;31", "warn": "33", "dim": "2", "bold": "1"}
 LOG_COLUMNS = 120
 """Columns of a line where there is no terminal: what most CI systems show without a wrap."""
 
+_KNOWN = re.compile(r"\bknown(?: of the whole program)?: (.*)")
 _WHOSE = re.compile(r" \([^()]*, (?:as posted|until [\d-]+)\)")
 """Who is responsible for an entry, and for how long it holds."""
 _TAG = re.compile(r"^([\w.#-]{1,20}): |\(([\w.#-]{1,20})\)$")
@@ -83,15 +84,14 @@ def known_as(reason: str) -> str:
     """Return what the known failure behind *reason* is called, in a word if it has one.
 
     Entries of ``expectations.toml`` name it as ``C6: what goes wrong`` or ``what goes wrong (C6)``;
-    of others it is the whole reason, and without "known:" it is *reason* itself.
+    of others it is the whole reason.  Empty where *reason* is that of no entry.
     """
-    _, known, said = one_line(reason, 2000).partition("known: ")
-    if not known:
-        return one_line(reason)
-    said = _WHOSE.split(said, maxsplit=1)[0]
-    if tag := _TAG.search(said):
-        return f"known: {tag[1] or tag[2]}"
-    return f"known: {said}"
+    known = _KNOWN.search(one_line(reason, 2000))
+    if known is None:
+        return ""
+    said = _WHOSE.split(known[1], maxsplit=1)[0]
+    tag = _TAG.search(said)
+    return (tag[1] or tag[2]) if tag else said
 
 
 def cut(text: str, limit: int) -> str:

@@ -240,12 +240,21 @@ LONG = (
     s.program(
         "cases_test",
         Outcome.XFAIL,
-        reason=STORY,
+        reason="a and 2 more: known: C12: x: y (me, until 2030-01-01); z",
         cases=(
             s.case("cases_test", "a", Outcome.XFAIL, "known: C12: x: y (me, until 2030-01-01); z"),
             s.case("cases_test", "b", Outcome.XFAIL, "known: loses a page (Cg) (me, as posted)"),
             s.case("cases_test", "c", Outcome.XFAIL, "known: loses a page (Cg) (me, as posted)"),
             s.case("cases_test", "d", Outcome.PASS),
+        ),
+    ),
+    s.program(
+        "whole_test",
+        Outcome.XFAIL,
+        reason="known: it oopses (C4) (me@example.org, as posted); BUG: NULL pointer in f",
+        cases=(
+            s.case("whole_test", "a", Outcome.XFAIL, "known of the whole program: it oopses (C4)"),
+            s.case("whole_test", "b", Outcome.XFAIL, "started, and never reported"),
         ),
     ),
     s.program("plain_test", Outcome.XFAIL, reason="known: it is slow (me, as posted); why"),
@@ -276,11 +285,12 @@ def test_a_line_of_a_test_fits_a_log_of_120_columns() -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) == len(LONG)
     assert max(map(cell_len, lines)) <= 120
-    assert cell_len(lines[5]) > 116
+    assert cell_len(lines[6]) > 116
     assert lines[0].endswith("  known: C6")
     assert lines[1].endswith("  1 pass, 3 xfail  known: C12, Cg")
-    assert lines[2].endswith("  known: it is slow")
-    assert all(line.endswith("...") for line in lines[3:7])
+    assert lines[2].endswith("  2 xfail  known: C4")
+    assert lines[3].endswith("  known: it is slow")
+    assert all(line.endswith("...") for line in lines[4:8])
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
