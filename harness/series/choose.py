@@ -194,13 +194,17 @@ def _fill_in(posting: Posting, lineage: Sequence[Posting], threads: Threads) -> 
     if not older:
         return
     base = max(older, key=lambda each: (each.version, each.resend, each.date))
-    before = {mail.message_id for mails in base.mails.values() for mail in mails}
+    numbers = {
+        mail.message_id: number
+        for each in older
+        for number, mails in each.mails.items()
+        for mail in mails
+        if mail.message_id
+    }
+    # The nearest old patch counts: where each patch answers to the one before it, others follow.
     answers = all(
-        any(
-            old.message_id in before | {m.message_id for each in older for m in each.all}
-            and old.subject.number == number
-            for old in threads.above(mail)
-        )
+        number
+        == next((numbers[m.message_id] for m in threads.above(mail) if m.message_id in numbers), 0)
         for number, mails in posting.mails.items()
         for mail in mails
     )

@@ -47,6 +47,8 @@ class Letter:
     answers: str = ""
     date: str = "Tue, 14 Nov 2023 22:13:20 +0000"
     headers: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    """What the mail that it answers to has answered to, the oldest first."""
 
     def bytes(self) -> bytes:
         """Return the mail in UTF-8, as it is."""
@@ -54,7 +56,8 @@ class Letter:
         rows += [f"Date: {self.date}"] if self.date else []
         rows += [f"Message-ID: <{self.message_id}>"] if self.message_id else []
         if self.answers:
-            rows += [f"In-Reply-To: <{self.answers}>", f"References: <{self.answers}>"]
+            above = " ".join(f"<{each}>" for each in (*self.references, self.answers))
+            rows += [f"In-Reply-To: <{self.answers}>", f"References: {above}"]
         rows += [f"Subject: {self.subject}", *self.headers]
         return ("\n".join(rows) + "\n\n" + self.text).encode(errors="surrogateescape")
 

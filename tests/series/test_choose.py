@@ -102,6 +102,8 @@ def test_a_title_may_begin_with_what_others_say_in_replies() -> None:
 ROBOTS = [
     Letter("[GIT PULL] mm updates", "The following changes since commit 01:\n\nare available "
            "in the Git repository at:\n\n  git://x y\n\n---\n" + m.diff(6), m.BOB, "pull@x"),
+    Letter("Updates for mm", "Hi.\n\nThe following changes since commit 01:\n\nare available in "
+           "the git repository at:\n\n  git://x y\n\n---\n" + m.diff(6), m.BOB, "pull2@x"),
     Letter("[tip: mm/urgent] mm: change 3", "Committed.\n---\n" + m.diff(3), m.BOB, "tip@x",
            "s-1@example.org"),
     Letter("+ mm-change-3.patch added to mm-unstable branch", m.diff(3), m.BOB, "mmots@x"),
@@ -197,6 +199,30 @@ def test_a_new_patch_that_answers_to_a_review_replaces_too(
     series = read_all(old, review, new)
     assert [len(series.patches), series.version] == [3, 3]
     assert "return a + v3;" in series.patches[2].data.decode()
+
+
+def test_a_hole_in_a_version_below_the_old_one_is_not_filled(
+    read_all: Callable[..., Series],
+) -> None:
+    """Each patch answers to the one before it, so all old ones are above each new one."""
+
+    def chained(letters: list[Letter], above: tuple[str, ...] = ()) -> list[Letter]:
+        done = []
+        for letter in letters:
+            *before, last = above or ("",)
+            done.append(replace(letter, answers=last, references=tuple(before)))
+            above = (*above, letter.message_id)
+        return done
+
+    old = chained(Thread("PATCH v2", name="v2").letters())
+    ids = tuple(letter.message_id for letter in old)
+    new = chained(Thread("PATCH v3", name="v3", new="n").letters(), ids)
+    assert read_all(old, new).version == 3
+    series = read_all(old, new[:2], new[3])
+    assert series.version == 2
+    assert "v3 (2 of 3 patches)" in series.notes[0]
+    (one,) = chained([new[2]], ids[:3])
+    assert read_all(old, one).notes[0] == "v3 replaces patch 2; the others are of v2"
 
 
 def test_a_new_patch_that_answers_to_nothing_replaces_nothing(
