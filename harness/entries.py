@@ -57,10 +57,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self.until is not None and today > self.until
 
     def ends_soon(self, today: date) -> bool:
-        """Whether it still holds and will not in :data:`WARNING_DAYS` days."""
+        """Whether it holds today, and for no more than :data:`WARNING_DAYS` days after."""
         if self.until is None or self.expired(today):
             return False
-        return self.until - today < timedelta(days=WARNING_DAYS)
+        return self.until - today <= timedelta(days=WARNING_DAYS)
 
     def __str__(self) -> str:
         how_long = "as posted" if self.until is None else f"until {self.until}"

@@ -124,8 +124,8 @@ def test_entries_whose_day_is_over_or_near_are_told(tmp_path: Path) -> None:
     ]
     gone = ["size_test/twice: patch 1 checks too late (expired on 2020-01-01)"]
     for today, left in (
-        (date(2030, 1, 1), None),
-        (date(2030, 1, 2), "in 29 days"),
+        (date(2029, 12, 31), None),
+        (date(2030, 1, 1), "in 30 days"),
         (date(2030, 1, 30), "in 1 day"),
         (date(2030, 1, 31), "today"),
     ):
