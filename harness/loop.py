@@ -133,24 +133,33 @@ class Patience:
 
     A loop that was held up, by a slow disk or a stopped process, finds the answer and the end of an
     ordinary limit at the same moment, and takes the end.  Here it has waited for one tick.
+
+    *passed* returns for how many of the seconds since its last call the limit runs; without it, for
+    those in which the loop did.
     """
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, passed: Callable[[], float] | None = None) -> None:
         self._left = limit_s
-        self._seen = asyncio.get_running_loop().time()
+        self._time = asyncio.get_running_loop().time
+        self._seen = self._time()
+        self._passed = passed
 
     async def wait(self, what: Coroutine[Any, Any, T]) -> T:
         """Return the result of *what*; TimeoutError, and *what* cancelled, at the limit."""
         task = asyncio.ensure_future(what)
-        loop = asyncio.get_running_loop()
         try:
-            while not task.done():
-                now = loop.time()
-                self._left -= min(now - self._seen, 2 * _TICK_S)
-                self._seen = now
-                if self._left <= 0:
-                    raise TimeoutError
+            if self._time() - self._seen >= _TICK_S:
+                self._count()
+            while self._left > 0:
                 await asyncio.wait({task}, timeout=min(_TICK_S, self._left))
-            return task.result()
+                if task.done():
+                    return task.result()
+                self._count()
+            raise TimeoutError
         finally:
             task.cancel()
+
+    def _count(self) -> None:
+        now = self._time()
+        lasted, self._seen = now - self._seen, now
+        self._left -= self._passed() if self._passed else min(lasted, 2 * _TICK_S)

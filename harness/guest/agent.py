@@ -9,7 +9,7 @@ from harness.errors import MachineError
 from harness.process import find, run
 
 SOURCES = Path(__file__).with_name("agent")
-FLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror")
+FLAGS = ("-static", "-pthread", "-O2", "-Wall", "-Wextra", "-Werror")
 _LIMIT_S = 120
 
 

@@ -13,6 +13,8 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
+from harness.guest.frames import Hello
+
 
 class Accelerator(StrEnum):
     """What executes the guest's instructions."""
@@ -53,9 +55,9 @@ class Command:
     """One program to run.
 
     ``argv[0]`` is the program's path in the guest.  ``env`` is the whole environment, as pairs of
-    name and value.  After ``timeout_s`` seconds of guest time the process group gets SIGTERM,
-    ``grace_s`` later everything gets SIGKILL.  ``seed`` (32 bytes) is mixed into the guest's
-    random number generator, ``wall_clock_ns`` becomes its clock.
+    name and value.  After ``timeout_s`` seconds in which the guest could run the process group gets
+    SIGTERM, ``grace_s`` later everything gets SIGKILL.  ``seed`` (32 bytes) is mixed into the
+    guest's random number generator, ``wall_clock_ns`` becomes its clock.
 
     With ``merge_output`` standard error goes into the pipe of standard output, so that the order of
     what was written to both is kept, and everything comes as :class:`Stdout`.
@@ -119,6 +121,11 @@ class Exit:
 
     ``taint`` has the flags that the kernel got during the test, bit by bit as in
     /proc/sys/kernel/tainted: it has complained, whether that was to be read or not.
+
+    ``restless`` says what of the kernel was still busy with the test when its log ended, so that a
+    complaint may have come later: ``busy`` for kernel threads, ``rcu`` for a grace period.
+
+    ``stood_still_s`` is how long, in seconds, the guest did not run while its clock did.
     """
 
     status: int | None
@@ -130,6 +137,8 @@ class Exit:
     wall_s: float
     log_complete: bool
     taint: int = 0
+    restless: tuple[str, ...] = ()
+    stood_still_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -180,10 +189,14 @@ _IN_GUEST = frozenset({How.PANIC, How.RESET, How.POWER_OFF, How.HANG, How.CRASHE
 
 @dataclass(frozen=True)
 class GuestDied:
-    """The guest is gone, and the test with it.  ``detail`` is text for people."""
+    """The guest is gone, and the test with it.  ``detail`` is text for people.
+
+    ``stood_still_s`` is as in :class:`Exit`.
+    """
 
     how: How
     detail: str
+    stood_still_s: float = 0.0
 
 
 Final = Exit | NotStarted | GuestDied
@@ -199,6 +212,16 @@ class Guest(Protocol):
     @property
     def alive(self) -> bool:
         """Whether :meth:`run` may be called."""
+        ...
+
+    @property
+    def hello(self) -> Hello:
+        """What the agent said when user space was ready."""
+        ...
+
+    @property
+    def boot_log(self) -> bytes:
+        """The console's log until then."""
         ...
 
     def run(self, command: Command) -> AsyncGenerator[Event, None]:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from harness.guest.frames import STARTED_LINE
+
 PANIC = b"Kernel panic - not syncing"
 _AGENT = b"harness-agent: "
 _MAX_LINE = 1 << 16
@@ -23,14 +25,20 @@ class ConsoleLines:
     def feed(self, data: bytes, mark: bytes) -> tuple[bytes, bool]:
         """Return the lines that are complete with *data*, and whether *mark* was among them.
 
-        A line that holds *mark* is left out.  A line of more than 64 KiB is given in pieces.
+        A line that holds *mark*, or says that the program has started, is left out.  A line of more
+        than 64 KiB is given in pieces.
         """
         text, newline, partial = (self._partial + data).rpartition(b"\n")
         self._partial = partial
         found = mark in text
         lines = (text + newline).replace(b"\r", b"")
-        if found:
-            kept = [line for line in lines.splitlines(keepends=True) if mark not in line]
+        marks = (mark, STARTED_LINE)
+        if found or STARTED_LINE in text:
+            kept = [
+                line
+                for line in lines.splitlines(keepends=True)
+                if not any(each in line for each in marks)
+            ]
             lines = b"".join(kept)
         if len(self._partial) > _MAX_LINE:
             lines += self.rest()

@@ -12,16 +12,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any
 
-VERSION = 5
+VERSION = 6
 HEADER = struct.Struct("<BBHI")
 MAX_OUTPUT = 32768 - 8
 MAX_INPUT = 4096
 MAX_PAYLOAD = 1024 * 1024
 MAX_ARGS = 4096
-MAX_TIMEOUT_MS = 7 * 24 * 3600 * 1000
+MAX_GRACE_MS = 7 * 24 * 3600 * 1000
 SEED_SIZE = 32
 TOKEN_SIZE = 16
 _MAX_ERRNO = 4095
@@ -29,6 +29,8 @@ PORT_NAME = "harness.agent"
 
 READY_LINE = b"harness-agent: ready"
 """What the agent writes to the kernel log before it says hello."""
+STARTED_LINE = b"harness-agent: the program has started"
+"""What it writes there while the program of a run starts."""
 
 
 def end_line(token: bytes) -> bytes:
@@ -51,6 +53,27 @@ class FrameType(IntEnum):
     ERROR = 8
     INPUT = 9
     WINDOW = 10
+    TIME_IS_UP = 11
+
+
+class BootFlag(IntFlag):
+    """What a boot has left behind."""
+
+    LOCKDEP_OFF = 1
+    """The kernel has lockdep, and it is off since it complained or the kernel was tainted."""
+    ONCE_RESET = 2
+    """The kernel was told to forget which of its WARN_ONCE() have come."""
+    UNQUIET = 4
+    """The kernel did not come to rest before the hello."""
+
+
+class Unquiet(IntFlag):
+    """What did not come to rest after a test; the kernel may complain later."""
+
+    BUSY = 1
+    """Kernel threads that go on and on."""
+    RCU = 2
+    """A grace period of RCU that does not end."""
 
 
 class ErrorCode(IntEnum):
@@ -73,7 +96,10 @@ class Io(IntEnum):
 
 @dataclass(frozen=True)
 class Hello:
-    """First frame of the guest.  ``build_id`` is empty when the kernel has none."""
+    """First frame of the guest.  ``build_id`` is empty when the kernel has none.
+
+    ``taint`` has the flags of /proc/sys/kernel/tainted, ``boot`` those of :class:`BootFlag`.
+    """
 
     realtime_ns: int
     monotonic_ns: int
@@ -82,6 +108,8 @@ class Hello:
     release: str
     version: str
     machine: str
+    taint: int = 0
+    boot: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,7 +119,6 @@ class Run:
     ``rows`` and ``columns`` are those of the terminal, if there is one.
     """
 
-    timeout_ms: int
     grace_ms: int
     wall_clock_ns: int
     seed: bytes
@@ -129,6 +156,10 @@ class Ended:
     token: bytes
     taint: int = 0
     """Flags that the kernel got during the run (Documentation/admin-guide/tainted-kernels.rst)."""
+    unquiet: int = 0
+    """:class:`Unquiet`."""
+    lost_ns: int = 0
+    """Time in which the agent did not get to run, gaps of more than 1.5 s only."""
 
 
 @dataclass(frozen=True)
@@ -172,12 +203,17 @@ class Resize:
     columns: int
 
 
-Frame = Hello | Run | Output | Ended | Beat | PowerOff | AgentError | Input | Resize
+@dataclass(frozen=True)
+class TimeIsUp:
+    """Ask the program of a run to end, and kill it after the grace."""
+
+
+Frame = Hello | Run | Output | Ended | Beat | PowerOff | AgentError | Input | Resize | TimeIsUp
 
 _U32 = struct.Struct("<I")
-_HELLO = struct.Struct("<QQ")
-_RUN = struct.Struct(f"<QQQ{SEED_SIZE}s{TOKEN_SIZE}sIHH")
-_EXIT = struct.Struct(f"<BBHIQQQQ{TOKEN_SIZE}s")
+_HELLO = struct.Struct("<QQII")
+_RUN = struct.Struct(f"<QQ{SEED_SIZE}s{TOKEN_SIZE}sIHH")
+_EXIT = struct.Struct(f"<BBHIIQQQQQ{TOKEN_SIZE}s")
 _BEAT = struct.Struct("<Q")
 _ERROR = struct.Struct(f"<II{TOKEN_SIZE}s")
 _WINDOW = struct.Struct("<HH")
@@ -203,12 +239,11 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
         case Hello():
             names = (frame.sysname, frame.release, frame.version, frame.machine)
             texts = b"".join(_pack_string(name.encode()) for name in names)
-            head = _HELLO.pack(frame.realtime_ns, frame.monotonic_ns)
+            head = _HELLO.pack(frame.realtime_ns, frame.monotonic_ns, frame.taint, frame.boot)
             return FrameType.HELLO, head + _pack_blob(frame.build_id) + texts
         case Run():
             _check_run(frame)
             head = _RUN.pack(
-                frame.timeout_ms,
                 frame.grace_ms,
                 frame.wall_clock_ns,
                 frame.seed,
@@ -229,10 +264,12 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
                 frame.timed_out,
                 frame.code,
                 frame.taint,
+                frame.unquiet,
                 frame.utime_us,
                 frame.stime_us,
                 frame.maxrss_kib,
                 frame.wall_ns,
+                frame.lost_ns,
                 frame.token,
             )
         case Beat():
@@ -248,6 +285,8 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
             return FrameType.INPUT, frame.data
         case Resize():
             return FrameType.WINDOW, _WINDOW.pack(frame.rows, frame.columns)
+        case TimeIsUp():
+            return FrameType.TIME_IS_UP, b""
 
 
 def _check_run(run: Run) -> None:
@@ -257,8 +296,8 @@ def _check_run(run: Run) -> None:
         raise FrameError(f"more than {MAX_ARGS} arguments or variables")
     if len(run.seed) != SEED_SIZE or len(run.token) != TOKEN_SIZE:
         raise FrameError(f"seed and token have {SEED_SIZE} and {TOKEN_SIZE} bytes")
-    if not 0 < run.timeout_ms <= MAX_TIMEOUT_MS or not 0 <= run.grace_ms <= MAX_TIMEOUT_MS:
-        raise FrameError("a time limit is more than 0 and at most a week")
+    if not 0 <= run.grace_ms <= MAX_GRACE_MS:
+        raise FrameError("a grace is at most a week")
 
 
 def _pack_blob(data: bytes) -> bytes:
@@ -290,14 +329,16 @@ def decode(kind: int, payload: bytes) -> Frame:
 def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
     match kind:
         case FrameType.HELLO:
-            realtime, monotonic = reader.unpack(_HELLO)
+            realtime, monotonic, taint, boot = reader.unpack(_HELLO)
             build_id = reader.blob()
             sysname, release, version, machine = (reader.string().decode() for _ in range(4))
-            return Hello(realtime, monotonic, build_id, sysname, release, version, machine)
+            return Hello(
+                realtime, monotonic, build_id, sysname, release, version, machine, taint, boot
+            )
         case FrameType.RUN:
-            timeout_ms, grace_ms, clock_ns, seed, token, io, *window = reader.unpack(_RUN)
+            grace_ms, clock_ns, seed, token, io, *window = reader.unpack(_RUN)
             cwd, argv, env = reader.string(), reader.strings(), reader.strings()
-            run = Run(timeout_ms, grace_ms, clock_ns, seed, token, cwd, argv, env, Io(io), *window)
+            run = Run(grace_ms, clock_ns, seed, token, cwd, argv, env, Io(io), *window)
             _check_run(run)
             return run
         case FrameType.STDOUT | FrameType.STDERR:
@@ -305,11 +346,22 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
                 raise FrameError(f"{kind.name}: {len(payload)} bytes of output")
             return Output(payload, stderr=kind is FrameType.STDERR)
         case FrameType.EXIT:
-            signaled, timed_out, code, taint, utime, stime, rss, wall, token = reader.unpack(_EXIT)
+            signaled, timed_out, code, taint, unquiet, *rest = reader.unpack(_EXIT)
+            utime, stime, rss, wall, lost, token = rest
             if signaled > 1 or timed_out > 1 or code > (64 if signaled else 255):
                 raise FrameError("EXIT: a field out of range")
             return Ended(
-                bool(signaled), bool(timed_out), code, utime, stime, rss, wall, token, taint
+                bool(signaled),
+                bool(timed_out),
+                code,
+                utime,
+                stime,
+                rss,
+                wall,
+                token,
+                taint,
+                unquiet,
+                lost,
             )
         case FrameType.HEARTBEAT:
             return Beat(*reader.unpack(_BEAT))
@@ -327,6 +379,8 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
             return Input(payload)
         case FrameType.WINDOW:
             return Resize(*reader.unpack(_WINDOW))
+        case FrameType.TIME_IS_UP:
+            return TimeIsUp()
 
 
 class _Reader:

@@ -26,6 +26,7 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 
 from harness.errors import MachineError
 from harness.guest.machine import Channels
+from harness.guest.starved import GuestTime
 from harness.loop import Patience, to_the_end
 from harness.process import Child, find, start
 
@@ -129,8 +130,7 @@ class QemuProcess:
         )
         self._transports.append(self.agent_writer.transport)
         try:
-            async with asyncio.timeout(_MONITOR_LIMIT_S):
-                await self._monitor.connect(ends.monitor)
+            await self.patience(_MONITOR_LIMIT_S).wait(self._monitor.connect(ends.monitor))
         except (QMPError, TimeoutError, OSError) as e:
             await asyncio.wait({self._exited}, timeout=1.0)
             why = self.errors() or f"{NO_ANSWER}: {e}"
@@ -160,7 +160,15 @@ class QemuProcess:
         Raises :class:`TimeoutError` when there is no answer in time, and QMPError when QEMU
         refuses or is gone.
         """
-        return await Patience(limit_s).wait(self._monitor.execute(command, arguments or None))
+        return await self.patience(limit_s).wait(self._monitor.execute(command, arguments or None))
+
+    def patience(self, limit_s: float) -> Patience:
+        """Return a time limit, in seconds, that runs only while QEMU can."""
+        return Patience(limit_s, GuestTime(self.pid).passed)
+
+    def time(self) -> GuestTime:
+        """Return what counts the time in which the guest can run, from now on."""
+        return GuestTime(self.pid, lambda: self._monitor.execute("query-status"))
 
     async def give_fd(self, name: str, fd: int) -> None:
         """Hand an open file over to QEMU, which calls it *name* from now on."""

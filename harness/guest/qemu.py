@@ -28,8 +28,10 @@ from harness.guest.console import PANIC, ConsoleLines
 from harness.guest.machine import BootFiles, Channels, GuestConfig, Memory, qemu_argv
 from harness.guest.process import Exited, QemuProcess, Shutdown
 from harness.guest.session import Session
+from harness.guest.starved import MUTE_LIMIT_S, STOOD_STILL_S, GuestTime
 
 _TAIL_LINES = 30
+_BOOTS = 3
 
 
 class GuestNotBooted(MachineError):
@@ -108,15 +110,36 @@ class QemuGuest:
         accelerator: Accelerator,
         where: str,
     ) -> Self:
-        """Start QEMU with what *argv* returns and wait for the agent, as :meth:`boot` does."""
-        qemu = await QemuProcess.start(argv)
-        log = bytearray()
-        try:
-            hello = await _await_hello(qemu, config, log, where)
-        except BaseException:
-            await qemu.kill()
-            raise
-        return cls(qemu, config, accelerator, hello, bytes(log))
+        """Start QEMU with what *argv* returns and wait for the agent, as :meth:`boot` does.
+
+        A kernel whose machine stood still while it booted may say anything about that, so it is
+        booted again.
+        """
+        for _ in range(_BOOTS):
+            qemu = await QemuProcess.start(argv)
+            log = bytearray()
+            time = qemu.time()
+            try:
+                hello = await _await_hello(qemu, config, time, log, where)
+            except GuestNotBooted as error:
+                await qemu.kill()
+                if time.stood_still_s < STOOD_STILL_S or error.died.how is How.QEMU_STUCK:
+                    raise
+            except BaseException:
+                await qemu.kill()
+                raise
+            else:
+                if time.stood_still_s < STOOD_STILL_S:
+                    return cls(qemu, config, accelerator, hello, bytes(log))
+                await qemu.kill()
+            finally:
+                await time.close()
+        raise MachineError(
+            f"a guest was stopped while it booted, {_BOOTS} times in a row",
+            where=where,
+            why=f"QEMU did not run for {time.stood_still_s:.0f} s the last time",
+            hint="something stops QEMU, or this machine as a whole: a debugger, a suspended laptop",
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -172,36 +195,52 @@ class QemuGuest:
 
 
 async def _await_hello(
-    qemu: QemuProcess, config: GuestConfig, log: bytearray, where: str
+    qemu: QemuProcess, config: GuestConfig, time: GuestTime, log: bytearray, where: str
 ) -> frames.Hello:
     """Read console and agent until both say that user space is ready."""
     lines = ConsoleLines()
     ready = asyncio.create_task(_read_console(qemu, lines, log))
     hello = asyncio.create_task(_read_hello(qemu))
     death = asyncio.create_task(qemu.death())
-    tasks = (ready, hello, death)
+    limit = asyncio.create_task(_boot_limit(time, config.boot_limit_s))
+    tasks = (ready, hello, death, limit)
     try:
-        async with asyncio.timeout(config.boot_limit_s):
-            while not (ready.done() and hello.done()):
-                waiting = [task for task in tasks if not task.done()]
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                if hello.done() and hello.exception() is not None:
-                    raise GuestNotBooted(
-                        GuestDied(How.PROTOCOL, str(hello.exception())), bytes(log), where
-                    )
-                if death.done() and not (ready.done() and hello.done()):
-                    await asyncio.wait({ready}, timeout=0.2)
-                    died = _boot_death(death.result(), lines, qemu.errors())
-                    raise GuestNotBooted(died, bytes(log + lines.rest()), where)
-    except TimeoutError:
-        limit = f"no hello within {config.boot_limit_s:g} s"
-        died = GuestDied(How.PANIC if lines.panicked else How.NOT_BOOTED, limit)
-        raise GuestNotBooted(died, bytes(log + lines.rest()), where) from None
+        while not (ready.done() and hello.done()):
+            waiting = [task for task in tasks if not task.done()]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if hello.done() and hello.exception() is not None:
+                raise GuestNotBooted(
+                    GuestDied(How.PROTOCOL, str(hello.exception())), bytes(log), where
+                )
+            if ready.done() and hello.done():
+                break
+            if death.done():
+                await asyncio.wait({ready}, timeout=0.2)
+                died = _boot_death(death.result(), lines, qemu.errors())
+                raise GuestNotBooted(died, bytes(log + lines.rest()), where)
+            if limit.done():
+                died = limit.result()
+                if lines.panicked:
+                    died = GuestDied(How.PANIC, died.detail)
+                raise GuestNotBooted(died, bytes(log + lines.rest()), where)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     return hello.result()
+
+
+async def _boot_limit(time: GuestTime, limit_s: float) -> GuestDied:
+    """Return how the guest died when it could run for *limit_s* seconds, or runs no more."""
+    left = limit_s
+    while left > 0:
+        left -= await time.tick(left, in_doubt=True)
+        if time.mute_s >= MUTE_LIMIT_S:
+            detail = f"QEMU neither runs nor answers its monitor, for {MUTE_LIMIT_S:g} s"
+            return GuestDied(How.QEMU_STUCK, detail)
+        if time.stood_still_s >= STOOD_STILL_S and not time.mute_s:
+            return GuestDied(How.NOT_BOOTED, "it was stopped while it booted")
+    return GuestDied(How.NOT_BOOTED, f"no hello within {limit_s:g} s")
 
 
 def _boot_death(end: Shutdown | Exited, lines: ConsoleLines, errors: str) -> GuestDied:

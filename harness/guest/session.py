@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 from collections.abc import AsyncGenerator, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qemu.qmp import QMPError
@@ -30,15 +30,21 @@ from harness.guest.api import (
 )
 from harness.guest.console import ConsoleLines
 from harness.guest.process import Exited, QemuProcess, Shutdown
-from harness.guest.starved import Starvation
+from harness.guest.starved import MUTE_LIMIT_S, TICK_S
 from harness.loop import Patience
 
 _READ = 1 << 18
 _QUEUE = 64
 """Events that may wait for the consumer; when it does not read, the guest has to wait."""
 _TICK_S = 0.25
-_STARVED = 0.8
-"""A guest that has less than the rest of its time cannot be blamed; a heartbeat takes far less."""
+_LOOKS = 4
+_IN_DOUBT_S = 1.25
+"""A silence that is longer than from one heartbeat to the next."""
+_LONG_STOP_S = 15.0
+_RECOVERY_S = 45.0
+"""How long a guest may be silent after a long stop.  Where its clock is the HPET (32 bits, 10 ns),
+it takes more than half of the counter's range, 21 s, for no time at all, and stands still with it
+until the counter has come round, 43 s after the stop began."""
 _MARK_LIMIT_S = 5.0
 _AFTER_NMI_S = 12.0
 """A panic waits a second for processors that do not answer, and prints at the speed of TCG; it ends
@@ -49,8 +55,8 @@ _MONITOR_LIMIT_S = 10.0
 """How long QEMU may take for an answer: milliseconds, but the host may be busy."""
 _SAID = 200
 """How many characters are shown of what is not the agent's own."""
-_OVERTIME_S = 30.0
-"""More than the agent's own limit on killing (15 s) before the host stops believing it."""
+_OVERTIME_S = 90.0
+"""More than the agent's own limit on killing (60 s) before the host stops believing it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,9 @@ class Session:
         self._lines = ConsoleLines()
         self._decoder = frames.Decoder()
         self._listening = False
+        self._heard = False
         self._silent_s = 0.0
+        self._time = qemu.time()
         self._open = {"agent", "console"}
         self._marked = False
         self._ending = False
@@ -110,11 +118,11 @@ class Session:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._time.close()
 
     def _frame(self) -> frames.Run:
         c = self._command
         return frames.Run(
-            timeout_ms=max(1, round(c.timeout_s * 1000)),
             grace_ms=round(c.grace_s * 1000),
             wall_clock_ns=c.wall_clock_ns,
             seed=c.seed,
@@ -142,6 +150,7 @@ class Session:
                 if not data:
                     break
                 for frame in self._decoder.feed(data):
+                    self._heard = True
                     self._silent_s = 0.0
                     await self._queue.put(frame)
         except (frames.FrameError, OSError) as e:
@@ -166,31 +175,48 @@ class Session:
         await self._queue.put(await self._qemu.death())
 
     async def _watch_clock(self) -> None:
-        """Count silence in ticks of this loop, and only while it could have heard something.
+        """Count the time in which the guest could run: up to its limit, and that of its silence.
 
-        So neither a suspended host, nor a stopped harness, nor a slow consumer makes a guest look
-        hung.  Nor does a busy host: while the guest is hardly let run, no time passes.
+        Time in which it gives no sign of life counts for the latter only.  So neither a suspended
+        host, nor a stopped QEMU or harness makes a guest look hung or a test look slow.  Nor does a
+        busy host.  While this side does not listen there is no silence.
         """
-        total = 0.0
-        starvation = Starvation(self._qemu.pid)
-        limit = self._command.timeout_s + self._command.grace_s + _OVERTIME_S
-        while not self._ending:
-            await asyncio.sleep(_TICK_S)
-            if not self._listening or self._ending:
-                self._silent_s = 0.0
-                continue
-            if starvation.fraction() > _STARVED:
-                continue
-            total += _TICK_S
-            self._silent_s += _TICK_S
-            if self._silent_s >= self._heartbeat_limit_s:
-                seconds = f"{self._heartbeat_limit_s:g} s"
+        left, overtime = self._command.timeout_s, self._command.grace_s + _OVERTIME_S
+        told = False
+        while True:
+            in_doubt = self._silent_s >= _IN_DOUBT_S
+            wait_s = TICK_S if told else max(left, 0.01)
+            passed = await self._time.tick(wait_s, in_doubt=in_doubt)
+            if self._ending:
+                return
+            self._silent_s = self._silent_s + passed if self._listening else 0.0
+            if self._heard and not in_doubt:
+                # Before its start, and while the guest gives no sign of life, no one knows whether
+                # the program could run.
+                left -= passed
+            if left <= 0 and not told:
+                told = True
+                self._tell(frames.TimeIsUp())
+            if self._time.mute_s >= MUTE_LIMIT_S:
+                detail = f"QEMU neither runs nor answers its monitor, for {MUTE_LIMIT_S:g} s"
+                await self._queue.put(_Silence(How.QEMU_STUCK, detail))
+                return
+            limit_s = self._heartbeat_limit_s
+            if self._time.stood_still_s >= _LONG_STOP_S:
+                limit_s += _RECOVERY_S
+            if self._silent_s >= limit_s:
+                seconds = f"{limit_s:g} s"
                 await self._queue.put(_Silence(How.HANG, f"no heartbeat for {seconds}"))
                 return
-            if total >= limit:
+            if left <= -overtime and self._listening:
+                limit = self._command.timeout_s + overtime
                 detail = f"the agent lives, but the test did not end within {limit:g} s"
                 await self._queue.put(_Silence(How.PROTOCOL, detail))
                 return
+
+    def _tell(self, frame: frames.Frame) -> None:
+        if not self._qemu.agent_writer.is_closing():
+            self._qemu.agent_writer.write(frames.encode(frame))
 
     # What empties it
 
@@ -228,7 +254,7 @@ class Session:
     async def _conclude(self, last: frames.Ended | frames.AgentError) -> AsyncGenerator[Event]:
         """Wait for the end of the kernel log, then say how the test ended."""
         self._ending = True
-        limit = Patience(_MARK_LIMIT_S)
+        limit = self._qemu.patience(_MARK_LIMIT_S)
         end: Shutdown | Exited | _Closed | _Silence | None = None
         while not self._marked:
             item = await self._next(limit)
@@ -269,6 +295,9 @@ class Session:
             wall_s=last.wall_ns / 1e9,
             log_complete=self._marked,
             taint=last.taint,
+            restless=tuple(_RESTLESS[each] for each in frames.Unquiet(last.unquiet)),
+            # What this side could not see the guest has seen, and the other way round.
+            stood_still_s=self._time.stood_still_s + min(self._time.unseen_s, last.lost_ns / 1e9),
         )
 
     async def _bury(self, end: Shutdown | Exited | _Closed | _Silence) -> AsyncGenerator[Event]:
@@ -294,11 +323,12 @@ class Session:
         if isinstance(end, Shutdown) and end.reason == _POWERED_OFF and self._lines.complaint:
             # Not the test has powered it off, but the agent that could not go on.
             end = _Silence(How.AGENT_FAILED, self._lines.complaint)
-        yield _died(end, panicked or (self._lines.panicked and isinstance(end, Shutdown)), errors)
+        died = _died(end, panicked or (self._lines.panicked and isinstance(end, Shutdown)), errors)
+        yield replace(died, stood_still_s=self._time.stood_still_s)
 
     async def _drain(self, limit_s: float, until_shutdown: bool = False) -> AsyncGenerator[Event]:
         """Yield what still comes, until both channels are closed or *limit_s* seconds are over."""
-        limit = Patience(limit_s)
+        limit = self._qemu.patience(limit_s)
         while self._open:
             match await self._next(limit):
                 case None:
@@ -329,7 +359,7 @@ class Session:
         if closed.error:
             return _Silence(How.PROTOCOL, closed.error)
         try:
-            return await Patience(_DRAIN_LIMIT_S).wait(self._qemu.death())
+            return await self._qemu.patience(_DRAIN_LIMIT_S).wait(self._qemu.death())
         except TimeoutError:
             return _Silence(How.QEMU_STUCK, f"QEMU closed the {closed.name} channel and runs on")
 
@@ -338,22 +368,55 @@ class Session:
 
         QEMU's NMI reaches the first processor, whose panic fetches the others' stacks.  So the
         log of a HANG and of an UNKILLABLE ends in a panic that the host has caused.
+
+        A process that cannot be killed because its processor takes no interrupts hangs the guest:
+        whether the agent's own processor comes to wait for that one is chance.
         """
         try:
-            registers = await self._qemu.execute(
-                "human-monitor-command", _MONITOR_LIMIT_S, **{"command-line": "info registers -a"}
-            )
+            cpus = await self._registers()
+            if hang.how is How.UNKILLABLE and (deaf := await self._deaf(cpus)):
+                names = ", ".join(f"CPU {cpu}" for cpu in sorted(deaf))
+                hang = _Silence(How.HANG, f"{hang.detail}: {names} took no interrupts")
             await self._qemu.execute("inject-nmi", _MONITOR_LIMIT_S)
         except TimeoutError:
             detail = f"{hang.detail}, and QEMU's monitor does not answer"
             return _Silence(How.QEMU_STUCK, detail)
         except QMPError as e:
             return _Silence(hang.how, f"{hang.detail}; no stack traces: {e}")
-        pointers = re.findall(r"RIP=([0-9a-f]+)", str(registers))
-        where = ", ".join(f"CPU {cpu} at 0x{rip}" for cpu, rip in enumerate(pointers))
+        where = ", ".join(f"CPU {number} at 0x{cpu['at']}" for number, cpu in enumerate(cpus))
         return _Silence(hang.how, f"{hang.detail}; {where}")
 
+    async def _registers(self) -> list[re.Match[str]]:
+        """Return what QEMU says of each processor."""
+        text = await self._qemu.execute(
+            "human-monitor-command", _MONITOR_LIMIT_S, **{"command-line": "info registers -a"}
+        )
+        return list(_REGISTERS.finditer(str(text)))
 
+    async def _deaf(self, cpus: list[re.Match[str]]) -> set[int]:
+        """Return the processors that have interrupts off in the kernel whenever one looks."""
+        deaf = set(range(len(cpus)))
+        for _ in range(_LOOKS):
+            deaf &= {number for number, cpu in enumerate(cpus) if _is_deaf(cpu)}
+            if not deaf:
+                break
+            await asyncio.sleep(_TICK_S)
+            cpus = await self._registers()
+        return deaf
+
+
+_REGISTERS = re.compile(
+    r"RIP=(?P<at>[0-9a-f]+) RFL=(?P<flags>[0-9a-f]+) .*?CPL=(?P<level>\d).*?HLT=(?P<halted>\d)"
+)
+_INTERRUPTS_ON = 1 << 9
+
+
+def _is_deaf(cpu: re.Match[str]) -> bool:
+    on = int(cpu["flags"], 16) & _INTERRUPTS_ON
+    return not on and cpu["level"] == "0" and cpu["halted"] == "0"
+
+
+_RESTLESS = {frames.Unquiet.BUSY: "busy", frames.Unquiet.RCU: "rcu"}
 _STUCK = (How.HANG, How.UNKILLABLE)
 _AGENT_ERRORS = {
     frames.ErrorCode.UNKILLABLE: How.UNKILLABLE,

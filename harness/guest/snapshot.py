@@ -13,7 +13,6 @@ features.  Kernel and initramfs are in the guest's memory: nobody needs their fi
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import os
@@ -135,17 +134,20 @@ async def _save(qemu: QemuProcess, fd: int) -> None:
         await qemu.execute("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
         await qemu.give_fd("state", fd)
         await qemu.execute("migrate", uri="fd:state")
-        async with asyncio.timeout(_MIGRATE_LIMIT_S):
-            while True:
-                await qemu.wait_event("MIGRATION")
-                reply: Any = await qemu.execute("query-migrate")
-                if reply["status"] == "completed":
-                    return
-                if reply["status"] in ("failed", "cancelled"):
-                    raise MachineError("QEMU cannot save the guest", why=str(reply))
+        await qemu.patience(_MIGRATE_LIMIT_S).wait(_until_saved(qemu))
     except (QMPError, TimeoutError) as e:
         why = "\n".join(filter(None, (f"{type(e).__name__}: {e}", qemu.errors())))
         raise MachineError("QEMU cannot save the guest", why=why) from e
+
+
+async def _until_saved(qemu: QemuProcess) -> None:
+    while True:
+        await qemu.wait_event("MIGRATION")
+        reply: Any = await qemu.execute("query-migrate")
+        if reply["status"] == "completed":
+            return
+        if reply["status"] in ("failed", "cancelled"):
+            raise MachineError("QEMU cannot save the guest", why=str(reply))
 
 
 # Memory that is a shared file is not written into the state.
@@ -229,8 +231,7 @@ async def _load(qemu: QemuProcess, snapshot: Snapshot, fd: int) -> None:
         await qemu.give_fd("state", fd)
         await qemu.execute("migrate-incoming", uri="fd:state")
         # The guest ran when it was saved, so QEMU lets it run as soon as all is loaded.
-        async with asyncio.timeout(_MIGRATE_LIMIT_S):
-            await qemu.wait_event("RESUME")
+        await qemu.patience(_MIGRATE_LIMIT_S).wait(qemu.wait_event("RESUME"))
     except (QMPError, TimeoutError, MachineError) as e:
         raise MachineError(
             "QEMU cannot restore the snapshot",

@@ -1,57 +1,88 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How much of the time a process could not run, because the host's processors did something else.
+"""The time in which a guest could run: what all time limits on guests are counted in.
 
-A guest that is not let run says nothing, and looks as if it hung.
+A guest that is not let run says nothing, and looks as if it hung.  That is so while the host's
+processors do something else, while QEMU or the whole host is stopped, and while the laptop that all
+this runs on is asleep.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
+TICK_S = 0.25
+"""How often somebody who waits for a guest looks whether it could run."""
+MUTE_LIMIT_S = 60.0
+"""How long QEMU may be stopped, or not answer its monitor, before that is its end."""
+STOOD_STILL_S = 1.0
+"""A guest that did not run for so long may say that something takes too long."""
+_RUNS = 1e-3
+"""A process that had less of its time than that did not run; an idle guest has three times that."""
 _PROC = Path("/proc")
+
+
+class _Threads(NamedTuple):
+    """What the kernel has counted for the threads of a process, in ns, by their numbers."""
+
+    ran: dict[str, int]
+    waited: dict[str, int]
 
 
 class Starvation:
     """Watches the threads of the process *pid*, and the machine below them.
 
-    The kernel counts for each thread how long it was ready and waited for a processor (the second
-    field of /proc/PID/task/TID/schedstat, in ns; ``Documentation/scheduler/sched-stats.rst``).
-    Where the machine is a guest itself, its hypervisor may have run others meanwhile: ``steal`` in
-    proc_stat(5), in clock ticks over all processors.
+    The kernel counts for each thread how long it ran, and how long it was ready and waited for a
+    processor (the first and second field of /proc/PID/task/TID/schedstat, in ns;
+    ``Documentation/scheduler/sched-stats.rst``).  Where the machine is a guest itself, its
+    hypervisor may have run others meanwhile: ``steal`` in proc_stat(5), in clock ticks over all
+    processors.
     """
 
     def __init__(self, pid: int, proc: Path = _PROC) -> None:
         self._tasks = proc / str(pid) / "task"
         self._stat = proc / "stat"
         self._then = time.monotonic()
-        self._waited = self._waits()
+        self._threads = self._count()
         self._stolen = self._steal_s()
+        self.ran_s = 0.0
+        """Seconds on a processor, of all threads, between the last two calls."""
 
     def fraction(self) -> float:
         """Return the part of the time since the last call, 0 to 1, that was not the process's.
 
         It is that of the thread that waited most: the one that the others wait for.
         """
-        now, waited, stolen = time.monotonic(), self._waits(), self._steal_s()
+        now, threads, stolen = time.monotonic(), self._count(), self._steal_s()
         passed = max(now - self._then, 1e-6)
+        before = self._threads
         longest = max(
-            (ns - self._waited[thread] for thread, ns in waited.items() if thread in self._waited),
+            (
+                ns - before.waited[thread]
+                for thread, ns in threads.waited.items()
+                if thread in before.waited
+            ),
             default=0,
         )
+        self.ran_s = sum(ns - before.ran.get(thread, 0) for thread, ns in threads.ran.items()) / 1e9
         lost = longest / 1e9 + (stolen - self._stolen)
-        self._then, self._waited, self._stolen = now, waited, stolen
+        self._then, self._threads, self._stolen = now, threads, stolen
         return min(1.0, max(0.0, lost / passed))
 
-    def _waits(self) -> dict[str, int]:
-        waits = {}
+    def _count(self) -> _Threads:
+        found = _Threads({}, {})
         try:
             for thread in self._tasks.iterdir():
-                waits[thread.name] = int((thread / "schedstat").read_text().split()[1])
-        except (OSError, ValueError, IndexError):
+                ran, waited, *_ = (thread / "schedstat").read_text().split()
+                found.ran[thread.name], found.waited[thread.name] = int(ran), int(waited)
+        except (OSError, ValueError):
             pass  # A thread that ended meanwhile, or a kernel that does not count.
-        return waits
+        return found
 
     def _steal_s(self) -> float:
         """Seconds that the hypervisor gave to others, of each processor on average."""
@@ -60,3 +91,91 @@ class Starvation:
             return int(fields[8]) / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
         except (OSError, ValueError, IndexError):
             return 0.0
+
+
+def boottime_s() -> float:
+    """Return the seconds since the host's boot, those in which it was suspended included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class GuestTime:
+    """Counts the time in which the guest of the QEMU process *pid* could run.
+
+    *answer* asks QEMU's monitor for a sign of life.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        answer: Callable[[], Awaitable[object]] | None = None,
+        clock: Callable[[], float] = boottime_s,
+        proc: Path = _PROC,
+    ) -> None:
+        self._pid = pid
+        self._proc = proc
+        self._answer = answer
+        self._asked: asyncio.Future[object] | None = None
+        self._clock = clock
+        self._then = clock()
+        self._starvation: Starvation | None = None
+        self.stood_still_s = 0.0
+        """Seconds in which the guest did not run at all, and its clock may have run on."""
+        self.unseen_s = 0.0
+        """Seconds in which the caller did not run either, so that nobody knows."""
+        self.mute_s = 0.0
+        """Seconds since QEMU was last seen to run; 0 while it runs."""
+
+    def passed(self) -> float:
+        """Return for how many of the seconds since the last call the guest could run.
+
+        To be called every :data:`TICK_S`: a longer time is one in which the caller was stopped, and
+        counts as two ticks.
+        """
+        now = self._clock()
+        elapsed, self._then = max(0.0, now - self._then), now
+        counted = min(elapsed, 2 * TICK_S)
+        fraction, ran = 0.0, True
+        mute = self._stopped() or bool(self._asked and not self._asked.done())
+        # What takes less than a tick, as nearly everything does, is not worth a look.
+        if self._starvation is None:
+            self._starvation = Starvation(self._pid, self._proc)
+        else:
+            fraction = self._starvation.fraction()
+            ran = self._starvation.ran_s > elapsed * _RUNS
+        if not ran:
+            self.stood_still_s += elapsed if mute else elapsed - counted
+        elif elapsed > counted:
+            self.unseen_s += elapsed - counted
+        if mute:
+            self.mute_s += counted
+            return counted if self.mute_s >= MUTE_LIMIT_S else 0.0
+        self.mute_s = 0.0
+        return counted * (1.0 - fraction)
+
+    async def tick(self, wait_s: float = TICK_S, *, in_doubt: bool = False) -> float:
+        """Wait, and return for how many seconds meanwhile the guest could run.
+
+        *in_doubt*: it gives no sign of life, so QEMU is asked for one.
+        """
+        if self._asked and self._asked.done():
+            self._asked.exception()  # QEMU that has gone is seen to have gone by others
+            self._asked = None
+        if in_doubt and self._answer and not self._asked:
+            self._asked = asyncio.ensure_future(self._answer())
+        await asyncio.sleep(min(wait_s, TICK_S))
+        return self.passed()
+
+    async def close(self) -> None:
+        """Stop waiting for an answer."""
+        if self._asked:
+            self._asked.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._asked
+
+    def _stopped(self) -> bool:
+        """Whether somebody has stopped the process, with SIGSTOP or as its debugger."""
+        try:
+            stat = (self._proc / str(self._pid) / "stat").read_text()
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[:1] in (["T"], ["t"])

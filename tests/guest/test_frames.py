@@ -23,6 +23,7 @@ from harness.guest.frames import (
     Output,
     PowerOff,
     Run,
+    TimeIsUp,
 )
 
 pytestmark = pytest.mark.unit
@@ -30,14 +31,14 @@ pytestmark = pytest.mark.unit
 u64 = st.integers(0, 2**64 - 1)
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 strings = st.binary().map(lambda b: b.replace(b"\0", b"0"))
-limits = st.integers(1, frames.MAX_TIMEOUT_MS)
+limits = st.integers(0, frames.MAX_GRACE_MS)
+u32 = st.integers(0, 2**32 - 1)
 string_lists = st.lists(strings, max_size=5).map(tuple)
 
 any_frame: st.SearchStrategy[Frame] = st.one_of(
-    st.builds(Hello, u64, u64, st.binary(max_size=64), texts, texts, texts, texts),
+    st.builds(Hello, u64, u64, st.binary(max_size=64), texts, texts, texts, texts, u32, u32),
     st.builds(
         Run,
-        limits,
         limits,
         u64,
         st.binary(min_size=32, max_size=32),
@@ -57,9 +58,13 @@ any_frame: st.SearchStrategy[Frame] = st.one_of(
         u64,
         u64,
         st.binary(min_size=16, max_size=16),
+        u32,
+        u32,
+        u64,
     ),
     st.builds(Beat, u64),
     st.just(PowerOff()),
+    st.just(TimeIsUp()),
     st.builds(
         AgentError,
         st.sampled_from(ErrorCode),
@@ -85,7 +90,7 @@ def test_round_trip_in_pieces(sent: list[Frame], size: int) -> None:
 def test_a_cut_payload_is_refused(frame: Frame, data: st.DataObject) -> None:
     wire = frames.encode(frame)
     payload = wire[frames.HEADER.size :]
-    if isinstance(frame, Output | PowerOff):
+    if isinstance(frame, Output | PowerOff | TimeIsUp):
         return
     cut = data.draw(st.integers(0, len(payload) - 1))
     with pytest.raises(FrameError):
@@ -135,7 +140,6 @@ def test_a_bad_header_is_refused_before_its_payload_comes(
 
 def _run(**changes: object) -> Run:
     fields: dict[str, object] = {
-        "timeout_ms": 1,
         "grace_ms": 0,
         "wall_clock_ns": 0,
         "seed": bytes(32),
@@ -155,8 +159,8 @@ def _run(**changes: object) -> Run:
         {"argv": (b"a\0b",)},
         {"argv": (b"x",) * (frames.MAX_ARGS + 1)},
         {"argv": (b"x" * frames.MAX_PAYLOAD,)},
-        {"timeout_ms": 0},
-        {"timeout_ms": frames.MAX_TIMEOUT_MS + 1},
+        {"grace_ms": -1},
+        {"grace_ms": frames.MAX_GRACE_MS + 1},
         {"seed": b"short"},
         {"token": bytes(17)},
         {"wall_clock_ns": -1},

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.guest.starved import Starvation
+from harness.guest.starved import MUTE_LIMIT_S, TICK_S, GuestTime, Starvation
 
 pytestmark = pytest.mark.unit
 STAT = "cpu  1 2 3 4 5 6 7 {} 0 0\ncpu0 0 0\n"
@@ -88,3 +89,109 @@ def test_two_processes_on_one_processor_have_half_of_it_each() -> None:
     assert starved > 0.25
     # Who does not want to run does not wait: a guest that hangs idle is seen to hang.
     assert stopped < 0.2
+
+
+class Machine:
+    """One process as /proc shows it, and a clock."""
+
+    def __init__(self, proc: Path) -> None:
+        self.proc = proc
+        self.now = 50.0
+        self.ran_ns = 0
+        self.state = "S"
+        self.show()
+
+    def show(self) -> None:
+        machine(self.proc, {"7": 0})
+        (self.proc / "7/task/7/schedstat").write_text(f"{self.ran_ns} 0 5\n")
+        (self.proc / "7/stat").write_text(f"7 (a ) name) {self.state} 1 7 7\n")
+
+    def pass_time(self, seconds: float, runs: float = 0.01) -> None:
+        self.now += seconds
+        self.ran_ns += int(seconds * runs * 1e9)
+        self.show()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> tuple[Machine, GuestTime]:
+    process = Machine(tmp_path)
+    time_of_guest = GuestTime(7, clock=lambda: process.now, proc=tmp_path)
+    process.pass_time(TICK_S)
+    assert time_of_guest.passed() == TICK_S
+    return process, time_of_guest
+
+
+def test_time_passes_for_a_guest_that_runs(watched: tuple[Machine, GuestTime]) -> None:
+    process, guest = watched
+    for _ in range(4):
+        process.pass_time(TICK_S)
+        assert guest.passed() == pytest.approx(TICK_S)
+    assert (guest.stood_still_s, guest.unseen_s, guest.mute_s) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("state", ["T", "t"])
+def test_none_passes_while_it_is_stopped(watched: tuple[Machine, GuestTime], state: str) -> None:
+    process, guest = watched
+    process.state = state
+    for _ in range(8):
+        process.pass_time(TICK_S, runs=0)
+        assert guest.passed() == 0
+    assert guest.stood_still_s == guest.mute_s == pytest.approx(8 * TICK_S)
+    process.state = "S"
+    process.pass_time(TICK_S)
+    assert guest.passed() == pytest.approx(TICK_S)
+    assert guest.mute_s == 0
+
+
+def test_one_that_is_stopped_for_ever_comes_to_an_end(watched: tuple[Machine, GuestTime]) -> None:
+    process, guest = watched
+    process.state = "T"
+    left = 5.0
+    for _ in range(int((MUTE_LIMIT_S + 10) / TICK_S)):
+        process.pass_time(TICK_S, runs=0)
+        left -= guest.passed()
+    assert left < 0
+
+
+def test_who_was_stopped_together_with_it_counts_two_ticks(
+    watched: tuple[Machine, GuestTime],
+) -> None:
+    process, guest = watched
+    process.pass_time(25, runs=0)
+    assert guest.passed() == 2 * TICK_S
+    assert guest.stood_still_s == pytest.approx(25 - 2 * TICK_S)
+    assert guest.unseen_s == 0
+
+
+def test_who_was_stopped_alone_does_not_know(watched: tuple[Machine, GuestTime]) -> None:
+    process, guest = watched
+    process.pass_time(25)
+    assert guest.passed() == 2 * TICK_S
+    assert guest.stood_still_s == 0
+    assert guest.unseen_s == pytest.approx(25 - 2 * TICK_S)
+
+
+def test_no_answer_from_the_monitor_is_no_time_of_the_guest(tmp_path: Path) -> None:
+    process = Machine(tmp_path)
+    answers: list[asyncio.Future[object]] = []
+
+    async def work() -> None:
+        def answer() -> asyncio.Future[object]:
+            answers.append(asyncio.get_running_loop().create_future())
+            return answers[-1]
+
+        guest = GuestTime(7, answer, clock=lambda: process.now, proc=tmp_path)
+        await guest.tick(0)
+        process.pass_time(TICK_S, runs=0)
+        assert await guest.tick(0, in_doubt=True) == 0
+        process.pass_time(TICK_S, runs=0)
+        assert await guest.tick(0, in_doubt=True) == 0
+        assert guest.stood_still_s == pytest.approx(2 * TICK_S)
+        # One question at a time.
+        assert len(answers) == 1
+        answers[0].set_result(None)
+        process.pass_time(TICK_S)
+        assert await guest.tick(0) == pytest.approx(TICK_S)
+        await guest.close()
+
+    asyncio.run(work())

@@ -31,6 +31,7 @@ from harness.guest.api import (
     Stdout,
     Window,
 )
+from harness.guest.frames import Hello
 from harness.guest.terminal import Left, Terminal, attach
 
 pytestmark = pytest.mark.unit
@@ -48,6 +49,8 @@ class FakeGuest:
         self.windows: list[Window] = []
         self.changed = asyncio.Event()
         self.alive = True
+        self.hello = Hello(0, 0, b"", "", "", "", "")
+        self.boot_log = b""
 
     @property
     def capabilities(self) -> Capabilities:

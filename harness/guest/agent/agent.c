@@ -33,12 +33,11 @@
 
 #define NSEC_PER_MSEC	1000000ULL
 #define HEARTBEAT_NS	NSEC_PER_SEC
-/* How long killed processes may take to disappear: big guests of nested KVM are slow to tear down. */
-#define REAP_LIMIT_NS	(15 * NSEC_PER_SEC)
-#define MAX_TIMEOUT_MS	(7ULL * 24 * 3600 * 1000)
+/* In less than that a test cannot use up all PIDs, so that the first come again. */
+#define LONG_TEST_NS	(500 * NSEC_PER_MSEC)
+#define MAX_GRACE_MS	(7ULL * 24 * 3600 * 1000)
 
 struct run {
-	uint64_t timeout_ms;
 	uint64_t grace_ms;
 	uint64_t wall_clock_ns;
 	const uint8_t *seed;
@@ -55,13 +54,21 @@ struct job {
 	pid_t pid;
 	int pipes[2];		/* stdout or terminal, stderr; -1 after end of file */
 	bool reaped;
+	bool time_is_up;	/* says the host */
 	bool timed_out;
 	bool childless;
 	int status;
 	struct rusage usage;
-	uint32_t tainted;	/* before the test */
 	uint64_t started;
 	uint64_t ended;
+	uint32_t unquiet;
+	uint64_t lost;
+};
+
+/* What the kernel's boot has left behind. */
+struct boot {
+	uint32_t taint;
+	uint32_t flags;		/* enum frame_boot */
 };
 
 struct cursor {
@@ -72,6 +79,11 @@ struct cursor {
 
 static int port = -1;
 static int taint = -1;
+static int generator = -1;	/* of random numbers */
+/* Flags that were told to the host. What came since, before a test or under it, counts for the test. */
+static uint32_t known_taint;
+/* There are none before the first test. */
+static uint64_t next_beat = UINT64_MAX;
 static uint8_t inbox[FRAME_MAX_PAYLOAD];
 static uint8_t outbox[FRAME_HEADER_SIZE + FRAME_MAX_OUTPUT];
 static struct run run;
@@ -265,7 +277,6 @@ static bool parse_run(struct cursor *c)
 {
 	const uint8_t *new_token;
 
-	run.timeout_ms = get_u64(c);
 	run.grace_ms = get_u64(c);
 	run.wall_clock_ns = get_u64(c);
 	run.seed = get(c, FRAME_SEED_SIZE);
@@ -279,7 +290,7 @@ static bool parse_run(struct cursor *c)
 	get_strings(c, run.argv);
 	get_strings(c, run.env);
 	return !c->bad && c->at == c->end && run.io <= FRAME_IO_TERMINAL && run.argv[0] &&
-	       run.timeout_ms && run.timeout_ms <= MAX_TIMEOUT_MS && run.grace_ms <= MAX_TIMEOUT_MS;
+	       run.grace_ms <= MAX_GRACE_MS;
 }
 
 /*
@@ -298,15 +309,12 @@ static void set_clock_and_seed(void)
 	} entropy = {
 		.info = { .entropy_count = FRAME_SEED_SIZE * 8, .buf_size = FRAME_SEED_SIZE },
 	};
-	int fd;
 
 	if (clock_settime(CLOCK_REALTIME, &ts))
 		give_up(FRAME_ERROR_AGENT, "cannot set the clock");
 	memcpy(entropy.info.buf, run.seed, FRAME_SEED_SIZE);
-	fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
-	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &entropy) || ioctl(fd, RNDRESEEDCRNG))
+	if (ioctl(generator, RNDADDENTROPY, &entropy) || ioctl(generator, RNDRESEEDCRNG))
 		give_up(FRAME_ERROR_AGENT, "cannot seed the random number generator");
-	close(fd);
 }
 
 static void close_pipes(struct job *job)
@@ -399,22 +407,28 @@ static bool forward(struct job *job, int which)
 	return false;
 }
 
-static void heartbeat(uint64_t now, uint64_t *next)
+/* To be called every second at least while a test runs, and while its end is prepared. */
+void beat(void)
 {
-	if (now < *next)
+	uint64_t now = awake_ns();
+
+	if (now < next_beat)
 		return;
-	*next = now + HEARTBEAT_NS;
-	put_u64(outbox + FRAME_HEADER_SIZE, now);
+	next_beat = now + HEARTBEAT_NS;
+	put_u64(outbox + FRAME_HEADER_SIZE, clock_ns(CLOCK_MONOTONIC));
 	send_frame(FRAME_HEARTBEAT, sizeof(uint64_t));
 }
 
-static void reap(struct job *job)
+/* True where some process has ended. */
+static bool reap(struct job *job)
 {
 	struct rusage usage;
+	bool any = false;
 	int status;
 	pid_t pid;
 
 	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+		any = true;
 		if (pid != job->pid)
 			continue;
 		job->reaped = true;
@@ -422,10 +436,28 @@ static void reap(struct job *job)
 		job->status = status;
 		job->usage = usage;
 	}
-	job->childless = pid < 0 && errno == ECHILD;
+	if (!job->childless && pid < 0 && errno == ECHILD) {
+		job->childless = true;
+		/* What it has written is still to be read, which is as long as RCU takes. */
+		ask_for_grace_period();
+	}
+	return any;
 }
 
-static void wait_for_work(struct job *job, int sigfd, uint64_t now, uint64_t until)
+/* Reads one frame of the host, all of which is under way. */
+static void hear_host(struct job *job)
+{
+	struct frame_header header;
+
+	read_header(&header);
+	if (header.type == FRAME_TIME_IS_UP && !header.length)
+		job->time_is_up = true;
+	else if (run.io != FRAME_IO_TERMINAL || !read_input(&header, job->pipes[0]))
+		give_up(FRAME_ERROR_PROTOCOL, "bad frame during a run");
+}
+
+/* Returns at once where there was something to do. */
+static void wait_for_work(struct job *job, int sigfd, uint64_t ns)
 {
 	struct signalfd_siginfo info;
 	bool terminal = run.io == FRAME_IO_TERMINAL;
@@ -433,13 +465,16 @@ static void wait_for_work(struct job *job, int sigfd, uint64_t now, uint64_t unt
 		{ .fd = sigfd, .events = POLLIN },
 		{ .fd = job->pipes[0], .events = terminal ? wanted_of_terminal() : POLLIN },
 		{ .fd = job->pipes[1], .events = POLLIN },
-		{ .fd = terminal ? port : -1, .events = wanted_of_port() },
+		{ .fd = port, .events = !terminal || wants_input() ? POLLIN : 0 },
 	};
-	int ms = until > now ? (until - now) / NSEC_PER_MSEC + 1 : 0;
 
-	if (poll(fds, 4, ms) > 0 && fds[0].revents)
+	if (poll(fds, 4, ns ? ns / NSEC_PER_MSEC + 1 : 0) <= 0)
+		return;
+	if (fds[0].revents)
 		while (read(sigfd, &info, sizeof(info)) > 0)
 			;
+	if (fds[3].revents & POLLIN)
+		hear_host(job);
 }
 
 /*
@@ -449,40 +484,45 @@ static void wait_for_work(struct job *job, int sigfd, uint64_t now, uint64_t unt
  */
 static bool watch_test(struct job *job, int sigfd)
 {
-	uint64_t deadline = job->started + run.timeout_ms * NSEC_PER_MSEC;
-	uint64_t next_beat = job->started + HEARTBEAT_NS;
-	uint64_t kill_at = 0, give_up_at = 0;
+	uint64_t kill_at = 0, give_up_at = 0, last_at = 0;
 
+	/* The first one says that the program has started, so that its time runs. */
+	next_beat = awake_ns();
+	job->lost = lost_ns;
 	for (;;) {
-		uint64_t now = clock_ns(CLOCK_MONOTONIC);
+		uint64_t now = awake_ns();
 		uint64_t until;
 		bool moved;
 
-		heartbeat(now, &next_beat);
+		beat();
 		/* First who is left, then what they wrote: the other order loses last words. */
-		reap(job);
+		if (reap(job) && give_up_at)
+			give_up_at = now + REAP_LIMIT_NS;
 		moved = forward(job, 0);
 		moved |= forward(job, 1);
 		if (run.io == FRAME_IO_TERMINAL)
-			pass_input(port, job->pipes[0]);
+			pass_input(job->pipes[0]);
 		if (job->childless && !moved)
 			return true;
-		if (!job->reaped && !kill_at && now >= deadline) {
+		if (!job->reaped && !kill_at && job->time_is_up) {
 			job->timed_out = true;
 			kill_at = now + run.grace_ms * NSEC_PER_MSEC;
 			kill(-job->pid, SIGTERM);
 		}
 		if (!job->childless && (job->reaped || (kill_at && now >= kill_at))) {
-			if (!give_up_at)
+			if (!give_up_at) {
 				give_up_at = now + REAP_LIMIT_NS;
-			if (now >= give_up_at)
+				last_at = now + REAP_ALL_LIMIT_NS;
+			}
+			if (now >= give_up_at || now >= last_at)
 				return false;
 			/* Again and again: a fork bomb may have been quicker. */
 			kill(-1, SIGKILL);
 		}
-		until = give_up_at ? now + 10 * NSEC_PER_MSEC : kill_at ? kill_at : deadline;
-		if (!moved)
-			wait_for_work(job, sigfd, now, until < next_beat ? until : next_beat);
+		until = give_up_at ? now + 10 * NSEC_PER_MSEC : kill_at ? kill_at : next_beat;
+		if (until > next_beat)
+			until = next_beat;
+		wait_for_work(job, sigfd, moved || until <= now ? 0 : until - now);
 	}
 }
 
@@ -523,22 +563,54 @@ static void send_exit(const struct job *job)
 	uint16_t code = htole16(signaled ? WTERMSIG(job->status) : WEXITSTATUS(job->status));
 	const struct rusage *u = &job->usage;
 	uint8_t *at = outbox + FRAME_HEADER_SIZE;
+	uint32_t tainted = read_taint();
 
 	*at++ = signaled ? FRAME_END_SIGNALED : FRAME_END_EXITED;
 	*at++ = job->timed_out;
 	at = put(at, &code, sizeof(code));
-	at = put_u32(at, read_taint() & ~job->tainted);
+	at = put_u32(at, tainted & ~known_taint);
+	at = put_u32(at, job->unquiet);
 	at = put_u64(at, u->ru_utime.tv_sec * 1000000ULL + u->ru_utime.tv_usec);
 	at = put_u64(at, u->ru_stime.tv_sec * 1000000ULL + u->ru_stime.tv_usec);
 	at = put_u64(at, u->ru_maxrss);
 	at = put_u64(at, job->ended - job->started);
+	at = put_u64(at, lost_ns - job->lost);
 	at = put(at, token, sizeof(token));
+	known_taint = tainted;
 	send_frame(FRAME_EXIT, at - outbox - FRAME_HEADER_SIZE);
+}
+
+static bool bring_to_rest(struct job *job, int sigfd)
+{
+	struct quiet quiet = {
+		.sigfd = sigfd,
+		.first = job->pid,
+		.all = awake_ns() - job->started > LONG_TEST_NS,
+	};
+	bool done = quiesce(&quiet);
+
+	job->unquiet = quiet.unquiet;
+	return done;
+}
+
+/*
+ * Under TCG the first line and the first look take milliseconds, because all that they
+ * execute must be translated.  While the program starts there is time for that on
+ * another processor; after its end the host waits.
+ */
+static void rehearse_end(void)
+{
+	static const char line[] = "<7>harness-agent: the program has started\n";
+
+	read_taint();
+	look_at_load();
+	if (write(kmsg, line, sizeof(line) - 1) < 0)
+		give_up(FRAME_ERROR_AGENT, "cannot write to /dev/kmsg");
 }
 
 static void run_test(int sigfd)
 {
-	struct job job = { .pipes = { -1, -1 }, .tainted = read_taint() };
+	struct job job = { .pipes = { -1, -1 } };
 
 	set_clock_and_seed();
 	if (!start_test(&job)) {
@@ -548,7 +620,8 @@ static void run_test(int sigfd)
 		send_error(FRAME_ERROR_START, error, run.argv[0]);
 		return;
 	}
-	if (!watch_test(&job, sigfd)) {
+	rehearse_end();
+	if (!watch_test(&job, sigfd) || !bring_to_rest(&job, sigfd)) {
 		/* Blocked tasks with their stacks, for whoever must find out why. */
 		write_file("/proc/sysrq-trigger", "w");
 		mark_log_end();
@@ -572,8 +645,9 @@ static void serve(int sigfd)
 		errno = EPROTO;
 		if (header.type == FRAME_POWEROFF && !header.length)
 			power_off();
-		/* Typed while the run's end was under way. */
-		if (header.type == FRAME_INPUT || header.type == FRAME_WINDOW)
+		/* Sent while the run's end was under way. */
+		if (header.type == FRAME_INPUT || header.type == FRAME_WINDOW ||
+		    (header.type == FRAME_TIME_IS_UP && !header.length))
 			continue;
 		if (header.type != FRAME_RUN || !parse_run(&c))
 			give_up(FRAME_ERROR_PROTOCOL, "bad frame");
@@ -581,7 +655,7 @@ static void serve(int sigfd)
 	}
 }
 
-static void say_hello(void)
+static void say_hello(const struct boot *boot)
 {
 	uint8_t *at = outbox + FRAME_HEADER_SIZE, id[64];
 	struct utsname name;
@@ -589,6 +663,8 @@ static void say_hello(void)
 	uname(&name);
 	at = put_u64(at, clock_ns(CLOCK_REALTIME));
 	at = put_u64(at, clock_ns(CLOCK_MONOTONIC));
+	at = put_u32(at, boot->taint);
+	at = put_u32(at, boot->flags);
 	at = put_blob(at, id, read_build_id(id, sizeof(id)));
 	at = put_string(at, name.sysname);
 	at = put_string(at, name.release);
@@ -600,6 +676,8 @@ static void say_hello(void)
 int main(void)
 {
 	static const char ready[] = "<7>harness-agent: ready\n";
+	struct boot boot = {};
+	struct quiet quiet = {};
 	sigset_t all;
 	int sigfd;
 
@@ -618,9 +696,18 @@ int main(void)
 	if (sigfd < 0)
 		give_up(FRAME_ERROR_AGENT, "signalfd");
 	taint = open("/proc/sys/kernel/tainted", O_RDONLY | O_CLOEXEC);
+	generator = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+	prepare_to_quiesce();
 	port = open_port(FRAME_PORT_NAME);
+	quiet.sigfd = sigfd;
+	settle(&quiet);
+	boot.taint = known_taint = read_taint();
+	boot.flags = look_at_boot(boot.taint);
+	if (quiet.unquiet)
+		boot.flags |= FRAME_BOOT_UNQUIET;
+	/* What complains between the flags and this line shows in the log without its flag. */
 	if (write(kmsg, ready, sizeof(ready) - 1) < 0)
 		give_up(FRAME_ERROR_AGENT, "cannot write to /dev/kmsg");
-	say_hello();
+	say_hello(&boot);
 	serve(sigfd);
 }

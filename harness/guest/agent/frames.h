@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#define FRAME_VERSION		5
+#define FRAME_VERSION		6
 #define FRAME_HEADER_SIZE	8
 #define FRAME_MAX_OUTPUT	(32768 - 8)	/* of STDOUT, STDERR: one write to the port */
 #define FRAME_MAX_INPUT		4096		/* of INPUT */
@@ -35,15 +35,17 @@ struct frame_header {
 enum frame_type {
 	/*
 	 * Guest to host, once, when user space is ready:
-	 * u64 CLOCK_REALTIME ns, u64 CLOCK_MONOTONIC ns, blob build id,
-	 * strings sysname, release, version, machine.
+	 * u64 CLOCK_REALTIME ns, u64 CLOCK_MONOTONIC ns, u32 taint flags that
+	 * the kernel has, u32 enum frame_boot, blob build id, strings sysname,
+	 * release, version, machine.
 	 */
 	FRAME_HELLO = 1,
 	/*
-	 * Host to guest: u64 time limit in ms, u64 grace in ms between TERM
-	 * and KILL, u64 wall clock in ns, seed, token, u32 enum frame_io,
-	 * u16 rows and u16 columns of the terminal, string cwd, u32 argc,
-	 * strings argv, u32 envc, strings "NAME=value".
+	 * Host to guest: u64 grace in ms between TERM and KILL, u64 wall clock
+	 * in ns, seed, token, u32 enum frame_io, u16 rows and u16 columns of
+	 * the terminal, string cwd, u32 argc, strings argv, u32 envc, strings
+	 * "NAME=value".  There is no time limit in it: only the host knows
+	 * how much of the time the guest could run.
 	 */
 	FRAME_RUN = 2,
 	/* Guest to host: raw bytes. */
@@ -52,10 +54,11 @@ enum frame_type {
 	/*
 	 * Guest to host, last of a run: u8 enum frame_end, u8 timed out,
 	 * u16 status or signal, u32 taint flags that the kernel got meanwhile
-	 * (Documentation/admin-guide/tainted-kernels.rst), u64 user time in us,
-	 * u64 system time in us, u64 maximum resident set in KiB, u64 wall time
-	 * in ns, and the run's token, which a test that got hold of the port
-	 * does not know.
+	 * (Documentation/admin-guide/tainted-kernels.rst), u32 enum
+	 * frame_unquiet, u64 user time in us, u64 system time in us, u64 maximum
+	 * resident set in KiB, u64 wall time in ns, u64 time in ns in
+	 * which the agent did not get to run, and the run's token, which a test
+	 * that got hold of the port does not know.
 	 */
 	FRAME_EXIT = 5,
 	/* Guest to host, about every second of a run: u64 CLOCK_MONOTONIC ns. */
@@ -71,6 +74,26 @@ enum frame_type {
 	FRAME_INPUT = 9,
 	/* Host to guest, as INPUT: u16 rows, u16 columns. */
 	FRAME_WINDOW = 10,
+	/* Host to guest: TERM now, KILL after the grace; no payload.  Too late is no fault. */
+	FRAME_TIME_IS_UP = 11,
+};
+
+/* What a boot has left behind, bit by bit. */
+enum frame_boot {
+	/* The kernel has lockdep, and it is off since it complained or the kernel was tainted. */
+	FRAME_BOOT_LOCKDEP_OFF = 1,
+	/* The kernel was told to forget which of its WARN_ONCE() have come. */
+	FRAME_BOOT_ONCE_RESET = 2,
+	/* The kernel did not come to rest before the HELLO. */
+	FRAME_BOOT_UNQUIET = 4,
+};
+
+/* What did not come to rest after a test, bit by bit; the kernel may complain later. */
+enum frame_unquiet {
+	/* Kernel threads that go on and on. */
+	FRAME_UNQUIET_BUSY = 1,
+	/* A grace period of RCU that does not end. */
+	FRAME_UNQUIET_RCU = 2,
 };
 
 /* What the program has as standard input, output and error. */

@@ -19,6 +19,8 @@
 #include "agent.h"
 
 #define PORT_LIMIT_NS	(10 * NSEC_PER_SEC)
+/* Bits of /proc/sys/kernel/tainted. */
+#define TAINT_WARN	(1 << 9)
 
 int kmsg = -1;
 
@@ -28,6 +30,26 @@ uint64_t clock_ns(clockid_t clock)
 
 	clock_gettime(clock, &ts);
 	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+/* The times in which this guest stood still, as far as awake_ns() has seen them. */
+uint64_t lost_ns;
+
+/*
+ * The monotonic clock without the times in which this guest stood still: a host that is
+ * suspended, or QEMU that is stopped, must not use up a limit.  Whoever waits against it
+ * looks every second at least, so a longer gap is such a time.
+ */
+uint64_t awake_ns(void)
+{
+	const uint64_t longest = 3 * NSEC_PER_SEC / 2;
+	static uint64_t before;
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+
+	if (before && now - before > longest)
+		lost_ns += now - before - longest;
+	before = now;
+	return now - lost_ns;
 }
 
 /* Tells the console: the port may not exist, or may be what has failed. */
@@ -213,6 +235,34 @@ size_t read_build_id(uint8_t *id, size_t size)
 	if (fd >= 0)
 		close(fd);
 	return length;
+}
+
+static bool lockdep_is_off(void)
+{
+	char line[128];
+	int on = 1;
+	FILE *file = fopen("/proc/lockdep_stats", "re");
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, " debug_locks: %d", &on) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return !on;
+}
+
+/*
+ * Returns what the boot has left behind, enum frame_boot.  A WARN_ONCE() that came while
+ * the kernel booted would never come again, under no test: it is made to, as far as the
+ * kernel can.
+ */
+uint32_t look_at_boot(uint32_t taint)
+{
+	uint32_t flags = lockdep_is_off() ? FRAME_BOOT_LOCKDEP_OFF : 0;
+
+	if (taint & TAINT_WARN && write_file("/sys/kernel/debug/clear_warn_once", "1"))
+		flags |= FRAME_BOOT_ONCE_RESET;
+	return flags;
 }
 
 void set_up_guest(void)

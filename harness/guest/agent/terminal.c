@@ -42,9 +42,9 @@ int open_terminal(uint16_t rows, uint16_t columns, char *path, size_t size)
 	return fd;
 }
 
-short wanted_of_port(void)
+bool wants_input(void)
 {
-	return typed_from == typed_to ? POLLIN : 0;
+	return typed_from == typed_to;
 }
 
 short wanted_of_terminal(void)
@@ -52,32 +52,29 @@ short wanted_of_terminal(void)
 	return typed_from == typed_to ? POLLIN : POLLIN | POLLOUT;
 }
 
-static void read_input(int terminal)
+/* Reads the rest of a frame that is for the terminal; false where it is not. */
+bool read_input(const struct frame_header *header, int terminal)
 {
-	struct frame_header header;
 	uint16_t size[2];
 
-	read_header(&header);
-	if (header.type == FRAME_WINDOW && header.length == sizeof(size)) {
+	if (header->type == FRAME_WINDOW && header->length == sizeof(size)) {
 		read_exactly((uint8_t *)size, sizeof(size));
 		set_window(terminal, le16toh(size[0]), le16toh(size[1]));
-	} else if (header.type == FRAME_INPUT && header.length <= sizeof(typed)) {
-		read_exactly(typed, header.length);
+	} else if (header->type == FRAME_INPUT && header->length <= sizeof(typed)) {
+		read_exactly(typed, header->length);
 		typed_from = 0;
-		typed_to = header.length;
+		typed_to = header->length;
 	} else {
-		give_up(FRAME_ERROR_PROTOCOL, "neither input nor a window's size");
+		return false;
 	}
+	return true;
 }
 
-/* Moves at most one frame; never waits for the terminal.  What comes after its end is dropped. */
-void pass_input(int port, int terminal)
+/* Never waits for the terminal.  What comes after its end is dropped. */
+void pass_input(int terminal)
 {
-	struct pollfd fd = { .fd = port, .events = POLLIN };
 	ssize_t n;
 
-	if (typed_from == typed_to && poll(&fd, 1, 0) > 0 && (fd.revents & POLLIN))
-		read_input(terminal);
 	if (typed_from == typed_to)
 		return;
 	n = write(terminal, typed + typed_from, typed_to - typed_from);

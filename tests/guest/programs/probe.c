@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What the tests of the sealed guest run inside it: one deed per argument. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -103,6 +104,38 @@ static void describe(int argc, char **argv)
 	printf("stdin=%zd\n", read(0, cwd, 1));
 }
 
+/* Starts a process whose parent is a kernel thread, and which does not end. */
+static void start_core_helper(int seconds)
+{
+	int status;
+	pid_t pid;
+
+	write_to("/proc/sys/kernel/core_pattern", "|/bin/probe core-helper");
+	pid = fork();
+	if (!pid) {
+		signal(SIGSEGV, SIG_DFL);
+		raise(SIGSEGV);
+	}
+	waitpid(pid, &status, 0);
+	printf("dumped=%d\n", !!WCOREDUMP(status));
+	sleep(seconds);
+}
+
+static void count_programs(void)
+{
+	struct dirent *entry;
+	DIR *dir = opendir("/proc");
+	int count = 0;
+
+	while (dir && (entry = readdir(dir))) {
+		char path[300], target[300];
+
+		snprintf(path, sizeof(path), "/proc/%s/exe", entry->d_name);
+		count += atoi(entry->d_name) > 0 && readlink(path, target, sizeof(target)) > 0;
+	}
+	printf("%d\n", count);
+}
+
 static void open_port(void)
 {
 	char path[64];
@@ -152,6 +185,15 @@ int main(int argc, char **argv)
 				pause();
 		}
 		puts("parent ends");
+	} else if (!strcmp(deed, "start-core-helper")) {
+		start_core_helper(atoi(arg));
+	} else if (!strcmp(deed, "core-helper")) {
+		/* Who dumps core waits for the reader. */
+		close(0);
+		for (;;)
+			pause();
+	} else if (!strcmp(deed, "programs")) {
+		count_programs();
 	} else if (!strcmp(deed, "fork-bomb")) {
 		for (i = 0; i < 200; i++)
 			if (!fork())
