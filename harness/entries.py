@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from datetime import date, timedelta
 from fnmatch import fnmatchcase
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -18,6 +18,10 @@ WARNING_DAYS = 30
 
 OneOrMore = str | tuple[str, ...]
 """A key whose value is one text or an array of texts."""
+
+
+At = Literal["test", "boot"]
+"""When a report of the kernel comes: under a test, or while the test's guest boots."""
 
 
 def each(value: OneOrMore) -> tuple[str, ...]:

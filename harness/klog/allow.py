@@ -9,6 +9,7 @@ report, nor a taint flag whose report is not in the log.
     pattern = 'WARNING: CPU: \\d+ PID: \\d+ at mm/gup\\.c:.*'
     message = 'provoked by the test'      # optional: the text of WARN()
     test = "gup_*"                        # optional: only under these programs
+    at = "boot"                           # optional: while their guest boots; "test"
     times = 3                             # optional: at most so often in one test; 1
     series = ["v10"]                      # optional: only with these series
     reason = "the test passes a bad address on purpose"
@@ -28,7 +29,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from harness.entries import Entry, check_entry, check_pattern
+from harness.entries import At, Entry, check_entry, check_pattern
 from harness.errors import UserError
 from harness.klog.model import Finding
 from harness.klog.rules import FLOOD, KINDS
@@ -42,15 +43,18 @@ class Allowance(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     message: str | None = None
     test: str = "*"
     """Name or glob of the programs under which it is allowed."""
+    at: At = "test"
+    """Whether it comes under the test, or while the test's guest boots."""
     series: tuple[str, ...] = ("*",)
     times: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """How often it may come in one test, all reports that match taken together; in a file 1 where
-    nothing is said.  None, for any number, is in the journals of old versions only."""
+    """How often it may come in one test, or one boot, all reports that match taken together; in a
+    file 1 where nothing is said.  None, for any number, is in the journals of old versions only."""
 
     HINTS: ClassVar[dict[str, str]] = Entry.HINTS | {
         "kind": "the kind of the finding, as the report shows it",
         "pattern": "a regular expression for the whole title: 'WARNING: .* at mm/gup\\.c:.*'",
         "reason": "why this message may appear; one sentence",
+        "at": "test, or boot for what comes before the test",
     }
 
     def matches(self, finding: Finding) -> bool:
@@ -87,7 +91,7 @@ class Applied:
 def apply_allowances(
     findings: Iterable[Finding], allowances: Iterable[Allowance], today: date
 ) -> Applied:
-    """Sort *findings* of one test into those that count and those that are allowed *today*."""
+    """Sort *findings* of one test, or one boot, into those that count and those allowed *today*."""
     left = {n: (entry, entry.times) for n, entry in enumerate(allowances)}
     remaining: list[Finding] = []
     allowed: list[Allowed] = []

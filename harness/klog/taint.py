@@ -37,6 +37,11 @@ _WARN = re.compile(
 )
 
 
+def complaints(taint: int) -> tuple[str, ...]:
+    """Return the names of the flags in *taint* that stand for a complaint."""
+    return tuple(name for bit, name in COMPLAINTS.items() if taint >> bit & 1)
+
+
 def unaccounted(taint: int, findings: Iterable[Finding]) -> tuple[str, ...]:
     """Return the complaints among the flags of *taint* that none of *findings* accounts for."""
     found = tuple(findings)

@@ -4,8 +4,9 @@
 A ``testsuite`` per suite and a ``testcase`` per case, with ``classname`` ``suite:program``.  A
 program without cases is one testcase of the program's name.  Where a program ended worse than all
 its cases (splat, crash, timeout, exit status), one more testcase of its name carries that.  So
-the number of testcases follows from the plan: :func:`count_testcases`.  The file shows a failure or
-error exactly when ``harness run`` does not return 0.
+the number of testcases follows from the plan: :func:`count_testcases`.  Each report of the kernel
+from before the tests is a testcase of the suite ``kernel``.  The file shows a failure or error
+exactly when ``harness run`` does not return 0.
 
     pass                                  testcase
     skip                                  skipped, message = reason
@@ -32,9 +33,10 @@ from collections.abc import Iterator
 import junit_xml
 
 from harness.errors import ExitCode
+from harness.klog import Severity
 from harness.outcome import Outcome
 from harness.report.text import cut, one_line
-from harness.run.results import Case, Results, Test
+from harness.run.results import BootReport, Case, Results, Test
 from harness.visible import visible
 
 TEXT_LIMIT = 16_000
@@ -54,6 +56,10 @@ def render(results: Results) -> bytes:
         suites.setdefault(test.suite, []).append(test)
     rendered = [_suite(name, tests, results) for name, tests in suites.items()]
     seconds = [sum(test.total_s or 0.0 for test in tests) for tests in suites.values()]
+    complaints = _at_boot(results)
+    if complaints:
+        rendered.append(_boot_suite(complaints, results))
+        seconds.append(0.0)
     trouble = _run_trouble(results)
     if trouble:
         rendered.append(_run_suite(trouble, results))
@@ -68,9 +74,8 @@ def render(results: Results) -> bytes:
 
 def count_testcases(results: Results) -> int:
     """Return how many testcases :func:`render` writes for *results*."""
-    return sum(
-        len(test.cases) + (1 if needs_own_testcase(test) else 0) for test in results.tests
-    ) + (1 if _run_trouble(results) else 0)
+    of_tests = [len(test.cases) + needs_own_testcase(test) for test in results.tests]
+    return sum(of_tests) + len(_at_boot(results)) + bool(_run_trouble(results))
 
 
 def needs_own_testcase(test: Test) -> bool:
@@ -93,6 +98,37 @@ def _run_trouble(results: Results) -> str:
     if bad or results.exit_code is ExitCode.AS_EXPECTED:
         return ""
     return "no test was planned" if not results.tests else "the run was interrupted"
+
+
+def _at_boot(results: Results) -> list[BootReport]:
+    """Return what the kernel complained of before the tests."""
+    return [boot for boot in results.at_boot if boot.report.severity != Severity.NOTE]
+
+
+def _boot_suite(complaints: list[BootReport], results: Results) -> junit_xml.TestSuite:
+    """Return the kernel's own suite, for what it complained of before any test."""
+    testcases = []
+    for number, boot in enumerate(complaints, 1):
+        outcome, report = results.outcome_at_boot(boot), boot.report
+        name = f"at boot: {report.title}" + (f" #{number}" if len(complaints) > 1 else "")
+        testcase = junit_xml.TestCase(name=_value(name), classname="kernel:boot")
+        facts = [f"guests of: {', '.join(boot.suites)}"]
+        facts += [f"kernel log: {boot.log}"] if boot.log else []
+        story = _text("\n".join([report.report, "", *facts]), TEXT_LIMIT)
+        message = one_line(f"at boot: {report.title}", VALUE_LIMIT)
+        if outcome is Outcome.PASS:
+            testcase.add_skipped_info(f"allowed: {one_line(report.allowed, VALUE_LIMIT)}", story)
+        elif outcome is Outcome.XFAIL:
+            testcase.add_skipped_info(f"expected failure: {message}", story)
+        else:
+            testcase.add_failure_info(message, story, str(outcome))
+        testcases.append(testcase)
+    return junit_xml.TestSuite(
+        name="kernel",
+        test_cases=testcases,
+        timestamp=_value(results.started),
+        properties=_properties(results, []),
+    )
 
 
 def _run_suite(trouble: str, results: Results) -> junit_xml.TestSuite:

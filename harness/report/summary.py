@@ -62,6 +62,7 @@ def summary(
     parts: list[Line] = [*_subject(results)]
     if results.tests:
         parts += [[], *_table(results.tests, verbose, unicode)]
+    parts += _at_boot(results, directory, unicode)
     parts += _not_as_expected(results, directory, shell, unicode)
     parts += _together("Not run", results.tests, Outcome.NOTRUN, "bad")
     parts += _together("Skipped", results.tests, Outcome.SKIP, "warn")
@@ -69,7 +70,7 @@ def summary(
     parts += _together(
         "Failed as expected", results.tests if verbose else (), Outcome.XFAIL, "warn"
     )
-    parts += _allowed(results.tests)
+    parts += _allowed(results)
     last = [[("note:  ", "warn"), (one_line(note, 2000), "")] for note in results.notes]
     if directory:
         last.append([("run:   ", "dim"), (visible(directory), "")])
@@ -120,6 +121,27 @@ def _table(tests: Sequence[Test], verbose: bool, unicode: bool) -> Iterator[Line
                 (f"{mark(style, unicode)} {case.outcome}", style),
             ]
             yield [*row, (f"  {one_line(case.reason)}", "dim")] if case.reason else row
+
+
+def _at_boot(results: Results, directory: str, unicode: bool) -> Iterator[Line]:
+    """Tell once what the kernel complained of before the tests, which only point to it."""
+    for boot in results.at_boot:
+        outcome, report = results.outcome_at_boot(boot), boot.report
+        if outcome is Outcome.PASS:
+            continue
+        style = style_of(outcome)
+        yield []
+        yield [
+            (f"{mark(style, unicode)} the kernel, at boot", "bold"),
+            (f"  {report.severity if outcome is not Outcome.XFAIL else outcome}", style),
+        ]
+        yield [(f"  {one_line(report.title, 2000)}", style)]
+        if outcome is not Outcome.XFAIL:
+            lines, gone = _essence(visible(report.report).strip("\n").split("\n"))
+            yield from _block(lines, gone, "its log")
+        yield [("  guests of:  ", "dim"), (", ".join(map(one_line, boot.suites)), "")]
+        if boot.log:
+            yield [("  kernel log: ", "dim"), (one_line(_below(directory, boot.log), 2000), "")]
 
 
 def _not_as_expected(results: Results, directory: str, shell: str, unicode: bool) -> Iterator[Line]:
@@ -242,14 +264,15 @@ def _known(tests: Sequence[Test]) -> Iterator[Line]:
         yield [(start, "warn"), (tag, ""), (f" ({fit(', '.join(names), room)})", "dim")]
 
 
-def _allowed(tests: Sequence[Test]) -> Iterator[Line]:
+def _allowed(results: Results) -> Iterator[Line]:
     """Tell what the kernel said and was allowed to say: allowed is not unsaid."""
-    found = [(test, each) for test in tests for each in test.findings if each.allowed]
+    found = [(boot.report, "at boot") for boot in results.at_boot if boot.report.allowed]
+    found += [(each, test.name) for test in results.tests for each in test.findings if each.allowed]
     if found:
         yield []
-    for test, each in found:
+    for each, where in found:
         text = f"{one_line(each.title)}: {one_line(each.allowed)}"
-        yield [("Allowed: ", "warn"), (text, ""), (f" ({one_line(test.name)})", "dim")]
+        yield [("Allowed: ", "warn"), (text, ""), (f" ({one_line(where)})", "dim")]
 
 
 def _short(case: Case, test: Test) -> str:

@@ -14,16 +14,20 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+import msgspec
+
 from harness.errors import MachineError
 from harness.foreign import of_os, translate
-from harness.guest.api import Accelerator, Command, How
+from harness.guest.api import Accelerator, Command, Guest, How
 from harness.guest.qemu import GuestNotBooted
 from harness.outcome import Outcome
+from harness.run.boot import allowed_at, observe_boot
 from harness.run.guests import GUEST_ROOT, Foundry, Template
 from harness.run.journal import Journal
 from harness.run.logfiles import LogFiles
 from harness.run.observe import CappedLog, Observer
 from harness.run.records import (
+    Boot,
     CacheDamaged,
     Ending,
     Group,
@@ -131,7 +135,10 @@ class Executor:
                 raise
             self._guest_failed(group, error)
             return
-        line.templates[group] = template
+        log = self.logs.boot(group)
+        self._keep(log, template.boot_log)
+        boot = observe_boot(template.boot_log, template.hello, log)
+        line.templates[group], line.boots[group] = template, boot
         self.journal.write(
             GuestReady(
                 suite=name,
@@ -140,6 +147,7 @@ class Executor:
                 build_id=template.hello.build_id.hex(),
                 machine=template.machine,
                 seconds=time.monotonic() - start,
+                boot=boot,
             )
         )
 
@@ -165,11 +173,18 @@ class Executor:
         tests = tuple(test.name for test in self.head.tests if test.group in groups)
         self.journal.write(CacheDamaged(time=now(), tests=tests, why=error.why))
 
+    def _keep(self, path: str, log: bytes) -> None:
+        """Write the console's *log* of a boot to *path*; raises MachineError where that fails."""
+        try:
+            (self.out / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.out / path).write_bytes(log)
+        except OSError as error:
+            raise of_os(error, "the log of a boot cannot be written") from error
+
     def _guest_failed(self, group: Group, error: GuestNotBooted) -> None:
         name, guest = group
         log = self.logs.boot(group)
-        (self.out / log).parent.mkdir(parents=True, exist_ok=True)
-        (self.out / log).write_bytes(error.log)
+        self._keep(log, error.log)
         failed = GuestFailed(
             suite=name,
             guest=guest,
@@ -200,7 +215,7 @@ class Executor:
         except OSError as error:
             # Nothing of the test's own: its logs cannot be written, or no process be made.
             raise of_os(error, f"the test {test.name} cannot be run") from error
-        result = judge_test(test, day_of(self.head), started, ended)
+        result = judge_test(test, day_of(self.head), started, ended, boot=line.boots[test.group])
         if result.outcome not in (Outcome.PASS, Outcome.SKIP):
             await self._check(test.group, template.entries, line)
         self.journal.write(ended)
@@ -213,16 +228,19 @@ class Executor:
         logs = self.logs.of(test, started.attempt)
         command = command_of(test, started.seed, started.limit_s)
         failure = ""
+        boot: Boot | None = None
         with (
             CappedLog(self.out / logs.output) as output,
             CappedLog(self.out / logs.kernel) as kernel,
         ):
-            observer = Observer(output, kernel, patient=bool(test.allow))
+            observer = Observer(output, kernel, patient=bool(allowed_at("test", test)))
             try:
                 async with (
                     await template.start() as guest,
                     contextlib.aclosing(guest.run(command)) as events,
                 ):
+                    if template.saved is None:
+                        boot = self._observe_own_boot(test, started.attempt, guest)
                     async for event in events:
                         observer.hear(event)
                         if observer.ending is not None:
@@ -243,7 +261,17 @@ class Executor:
             guest_s=observer.guest_s,
             total_s=time.monotonic() - start,
             logs=logs,
+            boot=boot,
         )
+
+    def _observe_own_boot(self, test: PlannedTest, attempt: int, guest: Guest) -> Boot:
+        """Return what the boot of *guest* has shown; its log is kept where that is anything."""
+        boot = observe_boot(guest.boot_log, guest.hello)
+        if not boot.findings and not boot.taint:
+            return boot
+        log = self.logs.boot_of(test, attempt)
+        self._keep(log, guest.boot_log)
+        return msgspec.structs.replace(boot, log=log)
 
 
 class _Line:
@@ -255,6 +283,7 @@ class _Line:
         self.templates: dict[Group, Template] = {}
         self.checks: dict[Group, asyncio.Future[None]] = {}
         """Of what templates are made from, begun by the first test of each that failed."""
+        self.boots: dict[Group, Boot] = {}
         self._making: set[Group] = set()
         self._made = asyncio.Event()
 

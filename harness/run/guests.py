@@ -60,6 +60,8 @@ class Template:
     """What guests are restored from; None where each is booted."""
     entries: tuple[Entry, ...]
     """What of the cache guests are made from: where it is damaged, no failure tells a thing."""
+    boot_log: bytes
+    """The console's log of that first boot."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ class Foundry:
             guest=str(config),
         )
         entries = (*self.entries(suite, guest), (SNAPSHOT, saved.directory.name))
-        return Template(saved.hello, machine, partial(snapshot.restore, saved), saved, entries)
+        restore = partial(snapshot.restore, saved)
+        return Template(saved.hello, machine, restore, saved, entries, saved.boot_log)
 
     def entries(self, suite: Suite, guest: GuestTable) -> tuple[Entry, ...]:
         """Return what of the cache such guests of *suite* boot from."""
@@ -178,7 +181,8 @@ class Foundry:
             qemu=first.qemu.version,
             guest=f"vng, {config}, virtme-ng {vng.virtme_version()}".rstrip(),
         )
-        return Template(first.hello, machine, start, None, self.entries(suite, guest))
+        entries = self.entries(suite, guest)
+        return Template(first.hello, machine, start, None, entries, first.boot_log)
 
     async def _booted(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
         """Return a template whose guests are booted anew, as those are that cannot be saved."""
@@ -187,7 +191,7 @@ class Foundry:
         boot = partial(QemuGuest.boot, config, Accelerator.KVM, files)
         with self.progress.step(f"Booting the guest of {suite.name}") as step:
             async with await boot() as first:
-                hello, version = first.hello, first.qemu.version
+                hello, version, log = first.hello, first.qemu.version, first.boot_log
             step.result(f"{hello.release}, {Accelerator.KVM}, {config.confidential.kind}")
         self._check_build_id(hello)
         title = TECHNOLOGIES[config.confidential.kind].title
@@ -197,7 +201,7 @@ class Foundry:
             qemu=version,
             guest=str(config),
         )
-        return Template(hello, machine, boot, None, self.entries(suite, guest))
+        return Template(hello, machine, boot, None, self.entries(suite, guest), log)
 
     async def _snapshot(
         self, suite: Suite, config: GuestConfig, guest: GuestTable

@@ -3,7 +3,8 @@
 
     logs/SUITE/PROGRAM.output.log     PROGRAM.N.output.log for attempt N of several
     logs/SUITE/PROGRAM.kernel.log
-    logs/SUITE/=boot.kernel.log       of a guest that did not come up; =boot.2… of another one
+    logs/SUITE/=boot.kernel.log       of the guest's boot; =boot.2… of another guest
+    logs/SUITE/=boot=PROGRAM.kernel.log   of a test's own boot, where the kernel complained in it
     logs/SUITE/build.log
 
 A name of letters, digits and ``_ + . -`` stays as it is.  Every other byte of its UTF-8 form is
@@ -84,8 +85,13 @@ class LogFiles:
             kernel=str(directory / f"{base}.kernel.log"),
         )
 
+    def boot_of(self, test: PlannedTest, attempt: int) -> str:
+        """Return where the log of the boot is, where an attempt at *test* has one of its own."""
+        kernel = Path(self.of(test, attempt).kernel)
+        return str(kernel.with_name(f"=boot={kernel.name}"))
+
     def boot(self, group: Group) -> str:
-        """Return where the log of a guest for *group* is that did not come up."""
+        """Return where the log of the boot of the guest for *group* is."""
         suite, _ = group
         number = self._groups[suite].index(group)
         name = "=boot" if number == 0 else f"=boot.{number + 1}"

@@ -137,9 +137,9 @@ def _ending(event: Exit | NotStarted | GuestDied) -> Ending:
     match event:
         case NotStarted(detail=detail):
             return Ending(how="not-started", detail=detail)
-        case GuestDied(how, detail):
-            return Ending(how="died", death=how, detail=detail)
-        case Exit(log_complete=complete, taint=taint) as end:
+        case GuestDied(how, detail, stood_still_s):
+            return Ending(how="died", death=how, detail=detail, stood_still_s=stood_still_s)
+        case Exit() as end:
             kind: Literal["timeout", "signal", "exit"] = "exit"
             status, detail = end.status, ""
             if end.timed_out:
@@ -147,5 +147,11 @@ def _ending(event: Exit | NotStarted | GuestDied) -> Ending:
             elif end.signal is not None:
                 kind, status = "signal", end.signal
             return Ending(
-                how=kind, status=status, detail=detail, log_complete=complete, taint=taint
+                how=kind,
+                status=status,
+                detail=detail,
+                log_complete=end.log_complete,
+                taint=end.taint,
+                restless=end.restless,
+                stood_still_s=end.stood_still_s,
             )

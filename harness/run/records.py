@@ -105,6 +105,22 @@ class RunResumed(msgspec.Struct, frozen=True, kw_only=True, tag="resumed"):
     notes: tuple[str, ...] = ()
 
 
+class Boot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guest's kernel has shown from its first line on the console until it was ready."""
+
+    findings: tuple[Finding, ...] = ()
+    taint: int = 0
+    """Taint flags that the kernel had then."""
+    lockdep_off: bool = False
+    """The kernel has lockdep, and it is off, so it can complain of nothing any more."""
+    once_reset: bool = False
+    """The kernel was told to forget which of its WARN_ONCE() have come."""
+    unquiet: bool = False
+    """The kernel was still busy."""
+    log: str = ""
+    """Where the console's log is, relative to the run's directory."""
+
+
 class GuestReady(msgspec.Struct, frozen=True, kw_only=True, tag="guest"):
     """A guest of a suite is up and showed which kernel it runs."""
 
@@ -114,6 +130,8 @@ class GuestReady(msgspec.Struct, frozen=True, kw_only=True, tag="guest"):
     build_id: str
     machine: Machine
     seconds: float
+    boot: Boot | None = None
+    """Of the guest that tests are restored from; None in the journals of old versions."""
 
 
 class GuestFailed(msgspec.Struct, frozen=True, kw_only=True, tag="guest-failed"):
@@ -162,6 +180,11 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the kernel log is there up to the end of the test."""
     taint: int = 0
     """Taint flags that the kernel got during the test."""
+    restless: tuple[str, ...] = ()
+    """What of the kernel was still busy with the test when its log ended: ``busy`` (threads),
+    ``rcu`` (a grace period)."""
+    stood_still_s: float = 0.0
+    """How long, in seconds, the guest did not run while its clock did, as its host was stopped."""
 
 
 class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):
@@ -179,6 +202,8 @@ class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):
     guest_s: float | None = None
     total_s: float
     logs: Logs = Logs()
+    boot: Boot | None = None
+    """Of its own guest, where each test has one that is booted for it."""
 
 
 class Decoded(msgspec.Struct, frozen=True, kw_only=True, tag="decoded"):

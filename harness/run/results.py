@@ -64,6 +64,16 @@ class KernelReport(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report, with file and line behind its addresses as far as known."""
 
 
+class BootReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that the kernel reported about itself while guests booted, before any test."""
+
+    report: KernelReport
+    suites: tuple[str, ...]
+    """The suites whose guests' kernel reported it."""
+    log: str = ""
+    """The console's log of the first such boot, relative to the run's directory."""
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One of several attempts at a test."""
 
@@ -98,6 +108,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """The reports that the kernel printed under this test; empty if it had no complaint."""
     findings: tuple[KernelReport, ...] = ()
     """The same one by one, with those that are no complaint."""
+    at_boot: tuple[str, ...] = ()
+    """Fingerprints of those reports in ``Results.at_boot`` that count against it."""
     guest_s: float | None = None
     """Seconds on the guest's monotonic clock from start to end of the program."""
     total_s: float | None = None
@@ -178,8 +190,17 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     tests: tuple[Test, ...] = ()
     """One for every planned test, in the order of the plan."""
+    at_boot: tuple[BootReport, ...] = ()
+    """What the kernel reported before the tests, once each; tests point to it."""
     notes: tuple[str, ...] = ()
     """What the harness did differently from what was asked, and why."""
+
+    def outcome_at_boot(self, boot: BootReport) -> Outcome:
+        """Return what a report before the tests comes to: as expected where all tests are that."""
+        against = [test for test in self.tests if boot.report.fingerprint in test.at_boot]
+        if any(not test.outcome.as_expected for test in against):
+            return Outcome(boot.report.severity)
+        return Outcome.XFAIL if against else Outcome.PASS
 
     @property
     def counts(self) -> dict[Outcome, int]:

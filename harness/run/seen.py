@@ -38,6 +38,8 @@ class Seen:
     """What the kernel complained of, and was not allowed to."""
     hidden: str
     """Which complaint is not in the kernel's log; empty where none is missing."""
+    at_boot: tuple[Finding, ...] = ()
+    """What the kernel complained of before the test, and was not allowed to."""
 
     @property
     def came_to_its_end(self) -> bool:
@@ -118,6 +120,7 @@ def differs(entry: Expectation, outcome: Outcome, cases: Iterable[Case], seen: S
 def describe(seen: Seen, cases: Iterable[Case]) -> str:
     """Return what was seen, for people; *cases* are those that are not as expected."""
     parts = [ending_name(seen.ended.ending)]
+    parts += _few([f"kernel '{name_of(each)}' at boot" for each in seen.at_boot], "reports")
     parts += _few([f"kernel '{name_of(each)}'" for each in seen.complaints], "reports")
     said = [text for case in cases for text in of_case(case) if text]
     if not said and seen.ended.ending.how in ("exit", "signal"):
@@ -128,10 +131,18 @@ def describe(seen: Seen, cases: Iterable[Case]) -> str:
 
 def _kernel_differs(entry: Expectation, seen: Seen) -> str:
     """Return how the kernel's reports are not those of *entry*; empty where they are."""
-    expected, findings = each(entry.kernel), seen.ended.findings
+    expected = each(entry.kernel)
+    if entry.at == "boot":
+        complaints, others, when = seen.at_boot, seen.complaints, "under the test"
+        findings = seen.at_boot
+    else:
+        complaints, others, when = seen.complaints, seen.at_boot, "at boot"
+        findings = seen.ended.findings
+    if others:
+        return f"the kernel also reported '{name_of(others[0])}' {when}"
     died = seen.ended.ending.death
     follows = died in (How.HANG, How.UNKILLABLE)
-    for finding in sorted(seen.complaints, key=lambda finding: finding.line):
+    for finding in sorted(complaints, key=lambda finding: finding.line):
         if finding.kind == FLOOD.kind:
             return "the kernel reported more than can be told apart"
         if follows and finding.kind in CONSEQUENCES:

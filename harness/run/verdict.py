@@ -17,11 +17,20 @@ import msgspec
 from harness import ktap
 from harness.klog import Finding, Severity
 from harness.klog.allow import Allowed, Applied, apply_allowances
-from harness.klog.naming import name_of
 from harness.outcome import Outcome
 from harness.run import known, repeat
 from harness.run.assertions import assertions
+from harness.run.boot import (
+    allowed_at,
+    boot_notes,
+    boot_reports,
+    boots_of,
+    held_against,
+    kernel_report,
+    rest_notes,
+)
 from harness.run.records import (
+    Boot,
     CacheDamaged,
     Decoded,
     Ending,
@@ -80,6 +89,17 @@ def results(records: Sequence[Record]) -> Results:
     kernel = head.kernel
     for guest in ready:
         kernel = msgspec.structs.replace(kernel, release=guest.release, build_id=guest.build_id)
+    boots = boots_of(records)
+    tests = tuple(
+        msgspec.structs.replace(
+            repeat.together(head, test, _attempts(test, told[test.name], head, failed, boots)),
+            timeout_s=test.timeout_s,
+            guest=ran_on.guest,
+            accelerator=ran_on.accelerator,
+        )
+        for test in head.tests
+        for ran_on in [machines.get(test.group, Machine()) if test.runnable else Machine()]
+    )
     return Results(
         run=head.run,
         requested=asked.time if asked else "",
@@ -93,20 +113,14 @@ def results(records: Sequence[Record]) -> Results:
         command=head.command,
         kernel=kernel,
         machine=_all_of([record.machine for record in ready]),
-        tests=tuple(
-            msgspec.structs.replace(
-                repeat.together(head, test, _attempts(test, told[test.name], head, failed)),
-                timeout_s=test.timeout_s,
-                guest=ran_on.guest,
-                accelerator=ran_on.accelerator,
-            )
-            for test in head.tests
-            for ran_on in [machines.get(test.group, Machine()) if test.runnable else Machine()]
-        ),
+        tests=tests,
+        at_boot=boot_reports(head, records, tests),
         notes=(
             *head.notes,
             *(note for record in resumed for note in record.notes),
             *(_damage(record) for record in records if isinstance(record, CacheDamaged)),
+            *boot_notes(head, records),
+            *rest_notes(records),
         ),
     )
 
@@ -134,6 +148,7 @@ def _attempts(
     mine: Sequence[_OfTest],
     head: RunStarted,
     failed: Mapping[Group, GuestFailed],
+    boots: Mapping[Group, Boot],
 ) -> list[Test]:
     """Return the results of the attempts at one test that began; at least one in any case."""
     started = {record.attempt: record for record in mine if isinstance(record, TestStarted)}
@@ -147,6 +162,7 @@ def _attempts(
             ended.get(attempt),
             failed.get(test.group),
             decoded.get(attempt),
+            boots.get(test.group),
         )
         for attempt in sorted(started.keys() | ended.keys()) or [1]
     ]
@@ -157,9 +173,15 @@ def outcomes(records: Sequence[Record]) -> list[tuple[str, int, Outcome]]:
     head = next((record for record in records if isinstance(record, RunStarted)), None)
     if head is None:
         return []
-    plans, today = {test.name: test for test in head.tests}, day_of(head)
+    plans, today, boots = {test.name: test for test in head.tests}, day_of(head), boots_of(records)
     return [
-        (each.name, each.attempt, judge_test(plans[each.name], today, None, each).outcome)
+        (
+            each.name,
+            each.attempt,
+            judge_test(
+                plans[each.name], today, None, each, boot=boots.get(plans[each.name].group)
+            ).outcome,
+        )
         for each in standing(records)
         if isinstance(each, TestEnded)
     ]
@@ -180,8 +202,12 @@ def judge_test(
     ended: TestEnded | None = None,
     guest: GuestFailed | None = None,
     decoded: Decoded | None = None,
+    boot: Boot | None = None,
 ) -> Test:
-    """Return the result of one attempt at a planned test from whatever is known of it."""
+    """Return the result of one attempt at a planned test from whatever is known of it.
+
+    *boot* is that of the guest from which its own was restored.
+    """
 
     def untold(outcome: Outcome, reason: str, **more: object) -> Test:
         values: dict[str, object] = {
@@ -210,10 +236,11 @@ def judge_test(
         return untold(Outcome.NOTRUN, "begun, and the run was cut off", seed=started.seed)
     if ended is None:
         return untold(Outcome.NOTRUN, "the run ended before its turn")
-    applied = apply_allowances(ended.findings, plan.allow, today)
+    applied = apply_allowances(ended.findings, allowed_at("test", plan), today)
     allowed = [each.finding for each in applied.allowed]
+    booted = held_against(plan, ended.boot or boot, today)
     outcome, reason = judge(
-        ended.ending, ended.report, applied.remaining, allowed, output=ended.output
+        ended.ending, ended.report, applied.remaining, allowed, ended.output, booted
     )
     shown = _decoded(ended.findings, decoded)
     test = Test(
@@ -230,6 +257,7 @@ def judge_test(
         findings=tuple(
             _told(each, found, applied) for each, found in zip(shown, ended.findings, strict=True)
         ),
+        at_boot=tuple(each.fingerprint for each in booted.complaints),
         guest_s=ended.guest_s,
         total_s=ended.total_s,
         seed=started.seed if started else "",
@@ -241,9 +269,10 @@ def judge_test(
         gone = f"{test.reason} ({_refusal(applied.refused[0], today)})"
         test = msgspec.structs.replace(test, reason=gone)
     clean = Ending(how="exit", status=0, taint=ended.ending.taint)
-    without_cases = judge(clean, ktap.Parser().close(), applied.remaining, allowed)
+    without_cases = judge(clean, ktap.Parser().close(), applied.remaining, allowed, at_boot=booted)
     complaints = tuple(each for each in applied.remaining if each.severity is not Severity.NOTE)
-    seen = Seen(ended, complaints, hidden(ended.ending, ended.findings))
+    missing = hidden(ended.ending, ended.findings) or booted.hidden
+    seen = Seen(ended, complaints, missing, booted.complaints)
     return _no_better_than_cases(known.apply(test, plan.expect, today, seen, without_cases))
 
 
@@ -279,18 +308,7 @@ def _decoded(findings: Sequence[Finding], decoded: Decoded | None) -> Sequence[F
 
 def _told(shown: Finding, found: Finding, applied: Applied) -> KernelReport:
     why = [each.allowance.reason for each in applied.allowed if each.finding is found]
-    return KernelReport(
-        kind=shown.kind,
-        severity=shown.severity,
-        title=shown.title,
-        function=shown.function,
-        location=shown.location,
-        fingerprint=shown.fingerprint,
-        name=name_of(found),
-        count=shown.count,
-        allowed=why[0] if why else "",
-        report=shown.report,
-    )
+    return kernel_report(shown, found, why[0] if why else "")
 
 
 def _cases(test: str, ended: TestEnded) -> Iterable[Case]:

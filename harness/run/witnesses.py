@@ -6,10 +6,13 @@ They must agree, or the worst of them is the outcome.
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from harness.guest.api import How
+from harness.guest.starved import STOOD_STILL_S
 from harness.klog import Finding, Severity
 from harness.klog.taint import unaccounted
 from harness.ktap import Report
@@ -28,6 +31,21 @@ _STATUS = {
     3: Outcome.XPASS,
     _SKIP_STATUS: Outcome.SKIP,
 }
+
+
+_RCU = "rcu"
+_OF_TIME = frozenset({"rcu-stall", "soft-lockup", "hard-lockup", "hung-task", "workqueue-lockup"})
+_PANIC_OF_TIME = re.compile(r"(?i)softlockup|hard lockup|hung_task|RCU Stall")
+
+
+@dataclass(frozen=True, slots=True)
+class AtBoot:
+    """What is held against a test of what the kernel said before it, while its guest booted."""
+
+    complaints: tuple[Finding, ...] = ()
+    """What it complained of, and was not allowed to."""
+    hidden: str = ""
+    """Which complaint is not in the kernel's log; empty where none is missing."""
 
 
 class _Judged:
@@ -49,21 +67,28 @@ def judge(
     findings: Iterable[Finding],
     allowed: Sequence[Finding] = (),
     output: str = "",
+    at_boot: AtBoot | None = None,
 ) -> tuple[Outcome, str]:
     """Return the outcome of one program and the reason for whatever is not a plain pass.
 
     *findings* are what the kernel said, *allowed* what it said and was allowed to; *output* is the
-    end of what the program printed.
+    end of what the program printed.  *at_boot* is what the kernel had said before.
     """
+    findings = tuple(findings)
     if ending.how == "exit" and ending.status == _XFAIL_STATUS and report.outcome is Outcome.XFAIL:
         judged = _Judged(Outcome.XFAIL, _first_reason(report, Outcome.XFAIL))
+    elif (
+        ending.death is How.PANIC
+        and (why := _stopped(ending))
+        and any(_is_of_time(finding) for finding in findings)
+    ):
+        judged = _Judged(Outcome.ERROR, f"{why}, and its kernel panicked for that")
     else:
         judged = _by_report(report, *_by_ending(ending))
     if judged.outcome is Outcome.SKIP and not judged.reason:
         judged.reason = f"exit status {_SKIP_STATUS}: {_skip_words(output) or 'no reason given'}"
     if not ending.log_complete:
         judged.hear(Outcome.ERROR, "the end of the kernel log did not arrive")
-    findings = tuple(findings)
     missing = hidden(ending, (*findings, *allowed))
     if missing:
         judged.hear(Outcome.ERROR, missing)
@@ -71,14 +96,50 @@ def judge(
     if starved and ending.how == "signal" and ending.status == signal.SIGKILL:
         judged.reason = f"{judged.reason}, as the guest was out of memory: {starved.title}"
     complaints = [finding for finding in findings if finding.severity is not Severity.NOTE]
+    stopped = _stopped(ending)
     for finding in complaints:
         severity = finding.severity.outcome
-        if severity is not None:
+        if stopped and _is_of_time(finding):
+            judged.hear(Outcome.ERROR, f"{stopped}, so nothing follows from '{finding.title}'")
+        elif severity is not None:
             judged.hear(severity, _headline(finding))
     worst_finding = next((f for f in complaints if f.severity is Severity.CRASH), None)
     if ending.how == "died" and judged.outcome is Outcome.CRASH and worst_finding:
         judged.reason = f"{judged.reason}: {_headline(worst_finding)}"
+    if stopped and judged.outcome is Outcome.FAIL:
+        judged.reason = f"{judged.reason} ({stopped})"
+    if _RCU in ending.restless:
+        judged.hear(
+            Outcome.ERROR,
+            "the kernel did not come to rest after the test: a grace period of RCU did not end, so "
+            "a complaint may have come later",
+        )
+    _hear_of_boot(judged, at_boot or AtBoot())
     return judged.outcome, judged.reason
+
+
+def _hear_of_boot(judged: _Judged, at_boot: AtBoot) -> None:
+    """Take what the kernel said before the test for its own word: it is that kernel that ran."""
+    if at_boot.hidden:
+        judged.hear(Outcome.ERROR, f"at boot, {at_boot.hidden}")
+    for finding in at_boot.complaints:
+        severity = finding.severity.outcome
+        if severity is not None:
+            judged.hear(severity, f"at boot: {_headline(finding)}")
+
+
+def _stopped(ending: Ending) -> str:
+    """Say that the guest did not run for a while; empty where it did."""
+    if ending.stood_still_s < STOOD_STILL_S:
+        return ""
+    return f"the machine stood still for {ending.stood_still_s:.0f} s under the test"
+
+
+def _is_of_time(finding: Finding) -> bool:
+    """Whether it says only that something has taken too long."""
+    return finding.kind in _OF_TIME or (
+        finding.kind == "panic" and _PANIC_OF_TIME.search(finding.title) is not None
+    )
 
 
 def hidden(ending: Ending, findings: Iterable[Finding]) -> str:
@@ -87,7 +148,12 @@ def hidden(ending: Ending, findings: Iterable[Finding]) -> str:
     A test can turn the console off for a while, and a flood of messages can be dropped.  *findings*
     are all, those that are allowed included: each accounts for the flag that comes with it.
     """
-    flags = unaccounted(ending.taint, findings)
+    return missing_report(ending.taint, findings)
+
+
+def missing_report(taint: int, findings: Iterable[Finding]) -> str:
+    """Return which of the flags in *taint* none of *findings* accounts for; empty for none."""
+    flags = unaccounted(taint, findings)
     if not flags:
         return ""
     return f"the kernel has complained ({', '.join(flags)}), but its log does not say of what"

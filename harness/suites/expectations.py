@@ -6,6 +6,7 @@
     outcome = "crash"                               # fail, timeout, splat or crash
     ends = "exit 1"                                 # how the program, or its guest, ends
     kernel = 'oops: .* in shmem_is_huge'            # what the kernel reports
+    at = "test"                                     # when it does; or "boot", before the test
     says = 'terminated unexpectedly by signal 9'    # what fails in the program's own words
     series = ["v10"]                                # names or globs; "none" is no series
     reason = "getattr takes an inode for shmem's that is not; mended in v11"
@@ -31,6 +32,7 @@ import msgspec
 
 from harness import tables
 from harness.entries import (
+    At,
     Entry,
     OneOrMore,
     check_entry,
@@ -73,6 +75,9 @@ class Expectation(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     the patterns.  Required for a case; empty in the journals of old versions."""
     cases: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """How many cases the program reports, up to its end; needed where it gives no plan."""
+    at: At = "test"
+    """When the kernel reports what *kernel* and *also* name; at the other time it reports
+    nothing."""
     sometimes: bool = False
     """Whether it does not fail each time, as a race that is not always lost: a pass is a pass."""
 
@@ -90,6 +95,7 @@ class Expectation(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "\\(0\\) == size', or '^$' for a case that says nothing; `harness report RUN "
         "--as-expectations` prints what it was",
         "stack": "a function's name",
+        "at": "test, or boot for what the kernel reports before the test",
     }
 
     @property
@@ -111,6 +117,7 @@ class Expectation(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def looks(self) -> str:
         """What it expects to see, for people: ``ends exit 1, kernel 'oops: .*'``."""
         parts = [f"{' or '.join(each(self.ends))}"] if self.ends else []
+        parts += ["at boot"] if self.at == "boot" else []
         for key, values in (
             ("kernel", self.kernel),
             ("also", self.also),
@@ -201,8 +208,8 @@ def _check(entry: Expectation, where: str) -> None:
 
 def _check_of_case(entry: Expectation, where: str) -> None:
     """Raise UserError where an entry for a case speaks of what only a program can do."""
-    for key in ("ends", "kernel", "also", "stack", "cases"):
-        if getattr(entry, key) not in ((), None):
+    for key in ("ends", "kernel", "also", "stack", "cases", "at"):
+        if getattr(entry, key) not in ((), None, "test"):
             raise UserError(
                 "a case says something or fails to; how it ends and what the kernel reports is its "
                 "program's",

@@ -45,5 +45,7 @@ int provoke(const char *crash);
 /* Lets a process (0: this one) run on one CPU only. */
 bool pin(int pid, int cpu);
 void sleep_ms(unsigned int ms);
+/* What the program is where the kernel starts it, to read a core dump. */
+int core_helper(const char *what);
 
 #endif

@@ -107,12 +107,14 @@ static bool in_guest(void)
 	return found;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct fault *fault;
 
 	if (!in_guest())
 		return skip("it crashes its machine, and this one is no guest for that");
+	if (argc > 1)
+		return core_helper(argv[1]);
 	for (fault = __start_faults; fault < __stop_faults; fault++)
 		if (!strcmp(fault->name, program_invocation_short_name))
 			return fault->run();

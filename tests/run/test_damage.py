@@ -61,6 +61,14 @@ class PlayedGuest:
     def capabilities(self) -> Capabilities:
         raise NotImplementedError
 
+    @property
+    def hello(self) -> Hello:
+        return Hello(0, 0, b"\1", "Linux", "6.1", "", "")
+
+    @property
+    def boot_log(self) -> bytes:
+        return b""
+
     async def run(self, command: Command) -> AsyncGenerator[Event]:
         yield self.ends[command.argv[0].rsplit("/", 1)[1]]
 
@@ -115,7 +123,7 @@ class PlayedFoundry:
         entries = (*self.entries(suite, guest), ("snapshot", suite.name))
         hello = Hello(0, 0, b"\1", "Linux", "6.1", "", "")
         starter: Callable[[], Awaitable[Guest]] = start
-        return Template(hello, Machine(accelerator="tcg"), starter, None, entries)
+        return Template(hello, Machine(accelerator="tcg"), starter, None, entries, b"")
 
 
 class Deaf:
