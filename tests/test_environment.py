@@ -311,7 +311,15 @@ def test_what_is_exported_changes_nothing_that_is_built(
         assert "of-the-user" not in log.read_text()
 
 
-ODD = ["my cache", "a:b", 'it\'s "quoted" $HOME #1 %s', "n\u00e4ive \u4e2d", "a,b=c", "-dash"]
+ODD = [
+    "my cache",
+    "\udcff",
+    "a:b",
+    'it\'s "quoted" $HOME #1 %s',
+    "n\u00e4ive \u4e2d",
+    "a,b=c",
+    "-dash",
+]
 
 
 @pytest.mark.parametrize("name", ODD)

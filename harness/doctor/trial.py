@@ -24,7 +24,7 @@ from harness.kbuild.kernel import Meta
 from harness.process import run
 from harness.progress import Progress
 from harness.run.guests import Foundry
-from harness.store import Store, digest
+from harness.store import Damaged, Store, digest
 
 NESTED = Path(__file__).with_name("nested.c")
 _FLAGS = ("-static", "-O2", "-Wall")
@@ -96,6 +96,8 @@ def checks(
             return
         with progress.step("Booting a guest under TCG") as step:
             tcg = loop.run(boot(config, Accelerator.TCG, files))
+            if tcg.trouble:
+                tcg = Answer(_damage(store, kernel) or tcg.trouble)
             step.result(tcg.trouble.split("\n")[0] or f"{tcg.seconds:.1f} s")
         if not tcg.trouble:
             break
@@ -117,6 +119,15 @@ def checks(
         kvm = loop.run(boot(config, Accelerator.KVM, files))
     yield _kvm(kvm, known, survey)
     yield _nested(tcg if kvm.trouble else kvm, Accelerator.TCG if kvm.trouble else Accelerator.KVM)
+
+
+def _damage(store: Store, kernel: Kernel) -> str:
+    """Say that *kernel* has lost bits in the cache, from which it is gone then; empty otherwise."""
+    try:
+        store.check([("kernel", kernel.key)])
+    except Damaged as damage:
+        return f"{damage.what}: {damage.why}"
+    return ""
 
 
 def _kvm(answer: Answer, known: accel.Probe, survey: Survey) -> Check:

@@ -47,6 +47,7 @@ def configure(
                 text = _merge(make, fragments, tools)
                 step.result(f"{len(fragments.options)} options asked for, all taken")
             (draft / "config").write_text(text)
+    store.check([("config", key)])
     text = (store.path("config", key) / "config").read_text()
     target = make.objects / ".config"
     if not target.exists() or target.read_text() != text:

@@ -213,7 +213,9 @@ class Executor:
         try:
             ended = await self._run(test, started, template)
         except OSError as error:
-            # Nothing of the test's own: its logs cannot be written, or no process be made.
+            # Nothing of the test's own: its logs cannot be written, or no process be made.  Or
+            # another run has found the snapshot damaged and removed it.
+            await asyncio.to_thread(self.foundry.store.check, template.entries)
             raise of_os(error, f"the test {test.name} cannot be run") from error
         result = judge_test(test, day_of(self.head), started, ended, boot=line.boots[test.group])
         if result.outcome not in (Outcome.PASS, Outcome.SKIP):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from harness.errors import ExitCode, UserError
 from harness.kbuild import Kernel
 from harness.progress import Quiet
 from harness.series import Tree
-from harness.store import Store
+from harness.store import Damaged, Store
 from tests.kerneltree import FakeLinux
 
 pytestmark = pytest.mark.unit
@@ -123,3 +124,18 @@ def test_a_lost_slot_is_made_again(fake: FakeLinux, build: Build, tmp_path: Path
     shutil.rmtree(tmp_path / "cache" / "places" / "build")
     fake.write(README="changed")
     assert build(fake.commit()).image.is_file()
+
+
+def test_a_configuration_that_has_lost_a_bit_is_not_built_from(
+    fake: FakeLinux, build: Build, tmp_path: Path
+) -> None:
+    build(fake.commit())
+    (config,) = (tmp_path / "cache" / "entries" / "config").glob("*/config")
+    before = config.stat()
+    config.write_text(config.read_text().replace("PLAIN", "PLAIM"))
+    os.utime(config, ns=(before.st_atime_ns, before.st_mtime_ns))
+    fake.write(README="changed")
+    tree = fake.commit()
+    with pytest.raises(Damaged):
+        build(tree)
+    assert build(tree).config.read_text() == "CONFIG_PLAIN=y\n"

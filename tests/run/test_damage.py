@@ -7,6 +7,7 @@ The guests are played; the entries are real ones, in which a bit has flipped and
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -50,11 +51,18 @@ def fill(out: Path) -> None:
     (out / "file").write_bytes(b"0123456789" * 1000)
 
 
+@dataclass(frozen=True)
+class Lost:
+    """Stands for an end: the snapshot goes while a guest is made from it."""
+
+    store: Store
+
+
 @dataclass
 class PlayedGuest:
     """A guest in which each program ends as its name says."""
 
-    ends: dict[str, Event]
+    ends: dict[str, Event | Lost]
     alive: bool = True
 
     @property
@@ -70,7 +78,11 @@ class PlayedGuest:
         return b""
 
     async def run(self, command: Command) -> AsyncGenerator[Event]:
-        yield self.ends[command.argv[0].rsplit("/", 1)[1]]
+        end = self.ends[command.argv[0].rsplit("/", 1)[1]]
+        if isinstance(end, Lost):
+            end.store.discard(*ONE)
+            raise FileNotFoundError(errno.ENOENT, "No such file", "ram0")
+        yield end
 
     def feed(self, data: bytes) -> None:
         raise NotImplementedError
@@ -105,7 +117,7 @@ class PlayedFoundry:
     """Makes guests of suite ``one`` from one snapshot, of ``two`` from another."""
 
     store: Store
-    ends: dict[str, Event]
+    ends: dict[str, Event | Lost]
     boots: MachineError | None = None
     checks: list[tuple[Entry, ...]] = field(default_factory=list)
 
@@ -141,7 +153,7 @@ class Bench:
     out: Path
     store: Store
 
-    def run(self, boots: MachineError | None = None, **ends: Event) -> PlayedFoundry:
+    def run(self, boots: MachineError | None = None, **ends: Event | Lost) -> PlayedFoundry:
         suites = {name.partition("_")[0] for name in ends}
         tests = tuple(
             PlannedTest(name=f"{suite}:{name}", suite=suite, program=name, path=name)
@@ -293,3 +305,10 @@ def test_a_machine_error_without_damage_is_told_as_it_is(bench: Bench) -> None:
     with pytest.raises(MachineError, match="qemu is not installed"):
         bench.run(MachineError("qemu is not installed"), one_a=ended(0))
     assert not bench.has(CacheDamaged)
+
+
+def test_a_snapshot_that_another_run_has_removed_is_made_again(bench: Bench) -> None:
+    with pytest.raises(Damaged) as caught:
+        bench.run(one_good=ended(0), one_lost=Lost(bench.store))
+    assert caught.value.entries == {ONE}
+    assert set(bench.outcomes().values()) == {Outcome.NOTRUN}

@@ -461,7 +461,17 @@ def test_a_kernel_that_its_repository_ignores_is_refused(tmp_path: Path, store: 
 
 
 @pytest.mark.parametrize(
-    "name", ["my linux", "a:b", 'it\'s "quoted" $HOME #1 %s', "n\u00e4ive", "-dash", "a\\b", "~me"]
+    "name",
+    [
+        "my linux",
+        "\udcff",
+        "a:b",
+        'it\'s "quoted" $HOME #1 %s',
+        "n\u00e4ive",
+        "-dash",
+        "a\\b",
+        "~me",
+    ],
 )
 @pytest.mark.parametrize("kind", ["directory", "changed", "ref", "tarball"])
 def test_where_a_source_lies_is_no_matter(
