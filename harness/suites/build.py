@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from harness.environment import harmless
 from harness.errors import HarnessError, UserError
-from harness.kbuild import Kernel, Slot, toolchain
+from harness.kbuild import Kernel, Slot
 from harness.progress import Progress
 from harness.series import Tree
 from harness.source import worktree
@@ -125,7 +125,8 @@ def build(
         _RECIPE,
         tools,
         kernel.meta.headers_digest,
-        toolchain.identify().identity,
+        # That of today: it is in the key by which the kernel was found.
+        kernel.meta.toolchain,
         source.target,
         *source.programs,
         userland.identity(),
