@@ -7,7 +7,7 @@ PYTHON_I := .venv/bin/python -I -m
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-kernel test test-unit lint bench proofs clean
+.PHONY: help setup test-kernel test test-unit test-system lint bench proofs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,7 +22,17 @@ test-kernel: setup ## Apply the series, build the kernel, run its selftests in g
 
 test: setup lint ## Everything that CI checks: lint, types, and all tests with a real kernel
 	$(PYTHON_I) pytest -m unit -n auto
+	@$(MAKE) --no-print-directory test-system
 	$(PYTHON_I) pytest -m "kernel and not proof" --durations=30 $(ARGS)
+
+A_RUN := tests/run/test_main_job.py::test_the_projects_own_series_ends_as_expected
+
+test-system: ## Tests with the Python of the distribution, where .venv has another version
+	@flock .setup.lock scripts/setup.sh system
+	@if [ ! -d .venv-system ]; then echo "test-system: .venv has that Python"; exit 0; fi; \
+	set -x; \
+	.venv-system/bin/python -I -m pytest -p no:cacheprovider -m unit -n auto --ignore=tests/ktap/test_fuzz.py && \
+	.venv-system/bin/python -I -m pytest -p no:cacheprovider $(A_RUN)
 
 test-unit: setup ## Only the tests that need no kernel; takes under a minute
 	$(PYTHON_I) pytest -m unit -n auto $(ARGS)
@@ -38,5 +48,13 @@ bench: setup ## Measure guests and turn-around times
 proofs: setup ## What takes too long for every change: all breaks, each patch, debug kernels, fuzzing
 	$(PYTHON_I) pytest -m proof $(ARGS)
 
-clean: ## Remove .venv and runs; the cache stays
-	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## Remove .venv, and below runs/ what is a run that has ended; the cache stays
+	@for journal in runs/*/journal.jsonl; do \
+		run=$${journal%/*}; \
+		if [ -f "$$journal" ] && [ ! -L "$$run" ]; then \
+			flock -n "$$run" rm -rf "$$run" || echo "clean: a run is at work in $$run"; \
+		fi; \
+	done
+	@[ ! -L runs/latest ] || [ -e runs/latest ] || rm -f runs/latest
+	@[ ! -d runs ] || [ -L runs ] || rmdir --ignore-fail-on-non-empty runs
+	rm -rf .venv .venv-system .mypy_cache .ruff_cache .pytest_cache .hypothesis

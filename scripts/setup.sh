@@ -3,6 +3,8 @@
 # Install what the project needs: Debian packages and a Python environment in .venv.
 # Does nothing, in well under a second, where all is there. Exit 3: something is missing and
 # cannot be installed; the list is printed.
+# With the word "system" it also makes an environment in .venv-system with the Python that the
+# distribution has, where that is another version (3.11 or later) than that of .venv.
 set -eu
 # With it, cd would find another directory than the one that is meant, and .venv is removed there.
 unset CDPATH
@@ -11,6 +13,7 @@ cd -P -- "$(dirname -- "$0")/.."
 # What the user has exported for other work (PYTHONHOME, PIP_TARGET, TAR_OPTIONS) must not count.
 # Only these variables pass: where he and his settings are, his proxies, certificates and mirrors.
 if [ "${SETUP_ENVIRONMENT-}" != clean ]; then
+	word=${1-}
 	set --
 	for name in HOME USER LOGNAME TERM PYTHON \
 		http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY \
@@ -21,7 +24,7 @@ if [ "${SETUP_ENVIRONMENT-}" != clean ]; then
 		eval "value=\${$name-}"
 		[ -z "$value" ] || set -- "$@" "$name=$value"
 	done
-	exec env -i SETUP_ENVIRONMENT=clean "PATH=$PATH" LC_ALL=C.UTF-8 "$@" sh scripts/setup.sh
+	exec env -i SETUP_ENVIRONMENT=clean "PATH=$PATH" LC_ALL=C.UTF-8 "$@" sh scripts/setup.sh "$word"
 fi
 
 missing_packages() {
@@ -74,17 +77,19 @@ python=${PYTHON:-python3}
 "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
 	fail "$python is older than 3.11; name another one with PYTHON=..."
 
-want=$("$python" -I -c 'import sys; print(sys.version)' |
-	cat - constraints.txt pyproject.toml scripts/setup.sh | sha256sum)
-if [ "$(cat .venv/setup-stamp 2>/dev/null)" != "$want" ]; then
-	echo "setup: making the Python environment in .venv"
-	rm -rf .venv
-	"$python" -I -m venv .venv || fail "$python -m venv does not work"
+# make_environment DIRECTORY PYTHON
+make_environment() {
+	want=$("$2" -I -c 'import sys; print(sys.version)' |
+		cat - constraints.txt pyproject.toml scripts/setup.sh | sha256sum)
+	[ "$(cat "$1/setup-stamp" 2>/dev/null)" != "$want" ] || return 0
+	echo "setup: making the Python environment in $1"
+	rm -rf "./$1"
+	"$2" -I -m venv "$1" || fail "$2 -m venv does not work"
 	# Build requirements are pinned by the same file, which pip only takes from the environment,
 	# where a blank ends a name; a relative one it takes from where it builds.
 	pins=$(mktemp)
 	cp constraints.txt "$pins"
-	PIP_CONSTRAINT=$pins PIP_USER=0 .venv/bin/python -I -m pip install \
+	PIP_CONSTRAINT=$pins PIP_USER=0 "$1/bin/python" -I -m pip install \
 		--quiet --disable-pip-version-check --editable '.[dev]' || {
 		rm -f "$pins"
 		fail "pip could not install the Python packages"
@@ -92,7 +97,7 @@ if [ "$(cat .venv/setup-stamp 2>/dev/null)" != "$want" ]; then
 	rm -f "$pins"
 	# In place of pip's own: PYTHONPATH and the like would count before any line of ours runs (-I),
 	# and the interpreter's path may hold what a #! line cannot.
-	cat >.venv/bin/harness <<-'EOF'
+	cat >"$1/bin/harness" <<-'EOF'
 		#!/bin/sh
 		'''exec' "$(dirname -- "$(readlink -f -- "$0")")/python" -I "$0" "$@"
 		'''
@@ -102,6 +107,20 @@ if [ "$(cat .venv/setup-stamp 2>/dev/null)" != "$want" ]; then
 
 		sys.exit(main())
 	EOF
-	chmod +x .venv/bin/harness
-	printf '%s\n' "$want" >.venv/setup-stamp
+	chmod +x "$1/bin/harness"
+	printf '%s\n' "$want" >"$1/setup-stamp"
+}
+
+make_environment .venv "$python"
+
+if [ "${1-}" = system ]; then
+	system=/usr/bin/python3
+	version() { "$1" -I -c 'import sys; print(*sys.version_info[:3])'; }
+	if [ -x "$system" ] && "$system" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' &&
+		[ "$(version "$system")" != "$(version .venv/bin/python)" ]; then
+		make_environment .venv-system "$system"
+	else
+		# One of another day would be tested in its place.
+		rm -rf .venv-system
+	fi
 fi
