@@ -82,6 +82,8 @@ def _open_streams() -> None:
 def _status() -> int:
     try:
         status = cli.main(standalone_mode=False)
+        # What cannot be written is found out here, and not while Python ends.
+        sys.stdout.flush()
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
@@ -96,11 +98,13 @@ def _status() -> int:
         return _tell(error)
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`), which is no verdict on any test.
-        sys.stderr.close()
+        _drop_output()
         return ExitCode.MACHINE
     except Exception as error:
         from harness.foreign import translate
 
+        if isinstance(error, OSError):
+            _drop_output()
         if (meaning := translate(error)) is not None:
             return _tell(meaning)
         # Python's own exit status would be 1, which says that tests were run and one failed.
@@ -108,6 +112,13 @@ def _status() -> int:
         _say("error: this is a fault of the harness itself, please report it")
         return ExitCode.MACHINE
     return status if isinstance(status, int) else ExitCode.AS_EXPECTED
+
+
+def _drop_output() -> None:
+    """Let what could not be written to standard output go nowhere: Python would try again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 def _say(text: str) -> None:

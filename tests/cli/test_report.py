@@ -188,3 +188,30 @@ def test_an_empty_value_of_an_option_is_refused(tmp_path: Path, option: str) -> 
     assert option in text
     assert "is empty" in text
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["console", "json", "junit"])
+@pytest.mark.parametrize("where", ["/dev/full", "closed pipe"])
+def test_a_report_that_cannot_be_printed(tmp_path: Path, form: str, where: str) -> None:
+    out = write(tmp_path / "out", REQUESTED, PLAN, exited("s:a"), exited("s:b"), END)
+    command = f"{sys.executable} -m harness report {out} --format {form}"
+    script = f"{command} >/dev/full" if where == "/dev/full" else f"{command} | true"
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"{script}; exit ${{PIPESTATUS[0]}}"],
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    # The summary is for a person, who has gone; a file in a format is what was asked for.
+    if form == "console":
+        assert done.returncode == ExitCode.AS_EXPECTED, done.stderr
+    elif where == "/dev/full":
+        assert done.returncode == ExitCode.MACHINE, done.stderr
+        assert "no space is left" in done.stderr
+    else:
+        # All of it may have gone into the pipe before its reader went.
+        assert done.returncode in (ExitCode.AS_EXPECTED, ExitCode.MACHINE), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
