@@ -53,7 +53,7 @@ def find(path: Path) -> Found:
     if path.is_file():
         if path.name == quilt.SERIES:
             return _of_quilt(path.parent)
-        return Found((path,), each_one_mail=path.suffix == ".eml")
+        return Found((path,))
     if not path.is_dir():
         raise UserError("the series is not there", where=str(path), hint=_HINT)
     if (path / quilt.SERIES).is_file():
@@ -76,7 +76,13 @@ def find(path: Path) -> Found:
             why=f"no file in it ends in {', '.join(_SUFFIXES)}, and none is named {quilt.SERIES}",
             hint=f"git format-patch -o {path} BASE..TIP",
         )
-    return Found(tuple(files))
+    patches = [file for file in files if _suffix(file) == ".patch"]
+    others = ", ".join(file.name for file in files if file not in patches)
+    if not patches or not others:
+        return Found(tuple(files))
+    # A diff between two versions, or the thread, often lies beside the patches.
+    note = f"{path} holds patches, so what is not named *.patch is left out: {others}"
+    return Found(tuple(patches), notes=(note,))
 
 
 def _of_quilt(directory: Path) -> Found:
@@ -151,7 +157,7 @@ class Files:
             data = self._buffer(path)
             if not len(data) or (len(data) < 1 << 16 and not data[:].strip()):
                 raise UserError("the patch file is empty", where=str(path))
-            if self.found.each_one_mail:
+            if self.found.each_one_mail or path.suffix == ".eml":
                 line = re.match(rb"From [^\n]*\n", data)
                 start = line.end() if line else 0
                 spans = [mbox.Span(start, len(data), escaped=False)]

@@ -94,7 +94,7 @@ def _read(path: Path, upto: int | None, version: int | None) -> Series:
             posting, notes = _of_quilt(mails), found.notes
         else:
             choice = choose(mails, place, pick=pick, version=version, upto=upto)
-            posting, notes = choice.posting, choice.notes
+            posting, notes = choice.posting, (*found.notes, *choice.notes)
             _refuse_doubles(posting, place)
             _refuse_holes(choice, place, upto, opened)
         return _series(opened, posting, mails, place, upto, notes, quilt=found.quilt)

@@ -61,6 +61,28 @@ def test_however_it_is_sent(kind: str) -> None:
         assert read_bytes(escaping([letters[0].bytes(), *sent])).digest == plain.digest
 
 
+def test_beside_patches_other_files_are_left_out(tmp_path: Path) -> None:
+    for number, letter in enumerate(THREAD):
+        (tmp_path / f"{number}.patch").write_bytes(replace(letter, message_id="").bytes())
+    (tmp_path / "v2-v3.diff").write_text(m.diff(7))
+    (tmp_path / "thread.mbox").write_bytes(m.mboxrd([letter.bytes() for letter in THREAD]))
+    (tmp_path / "README").write_text("no patch\n")
+    series = read(tmp_path)
+    assert series.digest == WHOLE.digest
+    assert [note.rpartition(": ")[2] for note in series.notes] == ["thread.mbox, v2-v3.diff"]
+
+
+def test_a_file_of_one_mail_is_one_mail_whatever_it_quotes(tmp_path: Path) -> None:
+    quoted = m.mboxrd([REPLY.bytes()]).decode().split("> diff")[0]
+    assert "\nFrom: " in quoted
+    for number, letter in enumerate(THREAD):
+        text = letter.text.replace("Why.\n", f"Why.\n\n{quoted}\nend.\n", 1)
+        (tmp_path / f"{number}.eml").write_bytes(replace(letter, text=text).bytes())
+    series = read(tmp_path)
+    assert [patch.subject for patch in series.patches] == [p.subject for p in WHOLE.patches]
+    assert all(b"\nFrom mboxrd@z Thu" in patch.data for patch in series.patches)
+
+
 @given(st.permutations([*THREAD, REPLY]), st.sampled_from(sorted(m.STORES)))
 @settings(max_examples=25, deadline=None)
 def test_in_whatever_order_it_comes(order: list[m.Letter], kind: str) -> None:
