@@ -141,7 +141,7 @@ def test_a_run_with_impossible_guests_ends_before_one_boots(
     kernel = Kernel("key", tmp_path, msgspec.convert(meta, Meta))
     kernel.config.write_text(options)
     suite = Suite(name="s", key="", path=tmp_path, programs=(), broken=(), timeout_s=None)
-    maker = Foundry(kernel, 1.0, Store(tmp_path), Quiet())
+    maker = Foundry(kernel, 1.0, Store(tmp_path / "cache"), Quiet())
     with pytest.raises(UserError, match=message):
         asyncio.run(maker.template(suite, guest))
 
