@@ -145,13 +145,15 @@ def _given(args: Sequence[str], option: str) -> str:
 @click.option(
     "--out",
     type=FilePath(file_okay=False),
-    help="Put journal, logs and reports of the run there; an earlier run's are replaced.  "
+    help="Put journal, logs and reports of the run there.  The directory is new or empty, or that "
+    "of an earlier run, which is replaced when this one has a plan; any other is refused.  "
     "[default: a new directory below runs/, with the link runs/latest]",
 )
 @click.option(
     "--junit",
     type=FilePath(dir_okay=False),
-    help="Write the JUnit report there.  [default: junit.xml in the run's directory]",
+    help="Write the JUnit report there; until the run ends, the file says that it was cut off.  "
+    "[default: junit.xml in the run's directory]",
 )
 @click.option(
     "--repeat",
