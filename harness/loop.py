@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -29,68 +29,85 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     stays so.  Afterwards the handlers are those of before.
     """
     caught: list[signal.Signals] = []
+    interrupt: list[Callable[[], object]] = []
+
+    def note(number: int, _frame: object) -> None:
+        if not caught:
+            caught.append(signal.Signals(number))
+            for each in interrupt:
+                each()
 
     async def watched() -> T:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  this is a coroutine
+        interrupt.append(lambda: loop.call_soon_threadsafe(task.cancel))
+        if caught:
+            task.cancel()
+        try:
+            return await main
+        finally:
+            interrupt.clear()
 
-        def cancel(number: signal.Signals) -> None:
+    # Not the loop's own handlers: when it closes, it puts back those that end the process.
+    with _handled(note):
+        try:
+            result = asyncio.run(watched())
+        except asyncio.CancelledError:
             if not caught:
-                caught.append(number)
-                task.cancel()
-
-        for number in before:
-            loop.add_signal_handler(number, cancel, number)
-        return await main
-
-    before = {
-        number: handler
-        for number in _SIGNALS
-        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
-    }
-    try:
-        result = asyncio.run(watched())
-    except asyncio.CancelledError:
-        if not caught:
-            raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+                raise
     if caught:
         raise KeyboardInterrupt(caught[0].name)
     return result
 
 
 @contextlib.contextmanager
-def interruptible(caught: Sequence[signal.Signals] = ()) -> Iterator[None]:
-    """Let each of the signals raise KeyboardInterrupt in the block, as SIGINT does anyway.
-
-    What :func:`held` has *caught* before raises at once.
-    """
+def interruptible() -> Iterator[None]:
+    """Let each of the signals raise KeyboardInterrupt in the block, as SIGINT does anyway."""
 
     def interrupt(number: int, _frame: object) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
 
     with _handled(interrupt):
-        if caught:
-            raise KeyboardInterrupt(caught[0].name)
         yield
 
 
+class Held:
+    """Signals that are noted and do nothing, but where they are let through."""
+
+    def __init__(self) -> None:
+        self._caught: list[signal.Signals] = []
+        self._armed = False
+
+    def note(self, number: int, _frame: object) -> None:
+        """Take a signal: raise KeyboardInterrupt where they are let through, once."""
+        self._caught.append(signal.Signals(number))
+        if self._armed:
+            # Not a second time: that might come while the first is being dealt with.
+            self._armed = False
+            raise KeyboardInterrupt(self._caught[0].name)
+
+    @contextlib.contextmanager
+    def let_through(self) -> Iterator[None]:
+        """Let a signal raise KeyboardInterrupt in the block; one that came before does so at once.
+
+        A signal in the moment at which the block ends may raise there, or only be noted.
+        """
+        self._armed = True
+        try:
+            if self._caught:
+                raise KeyboardInterrupt(self._caught[0].name)
+            yield
+        finally:
+            self._armed = False
+
+
 @contextlib.contextmanager
-def held() -> Iterator[list[signal.Signals]]:
-    """Let none of the signals do anything in the block but be added to the list that is given.
-
-    :func:`run` and :func:`interruptible` inside of the block let them act again.
-    """
-    caught: list[signal.Signals] = []
-
-    def note(number: int, _frame: object) -> None:
-        caught.append(signal.Signals(number))
-
-    with _handled(note):
-        yield caught
+def held() -> Iterator[Held]:
+    """Hold all of the signals back in the block; :func:`run` inside of it still obeys them."""
+    signals = Held()
+    with _handled(signals.note):
+        yield signals
 
 
 @contextlib.contextmanager

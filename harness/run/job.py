@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import signal
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,14 +62,14 @@ class Job:
         ``Results.interrupted``, and an error is returned together with the results.  Before there
         is one, raises KeyboardInterrupt, and UserError and MachineError as the rooms do.
         """
-        with Journal(self.place.work) as book, loop.held() as caught:
+        with Journal(self.place.work) as book, loop.held() as held:
             begun = time.monotonic()
             book.write(self.request.record(now()))
-            prepared = self._prepare(caught)
+            prepared = self._prepare(held)
             head = self._head(name, prepared)
             book.write(head)
             self.place.planned(book)
-            return self._finish(prepared, head, book, begun, caught)
+            return self._finish(prepared, head, book, begun, held)
 
     def resume(self) -> Outcome:
         """Go on where the run in the directory was cut off; see :meth:`run`.
@@ -79,10 +77,10 @@ class Job:
         What has ended stays as it is.  Raises UserError where what would be tested now is not what
         was tested then: half a run on each is a run on neither.
         """
-        with Journal(self.place.work) as book, loop.held() as caught:
+        with Journal(self.place.work) as book, loop.held() as held:
             begun = time.monotonic()
             head = next((each for each in book.records() if isinstance(each, RunStarted)), None)
-            prepared = self._prepare(caught)
+            prepared = self._prepare(held)
             if head is None:
                 head = self._head(self.place.path.name, prepared)
                 book.write(head)
@@ -91,10 +89,10 @@ class Job:
                 book.write(RunResumed(time=now()))
             self.place.planned(book)
             self.reports.begin_in(self.place.path)
-            return self._finish(prepared, head, book, begun, caught)
+            return self._finish(prepared, head, book, begun, held)
 
-    def _prepare(self, caught: Sequence[signal.Signals]) -> Prepared:
-        with loop.interruptible(caught):
+    def _prepare(self, held: loop.Held) -> Prepared:
+        with held.let_through():
             return self._ready(self.place.work)
 
     def _ready(self, out: Path) -> Prepared:
@@ -135,7 +133,7 @@ class Job:
         head: RunStarted,
         book: Journal,
         begun: float,
-        caught: Sequence[signal.Signals],
+        held: loop.Held,
     ) -> Outcome:
         """Run what is left, and write down how that went; then, and only then, all the rest.
 
@@ -145,9 +143,9 @@ class Job:
         ready = time.monotonic()
         interrupted, error = False, None
         try:
-            with loop.interruptible(caught):
+            with held.let_through():
                 self._execute(prepared, head, book)
-            with loop.interruptible(caught):
+            with held.let_through():
                 self._decode(prepared, book)
         except KeyboardInterrupt:
             interrupted = True
@@ -161,7 +159,7 @@ class Job:
             error=_words(error),
         )
         outcome = self._report(book, end, error)
-        self._tidy(outcome.results)
+        self._tidy(outcome.results, held)
         return outcome
 
     def _execute(self, prepared: Prepared, head: RunStarted, book: Journal) -> None:
@@ -219,10 +217,10 @@ class Job:
             self.reports.stopped(error or failure)
             return Outcome(results, None, error or failure)
 
-    def _tidy(self, results: Results) -> None:
+    def _tidy(self, results: Results, held: loop.Held) -> None:
         """Do what the next run has something of; whatever goes wrong, this one is over."""
         try:
-            with loop.interruptible():
+            with held.let_through():
                 times.remember(self.store, results)
                 prune_now_and_then(self.store, self.display)
         except KeyboardInterrupt:
