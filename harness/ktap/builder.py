@@ -263,6 +263,7 @@ class Builder:
     def _subtest(self, token: Subtest, line: int) -> None:
         root = self._levels[0] if self._levels else None
         if root is not None and token.column <= root.column and not root.empty:
+            root.announced = token.name
             return
         top = self._levels[-1] if self._levels else None
         if top is not None and top.column == token.column:
@@ -396,6 +397,10 @@ class Builder:
             self.ledger.note(Kind.NAME_CUT, line, name[:80])
             name = name[: MAX_NAME - 1] + "…"
         groups, group.pending = group.pending, []
+        announced, group.announced = group.announced, ""
+        if announced == name and not groups and worst(demand) is Outcome.PASS:
+            self.ledger.note(Kind.EMPTY_SUBTEST, line, f"{name}, and no results of it")
+            demand.append(Outcome.ERROR)
         demand += self._below(groups, name, worst(demand), line)
         explanation = token.explanation
         outcome = worst(demand)

@@ -61,6 +61,8 @@ class Group:
     skip_reason: str | None = None
     bail_out: str | None = None
     subtest: str = ""
+    announced: str = ""
+    """The name of a subtest that was announced at this level, as TAP 14 does it."""
     running: str = ""
     running_line: int = 0
     hint: str = ""

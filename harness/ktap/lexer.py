@@ -51,7 +51,8 @@ _KNOWN_VERSIONS = ("KTAP version 1", "TAP version 12", "TAP version 13", "TAP ve
 _PLAN = re.compile(rb"1\.\.(\d{1,9})[ \t]*(?:#(.*))?$", re.DOTALL)
 _PLANLIKE = re.compile(rb"1\.\.[-\d]")
 _RESULT = re.compile(rb"(not[ \t]+)?ok(?:[ \t]+(\d+)(?=[ \t]|$))?(?=[ \t]|$)(.*)$", re.DOTALL)
-_GLUED = re.compile(rb"(not[ \t]+)?ok (\d+)(?=[ \t]|$)")
+_GLUED = re.compile(rb"(not[ \t]+)?ok[ \t]+(\d+)(?=[ \t]|$)")
+_GLUED_REFUSAL = re.compile(rb"(?<=[\w.])(?<!can)not[ \t]+ok(?=[ \t](?![ \t]*\d)|$)")
 _DAMAGED_NOT = re.compile(rb"(?:^|[^a-z])n?o?t[^a-z0-9]{0,3}$", re.IGNORECASE)
 _WORD_OK = re.compile(rb"(?:o|\b(?:am|gr|w|t|b|d|m|l))$", re.IGNORECASE)
 _BAIL = re.compile(rb"bail out!(.*)$", re.IGNORECASE | re.DOTALL)
@@ -254,9 +255,14 @@ def glued_bail(text: bytes) -> str | None:
     return printable(found.group(1).strip()) if found else None
 
 
+def glued_refusal(text: bytes) -> bool:
+    """Whether *text* has a ``not ok`` without a number directly behind other text."""
+    return b"ot" in text and bool(_GLUED_REFUSAL.search(text))
+
+
 def glued_results(text: bytes, first: int = 1) -> list[Glued]:
     """Find results at or behind place *first* of *text*: output that lacked its line end."""
-    if not (b"ok " in text and len(text) > first):
+    if not ((b"ok " in text or b"ok\t" in text) and len(text) > first):
         return []
     found = list(_GLUED.finditer(text, first))
     out = []

@@ -176,6 +176,9 @@ class Parser:
             self._builder.bail(bail, number)
         for glued in lexer.glued_results(text):
             self._builder.glued(glued, number, self._output.text)
+        if self._builder.started and lexer.glued_refusal(text):
+            said = f"'not ok' without a number behind other text: {lexer.printable(text, 80)}"
+            self._builder.ledger.note(Kind.LOST_RESULT, number, said)
 
 
 def parse(data: bytes, on_case: Callable[[Finished], None] | None = None) -> Report:

@@ -228,6 +228,10 @@ Q = [
     ("glued-not-ok-behind-hint", "error", "a=pass", "lost-result"),
     ("kunit-skipped-parameter-alone", "error", "s=pass s/p=skip s/p/low=pass s/q=pass",
      "totals-mismatch"),
+    ("glued-not-ok-two-blanks", "error", "a=pass", "lost-result"),
+    ("glued-not-ok-no-number", "error", "a=pass", "lost-result"),
+    ("glued-not-ok-prose", "pass", "a=pass", ""),
+    ("subtest-announced-tap14", "error", "a=pass a/x=pass b=error", "empty-subtest"),
     ("planned-none", "pass", "a=pass", "no-plan"),
     ("planned-none-but-one", "error", "a=pass", "plan-not-run"),
     # Little or nothing.
