@@ -95,12 +95,17 @@ class Parser:
             self._scanner.attentive = self._head is not None
         if self._prefix is None and not self._builder.started and (prefix := self._learn(text)):
             self._prefix = prefix
-            self._builder.ledger.note(Kind.PREFIX, number, lexer.printable(prefix.shown, 100))
+            self._note_prefix(number, prefix.shown)
         rest = self._prefix.strip(text) if self._prefix else None
         if rest is None:
             return text, stamped
         text, again = lexer.clean(rest)
         return text, stamped or again
+
+    def _note_prefix(self, number: int, prefix: bytes) -> None:
+        self._builder.ledger.note(Kind.PREFIX, number, lexer.printable(prefix, 100))
+        for glued in lexer.glued_results(prefix, 0):
+            self._builder.stray(glued, number)
 
     def _learn(self, text: bytes) -> Prefix | None:
         """Return the prefix of every line, if *text* proves that there is one."""
@@ -166,7 +171,7 @@ class Parser:
         """Look for KTAP behind other text."""
         header = None if self._builder.started else lexer.glued_header(text)
         if header is not None:
-            self._builder.ledger.note(Kind.PREFIX, number, lexer.printable(text[:header], 100))
+            self._note_prefix(number, text[:header])
             token = lexer.tokenise(text[header:])
             if token is not None:
                 self._builder.token(token, number)

@@ -232,6 +232,7 @@ Q = [
     ("glued-not-ok-no-number", "error", "a=pass", "lost-result"),
     ("glued-not-ok-prose", "pass", "a=pass", ""),
     ("subtest-announced-tap14", "error", "a=pass a/x=pass b=error", "empty-subtest"),
+    ("glued-not-ok-in-prefix", "error", "a=pass", "lost-result prefix"),
     ("planned-none", "pass", "a=pass", "no-plan"),
     ("planned-none-but-one", "error", "a=pass", "plan-not-run"),
     # Little or nothing.

@@ -20,7 +20,12 @@ from tests.ktap.test_properties import TREES, Tree, collection
 
 pytestmark = pytest.mark.unit
 
-_STREAMS = [path.read_bytes() for path in (Path(__file__).parent / "corpus").glob("*.ktap")]
+_STREAMS = [
+    path.read_bytes()
+    for path in (Path(__file__).parent / "corpus").glob("*.ktap")
+    # Its version line is glued to text: with a prefix before it, that text is part of the prefix.
+    if path.stem != "glued-not-ok-in-prefix"
+]
 _START = datetime(2026, 11, 5, 23, 59, 58, tzinfo=UTC)
 _LEVELS = ("info  ", "notice", "warn  ", "err   ", "debug ")
 
