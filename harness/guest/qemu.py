@@ -32,6 +32,7 @@ from harness.guest.starved import MUTE_LIMIT_S, STOOD_STILL_S, GuestTime
 
 _TAIL_LINES = 30
 _BOOTS = 3
+_SETTLE_S = 0.05
 
 
 class GuestNotBooted(MachineError):
@@ -163,6 +164,18 @@ class QemuGuest:
         finally:
             if not session.finished:
                 await self.kill()
+
+    async def read_rest_of_boot(self) -> None:
+        """Add to the boot log what the console has said since the hello, of a guest that is saved.
+
+        It stands still then: what it said later would be lost.
+        """
+        lines = ConsoleLines()
+        with contextlib.suppress(TimeoutError):
+            while data := await asyncio.wait_for(self.qemu.console.read(1 << 16), _SETTLE_S):
+                text, _ = lines.feed(data, frames.READY_LINE)
+                self.boot_log += text
+        self.boot_log += lines.rest()
 
     def feed(self, data: bytes) -> None:
         """Type on the terminal of the command that runs."""

@@ -102,6 +102,7 @@ async def create(
             async with guest:
                 version = guest.qemu.version
                 await _save(guest.qemu, out.fileno())
+                await guest.read_rest_of_boot()
     except MachineError as error:
         # The memory is a file with holes: QEMU gets SIGBUS where the disk cannot fill one.
         if shutil.disk_usage(directory).free < _DISK_RESERVE:

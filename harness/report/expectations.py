@@ -44,7 +44,10 @@ def render(results: Results) -> str:
     ]
     suite = ""
     for test in results.tests:
-        entries = list(_entries(test, results.kernel.series_name))
+        before = [
+            boot.report for boot in results.at_boot if boot.report.fingerprint in test.at_boot
+        ]
+        entries = list(_entries(test, results.kernel.series_name, before))
         if entries and test.suite != suite:
             suite = test.suite
             lines += ["", f"# Suite {_comment(suite)}"]
@@ -55,8 +58,11 @@ def render(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _entries(test: Test, series: str) -> Iterator[list[str]]:
-    """Yield the entries for *test*: one for each failed case where these are all, else one."""
+def _entries(test: Test, series: str, before: Sequence[KernelReport] = ()) -> Iterator[list[str]]:
+    """Yield the entries for *test*: one for each failed case where these are all, else one.
+
+    *before* is what the kernel complained of at boot; an entry is about that or about the test.
+    """
     bad = [case for case in test.cases if case.outcome in _KNOWABLE]
     plain = test.ending in ("exit 0", "exit 1") and test.outcome in (Outcome.FAIL, Outcome.XFAIL)
     if test.outcome not in _KNOWABLE or not test.ending:
@@ -69,12 +75,15 @@ def _entries(test: Test, series: str) -> Iterator[list[str]]:
     complaints = [each for each in test.findings if each.severity != "note" and not each.allowed]
     if test.ending in (How.HANG, How.UNKILLABLE):
         complaints = [each for each in complaints if each.kind not in CONSEQUENCES]
+    at_boot = bool(before) and not complaints
+    complaints = complaints or list(before)
     said = _says(case for case in test.cases if not case.outcome.as_expected)
     if not said and test.outcome is Outcome.FAIL and test.ending.startswith(("exit", "signal")):
         said = _patterns(of_output(test.output))
     main = _main(complaints)
     keys: dict[str, object] = {
         "ends": [test.ending],
+        "at": ["boot"] if at_boot else [],
         "kernel": [_named(main)] if main else [],
         "stack": [] if main else _in_system_calls(test.findings),
         "also": list(dict.fromkeys(_named(each) for each in complaints if each is not main)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import tomllib
 import xml.etree.ElementTree as ET
 
 import msgspec
@@ -17,7 +18,7 @@ from harness.guest.frames import BootFlag, Hello
 from harness.klog.allow import Allowance
 from harness.outcome import Outcome
 from harness.project import GuestTable
-from harness.report import console, junit
+from harness.report import console, expectations, junit
 from harness.run import verdict
 from harness.run.boot import observe_boot
 from harness.run.records import (
@@ -254,6 +255,14 @@ def test_a_boot_can_be_expected() -> None:
     root = parsed(said)
     assert (root.get("failures"), root.get("errors")) == ("0", "0")
     assert "the kernel, at boot  xfail" in console_of(said)
+
+
+def test_an_entry_can_be_had_from_a_run() -> None:
+    text = expectations.render(one(boot(WARNING, WARNED)))
+    (entry,) = tomllib.loads(text)["expect"]
+    assert (entry["at"], entry["ends"], entry["outcome"]) == ("boot", "exit 0", "splat")
+    known = expectation(kernel=entry["kernel"], ends=entry["ends"])
+    assert one(boot(WARNING, WARNED), expect=(known,)).tests[0].outcome is Outcome.XFAIL
 
 
 @pytest.mark.parametrize(
