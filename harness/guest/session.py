@@ -8,7 +8,7 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -391,13 +391,13 @@ class Session:
         text = await self._qemu.execute(
             "human-monitor-command", _MONITOR_LIMIT_S, **{"command-line": "info registers -a"}
         )
-        return list(_REGISTERS.finditer(str(text)))
+        return registers(str(text))
 
     async def _deaf(self, cpus: list[re.Match[str]]) -> set[int]:
         """Return the processors that have interrupts off in the kernel whenever one looks."""
         deaf = set(range(len(cpus)))
         for _ in range(_LOOKS):
-            deaf &= {number for number, cpu in enumerate(cpus) if _is_deaf(cpu)}
+            deaf &= deaf_processors(cpus)
             if not deaf:
                 break
             await asyncio.sleep(_TICK_S)
@@ -411,9 +411,19 @@ _REGISTERS = re.compile(
 _INTERRUPTS_ON = 1 << 9
 
 
-def _is_deaf(cpu: re.Match[str]) -> bool:
-    on = int(cpu["flags"], 16) & _INTERRUPTS_ON
-    return not on and cpu["level"] == "0" and cpu["halted"] == "0"
+def registers(text: str) -> list[re.Match[str]]:
+    """Return what ``info registers -a`` says of each processor."""
+    return list(_REGISTERS.finditer(text))
+
+
+def deaf_processors(cpus: Sequence[re.Match[str]]) -> set[int]:
+    """Return the numbers of those that execute the kernel and take no interrupts just now."""
+
+    def is_deaf(cpu: re.Match[str]) -> bool:
+        on = int(cpu["flags"], 16) & _INTERRUPTS_ON
+        return not on and cpu["level"] == "0" and cpu["halted"] == "0"
+
+    return {number for number, cpu in enumerate(cpus) if is_deaf(cpu)}
 
 
 _RESTLESS = {frames.Unquiet.BUSY: "busy", frames.Unquiet.RCU: "rcu"}
