@@ -107,7 +107,9 @@ def test_what_a_guest_lacks_has_a_reason() -> None:
 
 def test_values_can_be_written_to_a_journal() -> None:
     event = Exit(0, None, False, 0.1, 0.2, 300, 0.4, True)
-    assert Exit(**json.loads(json.dumps(dataclasses.asdict(event)))) == event
+    read = json.loads(json.dumps(dataclasses.asdict(event)))
+    # JSON has no tuples.
+    assert Exit(**read | {"restless": tuple(read["restless"])}) == event
     assert {how for how in How if how.in_guest} == {
         "panic",
         "reset",
@@ -124,7 +126,11 @@ def test_console_lines_are_whole_and_marks_are_left_out() -> None:
     assert lines.feed(b"o\r\n[ 1.0] MA", b"MARK") == (b"two\n", False)
     assert lines.feed(b"RK\r\nthree", b"MARK") == (b"", True)
     assert lines.feed(b"", b"MARK") == (b"", False)
-    assert lines.rest() == b"three"
+    started = b"\r\n[ 1.0] harness-agent: the program has started\r\nfour\r\n"
+    assert lines.feed(started, b"MARK") == (b"three\nfour\n", False)
+    assert lines.complaint == ""
+    assert lines.feed(b"last", b"MARK") == (b"", False)
+    assert lines.rest() == b"last"
     assert lines.rest() == b""
 
 
