@@ -266,6 +266,26 @@ class Store:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 work.rename(path)
 
+    def edition(self, entry: Entry) -> tuple[int, int] | None:
+        """Return what is another where an entry was made anew; None where it is not there."""
+        try:
+            status = (self.path(*entry) / _MANIFEST).stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def check_editions(self, editions: Mapping[Entry, tuple[int, int] | None]) -> None:
+        """Do :meth:`check`, and raise :class:`Damaged` where an entry is not of that edition.
+
+        Another run has found it damaged then, and has made it anew meanwhile.
+        """
+        other = {
+            each: "was made anew" for each, was in editions.items() if self.edition(each) != was
+        }
+        if other:
+            raise Damaged(other, self.root)
+        self.check(editions)
+
     def check(self, entries: Iterable[Entry]) -> None:
         """Compare the content of *entries* with what was written; some 0.1 s for 100 MB.
 

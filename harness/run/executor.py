@@ -130,7 +130,8 @@ class Executor:
             entries = self.foundry.entries(line.suites[name], guest)
             # What had not been made yet when it failed is not there.
             made = [entry for entry in entries if self.foundry.store.path(*entry).exists()]
-            await self._check(group, made, line)
+            line.editions[group] = {entry: self.foundry.store.edition(entry) for entry in made}
+            await self._check(group, line)
             if not isinstance(error, GuestNotBooted) or error.died.how in _HOST_FAILURES:
                 raise
             self._guest_failed(group, error)
@@ -139,6 +140,7 @@ class Executor:
         self._keep(log, template.boot_log)
         boot = observe_boot(template.boot_log, template.hello, log)
         line.templates[group], line.boots[group] = template, boot
+        line.editions[group] = {each: self.foundry.store.edition(each) for each in template.entries}
         self.journal.write(
             GuestReady(
                 suite=name,
@@ -151,13 +153,14 @@ class Executor:
             )
         )
 
-    async def _check(self, group: Group, entries: Sequence[Entry], line: _Line) -> None:
+    async def _check(self, group: Group, line: _Line) -> None:
         """Compare once, beside the other tests, what guests of *group* are made from.
 
         Raises Damaged where it is not what was written: then no failure tells of the kernel.
         """
         if group not in line.checks:
-            comparing = asyncio.to_thread(self.foundry.store.check, tuple(entries))
+            check = self.foundry.store.check_editions
+            comparing = asyncio.to_thread(check, line.editions[group])
             line.checks[group] = asyncio.ensure_future(comparing)
         await asyncio.shield(line.checks[group])
 
@@ -215,11 +218,12 @@ class Executor:
         except OSError as error:
             # Nothing of the test's own: its logs cannot be written, or no process be made.  Or
             # another run has found the snapshot damaged and removed it.
-            await asyncio.to_thread(self.foundry.store.check, template.entries)
+            editions = line.editions[test.group]
+            await asyncio.to_thread(self.foundry.store.check_editions, editions)
             raise of_os(error, f"the test {test.name} cannot be run") from error
         result = judge_test(test, day_of(self.head), started, ended, boot=line.boots[test.group])
         if result.outcome not in (Outcome.PASS, Outcome.SKIP):
-            await self._check(test.group, template.entries, line)
+            await self._check(test.group, line)
         self.journal.write(ended)
         self.watcher.finished(result, label)
         return result
@@ -283,6 +287,8 @@ class _Line:
         self.attempts = attempts
         self.suites = suites
         self.templates: dict[Group, Template] = {}
+        self.editions: dict[Group, dict[Entry, tuple[int, int] | None]] = {}
+        """Of what each template was made from: another run may make it anew."""
         self.checks: dict[Group, asyncio.Future[None]] = {}
         """Of what templates are made from, begun by the first test of each that failed."""
         self.boots: dict[Group, Boot] = {}

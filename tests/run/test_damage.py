@@ -56,6 +56,7 @@ class Lost:
     """Stands for an end: the snapshot goes while a guest is made from it."""
 
     store: Store
+    made_anew: bool = False
 
 
 @dataclass
@@ -81,6 +82,10 @@ class PlayedGuest:
         end = self.ends[command.argv[0].rsplit("/", 1)[1]]
         if isinstance(end, Lost):
             end.store.discard(*ONE)
+            if end.made_anew:
+                end.store.obtain(*ONE, fill, Quiet())
+                yield PANIC
+                return
             raise FileNotFoundError(errno.ENOENT, "No such file", "ram0")
         yield end
 
@@ -312,3 +317,11 @@ def test_a_snapshot_that_another_run_has_removed_is_made_again(bench: Bench) -> 
         bench.run(one_good=ended(0), one_lost=Lost(bench.store))
     assert caught.value.entries == {ONE}
     assert set(bench.outcomes().values()) == {Outcome.NOTRUN}
+
+
+def test_a_crash_is_not_believed_that_another_run_has_mended_the_cause_of(bench: Bench) -> None:
+    with pytest.raises(Damaged) as caught:
+        bench.run(one_good=ended(0), one_lost=Lost(bench.store, made_anew=True))
+    assert "was made anew" in caught.value.why
+    assert set(bench.outcomes().values()) == {Outcome.NOTRUN}
+    assert bench.store.find(*ONE), "what the other run has made stays"
