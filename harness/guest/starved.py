@@ -22,6 +22,8 @@ MUTE_LIMIT_S = 60.0
 """How long QEMU may be stopped, or not answer its monitor, before that is its end."""
 STOOD_STILL_S = 1.0
 """A guest that did not run for so long may say that something takes too long."""
+_LEAST = 0.05
+"""What always counts of the time, so that each limit comes to an end on the busiest host."""
 _RUNS = 1e-3
 """A process that had less of its time than that did not run; an idle guest has three times that."""
 _PROC = Path("/proc")
@@ -150,7 +152,7 @@ class GuestTime:
             self.mute_s += counted
             return counted if self.mute_s >= MUTE_LIMIT_S else 0.0
         self.mute_s = 0.0
-        return counted * (1.0 - fraction)
+        return counted * max(_LEAST, 1.0 - fraction)
 
     async def tick(self, wait_s: float = TICK_S, *, in_doubt: bool = False) -> float:
         """Wait, and return for how many seconds meanwhile the guest could run.
