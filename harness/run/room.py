@@ -50,7 +50,7 @@ def too_small(suite: Suite, guest: GuestTable) -> str:
     return (
         f"its guest is too small: the suite packs {mib} MiB, with which a guest needs {needed} MiB "
         f"of memory, and it has {guest.memory_mib} MiB: set memory_mib = {needed} under [guest] in "
-        "suite.toml"
+        "suite.toml or harness.toml"
     )
 
 

@@ -169,14 +169,14 @@ def test_names_that_are_not_utf8(bench: Bench) -> None:
 
 def test_a_name_of_248_characters(bench: Bench) -> None:
     source = bench.suite(
-        f"TEST_PROGS := {LONG} sub/{LONG}.sh\nTEST_GEN_PROGS := {LONG}.c2\ninclude ../lib.mk\n"
-        f"$(OUTPUT)/{LONG}.c2: ; $(CC) -x c - -o $@ </dev/null || echo 'int main(void) "
-        f"{{ return 0; }}' | $(CC) -x c - -o $@\n"
+        f"TEST_PROGS := {LONG} directory/{LONG}.sh\nTEST_GEN_PROGS := {LONG}.c2\n"
+        "include ../lib.mk\n"
+        f"$(OUTPUT)/{LONG}.c2: ; echo 'int main(void) {{ return 0; }}' | $(CC) -x c - -o $@\n"
     )
     directory = bench.root / "mine"
-    (directory / "sub").mkdir()
+    (directory / "directory").mkdir()
     write(directory / LONG, GOOD)
-    write(directory / f"sub/{LONG}.sh", GOOD)
+    write(directory / f"directory/{LONG}.sh", GOOD)
     built = bench.build(source)
     assert built.broken == ()
     assert [each.name for each in built.programs] == [f"{LONG}.c2", LONG, f"{LONG}.sh"]
@@ -462,7 +462,7 @@ def test_a_guest_that_is_too_small_is_refused_with_both_sizes(tmp_path: Path) ->
     reason = too_small(suite, GuestTable(memory_mib=512))
     assert "packs 501 MiB" in reason
     assert "it has 512 MiB" in reason
-    assert f"set memory_mib = {needed_mib(501)} under [guest] in suite.toml" in reason
+    assert f"set memory_mib = {needed_mib(501)} under [guest] in suite.toml or" in reason
     assert too_small(suite, GuestTable(memory_mib=needed_mib(501))) == ""
 
 
