@@ -22,7 +22,7 @@ import msgspec
 from msgspec.structs import replace
 
 from harness.environment import harmless
-from harness.errors import HarnessError, UserError
+from harness.errors import HarnessError, MachineError, UserError
 from harness.kbuild import Kernel, Slot
 from harness.progress import Progress
 from harness.series import Tree
@@ -34,7 +34,7 @@ from harness.suites.files import interpreter, is_elf, real, why_no_file, why_no_
 from harness.suites.find import SELFTESTS, SuiteSource
 from harness.suites.helpers import Helpers, Neighbourhood
 from harness.suites.packing import Packer
-from harness.suites.part import Part, first_error, outside
+from harness.suites.part import MakefileBroken, Part, first_error, outside
 from harness.suites.sources import copy, digest_sources
 
 _RECIPE = "10"
@@ -144,14 +144,15 @@ def build_all(
     """Return what *build_one* makes of *sources*.
 
     A suite that cannot be built at all has one result, an error that says why, and does not keep
-    the others from running; its key is empty.  Raises what *build_one* raises where all are so.
+    the others from running; its key is empty.  Raises what *build_one* raises where all are so, and
+    for a program that is asked for and not there.
     """
     built: list[Suite] = []
     errors: list[HarnessError] = []
     for source in sources:
         try:
             built.append(build_one(source))
-        except HarnessError as error:
+        except (MakefileBroken, MachineError) as error:
             errors.append(error)
             why = error.why.strip().splitlines()
             parts = (error.what, first_error(why) if why else "", error.hint)

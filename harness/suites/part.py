@@ -46,6 +46,10 @@ _FOLLOWS = re.compile(
 )
 
 
+class MakefileBroken(UserError):
+    """A suite of which nothing is known, because make does not read its Makefile."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A directory with a Makefile of its own: the suite's, or one below it."""
@@ -133,7 +137,7 @@ class Part:
         self.output.mkdir(parents=True, exist_ok=True)
         done = run(argv, limit_s=120)
         if not done.ok:
-            raise UserError(
+            raise MakefileBroken(
                 f"the Makefile of the suite '{suite}' does not work",
                 where=str(self.directory / "Makefile"),
                 why="\n".join(done.output.splitlines()[-10:]),

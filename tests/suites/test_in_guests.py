@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,7 +114,7 @@ def test_what_is_wrong_is_told_and_all_else_runs(faulty: Path, tmp_path: Path) -
     assert told["faulty:missing.sh"].reason == "missing.sh is not there"
     assert told["faulty:directory"].reason == "directory is a directory"
     assert told["faulty:fifo"].reason == "fifo is a FIFO"
-    assert "packs 503 MiB" in told["large:a.sh"].reason
+    assert re.search("packs 50[0-9] MiB", told["large:a.sh"].reason)
     assert "it has 512 MiB: set memory_mib = " in told["large:a.sh"].reason
     assert "it is not to be built" in told["silly:Makefile"].reason
     for name in ("forks", "piped.sh"):

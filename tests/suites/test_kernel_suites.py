@@ -61,3 +61,25 @@ def test_every_program_of_a_suite_is_told_of(suite: str, tmp_path: Path) -> None
     said = run(tmp_path, "--series", "none", "--suite", f"kernel:{suite}")
     assert sum(test.outcome is Outcome.PASS for test in said.values()) > 4
     assert all(test.reason for test in said.values() if test.outcome is not Outcome.PASS)
+
+
+@pytest.mark.proof
+def test_suites_with_libraries_sanitizers_forks_and_helpers(tmp_path: Path) -> None:
+    names = ("rseq", "openat2", "timens", "clone3", "lib", "pidfd")
+    suites = [word for name in names for word in ("--suite", f"kernel:{name}")]
+    configs = [word for name in ("guest", "mm", "net") for word in ("--config", name)]
+    said = run(tmp_path, "--series", "none", *configs, *suites)
+    assert {name.partition(":")[0] for name in said} == set(names)
+    assert not [each for each in said.values() if each.reason.startswith("does not build")]
+    # librseq.so lies beside the programs, which look for it in "./".
+    assert said["rseq:basic_test"].outcome is Outcome.PASS
+    # It is linked with a sanitizer, which does not go with -static.
+    assert said["openat2:openat2_test"].outcome is Outcome.PASS
+    assert len(said["openat2:openat2_test"].cases) > 80
+    # They fork with output in their buffers: each case stands there once.
+    for name in ("timens:timens", "clone3:clone3_set_tid"):
+        assert said[name].outcome in (Outcome.PASS, Outcome.SKIP), said[name].reason
+    # ../kselftest/module.sh says that a guest has no modules.
+    assert all(
+        test.outcome is not Outcome.ERROR for name, test in said.items() if name.startswith("lib:")
+    )

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from harness.run.plan import plan
 from harness.run.room import needed_mib, too_small
 from harness.suites import Suite, SuiteSource, sources
 from harness.suites.files import why_no_file, why_no_program
-from harness.suites.part import first_error
+from harness.suites.part import MakefileBroken, first_error
 from tests.suites.conftest import MAIN, MAKEFILE, Bench
 
 pytestmark = pytest.mark.unit
@@ -434,16 +435,23 @@ def test_a_suite_that_cannot_be_built_does_not_take_the_others_along(bench: Benc
 
     def build(source: SuiteSource) -> Suite:
         if source is broken:
-            raise UserError("its Makefile does not work", why="x\nMakefile:2: *** gone.  Stop.\n")
+            raise MakefileBroken("it does not work", why="x\nMakefile:2: *** gone.  Stop.\n")
         return good
 
     built = suites.build_all([broken, SuiteSource("demo", "demo", None)], build)
     assert built[1] is good
     assert [(each.name, each.reason) for each in built[0].broken] == [
-        ("Makefile", "its Makefile does not work: Makefile:2: *** gone.  Stop.")
+        ("Makefile", "it does not work: Makefile:2: *** gone.  Stop.")
     ]
-    with pytest.raises(UserError):
+    with pytest.raises(MakefileBroken):
         suites.build_all([broken], build)
+
+
+def test_a_program_that_is_asked_for_and_not_there_refuses_the_run(bench: Bench) -> None:
+    source = bench.suite(MAKEFILE.format("a"), a=MAIN.format(0))
+    wanted = [SuiteSource("demo", "demo", None), replace(source, programs=("b*",))]
+    with pytest.raises(UserError, match="no program 'b\\*'"):
+        suites.build_all(wanted, bench.build)
 
 
 # Memory
