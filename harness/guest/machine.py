@@ -187,7 +187,7 @@ def qemu_argv(
         ),
         *("-accel", _accel(config, accelerator)),
         *("-cpu", confidential.cpu or config.cpu),
-        *("-smp", str(config.cpus)),
+        *("-smp", _processors(config)),
         *("-m", f"{config.memory_mib}M"),
         *_memory(config, memory),
         *("-chardev", f"socket,id=monitor,fd={channels.monitor}"),
@@ -219,6 +219,14 @@ def _accel(config: GuestConfig, accelerator: Accelerator) -> str:
     if accelerator is Accelerator.TCG:
         return f"tcg,thread={config.tcg_thread}"
     return "kvm"
+
+
+def _processors(config: GuestConfig) -> str:
+    """Return the argument of -smp: with several nodes, a socket for each processor.
+
+    In one socket they would share a cache across nodes, and the kernel warns of that at boot.
+    """
+    return f"{config.cpus},sockets={config.cpus}" if config.numa_nodes > 1 else str(config.cpus)
 
 
 def _memory(config: GuestConfig, memory: Memory) -> list[str]:

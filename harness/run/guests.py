@@ -39,7 +39,7 @@ from harness.suites import Suite, userland
 GUEST_ROOT = userland.GUEST_ROOT
 AGENT, INITRAMFS, SNAPSHOT = "agent", "initramfs", "snapshot"
 """Kinds of entries that are made here."""
-_RECIPE = "2"
+_RECIPE = "3"
 _WEEK_S = 7 * 24 * 3600.0
 
 

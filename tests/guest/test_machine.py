@@ -74,6 +74,12 @@ def test_nodes_share_processors_and_memory() -> None:
     assert "memory-backend=" not in command[command.index("-machine") + 1]
 
 
+def test_processors_of_different_nodes_are_in_different_sockets() -> None:
+    """In one socket they share a cache, and the kernel has a WARN() against that at boot."""
+    one, two = argv(GuestConfig(cpus=3)), argv(GuestConfig(cpus=3, numa_nodes=2))
+    assert [each[each.index("-smp") + 1] for each in (one, two)] == ["3", "3,sockets=3"]
+
+
 def test_a_node_may_have_no_processor() -> None:
     command = argv(GuestConfig(cpus=1, numa_nodes=2))
     assert "node,nodeid=0,memdev=ram0" in command
