@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The README's first command on other releases of Debian, from an empty root to a verdict."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import PROJECT_FILE
+
+pytestmark = pytest.mark.proof
+
+
+@pytest.mark.parametrize("release", ["trixie"])
+def test_first_command_of_the_readme(release: str) -> None:
+    """Fetch the source, build, boot and test; all tests end as expected there, too."""
+    done = subprocess.run(
+        [str(PROJECT_FILE.parent / "scripts/try-release.sh"), release],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    sys.stdout.write(done.stdout)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "\nAS EXPECTED (exit 0)" in done.stdout
