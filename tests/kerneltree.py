@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from harness.progress import Quiet, Step
 from harness.series import Tree
 
 FAKELINUX = Path(__file__).parent / "fakelinux"
+HARNESS = shlex.join([sys.executable, "-m", "harness"])
+"""The program for a shell, wherever the clone lies."""
 
 
 def sh(*argv: str, cwd: Path, env: dict[str, str] | None = None) -> str:

@@ -26,7 +26,7 @@ case "$*" in
 *"-m venv"*) mkdir -p .venv/bin; cp "{python}" .venv/bin/python; env >"{log}.env" ;;
 *"-m pip"*) cat "$PIP_CONSTRAINT" >"{log}.pins" ;;
 *sys.version*) echo 3.11 ;;
-*) exec {real} "$@" ;;
+*) exec "{real}" "$@" ;;
 esac
 """
 NAMES = [

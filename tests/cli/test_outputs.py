@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from harness.errors import ExitCode
 from harness.run.journal import FILE_NAME
 from tests.cli.projects import REPOSITORY, Project
 from tests.cli.test_report import END, PLAN, REQUESTED, exited, write
+from tests.kerneltree import HARNESS
 
 pytestmark = pytest.mark.unit
 GREEN = '<testsuites><testsuite name="s"><testcase name="a"/></testsuite></testsuites>'
@@ -182,13 +184,12 @@ def test_the_null_device_survives(project: Project) -> None:
 def shell(project: Project, script: str) -> subprocess.CompletedProcess[bytes]:
     """Run a shell script in which $harness is the program."""
     return subprocess.run(
-        ["/bin/bash", "-c", script],
+        ["/bin/bash", "-c", script.replace("$harness", HARNESS)],
         cwd=project.root,
         env={
             **os.environ,
             "PYTHONPATH": str(REPOSITORY),
             "HARNESS_CACHE": f"{project.root}/cache",
-            "harness": f"{sys.executable} -m harness",
         },
         capture_output=True,
         timeout=120,
@@ -234,9 +235,9 @@ def test_a_cache_that_can_only_be_read(project: Project) -> None:
     (project.root / "cache").mkdir()
     script = (
         f"mount --bind cache cache && mount -o remount,bind,ro cache && "
-        f"{sys.executable} -m harness run --junit ci.xml"
+        f"{HARNESS} run --junit ci.xml"
     )
-    done = shell(project, f"unshare -Urm sh -c {script!r}")
+    done = shell(project, f"unshare -Urm sh -c {shlex.quote(script)}")
     text = (done.stdout + done.stderr).decode()
     assert done.returncode == ExitCode.MACHINE, text
     assert "can only be read" in text

@@ -26,6 +26,7 @@ from harness.run.records import (
     TestStarted,
 )
 from harness.run.results import Kernel
+from tests.kerneltree import HARNESS
 
 pytestmark = pytest.mark.unit
 REQUESTED = Requested(command=("harness", "run"), working_dir="/", project_file="/harness.toml")
@@ -194,7 +195,7 @@ def test_an_empty_value_of_an_option_is_refused(tmp_path: Path, option: str) -> 
 @pytest.mark.parametrize("where", ["/dev/full", "closed pipe"])
 def test_a_report_that_cannot_be_printed(tmp_path: Path, form: str, where: str) -> None:
     out = write(tmp_path / "out", REQUESTED, PLAN, exited("s:a"), exited("s:b"), END)
-    command = f"{sys.executable} -m harness report {out} --format {form}"
+    command = f"{HARNESS} report {out} --format {form}"
     script = f"{command} >/dev/full" if where == "/dev/full" else f"{command} | true"
     done = subprocess.run(
         ["/bin/bash", "-c", f"{script}; exit ${{PIPESTATUS[0]}}"],

@@ -17,7 +17,7 @@ import pytest
 
 from harness.errors import ExitCode
 from tests.cli.projects import REPOSITORY, Project
-from tests.kerneltree import FakeLinux
+from tests.kerneltree import HARNESS, FakeLinux
 from tests.series.mails import Letter, Thread, mboxrd, reply
 
 pytestmark = pytest.mark.unit
@@ -258,7 +258,7 @@ def test_no_qemu(project: Project) -> None:
 def test_no_disk_space(project: Project, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    script = f"mount -t tmpfs -o size=200k none {small} && exec {sys.executable} -m harness run"
+    script = f"mount -t tmpfs -o size=200k none {small} && exec {HARNESS} run"
     done = subprocess.run(
         ["unshare", "-Urm", "sh", "-c", script],
         cwd=project.root,

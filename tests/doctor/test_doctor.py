@@ -27,6 +27,7 @@ from harness.project import GuestTable
 from harness.report.terminal import Terminal
 from harness.store import Store
 from tests.guest.machines import C_BIT, EMULATORS, SHAPES
+from tests.kerneltree import HARNESS
 
 pytestmark = pytest.mark.unit
 
@@ -358,7 +359,7 @@ def test_a_cache_on_a_disk_that_can_only_be_read(root: Path, tmp_path: Path) -> 
     Store(cache)
     script = (
         f"mount --bind {cache} {cache} && mount -o remount,bind,ro {cache} && "
-        f"exec {sys.executable} -m harness doctor --quick --json"
+        f"exec {HARNESS} doctor --quick --json"
     )
     done = subprocess.run(
         ["unshare", "-Urm", "sh", "-c", script],
