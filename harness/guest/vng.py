@@ -125,6 +125,13 @@ def ask_virtme(config: GuestConfig, kernel: Path) -> Virtme:
     """
     program = find_virtme()
     check_config(config)
+    if any(letter.isspace() for letter in program):
+        raise MachineError(
+            "virtme-ng cannot work from a directory whose name has a space",
+            where=program,
+            why="its init is a word of the kernel's command line, and a space ends a word",
+            hint="move the clone, make its .venv anew (`make setup`), or take --guest sealed",
+        )
     options = [
         *("--kimg", str(kernel)),
         *("--mods", "none"),

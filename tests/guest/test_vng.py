@@ -175,6 +175,15 @@ def test_the_users_settings_are_not_read(poisoned_home: Path, tmp_path: Path) ->
 
 
 @pytest.mark.unit
+def test_a_directory_with_a_space_is_told_before_virtme_run_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vng, "find_virtme", lambda: "/home/ada/my checkout/.venv/bin/virtme-run")
+    with pytest.raises(MachineError, match="whose name has a space"):
+        vng.ask_virtme(GuestConfig(), tmp_path / "bzImage")
+
+
+@pytest.mark.unit
 def test_virtme_run_gets_an_empty_home_and_no_input(
     poisoned_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
