@@ -62,11 +62,11 @@ def test_a_kernel_that_is_none_is_told(
     prepared: Prepared, user_store: Store, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "cache")
-    broken = store.root / "entries" / "kernel" / "broken"
-    broken.mkdir(parents=True)
-    for name in ("kernel.json", "config"):
-        shutil.copy(prepared.kernel.path / name, broken / name)
-    (broken / "bzImage").write_bytes(b"no kernel")
+    with store.draft("kernel", "broken", Quiet()) as broken:
+        assert broken is not None
+        for name in ("kernel.json", "config"):
+            shutil.copy(prepared.kernel.path / name, broken / name)
+        (broken / "bzImage").write_bytes(b"no kernel")
     found = {each.name: each for each in trial.checks(store, Survey(), GuestConfig(), Quiet())}
     assert found["tcg"].fatal
     assert "QEMU does not start" in found["tcg"].detail
