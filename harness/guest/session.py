@@ -202,7 +202,8 @@ class Session:
                 await self._queue.put(_Silence(How.QEMU_STUCK, detail))
                 return
             limit_s = self._heartbeat_limit_s
-            if self._time.stood_still_s >= _LONG_STOP_S:
+            # A stop that this side has slept through may have been one of the guest, too.
+            if self._time.stood_still_s + self._time.unseen_s >= _LONG_STOP_S:
                 limit_s += _RECOVERY_S
             if self._silent_s >= limit_s:
                 seconds = f"{limit_s:g} s"
