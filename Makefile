@@ -34,7 +34,7 @@ test-system: ## Tests with the Python of the distribution, where .venv has anoth
 	.venv-system/bin/python -I -m pytest -p no:cacheprovider -m unit -n auto --ignore=tests/ktap/test_fuzz.py && \
 	.venv-system/bin/python -I -m pytest -p no:cacheprovider $(A_RUN)
 
-test-unit: setup ## Only the tests that need no kernel; takes under a minute
+test-unit: setup ## Only the tests that need no kernel; takes under three minutes
 	$(PYTHON_I) pytest -m unit -n auto $(ARGS)
 
 lint: setup ## Style and types
