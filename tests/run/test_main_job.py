@@ -16,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from harness import project
 from harness.errors import ExitCode
 from harness.outcome import Outcome
 from harness.run import results
 from harness.run.prepare import Prepared
 from harness.run.results import Results, Test
+from harness.series import read
 
 pytestmark = pytest.mark.kernel
 REPOSITORY = Path(__file__).parents[2]
@@ -201,7 +203,6 @@ def test_a_broken_kernel_fails_exactly_the_cases_that_cover_the_break(
     prepared: Prepared, tmp_path: Path
 ) -> None:
     """Patch 1 loses the check that lets ftruncate() set a size once only."""
-    # By its name it has the expectations of v10.
     series = tmp_path / "v10"
     shutil.copytree(REPOSITORY / "patches" / "v10", series)
     patch = next(series.glob("0001-*.patch"))
@@ -210,7 +211,15 @@ def test_a_broken_kernel_fails_exactly_the_cases_that_cover_the_break(
     assert text.count(check) == 1
     patch.write_text(text.replace(check, "+\t\tif (0 && i_size_read(hidden))\n"))
 
-    options = ["--series", str(series), "--upto", "3", "--suite", "restrictedmem"]
+    # By its name, and as what was posted, it has the expectations of v10.
+    kernel = project.load(REPOSITORY / project.FILE_NAME).kernel
+    (tmp_path / "harness.toml").write_text(
+        f"[kernel]\nsource = {list(kernel.sources)}\nconfig = {list(kernel.config)}\n"
+        f"config_dir = '{REPOSITORY / kernel.config_dir}'\n"
+        f'[stacks]\nv10 = ["v10"]\n[posted]\nv10 = "{read(series).content}"\n'
+        f"[suites.restrictedmem]\npath = '{REPOSITORY / 'selftests/restrictedmem'}'\n"
+    )
+    options = ["--project", str(tmp_path / "harness.toml"), "--series", "v10", "--upto", "3"]
     broken = run(tmp_path / "out", *options)
     assert broken.status == ExitCode.NOT_AS_EXPECTED, broken.text
     failed = {

@@ -63,7 +63,7 @@ def test_kvm_that_is_demanded_is_had_or_exit_3_says_why(prepared: Prepared, tmp_
     kernel = project.load(PROJECT_FILE).kernel
     directory = PROJECT_FILE.parent / kernel.config_dir
     (tmp_path / "harness.toml").write_text(
-        f'[kernel]\nsource = "{kernel.source}"\nconfig = {list(kernel.config)}\n'
+        f"[kernel]\nsource = {list(kernel.sources)}\nconfig = {list(kernel.config)}\n"
         f'config_dir = "{directory}"\n[guest]\naccel = "kvm"\n'
     )
     own = suite(tmp_path / "own", plain_test="\treturn 0;")
