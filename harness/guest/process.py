@@ -73,6 +73,8 @@ class QemuProcess:
         self._errors = errors
         self._pidfd = os.pidfd_open(process.pid)
         self._monitor = QMPClient()
+        # qemu.qmp fails an assertion where two wait for its disconnection.
+        self._closing = asyncio.Lock()
         # The library logs every lost connection as an error; here a killed guest is daily bread.
         self._monitor.logger = _LOG.getChild("monitor")
         self._events = EventListener()
@@ -235,8 +237,9 @@ class QemuProcess:
                     where=f"process {self._process.pid}",
                     hint="it is stuck in the host's kernel: look at its stack in /proc",
                 )
-        with contextlib.suppress(QMPError, OSError, EOFError):
-            await self._monitor.disconnect()
+        async with self._closing:
+            with contextlib.suppress(QMPError, OSError, EOFError):
+                await self._monitor.disconnect()
         for transport in self._transports:
             transport.close()
         self._errors.close()

@@ -141,6 +141,16 @@ def test_an_abandoned_run_kills_the_guest(guest_snapshot: Snapshot) -> None:
     asyncio.run(work())
 
 
+def test_a_guest_may_be_killed_twice_at_once(guest_snapshot: Snapshot) -> None:
+    """An interrupted run does so: its session kills the guest, and so does whoever has it."""
+
+    async def work() -> None:
+        guest = await snapshot.restore(guest_snapshot)
+        await asyncio.gather(guest.kill(), guest.kill(), guest.kill())
+
+    asyncio.run(work())
+
+
 def test_a_cancelled_run_kills_the_guest(guest_snapshot: Snapshot) -> None:
     async def work() -> None:
         async with await snapshot.restore(guest_snapshot) as guest, asyncio.timeout(1):
