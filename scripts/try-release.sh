@@ -55,16 +55,16 @@ for path in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/xdg/pip /etc/apt/apt.
 done
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 
-git clone --quiet --no-hardlinks . "$root/root/my checkout"
+git clone --quiet --no-hardlinks . "$root/home/my checkout"
 cat >"$work/inside.sh" <<'END'
 set -eu
 apt-get -qq update
 DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends git make >/dev/null
-cd "/root/my checkout"
-export HOME=/root HARNESS_CACHE="/root/my cache" TERM=dumb
+cd "/home/my checkout"
+export HOME=/home HARNESS_CACHE="/home/my cache" TERM=dumb
 "$@"
 END
-cp "$work/inside.sh" "$root/root/"
+cp "$work/inside.sh" "$root/home/"
 start=$(date +%s)
 status=0
 # Its own mounts and processes, so that nothing is left when it ends.
@@ -73,7 +73,7 @@ unshare --mount --pid --fork --kill-child sh -eu -c '
 	shift
 	mount --rbind --make-rslave /dev "$root/dev"
 	mount -t proc proc "$root/proc"
-	exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" sh /root/inside.sh "$@"
+	exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" sh /home/inside.sh "$@"
 ' sh "$root" "$@" || status=$?
 echo "try-release: $release: $* ended with status $status after $(($(date +%s) - start)) s"
 exit "$status"
