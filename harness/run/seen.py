@@ -12,12 +12,11 @@ from harness.guest.api import How
 from harness.klog import Finding, Severity
 from harness.klog.naming import name_of
 from harness.klog.rules import FLOOD
-from harness.ktap import Report
 from harness.outcome import Outcome
 from harness.run.assertions import of_case, of_output
 from harness.run.records import TestEnded
 from harness.run.results import Case
-from harness.run.witnesses import ending_name
+from harness.run.witnesses import ending_name, planned
 from harness.suites.expectations import Expectation
 
 CONSEQUENCES = frozenset(
@@ -169,14 +168,6 @@ def _is_report(pattern: str, finding: Finding) -> bool:
 
 def _is_said(patterns: Iterable[str], assertion: str) -> bool:
     return any(re.search(pattern, assertion) for pattern in patterns)
-
-
-def planned(report: Report) -> bool:
-    """Whether there is a plan for all results at the top, and wherever one has failed."""
-    return report.planned and all(
-        collection.plan is not None or collection.outcome.as_expected
-        for collection in report.all_collections()
-    )
 
 
 def _of_old(entry: Expectation) -> bool:

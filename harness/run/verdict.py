@@ -48,8 +48,8 @@ from harness.run.records import (
     standing,
 )
 from harness.run.results import Case, KernelReport, Logs, Machine, Results, Test
-from harness.run.seen import Seen, planned
-from harness.run.witnesses import ending_name, hidden, judge, skipped_rest
+from harness.run.seen import Seen
+from harness.run.witnesses import ending_name, hidden, judge, planned, skipped_rest
 
 _EXCERPT_LINES = 60
 

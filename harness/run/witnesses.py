@@ -75,7 +75,13 @@ def judge(
     end of what the program printed.  *at_boot* is what the kernel had said before.
     """
     findings = tuple(findings)
-    if ending.how == "exit" and ending.status == _XFAIL_STATUS and report.outcome is Outcome.XFAIL:
+    if (
+        ending.how == "exit"
+        and ending.status == _XFAIL_STATUS
+        and report.outcome is Outcome.XFAIL
+        # Without a plan it may have given up with err(2) before its other cases.
+        and planned(report)
+    ):
         judged = _Judged(Outcome.XFAIL, _first_reason(report, Outcome.XFAIL))
     elif (
         ending.death is How.PANIC
@@ -139,6 +145,14 @@ def _is_of_time(finding: Finding) -> bool:
     """Whether it says only that something has taken too long."""
     return finding.kind in _OF_TIME or (
         finding.kind == "panic" and _PANIC_OF_TIME.search(finding.title) is not None
+    )
+
+
+def planned(report: Report) -> bool:
+    """Whether there is a plan for all results at the top, and wherever one has failed."""
+    return report.planned and all(
+        collection.plan is not None or collection.outcome.as_expected
+        for collection in report.all_collections()
     )
 
 

@@ -112,6 +112,7 @@ def died(how: How) -> Ending:
         (exited(2), GOOD, b"", Outcome.FAIL, "exit status 2"),
         (exited(2), XFAILED, b"", Outcome.XFAIL, "known"),
         (exited(2), XFAILED, SPLAT, Outcome.SPLAT, "WARNING"),
+        (exited(2), b"ok 1 one\nnot ok 2 two # XFAIL known\n", b"", Outcome.FAIL, "exit status 2"),
         (exited(3), GOOD, b"", Outcome.XPASS, "exit status 3"),
         (exited(4), GOOD, b"", Outcome.SKIP, ""),
         (exited(4), BAD, b"", Outcome.FAIL, "two"),
