@@ -37,13 +37,14 @@ test-system: ## Tests with the Python of the distribution, where .venv has anoth
 test-unit: setup ## Only the tests that need no kernel; takes under three minutes
 	$(PYTHON_I) pytest -m unit -n auto $(ARGS)
 
-lint: setup ## Style and types
+lint: setup ## Style, types, and who imports whom
 	$(PYTHON_I) ruff check .
 	$(PYTHON_I) ruff format --check .
 	$(PYTHON_I) mypy
+	.venv/bin/lint-imports --no-cache
 
 bench: setup ## Measure guests and turn-around times
-	@.venv/bin/harness bench guest $(ARGS)
+	@.venv/bin/python -E -s -m tools.bench $(ARGS)
 
 proofs: setup ## What takes too long for every change: all breaks, each patch, debug kernels, fuzzing
 	$(PYTHON_I) pytest -m proof $(ARGS)

@@ -10,20 +10,19 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
 from harness.errors import UserError
+from harness.model.spec import GuestTable, LimitsTable
 from harness.tables import convert, read
 
 FILE_NAME = "harness.toml"
 NO_SERIES = "none"
 """The stack that every project has: the source as it is."""
-_Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Paths = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 _Content = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
-_Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class KernelTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,34 +54,6 @@ class SuiteTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What is known to go wrong; None is ``expectations.toml`` beside the suite's Makefile."""
     settings: str | None = None
     """What the programs need of a guest; None is ``suite.toml`` beside the suite's Makefile."""
-
-
-class GuestTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The virtual machine."""
-
-    type: Literal["sealed", "vng"] = "sealed"
-    """``sealed`` has nothing of the host's; ``vng`` has its file system, by way of virtme-ng."""
-    machine: Literal["q35", "pc", "microvm"] = "q35"
-    """QEMU's machine type."""
-    cpus: _Count = 2
-    memory_mib: Annotated[int, msgspec.Meta(ge=64)] = 512
-    numa_nodes: _Count = 1
-    """Nodes among which memory and processors are divided."""
-    accel: Literal["auto", "kvm", "tcg"] = "auto"
-    """``auto`` takes KVM where the kernel really boots with it, else TCG."""
-    confidential: Literal["none", "auto", "tdx", "sev", "sev-snp"] = "none"
-    """``auto`` takes what the machine has, if anything."""
-
-
-class LimitsTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Time limits in seconds."""
-
-    build_s: _Positive = 3600.0
-    boot_s: _Positive = 60.0
-    test_s: _Positive = 45.0
-    """For a suite whose ``settings`` file has no ``timeout=``; kselftest's own default is 45."""
-    tcg_factor: Annotated[float, msgspec.Meta(ge=1)] = 2.0
-    """How many times longer a test may take where the processors are emulated."""
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,7 +12,8 @@ import pytest
 
 from harness import project, source
 from harness.progress import Quiet
-from harness.run.prepare import Prepared, Request, prepare
+from harness.run.prepare import Prepared, prepare
+from harness.run.request import Request
 from harness.source import Source
 from harness.store import Store
 

@@ -14,7 +14,7 @@ import pytest
 
 from harness.errors import HarnessError, MachineError, UserError
 from harness.foreign import in_output, of_os, told, translate
-from harness.run.executor import _first
+from harness.run.schedule import _first
 
 pytestmark = pytest.mark.unit
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.digest import digest, digest_tree
 from harness.errors import MachineError, UserError
 from harness.progress import Quiet
-from harness.store import Store, digest, digest_tree
+from harness.store import Store
 
 pytestmark = pytest.mark.unit
 QUIET = Quiet()

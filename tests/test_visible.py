@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from harness.cli import cli
 from harness.errors import UserError
+from harness.model import results as r
 from harness.outcome import Outcome
 from harness.report import console, junit
-from harness.run import results as r
 from harness.visible import defuse, defuse_json, visible
 from tests.report import samples as s
 

@@ -16,7 +16,6 @@ from harness.errors import ExitCode, HarnessError
 from harness.visible import visible
 
 _COMMANDS = {
-    "bench": "harness.cli.bench",
     "doctor": "harness.cli.doctor",
     "ktap": "harness.cli.ktap",
     "report": "harness.cli.report",
@@ -57,10 +56,10 @@ def cli() -> None:
     """
 
 
-def main() -> None:
-    """Run the command line and exit with one of :class:`harness.errors.ExitCode`."""
+def main(command: click.Command = cli) -> None:
+    """Run *command* and exit with one of :class:`harness.errors.ExitCode`."""
     _open_streams()
-    sys.exit(_status())
+    sys.exit(_status(command))
 
 
 def _open_streams() -> None:
@@ -79,9 +78,9 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
-def _status() -> int:
+def _status(command: click.Command) -> int:
     try:
-        status = cli.main(standalone_mode=False)
+        status = command.main(standalone_mode=False)
         # What cannot be written is found out here, and not while Python ends.
         sys.stdout.flush()
     except click.exceptions.Exit as error:

@@ -11,7 +11,7 @@ import click
 from harness import project
 from harness.cli.options import find_project, project_option
 from harness.errors import ExitCode, UserError
-from harness.project import GuestTable
+from harness.model.spec import GuestTable
 from harness.report.console import make_progress
 from harness.visible import visible
 

@@ -16,8 +16,8 @@ from rich.tree import Tree
 
 from harness.errors import ExitCode, UserError
 from harness.ktap import Case, Parser, Report
-from harness.ktap.junit import to_junit
 from harness.outcome import Outcome
+from harness.report.ktap_junit import to_junit
 from harness.report.terminal import Safe, Terminal
 from harness.visible import defuse_json, visible
 

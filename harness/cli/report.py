@@ -12,8 +12,8 @@ from harness.cli.options import find_project, project_option, shell_command, sho
 from harness.errors import UserError
 from harness.report.console import make_progress, print_summary
 from harness.run import rundir
-from harness.run.decode import decode_all
 from harness.run.job import read_results
+from harness.run.symbolize import decode_all
 from harness.store import Store
 
 
@@ -84,7 +84,7 @@ def report(
 
         sys.stdout.buffer.write(entries(results).encode())
     elif form == "json":
-        from harness.run.results import encode
+        from harness.model.results import encode
 
         sys.stdout.buffer.write(encode(results))
     elif form == "junit":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from harness import loop, project
+from harness import project
 from harness.cli.options import (
     FilePath,
     Name,
@@ -21,13 +21,14 @@ from harness.cli.options import (
     short,
 )
 from harness.errors import HarnessError, UserError
+from harness.model.plan import ENDLESS
+from harness.proc import signals
 from harness.prune import most_bytes
 from harness.report.console import make_progress, print_summary
 from harness.report.files import Reports, is_stdout
 from harness.run import journal, rundir
 from harness.run.job import Job, request_of
-from harness.run.prepare import Request
-from harness.run.repeat import ENDLESS
+from harness.run.request import Request
 from harness.store import Store
 
 
@@ -217,7 +218,7 @@ def run(
     command = (*program, *sys.argv[1:])
     reports = Reports(here / junit if junit else None, command)
     # First of all, so that no report of an earlier run is taken for this one's.
-    with loop.interruptible(), reports.kept_true(), ExitStack() as stack:
+    with signals.interruptible(), reports.kept_true(), ExitStack() as stack:
         if resume is not None:
             _refuse_with_resume()
             directory = rundir.find(resume, here, _runs(project_file, here))

@@ -11,18 +11,20 @@ from typing import BinaryIO
 
 import click
 
-from harness import loop, project
+from harness import project
 from harness.cli.options import FilePath, find_project, project_option
 from harness.errors import UserError
 from harness.foreign import of_os
-from harness.guest.terminal import Terminal
+from harness.lab.templates import Foundry
+from harness.model.spec import LimitsTable
+from harness.proc import signals
 from harness.report.console import make_progress
 from harness.report.terminal import Safe
 from harness.run import journal, rundir
-from harness.run.guests import Foundry
 from harness.run.job import check_planned
-from harness.run.shell import choose
-from harness.run.visit import KernelLogTail, Screen, Visit
+from harness.shell.choose import choose
+from harness.shell.terminal import Terminal
+from harness.shell.visit import KernelLogTail, Screen, Visit
 from harness.store import Store
 from harness.visible import visible
 
@@ -105,7 +107,7 @@ def shell(
     except UserError:
         if project_file:
             raise
-        limits, runs = project.LimitsTable(), None  # outside a project a run's directory will do
+        limits, runs = LimitsTable(), None  # outside a project a run's directory will do
     directory = rundir.find(run, here, runs)
     records = journal.read(directory)
     check_planned(records, directory)
@@ -123,7 +125,7 @@ def shell(
             line=command,
             gdb=gdb,
         )
-        return loop.run(visit.make())
+        return signals.run(visit.make())
 
 
 def _open(path: Path) -> BinaryIO:

@@ -18,8 +18,8 @@ from harness.doctor.model import Check, Diagnosis
 from harness.errors import HarnessError, UserError
 from harness.guest.capabilities import Survey
 from harness.guest.machine import GuestConfig, MachineType
+from harness.model.spec import GuestTable
 from harness.progress import Progress
-from harness.project import GuestTable
 from harness.store import Store
 
 _ROOT = Path("/")

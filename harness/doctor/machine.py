@@ -16,8 +16,8 @@ from harness.guest.confidential import TECHNOLOGIES
 from harness.guest.host import Access, Host
 from harness.guest.launch import Kind
 from harness.kbuild.kernel import slots
-from harness.project import GuestTable
-from harness.run import capacity
+from harness.lab import capacity
+from harness.model.spec import GuestTable
 from harness.store import Store
 
 GIB = 1 << 30

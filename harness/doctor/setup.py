@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.doctor.model import Check
 from harness.errors import MachineError
 from harness.guest.capabilities import Survey
-from harness.process import PACKAGES, capture, find
+from harness.proc.process import PACKAGES, capture, find
 
 DISTRIBUTION = "kernel-selftest-harness"
 PACKAGES_FILE = Path(__file__).parents[2] / "debian-packages.txt"

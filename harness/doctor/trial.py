@@ -10,21 +10,22 @@ from pathlib import Path
 
 import msgspec
 
-from harness import loop
+from harness.digest import digest
 from harness.doctor.model import Check, State
 from harness.errors import HarnessError, MachineError
 from harness.guest import accel, initramfs
-from harness.guest.api import Accelerator, Command, Exit, Stdout
 from harness.guest.capabilities import Survey
 from harness.guest.host import Access
 from harness.guest.machine import BootFiles, GuestConfig
 from harness.guest.qemu import QemuGuest
 from harness.kbuild import Kernel, fragments
 from harness.kbuild.kernel import Meta
-from harness.process import run
+from harness.lab.templates import Foundry
+from harness.model.events import Accelerator, Command, Exit, Stdout
+from harness.proc import signals
+from harness.proc.process import run
 from harness.progress import Progress
-from harness.run.guests import Foundry
-from harness.store import Damaged, Store, digest
+from harness.store import Damaged, Store
 
 NESTED = Path(__file__).with_name("nested.c")
 _FLAGS = ("-static", "-O2", "-Wall")
@@ -95,7 +96,7 @@ def checks(
             yield from not_tried(f"{error.what}: {error.why}".rstrip(": "), error.hint)
             return
         with progress.step("Booting a guest under TCG") as step:
-            tcg = loop.run(boot(config, Accelerator.TCG, files))
+            tcg = signals.run(boot(config, Accelerator.TCG, files))
             if tcg.trouble:
                 tcg = Answer(_damage(store, kernel) or tcg.trouble)
             step.result(tcg.trouble.split("\n")[0] or f"{tcg.seconds:.1f} s")
@@ -113,10 +114,10 @@ def checks(
         required=True,
     )
     memory = accel.Memory(store.place("accelerator"), survey.host)
-    known = loop.run(accel.find(config, files, accel.Wanted.AUTO, memory, progress, fresh=True))
+    known = signals.run(accel.find(config, files, accel.Wanted.AUTO, memory, progress, fresh=True))
     kvm = Answer(known.why)
     if known.accelerator is Accelerator.KVM:
-        kvm = loop.run(boot(config, Accelerator.KVM, files))
+        kvm = signals.run(boot(config, Accelerator.KVM, files))
     yield _kvm(kvm, known, survey)
     yield _nested(tcg if kvm.trouble else kvm, Accelerator.TCG if kvm.trouble else Accelerator.KVM)
 

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import msgspec
 
+from harness.digest import digest
 from harness.errors import MachineError
-from harness.guest.api import Accelerator, How
 from harness.guest.emulator import identity
 from harness.guest.host import Access, Host
 from harness.guest.machine import BootFiles, GuestConfig
 from harness.guest.process import NO_ANSWER
 from harness.guest.qemu import GuestNotBooted, QemuGuest
-from harness.process import which
+from harness.model.events import Accelerator, How
+from harness.proc.process import which
 from harness.progress import Progress
-from harness.store import digest
 
 _RECIPE = "2"
 _DEV_KVM = "/dev/kvm"

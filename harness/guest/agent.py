@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.errors import MachineError
-from harness.process import find, run
+from harness.proc.process import find, run
 
 SOURCES = Path(__file__).with_name("agent")
 FLAGS = ("-static", "-pthread", "-O2", "-Wall", "-Wextra", "-Werror")

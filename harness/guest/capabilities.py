@@ -16,13 +16,13 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.guest import confidential, firmware
-from harness.guest.api import Accelerator, Capabilities, Capability
 from harness.guest.confidential import TECHNOLOGIES, Offer
 from harness.guest.emulator import Emulator, examine
 from harness.guest.firmware import Firmware
 from harness.guest.host import Host, Vendor, read_host
 from harness.guest.launch import Kind
 from harness.guest.machine import GuestConfig
+from harness.model.events import Accelerator, Capabilities, Capability
 
 _ROOT = Path("/")
 

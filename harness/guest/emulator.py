@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import MachineError
-from harness.process import capture, find
+from harness.proc.process import capture, find
 
 _LIMIT_S = 20.0
 """QEMU answers in 0.1 s, but the host may be busy."""

@@ -12,8 +12,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import Any
+
+from harness.model.events import Hello
 
 VERSION = 6
 HEADER = struct.Struct("<BBHI")
@@ -56,26 +58,6 @@ class FrameType(IntEnum):
     TIME_IS_UP = 11
 
 
-class BootFlag(IntFlag):
-    """What a boot has left behind."""
-
-    LOCKDEP_OFF = 1
-    """The kernel has lockdep, and it is off since it complained or the kernel was tainted."""
-    ONCE_RESET = 2
-    """The kernel was told to forget which of its WARN_ONCE() have come."""
-    UNQUIET = 4
-    """The kernel did not come to rest before the hello."""
-
-
-class Unquiet(IntFlag):
-    """What did not come to rest after a test; the kernel may complain later."""
-
-    BUSY = 1
-    """Kernel threads that go on and on."""
-    RCU = 2
-    """A grace period of RCU that does not end."""
-
-
 class ErrorCode(IntEnum):
     START = 1
     UNKILLABLE = 2
@@ -92,24 +74,6 @@ class Io(IntEnum):
     """/dev/null, and one pipe for both."""
     TERMINAL = 2
     """A terminal; its output comes as standard output."""
-
-
-@dataclass(frozen=True)
-class Hello:
-    """First frame of the guest.  ``build_id`` is empty when the kernel has none.
-
-    ``taint`` has the flags of /proc/sys/kernel/tainted, ``boot`` those of :class:`BootFlag`.
-    """
-
-    realtime_ns: int
-    monotonic_ns: int
-    build_id: bytes
-    sysname: str
-    release: str
-    version: str
-    machine: str
-    taint: int = 0
-    boot: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from harness.store import digest
+from harness.digest import digest
 
 _ROOT = Path("/")
 _ON = ("Y", "y", "1")

@@ -8,9 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.guest.api import Accelerator
 from harness.guest.frames import PORT_NAME
 from harness.guest.launch import Launch, arguments
+from harness.model.events import Accelerator
 
 
 class MachineType(StrEnum):

@@ -27,8 +27,8 @@ from qemu.qmp import EventListener, QMPClient, QMPError
 from harness.errors import MachineError
 from harness.guest.machine import Channels
 from harness.guest.starved import GuestTime
-from harness.loop import Patience, to_the_end
-from harness.process import Child, find, start
+from harness.proc.process import Child, find, start
+from harness.proc.signals import Patience, to_the_end
 
 _STREAM_LIMIT = 1 << 20
 _CONSOLE_BUFFER = 1 << 20

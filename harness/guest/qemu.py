@@ -14,21 +14,23 @@ from typing import Self
 
 from harness.errors import MachineError
 from harness.guest import frames
-from harness.guest.api import (
-    Accelerator,
-    Capabilities,
-    Command,
-    Event,
-    GuestDied,
-    How,
-    Window,
-)
 from harness.guest.capabilities import capabilities
 from harness.guest.console import PANIC, ConsoleLines
 from harness.guest.machine import BootFiles, Channels, GuestConfig, Memory, qemu_argv
 from harness.guest.process import Exited, QemuProcess, Shutdown
 from harness.guest.session import Session
-from harness.guest.starved import MUTE_LIMIT_S, STOOD_STILL_S, GuestTime
+from harness.guest.starved import MUTE_LIMIT_S, GuestTime
+from harness.model.events import (
+    STOOD_STILL_S,
+    Accelerator,
+    Capabilities,
+    Command,
+    Event,
+    GuestDied,
+    Hello,
+    How,
+    Window,
+)
 
 _TAIL_LINES = 30
 _BOOTS = 3
@@ -63,7 +65,7 @@ def last_words(log: bytes) -> str:
 
 
 class QemuGuest:
-    """A running guest, a :class:`harness.guest.api.Guest`.
+    """A running guest, a :class:`harness.model.events.Guest`.
 
     Made by :meth:`boot`, or by :func:`harness.guest.snapshot.restore`.  ``boot_log`` is what the
     console said until user space was ready, ``hello`` what the agent said then.
@@ -74,7 +76,7 @@ class QemuGuest:
         qemu: QemuProcess,
         config: GuestConfig,
         accelerator: Accelerator,
-        hello: frames.Hello,
+        hello: Hello,
         boot_log: bytes,
     ) -> None:
         self.qemu = qemu
@@ -151,7 +153,7 @@ class QemuGuest:
         return self._alive and self.qemu.returncode is None
 
     async def run(self, command: Command) -> AsyncGenerator[Event]:
-        """Run one program; see :class:`harness.guest.api.Guest`."""
+        """Run one program; see :class:`harness.model.events.Guest`."""
         if not self.alive:
             raise MachineError("the guest is dead, nothing can run in it")
         self._alive = False
@@ -209,7 +211,7 @@ class QemuGuest:
 
 async def _await_hello(
     qemu: QemuProcess, config: GuestConfig, time: GuestTime, log: bytearray, where: str
-) -> frames.Hello:
+) -> Hello:
     """Read console and agent until both say that user space is ready."""
     lines = ConsoleLines()
     ready = asyncio.create_task(_read_console(qemu, lines, log))
@@ -272,14 +274,14 @@ async def _read_console(qemu: QemuProcess, lines: ConsoleLines, log: bytearray) 
             return
 
 
-async def _read_hello(qemu: QemuProcess) -> frames.Hello:
+async def _read_hello(qemu: QemuProcess) -> Hello:
     decoder = frames.Decoder()
     while data := await qemu.agent.read(1 << 16):
         for frame in decoder.feed(data):
-            if isinstance(frame, frames.Hello) and not decoder.pending:
+            if isinstance(frame, Hello) and not decoder.pending:
                 return frame
             text = f": {frame.text}" if isinstance(frame, frames.AgentError) else ""
             raise frames.FrameError(f"{type(frame).__name__} frame instead of hello{text}")
     # QEMU has gone; its end says more than the end of this channel.
-    never: asyncio.Future[frames.Hello] = asyncio.get_running_loop().create_future()
+    never: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
     return await never

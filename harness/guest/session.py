@@ -15,7 +15,10 @@ from typing import Any
 from qemu.qmp import QMPError
 
 from harness.guest import frames
-from harness.guest.api import (
+from harness.guest.console import ConsoleLines
+from harness.guest.process import Exited, QemuProcess, Shutdown
+from harness.guest.starved import MUTE_LIMIT_S, TICK_S
+from harness.model.events import (
     Command,
     Event,
     Exit,
@@ -27,11 +30,9 @@ from harness.guest.api import (
     NotStarted,
     Stderr,
     Stdout,
+    Unquiet,
 )
-from harness.guest.console import ConsoleLines
-from harness.guest.process import Exited, QemuProcess, Shutdown
-from harness.guest.starved import MUTE_LIMIT_S, TICK_S
-from harness.loop import Patience
+from harness.proc.signals import Patience
 
 _READ = 1 << 18
 _QUEUE = 64
@@ -296,7 +297,7 @@ class Session:
             wall_s=last.wall_ns / 1e9,
             log_complete=self._marked,
             taint=last.taint,
-            restless=tuple(_RESTLESS[each] for each in frames.Unquiet(last.unquiet)),
+            restless=tuple(_RESTLESS[each] for each in Unquiet(last.unquiet)),
             # What this side could not see the guest has seen, and the other way round.
             stood_still_s=self._time.stood_still_s + min(self._time.unseen_s, last.lost_ns / 1e9),
         )
@@ -427,7 +428,7 @@ def deaf_processors(cpus: Sequence[re.Match[str]]) -> set[int]:
     return {number for number, cpu in enumerate(cpus) if is_deaf(cpu)}
 
 
-_RESTLESS = {frames.Unquiet.BUSY: "busy", frames.Unquiet.RCU: "rcu"}
+_RESTLESS = {Unquiet.BUSY: "busy", Unquiet.RCU: "rcu"}
 _STUCK = (How.HANG, How.UNKILLABLE)
 _AGENT_ERRORS = {
     frames.ErrorCode.UNKILLABLE: How.UNKILLABLE,

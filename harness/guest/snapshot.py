@@ -24,10 +24,9 @@ from typing import Any, Self
 
 from qemu.qmp import QMPError
 
+from harness.digest import digest_file, digest_sparse
 from harness.errors import MachineError
 from harness.foreign import disk_full
-from harness.guest.api import Accelerator
-from harness.guest.frames import Hello
 from harness.guest.machine import (
     BootFiles,
     Channels,
@@ -38,7 +37,7 @@ from harness.guest.machine import (
 )
 from harness.guest.process import QemuProcess
 from harness.guest.qemu import QemuGuest
-from harness.store import digest_file, digest_sparse
+from harness.model.events import Accelerator, Hello
 
 FORMAT = 2
 _STATE, _LOG, _MACHINE = "state", "boot.log", "machine.json"

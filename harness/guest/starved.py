@@ -20,8 +20,6 @@ TICK_S = 0.25
 """How often somebody who waits for a guest looks whether it could run."""
 MUTE_LIMIT_S = 60.0
 """How long QEMU may be stopped, or not answer its monitor, before that is its end."""
-STOOD_STILL_S = 1.0
-"""A guest that did not run for so long may say that something takes too long."""
 _LEAST = 0.05
 """What always counts of the time, so that each limit comes to an end on the busiest host."""
 _RUNS = 1e-3

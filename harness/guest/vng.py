@@ -24,9 +24,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.environment import clean, search_path
 from harness.errors import MachineError, UserError
-from harness.guest.api import Accelerator, Capabilities, Capability
 from harness.guest.machine import (
     CMDLINE,
     BootFiles,
@@ -37,7 +35,9 @@ from harness.guest.machine import (
     qemu_argv,
 )
 from harness.guest.qemu import QemuGuest
-from harness.process import run, which
+from harness.model.events import Accelerator, Capabilities, Capability
+from harness.proc.environment import clean, search_path
+from harness.proc.process import run, which
 
 FRAGMENTS = ("net", "virtme")
 """Fragments of kernel-configs/ that bring what a vng guest needs."""

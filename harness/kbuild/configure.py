@@ -7,16 +7,17 @@ import re
 
 from kconfiglib import KconfigError
 
+from harness.digest import digest
 from harness.errors import UserError
 from harness.kbuild import toolchain
 from harness.kbuild.fragments import Fragments, Option, dropped
 from harness.kbuild.kconfig import Dependencies
 from harness.kbuild.make import Make
 from harness.kbuild.toolchain import Toolchain
+from harness.proc.git import git, must
 from harness.progress import Progress
 from harness.series import Tree
-from harness.source.git import git, must
-from harness.store import Store, digest
+from harness.store import Store
 
 _RECIPE = "2"
 _MATTERS = re.compile(r"(^|/)(Kconfig[^/]*|Makefile)$|^scripts/")

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.digest import digest
 from harness.errors import UserError
 from harness.foreign import of_os
-from harness.store import digest
 
 _SET = re.compile(r"CONFIG_(\w+)=(.+)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")

@@ -13,7 +13,7 @@ from typing import Any
 
 import kconfiglib
 
-from harness.environment import clean
+from harness.proc.environment import clean
 
 _VALUES = "nmy"
 _MODULES = re.compile(r"(?m)^([ \t]+)modules[ \t]*$")

@@ -19,17 +19,18 @@ from pathlib import Path
 
 import msgspec
 
+from harness.digest import digest, digest_tree
 from harness.errors import UserError
 from harness.kbuild import toolchain
 from harness.kbuild.configure import configure
 from harness.kbuild.fragments import Fragments
 from harness.kbuild.make import Make
 from harness.kbuild.toolchain import Toolchain
-from harness.process import check, run
+from harness.proc.process import check, run
 from harness.progress import Progress, Step
 from harness.series import Tree
 from harness.source import worktree
-from harness.store import Store, digest, digest_tree
+from harness.store import Store
 
 _RECIPE = "7"
 """Raise it when the same input shall give another kernel entry."""

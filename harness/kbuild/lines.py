@@ -30,6 +30,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.digest import digest
 from harness.errors import MachineError, UserError
 from harness.kbuild import toolchain
 from harness.kbuild.kernel import Kernel, Slot, slots
@@ -41,10 +42,10 @@ from harness.klog.decode import (
     find_lines,
     read_symbols,
 )
-from harness.process import check, run
+from harness.proc.git import git
+from harness.proc.process import check, run
 from harness.progress import Progress, Step
-from harness.source.git import git
-from harness.store import Store, digest
+from harness.store import Store
 
 _MOST_OBJECTS = 60
 """A minute of compiling; the reports of one run rarely name more than thirty."""

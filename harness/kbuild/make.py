@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.kbuild import toolchain
-from harness.process import Completed, run
+from harness.proc.process import Completed, run
 
 
 @dataclass(frozen=True)

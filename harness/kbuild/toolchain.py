@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.environment import clean
-from harness.process import check, run
-from harness.store import digest
+from harness.digest import digest
+from harness.proc.environment import clean
+from harness.proc.process import check, run
 
 ARCH = "x86"
 

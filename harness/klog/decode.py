@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.errors import MachineError, UserError
-from harness.process import capture, find
+from harness.proc.process import capture, find
 
 _ENTRY = re.compile(
     r"(?P<name>[A-Za-z_][\w.$]*)\+(?P<offset>0x[0-9a-f]+)/(?P<size>0x[0-9a-f]+)(?! ?\[\w)(?! \()"

@@ -5,16 +5,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from harness.ktap.group import Candidate, Group, Node
-from harness.ktap.ledger import Output, no_output
+from harness.ktap.ledger import Ledger, Output, no_output
 from harness.ktap.limits import MAX_GAP, MAX_NODES
 from harness.ktap.model import Kind
 from harness.outcome import Outcome, worst
-
-if TYPE_CHECKING:
-    from harness.ktap.builder import Builder
 
 _TOTAL_OF = {
     Outcome.PASS: "pass",
@@ -25,6 +22,20 @@ _TOTAL_OF = {
     Outcome.ERROR: "error",
     Outcome.TIMEOUT: "error",
 }
+
+
+class Tree(Protocol):
+    """What grows while a stream is read: the builder."""
+
+    ledger: Ledger
+
+    def put(self, group: Group, node: Node, output: Output) -> None:
+        """Add *node* to *group*."""
+
+    def accept(
+        self, group: Group, candidate: Candidate, number: int | None, *, corroborated: bool
+    ) -> None:
+        """Let *candidate* be result *number* of *group*."""
 
 
 def one_per_number(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -39,7 +50,7 @@ def one_per_number(candidates: Iterable[Candidate]) -> list[Candidate]:
     return sorted(best.values(), key=lambda c: (c.number or 0, c.line))
 
 
-def close_group(builder: Builder, group: Group, depth: int, output: Output) -> None:
+def close_group(builder: Tree, group: Group, depth: int, output: Output) -> None:
     """Settle everything that is open in *group*, which ends here."""
     if group.plan is not None:
         _late_plan(builder, group, group.plan)
@@ -68,7 +79,7 @@ def close_group(builder: Builder, group: Group, depth: int, output: Output) -> N
 
 
 def kunit_test_totals(
-    builder: Builder, line: int, counts: Mapping[str, int], parameters: Sequence[Node]
+    builder: Tree, line: int, counts: Mapping[str, int], parameters: Sequence[Node]
 ) -> None:
     """Heed what KUnit says of the *parameters* of one test.
 
@@ -90,7 +101,7 @@ def kunit_test_totals(
 
 
 def compare_totals(
-    builder: Builder, line: int, counts: Mapping[str, int], nodes: Sequence[Node]
+    builder: Tree, line: int, counts: Mapping[str, int], nodes: Sequence[Node]
 ) -> None:
     """Compare the program's own totals with what was read; cases that never ran do not count."""
     seen = _count(nodes)
@@ -112,7 +123,7 @@ def _count(nodes: Iterable[Node]) -> Counter[str]:
     return seen
 
 
-def _late_plan(builder: Builder, group: Group, plan: int) -> None:
+def _late_plan(builder: Tree, group: Group, plan: int) -> None:
     """Results may be outside a plan that came after them."""
     for node in group.nodes:
         if (node.number or 0) > plan and not node.beyond:
@@ -121,7 +132,7 @@ def _late_plan(builder: Builder, group: Group, plan: int) -> None:
             node.outcome = worst((node.outcome, Outcome.ERROR))
 
 
-def _candidates(builder: Builder, group: Group) -> None:
+def _candidates(builder: Tree, group: Group) -> None:
     sure = group.totals is not None
     missing = group.missing(len(group.candidates) + 1)
     for candidate in one_per_number(c for c in group.candidates if c.number in missing):
@@ -146,7 +157,7 @@ def _candidates(builder: Builder, group: Group) -> None:
 
 
 def _unfinished(
-    builder: Builder, group: Group, pending: list[Group], line: int, output: Output
+    builder: Tree, group: Group, pending: list[Group], line: int, output: Output
 ) -> None:
     """A case began and never reported."""
     subtest = next((g.subtest for g in pending if g.subtest), "")
@@ -160,7 +171,7 @@ def _unfinished(
     builder.put(group, node, output)
 
 
-def _missing(builder: Builder, group: Group, output: Output) -> None:
+def _missing(builder: Tree, group: Group, output: Output) -> None:
     limit = MAX_GAP if group.plan is None else MAX_NODES
     missing = group.missing(limit + 1)
     if not missing:

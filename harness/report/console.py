@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import TextIO
 
 from harness.errors import HarnessError
+from harness.model.results import Results
+from harness.report.display import Display, TestProgress
 from harness.report.plain import PlainProgress
-from harness.report.steps import Display, TestProgress
 from harness.report.summary import summary
 from harness.report.terminal import Safe, Terminal
 from harness.report.text import Span, paint
-from harness.run.results import Results
 from harness.visible import visible
 
 __all__ = [

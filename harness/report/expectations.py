@@ -9,11 +9,11 @@ from itertools import pairwise
 
 from harness.entries import check_pattern
 from harness.errors import UserError
-from harness.guest.api import How
+from harness.judge.assertions import of_case, of_output
+from harness.judge.seen import CONSEQUENCES
+from harness.model.events import How
+from harness.model.results import Case, KernelReport, Results, Test
 from harness.outcome import Outcome
-from harness.run.assertions import of_case, of_output
-from harness.run.results import Case, KernelReport, Results, Test
-from harness.run.seen import CONSEQUENCES
 from harness.visible import visible
 
 _KNOWABLE = (Outcome.FAIL, Outcome.TIMEOUT, Outcome.SPLAT, Outcome.CRASH)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, UserError
 from harness.foreign import told
-from harness.run.results import Kernel, Machine, Results, encode
+from harness.model.results import Kernel, Machine, Results, encode
 
 RESULTS = "results.json"
 JUNIT = "junit.xml"

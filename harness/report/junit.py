@@ -34,9 +34,9 @@ import junit_xml
 
 from harness.errors import ExitCode
 from harness.klog import Severity
+from harness.model.results import BootReport, Case, Results, Test
 from harness.outcome import Outcome
 from harness.report.text import cut, one_line
-from harness.run.results import BootReport, Case, Results, Test
 from harness.visible import visible
 
 TEXT_LIMIT = 16_000

@@ -8,11 +8,12 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from contextlib import contextmanager
 
+from harness.model.results import Test
 from harness.outcome import Outcome
-from harness.progress import Progress, Step
+from harness.progress import Step
+from harness.report.display import TestProgress
 from harness.report.terminal import Terminal
 from harness.report.text import (
     LOG_COLUMNS,
@@ -29,29 +30,8 @@ from harness.report.text import (
     style_of,
     tally,
 )
-from harness.run.results import Test
 
 _NAME_WIDTH = 56
-
-
-class TestProgress(Protocol):
-    """Where the executor tells what its tests do; one thread calls it."""
-
-    def started(self, label: str) -> None:
-        """Say that a test, or one attempt at it, has begun."""
-
-    def finished(self, test: Test, label: str) -> None:
-        """Say how what is called *label* ended; it need not have started."""
-
-
-class Display(Progress, Protocol):
-    """Progress that can also show tests."""
-
-    def tests(self, planned: Sequence[str]) -> AbstractContextManager[TestProgress]:
-        """Open the view of running tests.
-
-        *planned* are the labels of all that will be reported; none means that nobody knows.
-        """
 
 
 class ActiveStep:

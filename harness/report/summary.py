@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
+from harness.model.results import Case, Results, Test
 from harness.outcome import Outcome
 from harness.report.steps import cases_text, known_tags
 from harness.report.text import (
@@ -24,7 +25,6 @@ from harness.report.text import (
     style_of,
 )
 from harness.report.verdict import verdict
-from harness.run.results import Case, Results, Test
 from harness.visible import visible
 
 Line = list[Span]

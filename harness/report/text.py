@@ -7,8 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from harness.judge.assertions import is_assertion
 from harness.outcome import Outcome
-from harness.run.assertions import is_assertion
 from harness.visible import visible
 
 Span = tuple[str, str]

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from harness.errors import ExitCode
+from harness.model.results import Results, Test
 from harness.outcome import Outcome
 from harness.report.text import Span, count, one_line, tally
-from harness.run.results import Results, Test
 
 _MAX_NAMES = 5
 

@@ -11,21 +11,25 @@ from pathlib import Path
 
 import msgspec
 
-from harness import __version__, loop
+from harness import __version__
 from harness.errors import HarnessError, UserError
 from harness.foreign import translate
+from harness.judge import verdict
+from harness.lab import capacity
+from harness.model.records import Record, Requested, RunEnded, RunResumed, RunStarted
+from harness.model.results import Results
+from harness.proc import signals
 from harness.prune import prune_now_and_then
+from harness.report.display import Display
 from harness.report.files import Reports, Written
-from harness.report.steps import Display
-from harness.run import capacity, journal, times, verdict
-from harness.run.decode import decode_unexpected
-from harness.run.executor import Executor, now
+from harness.run import journal, times
+from harness.run.attempts import Attempts
 from harness.run.journal import Journal
-from harness.run.prepare import Prepared, Request, prepare
-from harness.run.records import Record, Requested, RunEnded, RunResumed, RunStarted
-from harness.run.repeat import Attempts
-from harness.run.results import Results
+from harness.run.prepare import Prepared, prepare
+from harness.run.request import Request
 from harness.run.rundir import RunDirectory
+from harness.run.schedule import Executor, now
+from harness.run.symbolize import decode_unexpected
 from harness.store import Damaged, Store
 
 _MOST_REPAIRS = 2
@@ -62,7 +66,7 @@ class Job:
         ``Results.interrupted``, and an error is returned together with the results.  Before there
         is one, raises KeyboardInterrupt, and UserError and MachineError as the rooms do.
         """
-        with Journal(self.place.work) as book, loop.held() as held:
+        with Journal(self.place.work) as book, signals.held() as held:
             begun = time.monotonic()
             book.write(self.request.record(now()))
             prepared = self._prepare(held)
@@ -77,7 +81,7 @@ class Job:
         What has ended stays as it is.  Raises UserError where what would be tested now is not what
         was tested then: half a run on each is a run on neither.
         """
-        with Journal(self.place.work) as book, loop.held() as held:
+        with Journal(self.place.work) as book, signals.held() as held:
             begun = time.monotonic()
             head = next((each for each in book.records() if isinstance(each, RunStarted)), None)
             prepared = self._prepare(held)
@@ -91,7 +95,7 @@ class Job:
             self.reports.begin_in(self.place.path)
             return self._finish(prepared, head, book, begun, held)
 
-    def _prepare(self, held: loop.Held) -> Prepared:
+    def _prepare(self, held: signals.Held) -> Prepared:
         with held.let_through():
             return self._ready(self.place.work)
 
@@ -133,7 +137,7 @@ class Job:
         head: RunStarted,
         book: Journal,
         begun: float,
-        held: loop.Held,
+        held: signals.Held,
     ) -> Outcome:
         """Run what is left, and write down how that went; then, and only then, all the rest.
 
@@ -191,7 +195,7 @@ class Job:
         out = self.place.path
         with self.display.tests(attempts.labels()) as watcher:
             executor = Executor(prepared.foundry, book, out, watcher, jobs, head, factor)
-            loop.run(executor.execute(prepared.suites, attempts))
+            signals.run(executor.execute(prepared.suites, attempts))
 
     def _decode(self, prepared: Prepared, book: Journal) -> None:
         try:
@@ -217,7 +221,7 @@ class Job:
             self.reports.stopped(error or failure)
             return Outcome(results, None, error or failure)
 
-    def _tidy(self, results: Results, held: loop.Held) -> None:
+    def _tidy(self, results: Results, held: signals.Held) -> None:
         """Do what the next run has something of; whatever goes wrong, this one is over."""
         try:
             with held.let_through():

@@ -16,7 +16,7 @@ import msgspec
 
 from harness.errors import UserError
 from harness.foreign import of_os, told
-from harness.run.records import Record
+from harness.model.records import Record
 
 FILE_NAME = "journal.jsonl"
 _HEADS = (b'{"type":"requested",', b'{"type":"started",')

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.errors import UserError
-from harness.process import find
-from harness.project import GuestTable
-from harness.run.records import PlannedTest
-from harness.run.room import too_small
+from harness.lab.room import too_small
+from harness.model.expectations import for_program
+from harness.model.plan import PlannedTest
+from harness.model.spec import GuestTable
+from harness.proc.process import find
 from harness.run.select import compile_expression
 from harness.suites import Program, Suite, SuiteSource, userland
-from harness.suites.expectations import for_program
 
 NO_LIMIT_S = 3600.0
 """Stands for ``timeout=0`` in a suite's settings: kselftest's "none", which no guest gets."""

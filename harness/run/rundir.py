@@ -24,9 +24,9 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.foreign import told
+from harness.model.logfiles import LOGS
 from harness.run import journal
 from harness.run.journal import Journal
-from harness.run.logfiles import LOGS
 
 RUNS = "runs"
 """Where runs are kept, below the project's directory."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from harness.run.results import Results
+from harness.model.results import Results
 from harness.store import Store
 
 _MOST = 20_000

@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import MachineError, UserError
+from harness.proc.git import git, must, object_id
 from harness.progress import Progress
 from harness.series.failure import explain, is_in_the_tree
 from harness.series.model import AppliedPatch, Patch, Series, Tree
-from harness.source.git import git, must, object_id
 from harness.source.model import Source
 from harness.store import Store
 

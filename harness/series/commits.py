@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.source.git import git
+from harness.proc.git import git
 
 _RANGE = re.compile(r"(.+?)#([^#]*?)\.\.([^#]*)")
 _FORMAT = (

@@ -12,8 +12,8 @@ from unidiff.errors import UnidiffParseError
 from unidiff.patch import Hunk, PatchedFile, PatchSet
 
 from harness.errors import UserError
+from harness.proc.git import git
 from harness.series.model import Patch, Series
-from harness.source.git import git
 
 _FAILED = re.compile(r"^error: patch failed: (?P<file>.+):(?P<line>\d+)$", re.M)
 _OTHER = re.compile(

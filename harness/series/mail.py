@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from email.utils import mktime_tz, parseaddr, parsedate_tz
 from enum import Enum
 
+from harness.digest import digest
 from harness.errors import UserError
 from harness.series import diff, mime, subject, trailers
 from harness.series.files import MOST_MAIL_BYTES, Files, Raw
 from harness.series.model import Trailer
 from harness.series.subject import Subject
-from harness.store import digest
 
 _ID = re.compile(r"<([^<>\s]+)>")
 _REQUEST = re.compile(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.store import digest
+from harness.digest import digest
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.proc.git import git
 from harness.series import diff, subject
 from harness.series.files import Files
 from harness.series.mail import Content, Mail, content_of
 from harness.series.model import Patch, Trailer
-from harness.source.git import git
 
 UNDATED = datetime(2000, 1, 1, tzinfo=UTC)
 """The date of a patch that has none: git would take the time of day."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.digest import digest
 from harness.errors import UserError
 from harness.series import commits, diff, files, quilt
 from harness.series.choose import Choice, choose
@@ -18,7 +19,6 @@ from harness.series.mail import Kind, Mail, content_of, index
 from harness.series.model import Patch, Series, Trailer
 from harness.series.patch import make
 from harness.series.postings import Posting, version_text
-from harness.store import digest
 
 _PICK = re.compile(r"(.+)#(\d{1,4})$")
 _BASE = re.compile(r"^base-commit:\s*([0-9a-f]{7,64})\b", re.M | re.I)

@@ -14,12 +14,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from harness.environment import network
 from harness.errors import MachineError, UserError
-from harness.process import check, run
+from harness.proc.environment import network
+from harness.proc.git import git, must, object_id
+from harness.proc.process import check, run
 from harness.progress import Progress
-from harness.source.git import git, import_once, must, object_id
 from harness.source.model import bad_spec
+from harness.source.repository import import_once
 from harness.source.tarball import decompressor, import_tarball
 from harness.store import Store
 

@@ -12,8 +12,10 @@ import os
 import stat
 from pathlib import Path
 
+from harness.digest import digest
 from harness.errors import UserError
 from harness.foreign import of_os
+from harness.proc.git import git, must, object_id
 from harness.progress import Progress, Step
 from harness.source import leftout
 from harness.source.fastimport import (
@@ -24,9 +26,9 @@ from harness.source.fastimport import (
     kernel_version,
     not_a_kernel,
 )
-from harness.source.git import LOCK, drop_unfinished, git, must, object_id
 from harness.source.remote import fetch_commit
-from harness.store import Store, digest
+from harness.source.repository import LOCK, drop_unfinished
+from harness.store import Store
 
 _STEP_FILES = 500
 

@@ -16,12 +16,13 @@ import urllib.request
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from harness.digest import digest_file
 from harness.errors import MachineError
 from harness.progress import Progress, Step
-from harness.source.git import import_once
 from harness.source.model import bad_spec
+from harness.source.repository import import_once
 from harness.source.tarball import decompressor, import_tarball
-from harness.store import Store, digest_file
+from harness.store import Store
 
 _DIGEST = re.compile(r"sha256=([0-9a-f]{64})\Z")
 _SILENCE_S = 30.0

@@ -14,8 +14,8 @@ from types import TracebackType
 
 from harness.errors import HarnessError, MachineError, UserError
 from harness.foreign import in_output
-from harness.process import PIPE, kill_group, start
-from harness.source.git import IDENTITY, environment, git_argv
+from harness.proc.git import IDENTITY, environment, git_argv
+from harness.proc.process import PIPE, kill_group, start
 
 REGULAR = b"100644"
 EXECUTABLE = b"100755"

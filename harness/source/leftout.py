@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.source.git import git
+from harness.proc.git import git
 
 _SHOWN = 3
 _OF_EDITORS = re.compile(

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from harness.digest import digest
 from harness.errors import MachineError, UserError
+from harness.proc.git import git, must, object_id
 from harness.progress import Progress
-from harness.source.git import git, import_once, must, object_id
 from harness.source.model import bad_spec
-from harness.store import Store, digest
+from harness.source.repository import import_once
+from harness.store import Store
 
 _FULL_ID = re.compile(r"[0-9a-f]{40}\Z")
 _FETCH_LIMIT_S = 3600

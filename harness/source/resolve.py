@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.digest import digest_file
 from harness.errors import MachineError
+from harness.proc.git import git, object_id
 from harness.progress import Progress
 from harness.source.debian import resolve_debian
 from harness.source.directory import resolve_directory
 from harness.source.download import is_tarball_url, resolve_download
 from harness.source.fastimport import kernel_version, not_a_kernel
-from harness.source.git import git, import_once, object_id, open_repository
 from harness.source.model import Source, bad_spec
 from harness.source.remote import resolve_git
+from harness.source.repository import import_once, open_repository
 from harness.source.tarball import decompressor, import_tarball
-from harness.store import Store, digest_file
+from harness.store import Store
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/\s]+@?[^/\s]+:(?!//)")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.errors import UserError
-from harness.process import PIPE, Child, kill_group, start
+from harness.proc.process import PIPE, Child, kill_group, start
 from harness.progress import Step
 from harness.source.fastimport import (
     EXECUTABLE,

@@ -11,8 +11,8 @@ import shutil
 from pathlib import Path
 
 from harness.errors import MachineError
+from harness.proc.git import git, must
 from harness.progress import Progress
-from harness.source.git import git, must
 
 _LIMIT_S = 1800
 _OWN_PARTS = 3

@@ -21,15 +21,17 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from harness.environment import harmless
+from harness.digest import digest, digest_file
 from harness.errors import HarnessError, MachineError, UserError
 from harness.kbuild import Kernel, Slot
+from harness.model import expectations
+from harness.proc.environment import harmless
+from harness.proc.git import git, must
 from harness.progress import Progress
 from harness.series import Tree
 from harness.source import worktree
-from harness.source.git import git, must
-from harness.store import Store, digest, digest_file
-from harness.suites import expectations, settings, stdio, sysroot, userland
+from harness.store import Store
+from harness.suites import settings, stdio, sysroot, userland
 from harness.suites.files import interpreter, is_elf, real, why_no_file, why_no_program
 from harness.suites.find import SELFTESTS, SuiteSource
 from harness.suites.helpers import Helpers, Neighbourhood

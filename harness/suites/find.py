@@ -11,10 +11,11 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.foreign import of_os
+from harness.model import expectations
+from harness.model.expectations import Expectations
+from harness.proc.git import git, must
 from harness.project import SuiteTable
-from harness.source.git import git, must
-from harness.suites import expectations, settings
-from harness.suites.expectations import Expectations
+from harness.suites import settings
 from harness.suites.settings import Settings
 
 SELFTESTS = "tools/testing/selftests"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.kbuild import toolchain
-from harness.process import run
+from harness.proc.process import run
 from harness.suites.find import SELFTESTS
 
 _LIST = "harness-list"

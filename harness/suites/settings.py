@@ -25,7 +25,7 @@ import msgspec
 
 from harness import tables
 from harness.errors import UserError
-from harness.project import GuestTable
+from harness.model.spec import GuestTable
 
 FILE_NAME = "suite.toml"
 

@@ -15,7 +15,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.store import digest, digest_files
+from harness.digest import digest, digest_files
 from harness.suites.files import real, why_no_file
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.process import check, run
+from harness.proc.process import check, run
 
 # Without headers, so that it compiles for 32 bits where their headers are not installed.
 _SOURCE = """\

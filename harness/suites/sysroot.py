@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.process import check, run
+from harness.proc.process import check, run
 
 _KERNEL_OWNED = frozenset(
     {"asm", "asm-generic", "drm", "linux", "misc", "mtd", "rdma", "sound", "video", "xen"}

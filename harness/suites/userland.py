@@ -14,9 +14,9 @@ import shlex
 import shutil
 from pathlib import Path
 
+from harness.digest import digest, digest_file
 from harness.errors import MachineError
-from harness.process import find, run, which
-from harness.store import digest, digest_file
+from harness.proc.process import find, run, which
 from harness.suites.files import interpreter
 
 GUEST_ROOT = "selftests"

@@ -14,10 +14,9 @@ import pytest
 
 from harness import ktap
 from harness.errors import ExitCode
-from harness.run.journal import FILE_NAME, Journal
-from harness.run.records import (
+from harness.model.plan import PlannedTest
+from harness.model.records import (
     Ending,
-    PlannedTest,
     Record,
     Requested,
     RunEnded,
@@ -25,7 +24,8 @@ from harness.run.records import (
     TestEnded,
     TestStarted,
 )
-from harness.run.results import Kernel
+from harness.model.results import Kernel
+from harness.run.journal import FILE_NAME, Journal
 from tests.kerneltree import HARNESS
 
 pytestmark = pytest.mark.unit

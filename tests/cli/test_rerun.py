@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.model.plan import PlannedTest
+from harness.model.records import RunStarted
 from harness.run import journal
-from harness.run.records import PlannedTest, RunStarted
 from tests.cli.projects import REPOSITORY, Project
 
 pytestmark = pytest.mark.unit

@@ -14,7 +14,8 @@ import pexpect
 import pytest
 
 from harness.errors import ExitCode
-from harness.run import results, rundir
+from harness.model import results
+from harness.run import rundir
 from harness.run.prepare import Prepared
 from tests.cli.test_report import END, PLAN, REQUESTED, exited, write
 from tests.cli.test_report import harness as harness_in

@@ -22,8 +22,8 @@ from harness.doctor.table import print_table
 from harness.errors import ExitCode, UserError
 from harness.guest.capabilities import REQUIREMENTS, Survey
 from harness.guest.host import read_host
+from harness.model.spec import GuestTable
 from harness.progress import Quiet
-from harness.project import GuestTable
 from harness.report.terminal import Terminal
 from harness.store import Store
 from tests.guest.machines import C_BIT, EMULATORS, SHAPES

@@ -16,9 +16,9 @@ from harness.doctor import trial
 from harness.doctor.model import Diagnosis
 from harness.errors import ExitCode
 from harness.guest.accel import Memory
-from harness.guest.api import Accelerator
 from harness.guest.capabilities import Survey
 from harness.guest.machine import GuestConfig
+from harness.model.events import Accelerator
 from harness.progress import Quiet
 from harness.run.prepare import Prepared
 from harness.store import Store

@@ -14,7 +14,10 @@ import pytest
 
 from harness.guest import initramfs, snapshot
 from harness.guest.agent import build_agent
-from harness.guest.api import (
+from harness.guest.machine import BootFiles, GuestConfig
+from harness.guest.qemu import QemuGuest
+from harness.guest.snapshot import Snapshot
+from harness.model.events import (
     Accelerator,
     Command,
     Event,
@@ -25,9 +28,6 @@ from harness.guest.api import (
     Stderr,
     Stdout,
 )
-from harness.guest.machine import BootFiles, GuestConfig
-from harness.guest.qemu import QemuGuest
-from harness.guest.snapshot import Snapshot
 
 PROBE = Path(__file__).with_name("programs") / "probe.c"
 

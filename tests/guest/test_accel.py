@@ -14,10 +14,10 @@ import pytest
 
 from harness.errors import ExitCode, MachineError
 from harness.guest.accel import DAY_S, LOADED_S, SURE_S, Memory, Probe, Wanted, find
-from harness.guest.api import Accelerator, GuestDied, How
 from harness.guest.host import Access, Host, read_host
 from harness.guest.machine import BootFiles, GuestConfig, MachineType
 from harness.guest.qemu import GuestNotBooted
+from harness.model.events import Accelerator, GuestDied, How
 from harness.progress import Quiet
 from tests.guest.machines import SHAPES
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ExitCode, UserError
-from harness.guest.api import Accelerator
 from harness.guest.capabilities import (
     ACCELERATED,
     REQUIREMENTS,
@@ -21,6 +20,7 @@ from harness.guest.capabilities import (
 from harness.guest.host import Host
 from harness.guest.launch import Kind, Launch
 from harness.guest.machine import GuestConfig
+from harness.model.events import Accelerator
 from tests.guest.machines import C_BIT, EMULATORS
 
 pytestmark = pytest.mark.unit

@@ -10,7 +10,6 @@ import pytest
 
 from harness.errors import UserError
 from harness.guest import firmware
-from harness.guest.api import Accelerator
 from harness.guest.capabilities import Survey
 from harness.guest.confidential import TECHNOLOGIES, Choice, Wanted, choose, lacks, offer
 from harness.guest.emulator import Emulator, SevFacts, examine, parse_objects, parse_sev
@@ -19,6 +18,7 @@ from harness.guest.host import Access, Host, read_host
 from harness.guest.launch import OBJECTS, Kind, Launch
 from harness.guest.machine import BootFiles, Channels, GuestConfig, MachineType, Memory, qemu_argv
 from harness.kbuild import fragments
+from harness.model.events import Accelerator
 from tests.guest.machines import (
     C_BIT,
     EMULATORS,

@@ -19,12 +19,12 @@ from harness.guest.frames import (
     Frame,
     FrameError,
     FrameType,
-    Hello,
     Output,
     PowerOff,
     Run,
     TimeIsUp,
 )
+from harness.model.events import Hello
 
 pytestmark = pytest.mark.unit
 

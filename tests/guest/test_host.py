@@ -20,11 +20,11 @@ import pytest
 from harness.errors import MachineError
 from harness.guest import accel, snapshot
 from harness.guest.accel import Memory, Probe, Wanted
-from harness.guest.api import Accelerator, Event, GuestDied, How, Stdout
 from harness.guest.host import read_host
 from harness.guest.machine import BootFiles, GuestConfig, MachineType
 from harness.guest.qemu import GuestNotBooted, QemuGuest
 from harness.guest.snapshot import Snapshot
+from harness.model.events import Accelerator, Event, GuestDied, How, Stdout
 from harness.progress import Quiet
 from tests.guest.conftest import Outcome, probe, run
 

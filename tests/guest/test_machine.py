@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from harness.errors import MachineError, UserError
-from harness.guest.api import Accelerator, Exit, How
 from harness.guest.capabilities import capabilities
 from harness.guest.console import ConsoleLines
 from harness.guest.machine import (
@@ -22,6 +21,7 @@ from harness.guest.machine import (
     qemu_argv,
 )
 from harness.guest.process import QemuProcess
+from harness.model.events import Accelerator, Exit, How
 
 pytestmark = pytest.mark.unit
 

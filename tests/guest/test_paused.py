@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from harness.guest import snapshot
-from harness.guest.api import Accelerator, Command, Heartbeat, Stdout
 from harness.guest.machine import BootFiles, GuestConfig
 from harness.guest.qemu import QemuGuest
 from harness.guest.snapshot import Snapshot
+from harness.model.events import Accelerator, Command, Heartbeat, Stdout
 from tests.guest.conftest import Outcome, probe
 
 pytestmark = pytest.mark.kernel
@@ -151,7 +151,7 @@ RUNNER = """
 import asyncio, sys, time
 from pathlib import Path
 from harness.guest import snapshot
-from harness.guest.api import Command
+from harness.model.events import Command
 
 async def main():
     saved = snapshot.load(Path(sys.argv[1]))

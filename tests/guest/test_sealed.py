@@ -14,10 +14,10 @@ import pytest
 
 from harness.errors import MachineError
 from harness.guest import frames, snapshot
-from harness.guest.api import Accelerator, Heartbeat, How
 from harness.guest.machine import BootFiles, GuestConfig
 from harness.guest.qemu import QemuGuest
 from harness.guest.snapshot import Snapshot
+from harness.model.events import Accelerator, Heartbeat, How
 from tests.guest.conftest import Outcome, Restored, probe, run
 
 pytestmark = pytest.mark.kernel

@@ -17,22 +17,22 @@ from typing import Self
 
 import pytest
 
-from harness import loop
 from harness.errors import UserError
-from harness.guest.api import (
+from harness.model.events import (
     Capabilities,
     Command,
     Event,
     Exit,
     Final,
     GuestDied,
+    Hello,
     How,
     KernelLog,
     Stdout,
     Window,
 )
-from harness.guest.frames import Hello
-from harness.guest.terminal import Left, Terminal, attach
+from harness.proc import signals
+from harness.shell.terminal import Left, Terminal, attach
 
 pytestmark = pytest.mark.unit
 COMMAND = Command(("/bin/sh",), 60.0, bytes(32), 0, terminal=Window(24, 80))
@@ -135,7 +135,7 @@ def visit(desk: Desk, part: Callable[[FakeGuest], AsyncIterator[Event]]) -> tupl
         finally:
             assert not guest.alive
 
-    return loop.run(work())
+    return signals.run(work())
 
 
 def test_keys_and_text_pass_as_they_are(desk: Desk) -> None:

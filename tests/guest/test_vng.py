@@ -22,16 +22,17 @@ from harness import project
 from harness.errors import MachineError, UserError
 from harness.guest import initramfs, vng
 from harness.guest.agent import build_agent
-from harness.guest.api import Accelerator, Command, How
 from harness.guest.machine import BootFiles, Channels, GuestConfig, MachineType
 from harness.guest.qemu import GuestNotBooted
 from harness.guest.vng import Virtme, VngGuest
 from harness.kbuild import Kernel
 from harness.kbuild.kernel import Meta
+from harness.lab.templates import Foundry
+from harness.model.events import Accelerator, Command, How
+from harness.model.spec import GuestTable
 from harness.progress import Quiet
-from harness.project import GuestTable
-from harness.run.guests import Foundry
-from harness.run.prepare import Request, prepare
+from harness.run.prepare import prepare
+from harness.run.request import Request
 from harness.store import Store
 from harness.suites import Suite
 from tests.conftest import PROJECT_FILE
@@ -322,7 +323,7 @@ def test_an_init_that_fails_is_told(vng_files: BootFiles, virtme: Virtme) -> Non
 HARNESS = """
 import asyncio, json, sys
 from pathlib import Path
-from harness.guest.api import Accelerator
+from harness.model.events import Accelerator
 from harness.guest.machine import BootFiles, GuestConfig
 from harness.guest.vng import Virtme, VngGuest
 from tests.guest.test_vng import mine

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from harness import store as store_module
+from harness.digest import digest
 from harness.kbuild import lines
 from harness.kbuild.kernel import Kernel, Meta, Slot
 from harness.kbuild.lines import Decoded, decode_reports, find_slot
 from harness.klog.decode import decode
 from harness.progress import Quiet
-from harness.store import Store, digest
+from harness.store import Store
 from tests.kerneltree import commit, sh
 
 pytestmark = pytest.mark.unit

@@ -15,13 +15,13 @@ import pytest
 from harness import kbuild, project
 from harness.guest import initramfs
 from harness.guest.agent import build_agent
-from harness.guest.api import Accelerator, Command, KernelLog
 from harness.guest.machine import BootFiles, GuestConfig
 from harness.guest.qemu import QemuGuest
 from harness.kbuild.kernel import Slot, _Work
 from harness.kbuild.lines import decode_reports, find_slot
 from harness.kbuild.toolchain import identify
 from harness.klog import Finding, scan
+from harness.model.events import Accelerator, Command, KernelLog
 from harness.progress import Quiet
 from harness.run.prepare import Prepared
 from harness.source import Source

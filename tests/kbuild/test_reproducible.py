@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness import kbuild, project
+from harness.digest import digest_file
 from harness.progress import Quiet
 from harness.run.prepare import Prepared
-from harness.store import Store, digest_file
+from harness.store import Store
 from tests.conftest import PROJECT_FILE
 
 

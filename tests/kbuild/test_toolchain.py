@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.kbuild import toolchain
-from harness.process import check, run
+from harness.proc.process import check, run
 
 pytestmark = pytest.mark.unit
 

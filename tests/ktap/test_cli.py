@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from harness.cli.ktap import ktap
 from harness.errors import UserError
 from harness.ktap import Report, parse
-from harness.ktap.junit import REPORT_CASE, to_junit
+from harness.report.ktap_junit import REPORT_CASE, to_junit
 
 pytestmark = pytest.mark.unit
 

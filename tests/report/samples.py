@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.model import results as r
 from harness.outcome import Outcome
-from harness.run import results as r
 
 HARNESS_ASSERTION = """\
 #  RUN           fd_memory.hole_punch ...

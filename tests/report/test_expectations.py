@@ -13,13 +13,14 @@ import pytest
 
 from harness import klog, ktap
 from harness.errors import UserError
-from harness.guest.api import How
+from harness.judge import verdict
+from harness.model import expectations
+from harness.model.events import How
+from harness.model.plan import PlannedTest
+from harness.model.records import Ending, Record, RunEnded, RunStarted, TestEnded
+from harness.model.results import Kernel, Results
 from harness.outcome import Outcome
 from harness.report.expectations import render
-from harness.run import verdict
-from harness.run.records import Ending, PlannedTest, Record, RunEnded, RunStarted, TestEnded
-from harness.run.results import Kernel, Results
-from harness.suites import expectations
 
 pytestmark = pytest.mark.unit
 

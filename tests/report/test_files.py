@@ -19,22 +19,22 @@ import pytest
 
 from harness import ktap
 from harness.errors import MachineError, UserError
-from harness.outcome import Outcome
-from harness.project import KernelTable, Project
-from harness.report import files, junit
-from harness.run import results as r
-from harness.run import verdict
-from harness.run.prepare import Request
-from harness.run.records import (
+from harness.judge import verdict
+from harness.model import results as r
+from harness.model.plan import PlannedTest
+from harness.model.records import (
     Ending,
     GuestReady,
-    PlannedTest,
     Record,
     RunEnded,
     RunStarted,
     TestEnded,
     TestStarted,
 )
+from harness.outcome import Outcome
+from harness.project import KernelTable, Project
+from harness.report import files, junit
+from harness.run.request import Request
 from tests.report import samples as s
 
 pytestmark = pytest.mark.unit

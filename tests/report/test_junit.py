@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import ExitCode
+from harness.model import results as r
 from harness.outcome import Outcome
 from harness.report import junit
-from harness.run import results as r
 from tests.report import samples as s
 from tests.report.golden import same_as_golden
 

@@ -9,10 +9,10 @@ import time
 import pytest
 
 from harness.errors import UserError
+from harness.model import results as r
 from harness.outcome import Outcome
 from harness.report import console, text
 from harness.report.summary import KERNEL_LINES, MAX_CASES
-from harness.run import results as r
 from tests.report import samples as s
 from tests.report.golden import same_as_golden
 

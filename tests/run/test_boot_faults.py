@@ -16,11 +16,11 @@ import msgspec
 import pytest
 
 from harness.klog import Severity
+from harness.model.records import GuestReady, TestEnded
+from harness.model.results import Results
 from harness.outcome import Outcome
 from harness.run import journal
 from harness.run.prepare import Prepared
-from harness.run.records import GuestReady, TestEnded
-from harness.run.results import Results
 from tests.run.test_faults import FAULTS, Fault, Row, compare, render, run
 
 pytestmark = pytest.mark.kernel

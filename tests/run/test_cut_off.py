@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ExitCode
+from harness.model import results
+from harness.model.records import RunEnded, RunStarted, TestEnded
+from harness.model.results import Results
 from harness.outcome import Outcome
-from harness.run import journal, results
+from harness.run import journal
 from harness.run.prepare import Prepared
-from harness.run.records import RunEnded, RunStarted, TestEnded
-from harness.run.results import Results
 
 pytestmark = pytest.mark.kernel
 REPOSITORY = Path(__file__).parents[2]

@@ -17,19 +17,30 @@ from types import TracebackType
 import pytest
 
 from harness.errors import MachineError
-from harness.guest.api import Capabilities, Command, Event, Exit, Guest, GuestDied, How, Window
-from harness.guest.frames import Hello
 from harness.guest.qemu import GuestNotBooted
+from harness.judge import verdict
+from harness.lab.templates import Template
+from harness.model.events import (
+    Capabilities,
+    Command,
+    Event,
+    Exit,
+    Guest,
+    GuestDied,
+    Hello,
+    How,
+    Window,
+)
+from harness.model.plan import PlannedTest
+from harness.model.records import CacheDamaged, GuestFailed, RunStarted, TestEnded
+from harness.model.results import Kernel, Machine, Test
+from harness.model.spec import GuestTable
 from harness.outcome import Outcome
 from harness.progress import Quiet
-from harness.project import GuestTable
-from harness.run import journal, verdict
-from harness.run.executor import Executor
-from harness.run.guests import Template
+from harness.run import journal
+from harness.run.attempts import Attempts
 from harness.run.journal import Journal
-from harness.run.records import CacheDamaged, GuestFailed, PlannedTest, RunStarted, TestEnded
-from harness.run.repeat import Attempts
-from harness.run.results import Kernel, Machine, Test
+from harness.run.schedule import Executor
 from harness.store import Damaged, Entry, Store
 from harness.suites import Suite
 

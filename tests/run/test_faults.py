@@ -17,11 +17,12 @@ import pytest
 
 from harness.errors import ExitCode
 from harness.klog import Severity
+from harness.model import results
+from harness.model.records import TestEnded
+from harness.model.results import Results, Test
 from harness.outcome import Outcome
-from harness.run import journal, results
+from harness.run import journal
 from harness.run.prepare import Prepared
-from harness.run.records import TestEnded
-from harness.run.results import Results, Test
 
 pytestmark = pytest.mark.kernel
 REPOSITORY = Path(__file__).parents[2]

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.digest import digest_tree
 from harness.errors import ExitCode
+from harness.model import results
 from harness.outcome import Outcome
-from harness.run import results
 from harness.run.prepare import Prepared
-from harness.store import Store, digest_tree
-from tests.test_environment import exported
+from harness.store import Store
+from tests.proc.test_environment import exported
 
 pytestmark = pytest.mark.kernel
 REPOSITORY = Path(__file__).parents[2]

@@ -17,13 +17,15 @@ from pathlib import Path
 
 import pytest
 
+from harness.digest import digest_sparse
 from harness.errors import ExitCode
+from harness.model import results
+from harness.model.records import TestEnded
+from harness.model.results import Results
 from harness.outcome import Outcome
-from harness.run import journal, results
+from harness.run import journal
 from harness.run.prepare import Prepared
-from harness.run.records import TestEnded
-from harness.run.results import Results
-from harness.store import Store, digest_sparse
+from harness.store import Store
 
 pytestmark = pytest.mark.kernel
 REPOSITORY = Path(__file__).parents[2]

@@ -9,12 +9,10 @@ import pytest
 
 from harness import ktap
 from harness.errors import UserError
-from harness.outcome import Outcome
-from harness.run import journal, verdict
-from harness.run.journal import FILE_NAME, Journal
-from harness.run.records import (
+from harness.judge import verdict
+from harness.model.plan import PlannedTest
+from harness.model.records import (
     Ending,
-    PlannedTest,
     Record,
     Requested,
     RunEnded,
@@ -23,7 +21,10 @@ from harness.run.records import (
     TestEnded,
     TestStarted,
 )
-from harness.run.results import Kernel
+from harness.model.results import Kernel
+from harness.outcome import Outcome
+from harness.run import journal
+from harness.run.journal import FILE_NAME, Journal
 
 pytestmark = pytest.mark.unit
 STATUSES = {"s:a": 0, "s:b": 1, "s:c": 4, "s:d": 0}

@@ -18,10 +18,10 @@ import pytest
 
 from harness import project
 from harness.errors import ExitCode
+from harness.model import results
+from harness.model.results import Results, Test
 from harness.outcome import Outcome
-from harness.run import results
 from harness.run.prepare import Prepared
-from harness.run.results import Results, Test
 from harness.series import read
 
 pytestmark = pytest.mark.kernel

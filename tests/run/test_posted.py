@@ -12,9 +12,9 @@ import pytest
 from harness import project
 from harness.entries import Entry, about_to_end
 from harness.errors import UserError
+from harness.model import expectations
 from harness.run.posted import unlike_posted
 from harness.series import read
-from harness.suites import expectations
 from tests.conftest import PROJECT_FILE
 from tests.run.test_request import FILE, PATCH, request
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ExitCode
+from harness.model import results
 from harness.outcome import Outcome
-from harness.run import journal, results
+from harness.run import journal
 from harness.run.prepare import Prepared
 
 pytestmark = pytest.mark.kernel

@@ -11,7 +11,7 @@ import pytest
 
 from harness import project
 from harness.errors import MachineError, UserError
-from harness.run.prepare import Request
+from harness.run.request import Request
 from tests.series.mails import Thread, mboxrd
 
 pytestmark = pytest.mark.unit

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
+from harness.model.records import RunEnded
 from harness.run import journal, rundir
 from harness.run.journal import FILE_NAME, Journal
-from harness.run.records import RunEnded
 from tests.run.test_journal import ASKED, PLAN
 
 pytestmark = pytest.mark.unit

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
+from harness.proc.git import git
 from harness.progress import Quiet
 from harness.series import Tree, apply, read
 from harness.source import Source, resolve
-from harness.source.git import git
 from harness.store import Store
 from tests.kerneltree import Recorder, commit, format_patch, make_repository, replace, sh
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UserError
+from harness.proc.git import git
 from harness.progress import Quiet
 from harness.series import Series, apply, read
 from harness.source import Source
-from harness.source.git import git
 from harness.store import Store
 from tests.series import mails as m
 

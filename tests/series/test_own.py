@@ -11,7 +11,8 @@ import pytest
 
 from harness import project, series
 from harness.progress import Quiet
-from harness.run.prepare import Request, prepare
+from harness.run.prepare import prepare
+from harness.run.request import Request
 from harness.source import Source
 from harness.store import Store
 from tests.conftest import PROJECT_FILE

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import MachineError
+from harness.proc.git import git
 from harness.progress import Quiet
 from harness.source import debian, resolve
-from harness.source.git import git
 from harness.store import Store
 from tests.kerneltree import Recorder, make_tree, sh
 

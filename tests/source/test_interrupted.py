@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.digest import digest_file
+from harness.proc.git import git, object_id
 from harness.progress import Quiet
 from harness.source import resolve
-from harness.source.git import git, object_id
-from harness.store import Store, digest_file
+from harness.store import Store
 from tests.kerneltree import make_tree
 
 pytestmark = pytest.mark.unit

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.proc.git import git
 from harness.progress import Quiet
 from harness.series import apply, read
 from harness.source import resolve
-from harness.source.git import git
 from harness.source.worktree import checkout
 from harness.store import Store
 from tests.kerneltree import format_patch, replace, sh

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import MachineError, UserError
+from harness.proc.git import git
 from harness.progress import Quiet
 from harness.source import Source, resolve
 from harness.source.fastimport import kernel_version
-from harness.source.git import git
 from harness.store import Store
 from tests.kerneltree import (
     FAKELINUX,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import MachineError
+from harness.proc.git import git
 from harness.progress import Quiet
 from harness.source import Source, resolve
-from harness.source.git import git
 from harness.source.worktree import checkout
 from harness.store import Store
 from tests.kerneltree import Recorder, commit, make_repository, replace

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ExitCode
+from harness.model import results
+from harness.model.results import Test
 from harness.outcome import Outcome
-from harness.run import results
-from harness.run.results import Test
 from tests.conftest import PROJECT_FILE
 from tests.suites.test_helpers import FORKS
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.model import results
+from harness.model.results import Test
 from harness.outcome import Outcome
-from harness.run import results
-from harness.run.results import Test
 from tests.conftest import PROJECT_FILE
 
 pytestmark = pytest.mark.kernel

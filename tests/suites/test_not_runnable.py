@@ -19,9 +19,9 @@ import pytest
 
 from harness import suites
 from harness.errors import UserError
-from harness.project import GuestTable
+from harness.lab.room import needed_mib, too_small
+from harness.model.spec import GuestTable
 from harness.run.plan import plan
-from harness.run.room import needed_mib, too_small
 from harness.suites import Suite, SuiteSource, sources
 from harness.suites.files import why_no_file, why_no_program
 from harness.suites.part import MakefileBroken, first_error

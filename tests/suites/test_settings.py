@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.project import GuestTable
+from harness.model.spec import GuestTable
 from harness.suites import settings
 
 pytestmark = pytest.mark.unit

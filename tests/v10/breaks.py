@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.model import results
+from harness.model.expectations import matches
+from harness.model.results import Results
 from harness.outcome import Outcome
-from harness.run import results
-from harness.run.results import Results
-from harness.suites.expectations import matches
 from tests.v10.tags import REPOSITORY, SELFTESTS
 
 BREAKS = REPOSITORY / "tests" / "breaks"

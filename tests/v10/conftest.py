@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.run import results
-from harness.run.results import Results
+from harness.model import results
+from harness.model.results import Results
 from tests.v10.tags import REPOSITORY, SELFTESTS, SUITES
 
 Runs = Callable[..., Results]

@@ -12,10 +12,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.model import expectations, results
+from harness.model.results import Results
 from harness.outcome import Outcome, worst
-from harness.run import results
-from harness.run.results import Results
-from harness.suites import expectations
 from tests.v10.tags import REPOSITORY, SELFTESTS, Rule, Tagged, all_tests, rules
 
 DOCUMENT = REPOSITORY / "docs" / "v10-coverage.md"

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from harness.model.results import Results
 from harness.outcome import Outcome
-from harness.run.results import Results
 from tests.report.samples import case, program, run
 from tests.v10.breaks import Break, judge
 

@@ -11,10 +11,11 @@ import pytest
 
 from harness import project
 from harness.errors import ExitCode
+from harness.judge import verdict
+from harness.model.records import RunStarted
+from harness.model.results import Results
 from harness.outcome import Outcome
-from harness.run import journal, verdict
-from harness.run.records import RunStarted
-from harness.run.results import Results
+from harness.run import journal
 from tests.conftest import PROJECT_FILE
 from tests.v10 import breaks, coverage
 from tests.v10.conftest import Directories, Runs

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.suites.expectations import matches
+from harness.model.expectations import matches
 from tests.conftest import PROJECT_FILE
 from tests.v10 import breaks
 from tests.v10.tags import LAST_PATCH, Tagged, all_tests, in_suite, rules

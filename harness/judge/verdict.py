@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a journal means: a pure function from records to results.
+
+Each attempt at a test is judged by its witnesses, held against what is known of it, and summed up
+with the other attempts.  A witness that is missing never speaks for pass: a test that was planned
+and never ended is ``notrun`` or ``error``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+
+import msgspec
+
+from harness import ktap
+from harness.judge import known, repeat
+from harness.judge.assertions import assertions
+from harness.judge.boot import (
+    allowed_at,
+    boot_notes,
+    boot_reports,
+    boots_of,
+    held_against,
+    kernel_report,
+    rest_notes,
+)
+from harness.judge.seen import Seen
+from harness.judge.witnesses import ending_name, hidden, judge, planned, skipped_rest
+from harness.klog import Finding, Severity
+from harness.klog.allow import Allowed, Applied, apply_allowances
+from harness.model.plan import Group, PlannedTest
+from harness.model.records import (
+    Boot,
+    CacheDamaged,
+    Decoded,
+    Ending,
+    GuestFailed,
+    GuestReady,
+    Record,
+    Requested,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    TestEnded,
+    TestStarted,
+    standing,
+)
+from harness.model.results import Case, KernelReport, Logs, Machine, Results, Test
+from harness.outcome import Outcome
+
+_EXCERPT_LINES = 60
+
+
+def results(records: Sequence[Record]) -> Results:
+    """Return what the run says.
+
+    There must be one :class:`RunStarted` (ValueError otherwise); every planned test comes out, in
+    the order of the plan.
+    """
+    records = standing(records)
+    head = next((record for record in records if isinstance(record, RunStarted)), None)
+    if head is None:
+        raise ValueError("a journal without a plan says nothing")
+    failed = {
+        (record.suite, record.guest): record
+        for record in records
+        if isinstance(record, GuestFailed)
+    }
+    machines = {
+        (record.suite, record.guest): record.machine
+        for record in records
+        if isinstance(record, GuestReady)
+    }
+    ready = [record for record in records if isinstance(record, GuestReady)]
+    resumed = [record for record in records if isinstance(record, RunResumed)]
+    # Lines can be looked up after the end.
+    final = next(record for record in reversed(records) if not isinstance(record, Decoded))
+    last = final if isinstance(final, RunEnded) else None
+    asked = records[0] if isinstance(records[0], Requested) else None
+    prepare_s = last.prepare_s if last else None
+    told: dict[str, list[_OfTest]] = {test.name: [] for test in head.tests}
+    for record in records:
+        if isinstance(record, _OfTest):
+            told[record.name].append(record)
+
+    kernel = head.kernel
+    for guest in ready:
+        kernel = msgspec.structs.replace(kernel, release=guest.release, build_id=guest.build_id)
+    boots = boots_of(records)
+    tests = tuple(
+        msgspec.structs.replace(
+            repeat.together(head, test, _attempts(test, told[test.name], head, failed, boots)),
+            timeout_s=test.timeout_s,
+            guest=ran_on.guest,
+            accelerator=ran_on.accelerator,
+        )
+        for test in head.tests
+        for ran_on in [machines.get(test.group, Machine()) if test.runnable else Machine()]
+    )
+    return Results(
+        run=head.run,
+        requested=asked.time if asked else "",
+        started=head.time,
+        ended=last.time if last else "",
+        seconds=last.seconds if last else None,
+        prepare_s=prepare_s,
+        tests_s=last.seconds - prepare_s if last and prepare_s is not None else None,
+        interrupted=last.interrupted if last else True,
+        error=last.error if last else "",
+        command=head.command,
+        kernel=kernel,
+        machine=_all_of([record.machine for record in ready]),
+        tests=tests,
+        at_boot=boot_reports(head, records, tests),
+        notes=(
+            *head.notes,
+            *(note for record in resumed for note in record.notes),
+            *(_damage(record) for record in records if isinstance(record, CacheDamaged)),
+            *boot_notes(head, records),
+            *rest_notes(records),
+        ),
+    )
+
+
+def _damage(record: CacheDamaged) -> str:
+    count = len(record.tests)
+    again = f"{count} test{'s' if count > 1 else ''} ran again" if count else "no test had ended"
+    return f"the cache was damaged and is mended ({'; '.join(record.why.splitlines())}): {again}"
+
+
+def _all_of(machines: Sequence[Machine]) -> Machine:
+    """Return in one what several machines are; what they have in common is said once."""
+
+    def each(name: str) -> str:
+        return "; ".join(dict.fromkeys(filter(None, (getattr(one, name) for one in machines))))
+
+    return Machine(**{name: each(name) for name in Machine.__struct_fields__})
+
+
+_OfTest = TestStarted | TestEnded | Decoded
+
+
+def _attempts(
+    test: PlannedTest,
+    mine: Sequence[_OfTest],
+    head: RunStarted,
+    failed: Mapping[Group, GuestFailed],
+    boots: Mapping[Group, Boot],
+) -> list[Test]:
+    """Return the results of the attempts at one test that began; at least one in any case."""
+    started = {record.attempt: record for record in mine if isinstance(record, TestStarted)}
+    ended = {record.attempt: record for record in mine if isinstance(record, TestEnded)}
+    decoded = {record.attempt: record for record in mine if isinstance(record, Decoded)}
+    return [
+        judge_test(
+            test,
+            day_of(head),
+            started.get(attempt),
+            ended.get(attempt),
+            failed.get(test.group),
+            decoded.get(attempt),
+            boots.get(test.group),
+        )
+        for attempt in sorted(started.keys() | ended.keys()) or [1]
+    ]
+
+
+def outcomes(records: Sequence[Record]) -> list[tuple[str, int, Outcome]]:
+    """Return test, number and outcome of every attempt that has ended."""
+    head = next((record for record in records if isinstance(record, RunStarted)), None)
+    if head is None:
+        return []
+    plans, today, boots = {test.name: test for test in head.tests}, day_of(head), boots_of(records)
+    return [
+        (
+            each.name,
+            each.attempt,
+            judge_test(
+                plans[each.name], today, None, each, boot=boots.get(plans[each.name].group)
+            ).outcome,
+        )
+        for each in standing(records)
+        if isinstance(each, TestEnded)
+    ]
+
+
+def day_of(head: RunStarted) -> date:
+    """Return the day on which entries with a last day are held against this run, in UTC.
+
+    It is the day of the run and not of the report: the same journal always says the same.
+    """
+    return datetime.fromisoformat(head.time).astimezone(UTC).date()
+
+
+def judge_test(
+    plan: PlannedTest,
+    today: date,
+    started: TestStarted | None = None,
+    ended: TestEnded | None = None,
+    guest: GuestFailed | None = None,
+    decoded: Decoded | None = None,
+    boot: Boot | None = None,
+) -> Test:
+    """Return the result of one attempt at a planned test from whatever is known of it.
+
+    *boot* is that of the guest from which its own was restored.
+    """
+
+    def untold(outcome: Outcome, reason: str, **more: object) -> Test:
+        values: dict[str, object] = {
+            "name": plan.name,
+            "suite": plan.suite,
+            "program": plan.program,
+            "outcome": outcome,
+            "reason": reason,
+            "rerun": plan.rerun,
+            "logs": Logs(build=plan.build_log),
+        }
+        return Test(**(values | more))  # type: ignore[arg-type]
+
+    if plan.broken:
+        return untold(Outcome.ERROR, plan.broken)
+    if plan.unfit:
+        return untold(Outcome.SKIP, plan.unfit)
+    if ended is None and guest is not None:
+        return untold(
+            Outcome.CRASH,
+            guest.reason,
+            kernel_log=guest.kernel_log,
+            logs=Logs(kernel=guest.log),
+        )
+    if ended is None and started is not None:
+        return untold(Outcome.NOTRUN, "begun, and the run was cut off", seed=started.seed)
+    if ended is None:
+        return untold(Outcome.NOTRUN, "the run ended before its turn")
+    applied = apply_allowances(ended.findings, allowed_at("test", plan), today)
+    allowed = [each.finding for each in applied.allowed]
+    booted = held_against(plan, ended.boot or boot, today)
+    outcome, reason = judge(
+        ended.ending, ended.report, applied.remaining, allowed, ended.output, booted
+    )
+    shown = _decoded(ended.findings, decoded)
+    test = Test(
+        name=plan.name,
+        suite=plan.suite,
+        program=plan.program,
+        outcome=outcome,
+        reason=reason,
+        ending=ending_name(ended.ending),
+        planned=planned(ended.report),
+        cases=tuple(_cases(plan.name, ended)),
+        output="" if outcome in (Outcome.PASS, Outcome.SKIP) else ended.output,
+        kernel_log=_excerpt(shown),
+        findings=tuple(
+            _told(each, found, applied) for each, found in zip(shown, ended.findings, strict=True)
+        ),
+        at_boot=tuple(each.fingerprint for each in booted.complaints),
+        guest_s=ended.guest_s,
+        total_s=ended.total_s,
+        seed=started.seed if started else "",
+        limit_s=started.limit_s if started else 0.0,
+        logs=ended.logs,
+        rerun=plan.rerun,
+    )
+    if applied.refused and outcome in (Outcome.SPLAT, Outcome.CRASH):
+        gone = f"{test.reason} ({_refusal(applied.refused[0], today)})"
+        test = msgspec.structs.replace(test, reason=gone)
+    clean = Ending(how="exit", status=0, taint=ended.ending.taint)
+    without_cases = judge(clean, ktap.Parser().close(), applied.remaining, allowed, at_boot=booted)
+    complaints = tuple(each for each in applied.remaining if each.severity is not Severity.NOTE)
+    missing = hidden(ended.ending, ended.findings) or booted.hidden
+    seen = Seen(ended, complaints, missing, booted.complaints)
+    return _no_better_than_cases(known.apply(test, plan.expect, today, seen, without_cases))
+
+
+def _no_better_than_cases(test: Test) -> Test:
+    """Return *test* with the outcome of its worst case, where its own is better than that."""
+    bad = [case for case in test.cases if not case.outcome.as_expected]
+    worst_case = max(bad, key=lambda case: case.outcome.severity, default=None)
+    if worst_case is None or worst_case.outcome.severity <= test.outcome.severity:
+        return test
+    name = worst_case.name.removeprefix(f"{test.name}/")
+    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    why = f": {worst_case.reason}" if worst_case.reason else ""
+    return msgspec.structs.replace(test, outcome=worst_case.outcome, reason=f"{name}{more}{why}")
+
+
+def _refusal(refused: Allowed, today: date) -> str:
+    """Return why the entry that names a finding does not cover it."""
+    entry, finding = refused.allowance, refused.finding
+    if entry.expired(today):
+        return f"allowed until {entry.until}"
+    times = "once" if entry.times == 1 else f"{entry.times} times"
+    return f"allowed {times} in a test, and it came more often ({finding.count} of this kind)"
+
+
+def _decoded(findings: Sequence[Finding], decoded: Decoded | None) -> Sequence[Finding]:
+    if decoded is None or len(decoded.reports) != len(findings):
+        return findings
+    return [
+        dataclasses.replace(finding, report=report)
+        for finding, report in zip(findings, decoded.reports, strict=True)
+    ]
+
+
+def _told(shown: Finding, found: Finding, applied: Applied) -> KernelReport:
+    why = [each.allowance.reason for each in applied.allowed if each.finding is found]
+    return kernel_report(shown, found, why[0] if why else "")
+
+
+def _cases(test: str, ended: TestEnded) -> Iterable[Case]:
+    rest = skipped_rest(ended.ending, ended.report)
+    for case in ended.report.leaves():
+        outcome, reason = case.outcome, case.explanation
+        if outcome is Outcome.NOTRUN and rest is not None:
+            outcome, reason = Outcome.SKIP, f"the program skipped the rest of its plan: {rest}"
+        if outcome is Outcome.SKIP:
+            reason = reason or "no reason given"
+        failed = outcome not in (Outcome.PASS, Outcome.SKIP)
+        yield Case(
+            name=f"{test}/{'/'.join(case.path)}",
+            outcome=outcome,
+            reason=reason or (_assertion(case.output) if failed else ""),
+            text=case.output if failed else "",
+        )
+
+
+def _assertion(output: str) -> str:
+    """Return the line that says what failed: the first assertion, else the first line."""
+    lines = [line.lstrip("# ").strip() for line in output.splitlines()]
+    return (*assertions(output), *lines, "")[0]
+
+
+def _excerpt(findings: Sequence[Finding]) -> str:
+    """Join the kernel's reports, each cut to the lines that a reader of a report wants."""
+    parts = []
+    for finding in findings:
+        lines = finding.report.splitlines()
+        if len(lines) > _EXCERPT_LINES:
+            left = len(lines) - _EXCERPT_LINES
+            lines = [*lines[:_EXCERPT_LINES], f"... {left} more lines in the kernel log"]
+        times = f"(seen {finding.count} times)\n" if finding.count > 1 else ""
+        parts.append(times + "\n".join(lines))
+    return "\n\n".join(parts)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Turning a test's events into what the journal keeps of it, in constant memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from harness import klog, ktap
+from harness.model.events import (
+    Event,
+    Exit,
+    GuestDied,
+    Heartbeat,
+    How,
+    KernelLog,
+    NotStarted,
+    Stderr,
+    Stdout,
+)
+from harness.model.records import Ending
+
+LOG_HEAD = 32 << 20
+"""Bytes of a log that are kept from its beginning."""
+LOG_TAIL = 1 << 20
+"""Bytes that are kept from the end of a longer one."""
+_OUTPUT_TAIL = 16 << 10
+_SILENT_BEATS = 3
+"""Heartbeats, one a second, for which a test may say nothing once its kernel has crashed.
+
+What dies in an oops keeps its locks, so that others hang where they meet one; the time limit would
+be waited for in vain.  Other cases of the test that go on to report have their time.
+"""
+
+
+class CappedLog:
+    """A log file that keeps the beginning and the end of what may be gigabytes."""
+
+    def __init__(self, path: Path, head: int = LOG_HEAD, tail: int = LOG_TAIL) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("wb")
+        self._room = head
+        self._limit = tail
+        self._tail: deque[bytes] = deque()
+        self._tail_size = 0
+        self._left_out = 0
+
+    def write(self, data: bytes) -> None:
+        """Append *data*; raises OSError when the disk is full."""
+        head, rest = data[: self._room], data[self._room :]
+        self._file.write(head)
+        self._room -= len(head)
+        if not rest:
+            return
+        self._tail.append(rest)
+        self._tail_size += len(rest)
+        while self._tail_size - len(self._tail[0]) >= self._limit:
+            gone = len(self._tail.popleft())
+            self._tail_size -= gone
+            self._left_out += gone
+
+    def close(self) -> None:
+        """Write the end, after a line that says how much is missing before it."""
+        with self._file as file:
+            if self._left_out:
+                file.write(b"\n[harness: %d bytes left out here]\n" % self._left_out)
+            file.writelines(self._tail)
+
+    def __enter__(self) -> CappedLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Observer:
+    """Listens to one test: its output as KTAP, the kernel log for complaints, and its end.
+
+    *patient*: the test may crash its kernel on purpose, so a crash does not cut it short.
+    """
+
+    def __init__(self, output: CappedLog, kernel: CappedLog, *, patient: bool = False) -> None:
+        self._output_log = output
+        self._kernel_log = kernel
+        self._parser = ktap.Parser()
+        self._scanner = klog.Scanner()
+        self._tail = b""
+        self._patient = patient
+        self._silent_beats = 0
+        self.ending: Ending | None = None
+        self.guest_s: float | None = None
+
+    def hear(self, event: Event) -> None:
+        """Take one event of the guest."""
+        match event:
+            case Stdout(data) | Stderr(data):
+                self._silent_beats = 0
+                self._output_log.write(data)
+                self._parser.feed(data)
+                self._tail = (self._tail + data)[-_OUTPUT_TAIL:]
+            case KernelLog(data):
+                self._kernel_log.write(data)
+                self._scanner.feed(data)
+            case Heartbeat():
+                self._beat()
+            case Exit() | NotStarted() | GuestDied():
+                self.ending = _ending(event)
+                if isinstance(event, Exit):
+                    self.guest_s = event.wall_s
+
+    def _beat(self) -> None:
+        """End the test, as far as this listener is concerned, if a crash has silenced it."""
+        if self._patient or not self._crashed():
+            return
+        self._silent_beats += 1
+        if self._silent_beats >= _SILENT_BEATS:
+            why = f"its kernel had crashed, and it said nothing more for {_SILENT_BEATS} s"
+            self.ending = _ending(GuestDied(How.CRASHED, why))
+
+    def _crashed(self) -> bool:
+        return self._scanner.severity() is klog.Severity.CRASH
+
+    def close(self) -> tuple[ktap.Report, tuple[klog.Finding, ...], str]:
+        """Return what the test reported, what the kernel complained of, and the output's end."""
+        text = self._tail.decode(errors="replace")
+        return self._parser.close(), self._scanner.close(), text
+
+
+def _ending(event: Exit | NotStarted | GuestDied) -> Ending:
+    match event:
+        case NotStarted(detail=detail):
+            return Ending(how="not-started", detail=detail)
+        case GuestDied(how, detail, stood_still_s):
+            return Ending(how="died", death=how, detail=detail, stood_still_s=stood_still_s)
+        case Exit() as end:
+            kind: Literal["timeout", "signal", "exit"] = "exit"
+            status, detail = end.status, ""
+            if end.timed_out:
+                kind, detail = "timeout", f"its time was up after {end.wall_s:.1f} s in the guest"
+            elif end.signal is not None:
+                kind, status = "signal", end.signal
+            return Ending(
+                how=kind,
+                status=status,
+                detail=detail,
+                log_complete=end.log_complete,
+                taint=end.taint,
+                restless=end.restless,
+                stood_still_s=end.stood_still_s,
+            )

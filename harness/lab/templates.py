@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest of a suite: packed, booted once, and kept as a snapshot that tests wake up from.
+
+A vng guest cannot be kept: it is booted for each test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from harness.digest import digest
+from harness.errors import MachineError
+from harness.guest import accel, agent, confidential, initramfs, snapshot, vng
+from harness.guest.accel import Memory, Probe
+from harness.guest.capabilities import ACCELERATED, Place, Survey, unfit
+from harness.guest.confidential import TECHNOLOGIES, Choice
+from harness.guest.emulator import identity
+from harness.guest.machine import CMDLINE, BootFiles, GuestConfig, MachineType
+from harness.guest.qemu import GuestNotBooted, QemuGuest
+from harness.guest.snapshot import Snapshot
+from harness.guest.vng import Virtme, VngGuest
+from harness.kbuild import Kernel, fragments
+from harness.model.events import Accelerator, Guest, Hello
+from harness.model.results import Machine
+from harness.model.spec import GuestTable
+from harness.proc import signals
+from harness.proc.process import which
+from harness.progress import Progress
+from harness.project import Project
+from harness.store import Damaged, Entry, Store
+from harness.suites import Suite, userland
+
+GUEST_ROOT = userland.GUEST_ROOT
+AGENT, INITRAMFS, SNAPSHOT = "agent", "initramfs", "snapshot"
+"""Kinds of entries that are made here."""
+_RECIPE = "3"
+_WEEK_S = 7 * 24 * 3600.0
+
+
+class WrongKernel(MachineError):
+    """The guest runs another kernel than the one that was built."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """What fresh guests of one kind are made from, any number and at once."""
+
+    hello: Hello
+    """What the agent said when the first of them was up."""
+    machine: Machine
+    start: Callable[[], Awaitable[Guest]]
+    """Makes a guest; raises MachineError where that fails."""
+    saved: Snapshot | None
+    """What guests are restored from; None where each is booted."""
+    entries: tuple[Entry, ...]
+    """What of the cache guests are made from: where it is damaged, no failure tells a thing."""
+    boot_log: bytes
+    """The console's log of that first boot."""
+
+
+@dataclass(frozen=True)
+class Foundry:
+    """Makes guests for one kernel."""
+
+    kernel: Kernel
+    boot_limit_s: float
+    """Seconds after which a guest that has not booted never will."""
+    store: Store
+    progress: Progress
+
+    survey: Survey = field(default_factory=Survey)
+    """What is known of this machine."""
+    busy: dict[str, asyncio.Event] = field(default_factory=dict, compare=False)
+    """What is being found out or made, by name, until it is there."""
+
+    def config(self, guest: GuestTable) -> GuestConfig:
+        """Return the machine that *guest* describes, as far as this one can give it."""
+        return replace(_plain(guest, self.boot_limit_s), confidential=self._closed(guest).launch)
+
+    def lacks(self, guest: GuestTable, needs: Sequence[str]) -> str:
+        """Tell why *guest* cannot be had, or does not meet the *needs* of a test; empty otherwise.
+
+        Raises UserError for a need that does not exist, and MachineError where KVM is demanded and
+        does not work.
+        """
+        config, closed = self.config(guest), self._closed(guest)
+        answer = Probe(Accelerator.TCG, "")
+        if not closed.launch and not ACCELERATED.isdisjoint(needs):
+            answer = signals.run(self._accelerator(config, guest, self.packed("bare")))
+        place = Place(
+            config=config,
+            survey=self.survey,
+            type=guest.type,
+            accelerator=answer.accelerator,
+            accelerator_why=answer.why,
+            refused=closed.refused,
+        )
+        return unfit(needs, place)
+
+    def notes(self, guests: Iterable[GuestTable]) -> tuple[str, ...]:
+        """Tell what of these guests is not as somebody may have hoped, and why."""
+        found = (self._closed(guest).note for guest in guests)
+        return tuple(dict.fromkeys(note for note in found if note))
+
+    def _closed(self, guest: GuestTable) -> Choice:
+        """Choose how the guest's memory is closed to its host."""
+        wanted = confidential.Wanted(guest.confidential)
+        if wanted is confidential.Wanted.NONE:
+            return Choice()
+        against = ""
+        if guest.type != "sealed":
+            against = f"a {guest.type} guest cannot be confidential: it shares the host's files"
+        elif guest.accel == "tcg":
+            against = "a confidential guest needs KVM, and accel is tcg"
+        if against:
+            auto = wanted is confidential.Wanted.AUTO
+            return Choice(note=against) if auto else Choice(refused=against)
+        kernel = fragments.parse(self.kernel.config.read_text())
+        return confidential.choose(
+            wanted, lambda kind: self.survey.offer(kind, guest.memory_mib), kernel
+        )
+
+    async def template(self, suite: Suite, guest: GuestTable) -> Template:
+        """Return what guests of *suite* are made from: a booted one, from the store or booted now.
+
+        Raises :class:`harness.guest.qemu.GuestNotBooted` when the kernel does not come up, and
+        MachineError when QEMU is missing or fails.
+        """
+        config = self.config(guest)
+        if guest.type == "vng":
+            return await self._vng_template(suite, guest, config)
+        if config.confidential:
+            return await self._booted(suite, guest, config)
+        saved, probed = await self._snapshot(suite, config, guest)
+        machine = Machine(
+            accelerator=probed.accelerator,
+            accelerator_reason=probed.why,
+            qemu=saved.qemu_version,
+            guest=str(config),
+        )
+        entries = (*self.entries(suite, guest), (SNAPSHOT, saved.directory.name))
+        restore = partial(snapshot.restore, saved)
+        return Template(saved.hello, machine, restore, saved, entries, saved.boot_log)
+
+    def entries(self, suite: Suite, guest: GuestTable) -> tuple[Entry, ...]:
+        """Return what of the cache such guests of *suite* boot from."""
+        return (
+            ("kernel", self.kernel.key),
+            ("suite", suite.key),
+            (AGENT, self._agent_key()),
+            (INITRAMFS, self._initramfs_key(suite, userland=guest.type != "vng")),
+        )
+
+    async def _vng_template(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
+        """Boot a guest, which runs the first test; the next ones boot their own."""
+        virtme = await self._virtme(config)
+        files = BootFiles(self.kernel.image, self._initramfs(suite, userland=False))
+        probed = await self._accelerator(config, guest, files)
+
+        async def boot() -> QemuGuest:
+            booted = await VngGuest.boot_with(virtme, config, probed.accelerator, files)
+            return await self._checked(booted)
+
+        with self.progress.step(f"Booting the guest of {suite.name}") as step:
+            first = await boot()
+            step.result(f"{first.hello.release}, {probed.accelerator}")
+        ready = [first]
+
+        async def start() -> Guest:
+            return ready.pop() if ready else await boot()
+
+        machine = Machine(
+            accelerator=probed.accelerator,
+            accelerator_reason=probed.why,
+            qemu=first.qemu.version,
+            guest=f"vng, {config}, virtme-ng {vng.virtme_version()}".rstrip(),
+        )
+        entries = self.entries(suite, guest)
+        return Template(first.hello, machine, start, None, entries, first.boot_log)
+
+    async def _booted(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
+        """Return a template whose guests are booted anew, as those are that cannot be saved."""
+        assert config.confidential  # noqa: S101  the caller's condition
+        files = BootFiles(self.kernel.image, self._initramfs(suite))
+        boot = partial(QemuGuest.boot, config, Accelerator.KVM, files)
+        with self.progress.step(f"Booting the guest of {suite.name}") as step:
+            async with await boot() as first:
+                hello, version, log = first.hello, first.qemu.version, first.boot_log
+            step.result(f"{hello.release}, {Accelerator.KVM}, {config.confidential.kind}")
+        self._check_build_id(hello)
+        title = TECHNOLOGIES[config.confidential.kind].title
+        machine = Machine(
+            accelerator=Accelerator.KVM,
+            accelerator_reason=f"{title} has no other",
+            qemu=version,
+            guest=str(config),
+        )
+        return Template(hello, machine, boot, None, self.entries(suite, guest), log)
+
+    async def _snapshot(
+        self, suite: Suite, config: GuestConfig, guest: GuestTable
+    ) -> tuple[Snapshot, Probe]:
+        qemu = identity(Path(which(config.qemu)))
+        files = BootFiles(self.kernel.image, self._initramfs(suite))
+        probed = await self._accelerator(config, guest, files)
+        key = digest(
+            _RECIPE,
+            self.kernel.key,
+            files.initramfs.parent.name,
+            json.dumps(asdict(config), sort_keys=True),
+            " ".join(CMDLINE),
+            self._processor(probed.accelerator),
+            qemu,
+        )
+        boot = partial(self._boot, key, config, files, probed.accelerator, suite.name)
+        # Two guests that are asked for in different words can be the same machine.
+        async with self._alone(key):
+            try:
+                loaded = snapshot.load(await boot())
+            except (GuestNotBooted, Damaged):
+                raise
+            except MachineError as damage:
+                self.progress.note(f"the snapshot of {suite.name} is made again: {damage.what}")
+                self.store.discard(SNAPSHOT, key)
+                loaded = snapshot.load(await boot())
+        self._check_build_id(loaded.hello)
+        return loaded, probed
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, name: str) -> AsyncIterator[None]:
+        """Let nobody else in this event loop do what is called *name* at the same time.
+
+        The store's locks are for other processes and threads; here they would wait for ever.
+        """
+        while (other := self.busy.get(name)) is not None:
+            await other.wait()
+        self.busy[name] = asyncio.Event()
+        try:
+            yield
+        finally:
+            self.busy.pop(name).set()
+
+    def _check_build_id(self, hello: Hello) -> None:
+        shown = hello.build_id.hex()
+        if shown != self.kernel.meta.build_id:
+            raise WrongKernel(
+                "the guest runs another kernel than the one that was built",
+                where=str(self.kernel.image),
+                why=f"build ID {shown}, expected {self.kernel.meta.build_id}",
+            )
+
+    async def boot(self, guest: GuestTable, files: BootFiles, gdb: str = "") -> QemuGuest:
+        """Boot one guest from *files*; nothing of it is kept.
+
+        With *gdb* it waits for gdb on a socket of that path, for as long as that takes.  Raises
+        what :meth:`template` raises, and MachineError where there is no such guest.
+        """
+        config = self.config(guest)
+        if refused := self._closed(guest).refused:
+            raise MachineError("there is no such guest on this machine", why=refused)
+        if gdb:
+            # Whoever stands at a breakpoint has all the time.
+            config = replace(config, gdb=gdb, boot_limit_s=_WEEK_S, heartbeat_limit_s=_WEEK_S)
+        if config.confidential:
+            return await self._checked(await QemuGuest.boot(config, Accelerator.KVM, files))
+        virtme = await self._virtme(config) if guest.type == "vng" else None
+        # What is tried out must not wait for gdb.
+        answer = await self._accelerator(replace(config, gdb=""), guest, files)
+        if virtme:
+            made = await VngGuest.boot_with(virtme, config, answer.accelerator, files)
+            return await self._checked(made)
+        return await self._checked(await QemuGuest.boot(config, answer.accelerator, files))
+
+    async def _virtme(self, config: GuestConfig) -> Virtme:
+        vng.check_config(config)
+        vng.check_kernel(self.kernel.config.read_text(), str(self.kernel.config))
+        return await asyncio.to_thread(vng.ask_virtme, config, self.kernel.image)
+
+    async def _checked(self, booted: QemuGuest) -> QemuGuest:
+        """Return *booted*, or kill it and raise WrongKernel."""
+        try:
+            self._check_build_id(booted.hello)
+        except WrongKernel:
+            await booted.kill()
+            raise
+        return booted
+
+    def _processor(self, accelerator: Accelerator) -> str:
+        """Return what a snapshot is bound to: under KVM the guest has seen the host's processor."""
+        host = self.survey.host
+        if accelerator is Accelerator.TCG:
+            return accelerator
+        return digest(accelerator, host.processor, " ".join(sorted(host.flags)))
+
+    async def _boot(
+        self,
+        key: str,
+        config: GuestConfig,
+        files: BootFiles,
+        accelerator: Accelerator,
+        name: str,
+    ) -> Path:
+        with self.store.draft(SNAPSHOT, key, self.progress) as out:
+            if out:
+                booted = (("kernel", self.kernel.key), (INITRAMFS, files.initramfs.parent.name))
+                await asyncio.to_thread(self.store.check, booted)
+                with self.progress.step(f"Booting the guest of {name}") as step:
+                    made = await snapshot.create(config, accelerator, files, out)
+                    step.result(f"{made.hello.release}, {accelerator}")
+        return self.store.path(SNAPSHOT, key)
+
+    def _initramfs(self, suite: Suite, *, userland: bool = True) -> Path:
+        def write(out: Path) -> None:
+            agent_program = self._agent()
+            self.store.check([("suite", suite.key), (AGENT, self._agent_key())])
+            packed = suite_entries(suite, userland=userland)
+            entries = initramfs.guest_entries(agent_program, packed)
+            initramfs.write_initramfs(out / "initramfs.cpio", entries)
+
+        key = self._initramfs_key(suite, userland=userland)
+        return self.store.obtain(INITRAMFS, key, write, self.progress) / "initramfs.cpio"
+
+    def _initramfs_key(self, suite: Suite, *, userland: bool) -> str:
+        return digest(_RECIPE, self._agent_key(), suite.key, suite.name, str(userland))
+
+    def packed(self, key: str, entries: Sequence[initramfs.Entry] = ()) -> BootFiles:
+        """Return what boots a guest with *entries*, which *key* stands for, and the agent."""
+
+        def write(out: Path) -> None:
+            agent_program = self._agent()
+            self.store.check([(AGENT, self._agent_key())])
+            packed = initramfs.guest_entries(agent_program, entries)
+            initramfs.write_initramfs(out / "initramfs.cpio", packed)
+
+        made = self.store.obtain(
+            INITRAMFS, digest(_RECIPE, self._agent_key(), key), write, self.progress
+        )
+        return BootFiles(self.kernel.image, made / "initramfs.cpio")
+
+    def _agent(self) -> Path:
+        def compile_agent(out: Path) -> None:
+            agent.build_agent(out / "agent")
+
+        return self.store.obtain(AGENT, self._agent_key(), compile_agent, self.progress) / "agent"
+
+    def _agent_key(self) -> str:
+        sources = [path.read_bytes() for path in agent.source_files()]
+        return digest(*sources, " ".join(agent.FLAGS), self.kernel.meta.toolchain)
+
+    async def _accelerator(self, config: GuestConfig, guest: GuestTable, files: BootFiles) -> Probe:
+        """Probe once on this machine, and remember; several suites at a time wait for one probe."""
+        memory = Memory(self.store.place("accelerator"), self.survey.host)
+        async with self._alone("accelerator"):
+            return await accel.find(config, files, accel.Wanted(guest.accel), memory, self.progress)
+
+
+def _plain(guest: GuestTable, boot_limit_s: float) -> GuestConfig:
+    return GuestConfig(
+        machine=MachineType(guest.machine),
+        cpus=guest.cpus,
+        memory_mib=guest.memory_mib,
+        numa_nodes=guest.numa_nodes,
+        boot_limit_s=boot_limit_s,
+    )
+
+
+def foundry(project: Project, kernel: Kernel, store: Store, progress: Progress) -> Foundry:
+    """Return what makes guests for *kernel* within the limits of *project*."""
+    return Foundry(kernel, project.limits.boot_s, store, progress)
+
+
+def suite_entries(suite: Suite, *, userland: bool) -> Iterator[initramfs.Entry]:
+    """Yield the suite's files as they lie in the guest; with *userland* also what it needs."""
+    root = f"{GUEST_ROOT}/{suite.name}"
+    yield initramfs.directory(root)
+    yield from tree_entries(suite.files, f"{root}/")
+    # Its directories may be those of the user space as well.
+    beside = tree_entries(suite.beside, "")
+    yield from (entry for entry in beside if not stat.S_ISDIR(entry.mode))
+    if userland:
+        yield from tree_entries(suite.root, "")
+
+
+def tree_entries(directory: Path, prefix: str) -> Iterator[initramfs.Entry]:
+    """Yield what is below *directory*; *prefix* goes before each name, as it is."""
+    for path in sorted(directory.rglob("*")):
+        name = f"{prefix}{path.relative_to(directory).as_posix()}"
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            yield initramfs.symlink(name, str(path.readlink()))
+        elif stat.S_ISDIR(mode):
+            yield initramfs.directory(name)
+        else:
+            # As git has it: a user's umask is none of the guest's.
+            special = mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX)
+            yield initramfs.file(name, path, special | (0o755 if mode & 0o100 else 0o644))

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What every guest offers, whatever runs it: plain values in, plain values out.
+
+All dataclasses here are frozen and hold only numbers, text, bytes, enums and tuples of these, so
+that they can be written to a journal or sent to another host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from enum import IntFlag, StrEnum
+from types import TracebackType
+from typing import Protocol, Self
+
+
+class Accelerator(StrEnum):
+    """What executes the guest's instructions."""
+
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Something that a guest can or cannot do; where not, ``reason`` says why not."""
+
+    available: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What the planner reads to skip, before a guest starts, tests that cannot run in it."""
+
+    accelerator: Accelerator
+    snapshot: Capability
+    nested_kvm: Capability
+    tdx: Capability
+    host_root: Capability
+
+
+@dataclass(frozen=True)
+class Window:
+    """The size of a terminal, in characters."""
+
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Command:
+    """One program to run.
+
+    ``argv[0]`` is the program's path in the guest.  ``env`` is the whole environment, as pairs of
+    name and value.  After ``timeout_s`` seconds in which the guest could run the process group gets
+    SIGTERM, ``grace_s`` later everything gets SIGKILL.  ``seed`` (32 bytes) is mixed into the
+    guest's random number generator, ``wall_clock_ns`` becomes its clock.
+
+    With ``merge_output`` standard error goes into the pipe of standard output, so that the order of
+    what was written to both is kept, and everything comes as :class:`Stdout`.
+
+    With ``terminal`` the program has a terminal of that size instead, as standard input, output and
+    error; all that is written to it comes as :class:`Stdout`.  See :meth:`Guest.feed`.
+
+    The seed makes two restored guests differ, and not more than that: the kernel also mixes
+    cycle counters into its generator, so the same seed does not give the same random numbers.
+    """
+
+    argv: tuple[str, ...]
+    timeout_s: float
+    seed: bytes
+    wall_clock_ns: int
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str = "/"
+    grace_s: float = 2.0
+    merge_output: bool = False
+    terminal: Window | None = None
+
+
+@dataclass(frozen=True)
+class Stdout:
+    """Bytes that the test wrote to its standard output, cut anywhere."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Stderr:
+    """Bytes that the test wrote to its standard error, cut anywhere."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class KernelLog:
+    """Whole lines of the kernel log, each with its newline; only the very last may lack it."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """The agent lives; ``monotonic_s`` is the guest's clock since its boot."""
+
+    monotonic_s: float
+
+
+@dataclass(frozen=True)
+class Exit:
+    """The test ended, and the guest lives.
+
+    One of ``status`` (0 to 255) and ``signal`` is None.  ``timed_out`` says that the limit was
+    reached, however the program ended then.  Times are in seconds; user and system time count
+    the program and the children it waited for, ``wall_s`` is guest time.
+
+    ``log_complete`` is False when the end of the kernel log did not arrive: the test has turned
+    the console off, or the console is stuck.  Then nobody knows what the kernel had to say.
+
+    ``taint`` has the flags that the kernel got during the test, bit by bit as in
+    /proc/sys/kernel/tainted: it has complained, whether that was to be read or not.
+
+    ``restless`` says what of the kernel was still busy with the test when its log ended, so that a
+    complaint may have come later: ``busy`` for kernel threads, ``rcu`` for a grace period.
+
+    ``stood_still_s`` is how long, in seconds, the guest did not run while its clock did.
+    """
+
+    status: int | None
+    signal: int | None
+    timed_out: bool
+    utime_s: float
+    stime_s: float
+    maxrss_kib: int
+    wall_s: float
+    log_complete: bool
+    taint: int = 0
+    restless: tuple[str, ...] = ()
+    stood_still_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class NotStarted:
+    """The program could not be executed: ``errno`` of execve() or chdir(); the guest lives."""
+
+    errno: int
+    detail: str
+
+
+class How(StrEnum):
+    """How a guest died."""
+
+    PANIC = "panic"
+    """The kernel panicked, and said so."""
+    RESET = "reset"
+    """The machine was reset without a panic: reboot(2), or a triple fault."""
+    POWER_OFF = "power-off"
+    """The machine was powered off from within."""
+    HANG = "hang"
+    """No heartbeat although the processors ran."""
+    CRASHED = "crashed"
+    """Its kernel has crashed and is of no more use, though processors run and the agent speaks."""
+    UNKILLABLE = "unkillable"
+    """A process of the test survived SIGKILL: it is stuck in the kernel."""
+    QEMU_DIED = "qemu-died"
+    """QEMU exited or was killed by somebody else."""
+    QEMU_STUCK = "qemu-stuck"
+    """QEMU lives and does not answer its monitor."""
+    PROTOCOL = "protocol"
+    """The agent sent something that is not in the protocol, or no end of the test."""
+    AGENT_FAILED = "agent-failed"
+    """The agent could not go on, and said so."""
+    NOT_BOOTED = "not-booted"
+    """The guest never said hello."""
+
+    @property
+    def in_guest(self) -> bool:
+        """Whether the cause lies in the guest: what runs there, or its kernel.
+
+        Otherwise (QEMU or the agent failed) nothing is known about the kernel.
+        """
+        return self in _IN_GUEST
+
+
+_IN_GUEST = frozenset({How.PANIC, How.RESET, How.POWER_OFF, How.HANG, How.CRASHED, How.UNKILLABLE})
+
+
+@dataclass(frozen=True)
+class GuestDied:
+    """The guest is gone, and the test with it.  ``detail`` is text for people.
+
+    ``stood_still_s`` is as in :class:`Exit`.
+    """
+
+    how: How
+    detail: str
+    stood_still_s: float = 0.0
+
+
+Final = Exit | NotStarted | GuestDied
+Event = Stdout | Stderr | KernelLog | Heartbeat | Final
+
+
+class Guest(Protocol):
+    """A running guest.  Leaving the ``async with`` block kills it and leaves nothing behind."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether :meth:`run` may be called."""
+        ...
+
+    @property
+    def hello(self) -> Hello:
+        """What the agent said when user space was ready."""
+        ...
+
+    @property
+    def boot_log(self) -> bytes:
+        """The console's log until then."""
+        ...
+
+    def run(self, command: Command) -> AsyncGenerator[Event, None]:
+        """Run one program; yield its events, the last of which is a :data:`Final`.
+
+        All kernel-log lines of the test come before the final event.  Closing the generator
+        early kills the guest, because its test cannot be called back.
+        """
+        ...
+
+    def feed(self, data: bytes) -> None:
+        """Type *data* on the terminal of the command that runs; it is lost if that has ended."""
+        ...
+
+    def resize(self, window: Window) -> None:
+        """Change the size of that terminal, and tell the program in its foreground."""
+        ...
+
+    async def kill(self) -> None:
+        """Kill the guest, at once and without a trace.  Harmless when it is dead."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class BootFlag(IntFlag):
+    """What a boot has left behind."""
+
+    LOCKDEP_OFF = 1
+    """The kernel has lockdep, and it is off since it complained or the kernel was tainted."""
+    ONCE_RESET = 2
+    """The kernel was told to forget which of its WARN_ONCE() have come."""
+    UNQUIET = 4
+    """The kernel did not come to rest before the hello."""
+
+
+class Unquiet(IntFlag):
+    """What did not come to rest after a test; the kernel may complain later."""
+
+    BUSY = 1
+    """Kernel threads that go on and on."""
+    RCU = 2
+    """A grace period of RCU that does not end."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First frame of the guest.  ``build_id`` is empty when the kernel has none.
+
+    ``taint`` has the flags of /proc/sys/kernel/tainted, ``boot`` those of :class:`BootFlag`.
+    """
+
+    realtime_ns: int
+    monotonic_ns: int
+    build_id: bytes
+    sysname: str
+    release: str
+    version: str
+    machine: str
+    taint: int = 0
+    boot: int = 0
+
+
+STOOD_STILL_S = 1.0
+"""A guest that did not run for so long may say that something takes too long."""

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The names of log files: one for each test, whatever characters its name has.
+
+    logs/SUITE/PROGRAM.output.log     PROGRAM.N.output.log for attempt N of several
+    logs/SUITE/PROGRAM.kernel.log
+    logs/SUITE/=boot.kernel.log       of the guest's boot; =boot.2… of another guest
+    logs/SUITE/=boot=PROGRAM.kernel.log   of a test's own boot, where the kernel complained in it
+    logs/SUITE/build.log
+
+A name of letters, digits and ``_ + . -`` stays as it is.  Every other byte of its UTF-8 form is
+written as ``=`` and two hex digits, and so are a dot or a dash at the beginning.  A name that is
+too long for a file keeps its beginning; ``~`` and a digest take the place of the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from harness.model.plan import Group, PlannedTest
+from harness.model.results import Logs
+
+LOGS = "logs"
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
+_NOT_FIRST = frozenset(b".-")
+_MOST = 128
+"""Bytes of a mapped name; with a number and ``.output.log`` it fits into 143, the least that a file
+system in use on Linux allows (eCryptfs)."""
+_HASH = 32
+"""Hex digits of the digest."""
+
+
+def file_name(name: str) -> str:
+    """Return a file name of at most 128 bytes for *name*; two names never have the same one."""
+    # Bytes of a file name that are not UTF-8 come as such surrogates.
+    raw = name.encode("utf-8", "surrogateescape")
+    mapped = "".join(
+        chr(byte) if byte in _PLAIN and not (at == 0 and byte in _NOT_FIRST) else f"={byte:02X}"
+        for at, byte in enumerate(raw)
+    )
+    return mapped if len(mapped) <= _MOST else _digested(mapped, raw)
+
+
+def file_names(names: Iterable[str]) -> Mapping[str, str]:
+    """Return the file name of each of *names*, different also where the case of letters is not.
+
+    Names that differ in case only get a digest, because there are file systems that ignore case.
+    """
+    mapped = {name: file_name(name) for name in names}
+    alike = Counter(each.casefold() for each in mapped.values())
+    return {
+        name: each if alike[each.casefold()] == 1 else _digested(each, each.encode())
+        for name, each in mapped.items()
+    }
+
+
+def build_logs(suites: Iterable[str]) -> Mapping[str, Path]:
+    """Return for each suite where its build log is, relative to the run's directory."""
+    return {name: Path(LOGS, each, "build.log") for name, each in file_names(suites).items()}
+
+
+class LogFiles:
+    """Where the logs of planned tests are, relative to the run's directory."""
+
+    def __init__(self, tests: Iterable[PlannedTest], *, repeated: bool) -> None:
+        self._repeated = repeated
+        self._groups: dict[str, list[Group]] = {}
+        programs: dict[str, list[str]] = {}
+        for test in tests:
+            programs.setdefault(test.suite, []).append(test.program)
+            groups = self._groups.setdefault(test.suite, [])
+            if test.group not in groups:
+                groups.append(test.group)
+        self._suites = {name: Path(LOGS, each) for name, each in file_names(programs).items()}
+        self._programs = {suite: file_names(names) for suite, names in programs.items()}
+
+    def of(self, test: PlannedTest, attempt: int) -> Logs:
+        """Return the log files of an attempt at *test*."""
+        base = self._programs[test.suite][test.program] + (f".{attempt}" if self._repeated else "")
+        directory = self._suites[test.suite]
+        return Logs(
+            output=str(directory / f"{base}.output.log"),
+            kernel=str(directory / f"{base}.kernel.log"),
+        )
+
+    def boot_of(self, test: PlannedTest, attempt: int) -> str:
+        """Return where the log of the boot is, where an attempt at *test* has one of its own."""
+        kernel = Path(self.of(test, attempt).kernel)
+        return str(kernel.with_name(f"=boot={kernel.name}"))
+
+    def boot(self, group: Group) -> str:
+        """Return where the log of the boot of the guest for *group* is."""
+        suite, _ = group
+        number = self._groups[suite].index(group)
+        name = "=boot" if number == 0 else f"=boot.{number + 1}"
+        return str(self._suites[suite] / f"{name}.kernel.log")
+
+
+def _digested(mapped: str, raw: bytes) -> str:
+    kept = mapped[: _MOST - _HASH - 1]
+    return f"{kept}~{hashlib.sha256(raw).hexdigest()[:_HASH]}"

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What kernels, guests and limits are asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class GuestTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The virtual machine."""
+
+    type: Literal["sealed", "vng"] = "sealed"
+    """``sealed`` has nothing of the host's; ``vng`` has its file system, by way of virtme-ng."""
+    machine: Literal["q35", "pc", "microvm"] = "q35"
+    """QEMU's machine type."""
+    cpus: _Count = 2
+    memory_mib: Annotated[int, msgspec.Meta(ge=64)] = 512
+    numa_nodes: _Count = 1
+    """Nodes among which memory and processors are divided."""
+    accel: Literal["auto", "kvm", "tcg"] = "auto"
+    """``auto`` takes KVM where the kernel really boots with it, else TCG."""
+    confidential: Literal["none", "auto", "tdx", "sev", "sev-snp"] = "none"
+    """``auto`` takes what the machine has, if anything."""
+
+
+class LimitsTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Time limits in seconds."""
+
+    build_s: _Positive = 3600.0
+    boot_s: _Positive = 60.0
+    test_s: _Positive = 45.0
+    """For a suite whose ``settings`` file has no ``timeout=``; kselftest's own default is 45."""
+    tcg_factor: Annotated[float, msgspec.Meta(ge=1)] = 2.0
+    """How many times longer a test may take where the processors are emulated."""

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Running other programs: argv lists, an allow-list of variables, a time limit, and no orphans.
+
+No other module starts a process (a test sees to it).  What a child gets of the user's environment
+is decided in :mod:`harness.proc.environment`.
+
+Every child runs in a process group of its own, which is killed when its time is up, when the
+caller is interrupted and, through ``setpriv --pdeathsig`` (util-linux, essential in Debian), when
+the harness itself is killed: a build directory whose lock is free has no compiler at work in it.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from harness.errors import HarnessError, MachineError
+from harness.foreign import disk_full, in_output
+from harness.proc import environment
+
+PACKAGES = {
+    "bc": "bc",
+    "bison": "bison",
+    "busybox": "busybox-static",
+    "ccache": "ccache",
+    "flex": "flex",
+    "gcc": "gcc",
+    "gzip": "gzip",
+    "git": "git",
+    "ld": "binutils",
+    "make": "make",
+    "rsync": "rsync",
+    "apt-cache": "apt",
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "tar": "tar",
+    "xz": "xz-utils",
+    "zstd": "zstd",
+    "qemu-system-x86_64": "qemu-system-x86",
+}
+"""Debian package of each program that the harness runs, for the error that says one is missing."""
+
+_TAIL_LINES = 400
+_NO_ROOM = 1 << 20
+"""A disk with fewer free bytes than this is full."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that has ended."""
+
+    argv: tuple[str, ...]
+    status: int
+    """Exit status; a death by signal N is -N."""
+    output: str
+    """Standard output and error together; the last 400 lines where there was a log file."""
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the program ended with status 0."""
+        return self.status == 0
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A program that has ended, with its two outputs apart."""
+
+    argv: tuple[str, ...]
+    status: int
+    """Exit status; a death by signal N is -N."""
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the program ended with status 0."""
+        return self.status == 0
+
+
+PIPE = subprocess.PIPE
+Child = subprocess.Popen[bytes]
+"""A process that :func:`start` has started."""
+
+
+def find(program: str) -> str | None:
+    """Return the path of *program*, None where it is not installed."""
+    return shutil.which(program, path=environment.search_path())
+
+
+def which(program: str) -> str:
+    """Return the path of *program*, or raise MachineError that names its Debian package."""
+    path = find(program)
+    if path is None:
+        package = PACKAGES.get(program, program)
+        raise MachineError(
+            f"{program} is not installed",
+            where=f"PATH={environment.search_path()}",
+            hint=f"apt-get install {package} (`make setup` installs everything that is needed)",
+        )
+    return path
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.STDOUT,
+    pass_fds: Collection[int] = (),
+    on_death: signal.Signals = signal.SIGTERM,
+) -> Child:
+    """Start *argv* and return the process, which the caller ends with :func:`kill_group`.
+
+    *env* is the whole environment, :func:`~harness.proc.environment.clean` where it is None.  The
+    kernel sends *on_death* to the process when the thread that called this is gone.
+
+    Raises MachineError when the program is missing.
+    """
+    which(argv[0])
+    return subprocess.Popen(
+        ["setpriv", "--pdeathsig", on_death.name.removeprefix("SIG"), "--", *argv],
+        cwd=cwd,
+        env=environment.clean() if env is None else env,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=pass_fds,
+        start_new_session=True,
+        # What is built must not depend on it, and has to be read by others in a guest.
+        umask=0o022,
+    )
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    limit_s: float = 600,
+    log: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> Completed:
+    """Run *argv* and return how it ended; a status other than 0 is the caller's to judge.
+
+    *env* is the whole environment, as of :func:`start`.  *log* receives all output (appended),
+    *on_line* each line as it comes.  Raises MachineError when the program is missing, when
+    *limit_s* seconds pass, and when it failed for want of disk space.
+    """
+    begun = time.monotonic()
+    child = start(argv, cwd=cwd, env=env)
+    try:
+        output = _collect(child, begun + limit_s, log, on_line)
+        status = child.wait(timeout=max(0.1, begun + limit_s - time.monotonic()))
+    except (TimeoutError, subprocess.TimeoutExpired):
+        raise _too_long(argv, limit_s) from None
+    finally:
+        kill_group(child)
+    done = Completed(tuple(argv), status, output, time.monotonic() - begun)
+    if trouble := host_trouble(output, log, cwd, status=status):
+        raise trouble
+    return done
+
+
+def capture(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    limit_s: float = 600,
+) -> Captured:
+    """Run *argv* with *stdin* as its input and return how it ended and what it wrote.
+
+    Otherwise as :func:`run`.  Raises MachineError when the program is missing, and when *limit_s*
+    seconds pass.
+    """
+    source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+    child = start(argv, cwd=cwd, env=env, stdin=source, stderr=subprocess.PIPE)
+    try:
+        stdout, stderr = child.communicate(stdin, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        raise _too_long(argv, limit_s) from None
+    finally:
+        kill_group(child)
+        for pipe in (child.stdin, child.stderr):
+            if pipe:
+                pipe.close()
+    return Captured(tuple(argv), child.returncode, stdout, stderr)
+
+
+def _too_long(argv: Sequence[str], limit_s: float) -> MachineError:
+    return MachineError(
+        f"{argv[0]} did not end within {limit_s:.0f} s and was killed",
+        where=" ".join(argv),
+        hint="raise the limit under [limits] in harness.toml if the machine is only slow",
+    )
+
+
+def host_trouble(output: str, *places: Path | None, status: int) -> HarnessError | None:
+    """Return the error of the machine for which a program has failed; None where it has not.
+
+    Its *output* may tell it; but git, for one, reports that a file could not be written and not
+    why, so the file systems of *places* are asked whether there is space.
+    """
+    if status == 0:
+        return None
+    there = [place for place in places if place]
+    for place in there:
+        if _free(place) < _NO_ROOM:
+            return disk_full(place)
+    if status == -signal.SIGXFSZ:
+        output += "File size limit exceeded"  # as a shell says it
+    return in_output(output, there[0] if there else "")
+
+
+def _free(place: Path) -> int:
+    """Return the bytes that are free where *place* is or would be."""
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def check(done: Completed, what: str, *, hint: str = "") -> Completed:
+    """Return *done*, or raise MachineError *what* with the program's last words."""
+    if done.ok:
+        return done
+    raise MachineError(
+        what,
+        where=" ".join(done.argv),
+        why="\n".join(done.output.splitlines()[-15:]) or f"exit status {done.status}",
+        hint=hint,
+    )
+
+
+def _collect(
+    child: Child,
+    deadline: float,
+    log: Path | None,
+    on_line: Callable[[str], None] | None,
+) -> str:
+    assert child.stdout is not None  # noqa: S101  asked for above
+    keep: deque[str] = deque(maxlen=_TAIL_LINES if log or on_line else None)
+    partial = b""
+    sink = log.open("ab") if log else None
+    try:
+        with selectors.DefaultSelector() as ready:
+            ready.register(child.stdout, selectors.EVENT_READ)
+            while True:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                if not ready.select(min(left, 1.0)):
+                    continue
+                chunk = os.read(child.stdout.fileno(), 1 << 16)
+                if sink and chunk:
+                    sink.write(chunk)
+                lines = (partial + chunk).split(b"\n")
+                partial = lines.pop()
+                for raw in lines:
+                    line = raw.decode(errors="replace")
+                    keep.append(line)
+                    if on_line:
+                        on_line(line)
+                if not chunk:
+                    break
+    finally:
+        if sink:
+            sink.close()
+    if partial:
+        keep.append(partial.decode(errors="replace"))
+    return "\n".join(keep)
+
+
+def kill_group(child: Child) -> None:
+    """End whatever is left of the child's process group, and reap the child."""
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, sig)
+        except ProcessLookupError:
+            break
+        try:
+            child.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            continue
+    if child.stdout:
+        child.stdout.close()

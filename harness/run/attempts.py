@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One result from many attempts: a test that passes seven times of ten has not passed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+from harness.model.plan import ENDLESS, Group, PlannedTest
+from harness.model.records import RunStarted
+from harness.outcome import Outcome
+
+
+class Attempts:
+    """What is left to be run: every attempt once, none after the failure that it was to go until.
+
+    Made from the plan and, for a run that is taken up again, told of what has ended before.
+    """
+
+    def __init__(self, head: RunStarted, seconds: Mapping[str, float] | None = None) -> None:
+        self._head = head
+        self._begun: set[tuple[str, int]] = set()
+        self._stopped: set[str] = set()
+        self._first = 1
+        """The first round of which something is left."""
+        known = seconds or {}
+        # What is unknown may be long.
+        self._tests = sorted(
+            (test for test in head.tests if test.runnable),
+            key=lambda test: -known.get(test.name, math.inf),
+        )
+
+    def ended(self, name: str, attempt: int, outcome: Outcome) -> None:
+        """Take note of the end of an attempt."""
+        self._begun.add((name, attempt))
+        if self._head.until_fail and not outcome.as_expected:
+            self._stopped.add(name)
+
+    def dropped(self, group: Group) -> None:
+        """Take note that there is no guest for the tests of *group*."""
+        self._stopped |= {test.name for test in self._tests if test.group == group}
+
+    def begin(self, fits: Callable[[PlannedTest], bool]) -> tuple[PlannedTest, int] | None:
+        """Return the next attempt at a test that *fits*, which is now under way; None for none.
+
+        One attempt at each test comes before the second at any, and the longest test first.
+        """
+        # Where there is no end to it, nothing may fit for ever.
+        most = len(self._tests) if self._head.repeat == ENDLESS else None
+        near = itertools.islice(self._left(), most)
+        found = next((each for each in near if fits(each[0])), None)
+        if found is not None:
+            self._begun.add((found[0].name, found[1]))
+        return found
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left that could be begun."""
+        return next(self._left(), None) is None
+
+    def _left(self) -> Iterator[tuple[PlannedTest, int]]:
+        """Yield what has not begun, round after round; without end where there is none."""
+        endless = self._head.repeat == ENDLESS
+        for attempt in itertools.count(self._first):
+            over = not endless and attempt > self._head.repeat
+            if over or all(test.name in self._stopped for test in self._tests):
+                return
+            left = self._of_round(attempt)
+            if not left and attempt == self._first:
+                self._first += 1
+            for test in left:
+                yield test, attempt
+
+    def _of_round(self, attempt: int) -> list[PlannedTest]:
+        return [
+            test
+            for test in self._tests
+            if test.name not in self._stopped and (test.name, attempt) not in self._begun
+        ]
+
+    def labels(self) -> list[str]:
+        """Return what is left, by names for the eye; nothing where there is no end to it."""
+        if self._head.repeat == ENDLESS:
+            return []
+        known = [test.name for test in self._head.tests if not test.runnable]
+        return known + [self.label(*each) for each in self._left()]
+
+    def label(self, test: PlannedTest, attempt: int) -> str:
+        """Return the name of an attempt for the eye."""
+        if self._head.repeat == 1:
+            return test.name
+        return f"{test.name} [{attempt}" + (f"/{self._head.repeat}]" if self._head.repeat else "]")

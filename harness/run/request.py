@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the user wants tested, and how to ask for it again."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness import series
+from harness.errors import UserError
+from harness.guest import vng
+from harness.model.records import Requested
+from harness.model.spec import GuestTable
+from harness.project import NO_SERIES, Project, load
+from harness.run.posted import unlike_posted
+from harness.series import Stack
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user wants tested: the project file and what overrides it."""
+
+    project_file: Path
+    project: Project
+    working_dir: Path
+    """Paths given on the command line are relative to it; those in the file, to the file."""
+    source: str | None = None
+    series: tuple[str, ...] = ()
+    """Stacks of the project file and paths, the first at the bottom; or ``none`` alone.  None given
+    means what the project file says."""
+    upto: int | None = None
+    series_version: int | None = None
+    """Which version of the series, where there are several in one file; None is the newest."""
+    config: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+    expression: str = ""
+    guest: str = ""
+    """The type of guest; empty means what the project file says."""
+    repeat: int = 1
+    """How often each test runs; 0 is without end."""
+    until_fail: bool = False
+    command: tuple[str, ...] = ()
+    """The command line, for the record."""
+    program: tuple[str, ...] = ("harness",)
+    """How the user calls this program, for the command lines that he is given."""
+
+    def record(self, time: str) -> Requested:
+        """Return what is needed to ask for the same again, as asked for at this *time*."""
+        return Requested(
+            command=self.command,
+            time=time,
+            working_dir=str(self.working_dir),
+            project_file=str(self.project_file),
+            source=self.source,
+            series=self.series,
+            upto=self.upto,
+            series_version=self.series_version,
+            config=self.config,
+            suites=self.suites,
+            expression=self.expression,
+            guest=self.guest,
+            repeat=self.repeat,
+            until_fail=self.until_fail,
+        )
+
+    @classmethod
+    def again(cls, asked: Requested, program: tuple[str, ...]) -> Request:
+        """Return the request that was recorded as *asked*; the project file is read anew."""
+        file = Path(asked.project_file)
+        return cls(
+            project_file=file,
+            project=load(file),
+            working_dir=Path(asked.working_dir),
+            source=asked.source,
+            series=asked.series,
+            upto=asked.upto,
+            series_version=asked.series_version,
+            config=asked.config,
+            suites=asked.suites,
+            expression=asked.expression,
+            guest=asked.guest,
+            repeat=asked.repeat,
+            until_fail=asked.until_fail,
+            command=asked.command,
+            program=program,
+        )
+
+    @property
+    def project_dir(self) -> Path:
+        """Where relative paths of the project file start."""
+        return self.project_file.parent
+
+    def guest_table(self) -> GuestTable:
+        """Return what tests run in, unless their suite says otherwise."""
+        asked = {"type": self.guest} if self.guest else {}
+        return msgspec.structs.replace(self.project.guest, **asked)
+
+    def fragments(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the fragments to build with, and a note on those nobody named.
+
+        Raises MachineError where vng guests are asked for and there is no virtme-ng.
+        """
+        names = self.config or self.project.kernel.config
+        if self.guest_table().type != "vng":
+            return names, ()
+        vng.find_virtme()
+        # A project may have the same options in fragments of its own.
+        directory = self.project_dir / self.project.kernel.config_dir
+        there = [name for name in vng.FRAGMENTS if (directory / f"{name}.config").exists()]
+        missing = tuple(name for name in there if name not in names)
+        if not missing:
+            return names, ()
+        note = f"for vng guests the kernel is also built with: {', '.join(missing)}"
+        # First, so that what the user names has the last word.
+        return (*missing, *names), (note,)
+
+    def stack(self) -> Stack:
+        """Read the series that are asked for.
+
+        The stack's name, by which expectations know it, is made of the names of stacks, directories
+        and files, joined by ``+``.
+        """
+        names, paths = self._series()
+        if not paths and self.upto is not None:
+            raise UserError(
+                "there is no series of which a part could be applied", where=f"--upto {self.upto}"
+            )
+        version = self.series_version
+        if version is not None and len(paths) != 1:
+            raise UserError(
+                "a version can be chosen of one series only",
+                where=f"--series-version {version}",
+                why=f"asked for are {len(paths)} series",
+                hint="name one mailbox or directory with --series",
+            )
+        name = "+".join(names) or NO_SERIES
+        return series.read_stack(name, paths, upto=self.upto, version=version)
+
+    def unlike_posted(self) -> str:
+        """Return why the series that are asked for are not what was posted; empty if they are."""
+        return unlike_posted(self._series()[1], self.project, self.project_file)
+
+    def _series(self) -> tuple[list[str], list[Path]]:
+        """Return the names and the paths of the series that are asked for."""
+        wanted = self.series or (self.project.series,)
+        if NO_SERIES in wanted and len(wanted) > 1:
+            raise UserError(
+                "'none' and a series exclude each other",
+                where=shlex.join(word for each in wanted for word in ("--series", each)),
+            )
+        names: list[str] = []
+        paths: list[Path] = []
+        for each in wanted:
+            if each in self.project.stacks:
+                names.append(each)
+                paths += [self.project_dir / path for path in self.project.stacks[each]]
+            elif each != NO_SERIES:
+                path = self.working_dir / each
+                if not series.exists(path):
+                    raise self._no_series(each)
+                names.append(series.name_of(path))
+                paths.append(path)
+        return names, paths
+
+    def _no_series(self, wanted: str) -> UserError:
+        stacks = self.project.stacks
+        close = difflib.get_close_matches(wanted, stacks, n=1)
+        return UserError(
+            f"there is no series '{wanted}'",
+            where=f"{self.working_dir / wanted}, and [stacks] of {self.project_file}",
+            why=f"[stacks] has: {', '.join(stacks) or 'nothing'}",
+            hint=f"did you mean '{close[0]}'?"
+            if close
+            else "name a stack, a directory of patches, a patch, an mbox or a maildir",
+        )
+
+    def rerun(self, suites: Sequence[str], test: str) -> str:
+        """Return a shell command that runs *test* alone with everything else as it is now.
+
+        *suites* are the ``--suite`` options, as they were given, that its suite was made from.
+        """
+        argv = [*self.program, "run"]
+        if self.project_file != self.working_dir / self.project_file.name:
+            argv += ["--project", str(self.project_file)]
+        argv += ["--source", self.source] if self.source is not None else []
+        argv += [word for name in self.series for word in ("--series", name)]
+        argv += ["--upto", str(self.upto)] if self.upto is not None else []
+        if self.series_version is not None:
+            argv += ["--series-version", str(self.series_version)]
+        argv += [word for name in self.config for word in ("--config", name)]
+        argv += ["--guest", self.guest] if self.guest else []
+        argv += [word for name in suites for word in ("--suite", name)]
+        return shlex.join([*argv, "-k", test])

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""File and line for what the kernel complained of, looked up once the tests have run.
+
+The addresses in a report mean something only together with the kernel that printed it, and the
+place where that was built moves on; so what was found out is put into the journal.  A run does it
+only for what a person is going to read: tests that did not end as expected.  All others are
+decoded on demand (``harness report --decode``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from harness import kbuild
+from harness.errors import UserError
+from harness.judge import verdict
+from harness.kbuild import Kernel, Slot
+from harness.kbuild.lines import decode_reports, find_slot
+from harness.model.records import Decoded, GuestReady, Record, TestEnded, standing
+from harness.progress import Progress
+from harness.run import journal, rundir
+from harness.run.journal import Journal
+from harness.store import Store
+
+
+def decode_unexpected(
+    records: Sequence[Record],
+    book: Journal,
+    kernel: Kernel,
+    place: Slot,
+    store: Store,
+    progress: Progress,
+) -> None:
+    """Write to *book* the decoded reports of the attempts that did not end as expected."""
+    unexpected = {
+        (name, attempt)
+        for name, attempt, outcome in verdict.outcomes(records)
+        if not outcome.as_expected
+    }
+    _decode(
+        [each for each in _undecoded(records) if (each.name, each.attempt) in unexpected],
+        book,
+        kernel,
+        lambda: place,
+        store,
+        progress,
+    )
+
+
+def decode_all(directory: Path, store: Store, progress: Progress) -> None:
+    """Add to the journal in *directory* the decoded reports of all tests that have none yet.
+
+    Raises UserError where the kernel of the run, or what it was built from, is no longer there.
+    """
+    with rundir.taken(directory):
+        records = journal.read(directory)
+        tests = _undecoded(records)
+        if not tests:
+            return
+        shown = next((each.build_id for each in records if isinstance(each, GuestReady)), "")
+        kernel = kbuild.find(store, shown) if shown else None
+        if kernel is None:
+            raise UserError(
+                "the kernel of this run is no longer in the cache, so nothing can be decoded",
+                where=str(directory),
+                why=f"build ID {shown}" if shown else "no guest has shown the kernel's build ID",
+                hint="run the tests again",
+            )
+
+        def place() -> Slot:
+            found = find_slot(kernel, store)
+            if found is None:
+                raise UserError(
+                    "the directory in which this kernel was built is gone or holds another one now",
+                    where=str(directory),
+                    hint="run the tests again, and ask for the lines before the next build",
+                )
+            return found
+
+        with Journal(directory) as book:
+            _decode(tests, book, kernel, place, store, progress)
+
+
+def _undecoded(records: Sequence[Record]) -> list[TestEnded]:
+    records = standing(records)
+    done = {(each.name, each.attempt) for each in records if isinstance(each, Decoded)}
+    return [
+        each
+        for each in records
+        if isinstance(each, TestEnded) and each.findings and (each.name, each.attempt) not in done
+    ]
+
+
+def _decode(
+    tests: Sequence[TestEnded],
+    book: Journal,
+    kernel: Kernel,
+    place: Callable[[], Slot],
+    store: Store,
+    progress: Progress,
+) -> None:
+    if not tests:
+        return
+    # All at once: the same function stands in many reports.
+    reports = [finding.report for test in tests for finding in test.findings]
+    found = decode_reports(kernel, place(), store, reports, progress)
+    if found.note:
+        progress.note(found.note)
+    upcoming = iter(found.reports)
+    for test in tests:
+        lines = tuple(next(upcoming) for _ in test.findings)
+        if lines != tuple(finding.report for finding in test.findings):
+            book.write(Decoded(name=test.name, attempt=test.attempt, reports=lines))

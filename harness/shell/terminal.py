@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The user's terminal on this side, a program in a guest on the other.
+
+All bytes pass as they are, as with ssh: what runs in the guest can do with the terminal whatever
+its escape sequences can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import termios
+import tty
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from harness.errors import UserError
+from harness.model.events import (
+    Command,
+    Exit,
+    Final,
+    Guest,
+    GuestDied,
+    KernelLog,
+    NotStarted,
+    Stdout,
+    Window,
+)
+
+ESCAPE = 0x1D
+"""Ctrl-], which leaves the guest, as with telnet and virsh; no character of UTF-8 has this byte."""
+_READ = 4096
+_DEFAULT = Window(24, 80)
+_MOST = 0xFFFF
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Two descriptors of one terminal."""
+
+    keys: int
+    screen: int
+
+    @classmethod
+    def of(cls, keys: int, screen: int) -> Terminal:
+        """Return the terminal behind two descriptors; raises UserError where there is none."""
+        for fd, name in ((keys, "standard input"), (screen, "standard output")):
+            if not os.isatty(fd):
+                raise UserError(
+                    f"{name} is no terminal",
+                    why="a shell is for typing and reading",
+                    hint="start it from a terminal, or run one command with --command 'WORDS'",
+                )
+        return cls(keys, screen)
+
+    def window(self) -> Window:
+        """Return its size; 24 lines of 80 where it does not know."""
+        try:
+            columns, rows = os.get_terminal_size(self.screen)
+        except OSError:
+            return _DEFAULT
+        if not rows or not columns:
+            return _DEFAULT
+        return Window(min(rows, _MOST), min(columns, _MOST))
+
+    @contextlib.contextmanager
+    def raw(self) -> Iterator[None]:
+        """Have every key passed on as it is; afterwards the terminal is what it was before."""
+        before = termios.tcgetattr(self.keys)
+        try:
+            tty.setraw(self.keys, termios.TCSADRAIN)
+            yield
+        finally:
+            # A terminal that has gone needs nothing any more.
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(self.keys, termios.TCSADRAIN, before)
+
+    def write(self, data: bytes) -> None:
+        """Write all of *data*; raises OSError when the terminal has gone."""
+        while data:
+            try:
+                data = data[os.write(self.screen, data) :]
+            except BlockingIOError:
+                # Whoever shares the terminal may have made it so.
+                select.select([], [self.screen], [])
+
+
+class Left(Exception):
+    """The user has left, or the terminal has gone."""
+
+
+async def attach(
+    guest: Guest, command: Command, terminal: Terminal, on_log: Callable[[bytes], None]
+) -> Final:
+    """Run *command* in *guest* with the terminal; return how it ended.
+
+    *command* should have a terminal.  The kernel log goes to *on_log*.  Raises :class:`Left` when
+    the user has typed Ctrl-] or the terminal is gone: then the guest is dead.
+    """
+    left = asyncio.Event()
+    with terminal.raw(), _watched(guest, terminal, left):
+        work = asyncio.create_task(_show(guest, command, terminal, on_log))
+        leave = asyncio.create_task(left.wait())
+        try:
+            await asyncio.wait({work, leave}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise Left
+            return work.result()
+        except OSError as error:
+            raise Left from error
+        finally:
+            for task in (work, leave):
+                task.cancel()
+            await asyncio.gather(work, leave, return_exceptions=True)
+
+
+async def _show(
+    guest: Guest, command: Command, terminal: Terminal, on_log: Callable[[bytes], None]
+) -> Final:
+    async with contextlib.aclosing(guest.run(command)) as events:
+        async for event in events:
+            match event:
+                case Stdout(data):
+                    terminal.write(data)
+                case KernelLog(data):
+                    on_log(data)
+                case Exit() | NotStarted() | GuestDied() as end:
+                    return end
+                case _:
+                    pass
+    raise AssertionError("a run without an end")  # excluded by Guest.run
+
+
+@contextlib.contextmanager
+def _watched(guest: Guest, terminal: Terminal, left: asyncio.Event) -> Iterator[None]:
+    """Pass keys and the window's size on while the block runs."""
+    loop = asyncio.get_running_loop()
+
+    def key() -> None:
+        try:
+            data = os.read(terminal.keys, _READ)
+        except OSError:
+            data = b""
+        typed, escape, _ = data.partition(bytes([ESCAPE]))
+        if typed:
+            guest.feed(typed)
+        if escape or not data:
+            loop.remove_reader(terminal.keys)
+            left.set()
+
+    def resized() -> None:
+        guest.resize(terminal.window())
+
+    handlers: dict[signal.Signals, Callable[[], None]] = {signal.SIGWINCH: resized}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handlers[signal.SIGHUP] = left.set
+    before = {number: signal.getsignal(number) for number in handlers}
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    loop.add_reader(terminal.keys, key)
+    try:
+        yield
+    finally:
+        loop.remove_reader(terminal.keys)
+        for number, previous in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, previous)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A test that falls silent once its kernel has crashed is not waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.lab.observe import CappedLog, Observer
+from harness.model.events import Exit, Heartbeat, How, KernelLog, Stdout
+
+pytestmark = pytest.mark.unit
+
+OOPS = Path(__file__).parents[1] / "klog" / "samples" / "x86" / "access-null.log"
+WARNING = OOPS.with_name("caller-refcount.log")
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[tuple[CappedLog, CappedLog]]:
+    with CappedLog(tmp_path / "output") as output, CappedLog(tmp_path / "kernel") as kernel:
+        yield output, kernel
+
+
+def beats(observer: Observer, count: int, says: bytes = b"") -> bool:
+    """Let the guest live on for *count* seconds; return whether the test has ended by then."""
+    for second in range(count):
+        if says:
+            observer.hear(Stdout(says))
+        observer.hear(Heartbeat(float(second)))
+        if observer.ending is not None:
+            return True
+    return False
+
+
+def test_the_end_comes_after_three_seconds_of_silence(logs: tuple[CappedLog, CappedLog]) -> None:
+    observer = Observer(*logs)
+    assert not beats(observer, 100)
+    observer.hear(KernelLog(OOPS.read_bytes()))
+    assert not beats(observer, 2)
+    assert beats(observer, 1)
+    assert observer.ending is not None
+    assert (observer.ending.how, observer.ending.death) == ("died", How.CRASHED)
+
+
+def test_other_cases_have_their_time(logs: tuple[CappedLog, CappedLog]) -> None:
+    observer = Observer(*logs)
+    observer.hear(KernelLog(OOPS.read_bytes()))
+    assert not beats(observer, 2)
+    assert not beats(observer, 100, b"ok 2 another\n")
+    assert not beats(observer, 1)
+    assert beats(observer, 1)
+
+
+def test_a_report_without_an_end_is_a_crash(logs: tuple[CappedLog, CappedLog]) -> None:
+    observer = Observer(*logs)
+    title = OOPS.read_bytes().partition(b"Call Trace")[0]
+    observer.hear(KernelLog(title))
+    assert beats(observer, 3)
+
+
+def test_a_test_that_ends_meanwhile_ends_as_it_does(logs: tuple[CappedLog, CappedLog]) -> None:
+    observer = Observer(*logs)
+    observer.hear(KernelLog(OOPS.read_bytes()))
+    assert not beats(observer, 2)
+    observer.hear(Exit(1, None, False, 0.1, 0.1, 900, 2.5, True))
+    assert observer.ending is not None
+    assert observer.ending.how == "exit"
+
+
+def test_a_complaint_is_no_crash(logs: tuple[CappedLog, CappedLog]) -> None:
+    observer = Observer(*logs)
+    observer.hear(KernelLog(WARNING.read_bytes()))
+    assert not beats(observer, 100)
+
+
+def test_who_crashes_on_purpose_has_time(logs: tuple[CappedLog, CappedLog]) -> None:
+    observer = Observer(*logs, patient=True)
+    observer.hear(KernelLog(OOPS.read_bytes()))
+    assert not beats(observer, 100)

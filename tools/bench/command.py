@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``make bench``: the figures that the project stands for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from harness import project
+from harness.cli.options import find_project, project_option
+from harness.errors import ExitCode
+from harness.report.console import make_progress
+from harness.run.request import Request
+from harness.store import Store
+
+_FOR_VIRTME = ("net", "virtme")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@project_option
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="Run this many tests in restored guests.",
+)
+@click.option(
+    "--virtme-rounds",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Run the same program this many times under virtme-run.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def bench(project_file: Path | None, rounds: int, virtme_rounds: int, as_json: bool) -> int:
+    """Measure how long a user waits: restored guests, virtme-run, the turn-around after a change.
+
+    All figures are from one kernel, which is built first if need be: the project's own with the
+    fragments 'net' and 'virtme' on top, as virtme-run finds its root over 9p.  Exit code 0 means
+    that every figure keeps its bound, 1 that one does not: on a busy machine, try again.
+    """
+    from tools.bench.bench import Bench
+    from tools.bench.figures import encode
+
+    here = Path.cwd()
+    file = find_project(project_file, here)
+    described = project.load(file)
+    request = Request(
+        project_file=file,
+        project=described,
+        working_dir=here,
+        config=tuple(dict.fromkeys((*described.kernel.config, *_FOR_VIRTME))),
+    )
+    measured = Bench(
+        request, Store.default(), make_progress(sys.stderr), rounds, virtme_rounds
+    ).measure()
+    if as_json:
+        click.echo(encode(measured))
+    else:
+        click.echo(f"Linux {measured.kernel}, {measured.program}, {measured.accelerator}")
+        click.echo(f"{measured.machine}\n")
+        width = max(len(figure.name) for figure in measured.figures)
+        for figure in measured.figures:
+            verdict = ("reached" if figure.reached else "NOT REACHED") if figure.bound else ""
+            value = f"{figure.value:.3f}" if figure.unit == "s" else f"{figure.value:.1f}"
+            click.echo(
+                f"{figure.name:<{width}}  {value:>8} {figure.unit:<13}  "
+                f"{figure.bound:>8}  {verdict}" + (f"  ({figure.note})" if figure.note else "")
+            )
+    reached = all(figure.reached for figure in measured.figures)
+    return ExitCode.AS_EXPECTED if reached else ExitCode.NOT_AS_EXPECTED
