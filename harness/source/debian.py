@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.errors import MachineError, UserError
 from harness.proc.environment import network
@@ -28,7 +29,7 @@ _SPEC = re.compile(r"debian:(?P<package>linux-source-[0-9][a-z0-9.+-]*)(?:=(?P<v
 _VERSION = re.compile(
     r"(?!.*\.\.)[0-9][A-Za-z0-9.+:~-]*(?<!\.)(?<!\.lock)\Z"
 )  # Debian policy 5.6.12
-_UPDATE = "apt-get update (as root), then try again"
+_UPDATE = "check the network; if the archive has moved on: apt-get update (as root)"
 _SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie"}
 """The release of Debian whose archive has `linux-source-X.Y`."""
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -36,6 +37,17 @@ _ARCHIVE_FIELDS = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
 
 Options = tuple[str, ...]
 """Options of apt that name the lists to use; empty for the machine's own."""
+
+
+class _Offers(NamedTuple):
+    """What can be downloaded."""
+
+    versions: list[str]
+    """Newest first; empty if no archive offers the package."""
+    lists: Options = ()
+    """The lists that offer them."""
+    why: str = ""
+    """What apt says about the lists that could not be fetched."""
 
 
 def resolve_debian(
@@ -55,11 +67,12 @@ def resolve_debian(
     if wanted is None:
         version, note, lists = _newest(package, repo, store, progress)
     elif object_id(repo, _ref(package, wanted)) is None:
-        offered, lists = _offers(package, store, progress)
-        if not offered:
-            raise _nowhere(package, spec)
-        if wanted not in offered:
-            version = offered[0]
+        offers = _offers(package, store, progress)
+        lists = offers.lists
+        if not offers.versions:
+            raise _nowhere(package, spec, offers.why)
+        if wanted not in offers.versions:
+            version = offers.versions[0]
             note = f"{package} {wanted} is no longer in the archive; {version} was taken instead"
     assert version is not None  # noqa: S101  it is the wanted one, or one that was found
     ref = _ref(package, version)
@@ -86,25 +99,39 @@ def available(package: str, lists: Options = ()) -> list[str]:
     return list(dict.fromkeys(r[1].strip() for r in rows if len(r) == 3 and "Packages" in r[2]))
 
 
-def _offers(package: str, store: Store, progress: Progress) -> tuple[list[str], Options]:
-    """Return the versions that can be downloaded, newest first, and the lists that offer them.
+def _offers(package: str, store: Store, progress: Progress) -> _Offers:
+    """Return the versions that can be downloaded, and the lists that offer them.
 
     The machine's own lists come first.  If they lack the package, the lists of the release of
     Debian that has it are fetched, from the archive that this machine uses.
     """
     offered = available(package)
     if offered:
-        return offered, ()
+        return _Offers(offered)
     suite = _SUITES.get(package.removeprefix("linux-source-"))
     if suite is None or not _KEYRING.is_file():
-        return [], ()
+        return _Offers([])
+    failures = []
     for archive in _archives():
         lists = _private_lists(archive, suite, store.place("apt"))
-        with store.lock(f"apt-{suite}", progress), progress.step(f"Reading Debian {suite}"):
-            updated = run(["apt-get", *lists, "update"], limit_s=600)
-        if updated.ok and (offered := available(package, lists)):
-            return offered, lists
-    return [], ()
+        with store.lock(f"apt-{suite}", progress), progress.step(f"Reading Debian {suite}") as step:
+            # Without this option apt ignores a server that it cannot reach, and ends with 0.
+            argv = ["apt-get", *lists, "-o", "APT::Update::Error-Mode=any", "update"]
+            updated = run(argv, env=network(), limit_s=600)
+            if not updated.ok:
+                failures.append(_complaints(updated.output))
+                step.result("apt-get update failed")
+            # Lists of another day will do if there are no newer ones.
+            offered = available(package, lists)
+        if offered:
+            return _Offers(offered, lists)
+    return _Offers([], (), "\n".join(failures))
+
+
+def _complaints(output: str) -> str:
+    """Return the errors in *output* of apt, without its progress; all of it if there are none."""
+    lines = output.splitlines()
+    return "\n".join([line for line in lines if line.startswith("E: ")] or lines[-15:])
 
 
 def _archives() -> list[str]:
@@ -142,9 +169,9 @@ def _newest(
     package: str, repo: Path, store: Store, progress: Progress
 ) -> tuple[str, str | None, Options]:
     """Return the newest version that apt offers or, without apt, that is in the cache."""
-    offered, lists = _offers(package, store, progress)
-    if offered:
-        return offered[0], None, lists
+    offers = _offers(package, store, progress)
+    if offers.versions:
+        return offers.versions[0], None, offers.lists
     names = must(
         git(
             "for-each-ref",
@@ -156,7 +183,7 @@ def _newest(
         "the cache's git repository cannot be read",
     ).text.splitlines()
     if not names:
-        raise _nowhere(package, f"debian:{package}")
+        raise _nowhere(package, f"debian:{package}", offers.why)
     version = names[0].rsplit("/", 1)[1].replace("%7E", "~").replace("%3A", ":")
     return version, f"apt offers no {package}; {version} from the cache was taken", ()
 
@@ -187,7 +214,13 @@ def _download_and_import(
                 limit_s=3600,
                 on_line=show,
             )
-            check(done, f"{name} could not be downloaded", hint=_UPDATE)
+            if not done.ok:
+                raise MachineError(
+                    f"{name} could not be downloaded",
+                    where=" ".join(done.argv),
+                    why=_complaints(done.output),
+                    hint=_UPDATE,
+                )
         packages = list(scratch.glob("*.deb"))
         if len(packages) != 1:
             raise MachineError("apt-get download left no package", where=name, why=done.output)
@@ -215,10 +248,11 @@ def _ref(package: str, version: str) -> str:
     return f"refs/sources/debian/{package}/{quoted}"
 
 
-def _nowhere(package: str, spec: str) -> MachineError:
+def _nowhere(package: str, spec: str, why: str) -> MachineError:
     return MachineError(
         f"apt offers no package {package}",
         where=spec,
-        why="its name is wrong, or apt's lists are empty, or this machine has no Debian archive",
+        why=why
+        or "its name is wrong, or apt's lists are empty, or this machine has no Debian archive",
         hint=_UPDATE,
     )

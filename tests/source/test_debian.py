@@ -12,7 +12,7 @@ import pytest
 from harness.errors import MachineError
 from harness.proc.git import git
 from harness.progress import Quiet
-from harness.source import debian, resolve
+from harness.source import debian, resolve, resolve_first
 from harness.store import Store
 from tests.kerneltree import Recorder, make_tree, sh
 
@@ -43,14 +43,20 @@ indextargets*)
 	cat "$APT/archives" 2>/dev/null
 	exit 0 ;;
 *" update")
+	echo "$https_proxy" > "$APT/proxy"
+	[ -e "$APT/away" ] && {
+		echo "Err:1 http://deb.example.org/debian bookworm InRelease"
+		echo "E: Failed to fetch http://deb.example.org/debian/dists  Cannot resolve"
+		case $* in *Error-Mode=any*) exit 100 ;; *) exit 0 ;; esac
+	}
 	for word; do
 		case $word in Dir::Etc::SourceList=*) cat "${word#*=}" > "$APT/updated" ;; esac
 	done
 	exit 0 ;;
 esac
 for last; do :; done
-[ -e "$APT/pool/${last#*=}.deb" ] || { echo "E: Failed to fetch: 404 Not Found"; exit 100; }
 echo "dlstatus:1:80.0000:Retrieving file 1 of 1"
+[ -e "$APT/pool/${last#*=}.deb" ] || { echo "E: Failed to fetch: 404 Not Found"; exit 100; }
 cp "$APT/pool/${last#*=}.deb" .
 """
 
@@ -158,17 +164,25 @@ def test_failed_download_hints_at_update(apt: Apt, store: Store) -> None:
     apt.offer("6.1.176-1")
     with pytest.raises(MachineError, match="could not be downloaded") as caught:
         resolve(f"debian:{PACKAGE}=6.1.176-1", store, Quiet(), relative_to=Path("/"))
-    assert "404" in caught.value.why
+    assert caught.value.why == "E: Failed to fetch: 404 Not Found"
     assert "apt-get update" in caught.value.hint
+
+
+@pytest.fixture
+def keyring(apt: Apt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with Debian's keyring, whose own release lacks the package."""
+    path = tmp_path / "keyring.gpg"
+    path.touch()
+    monkeypatch.setattr(debian, "_KEYRING", path)
+    (apt.root / "archives").write_text("Debian|Debian|http://deb.example.org/debian/\n")
+    return path
 
 
 @pytest.mark.parametrize("pin", ["", "=6.1.176-1"])
 def test_a_later_release_takes_the_package_from_the_archive_of_the_older_one(
-    apt: Apt, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pin: str
+    apt: Apt, store: Store, keyring: Path, monkeypatch: pytest.MonkeyPatch, pin: str
 ) -> None:
-    keyring = tmp_path / "keyring.gpg"
-    keyring.touch()
-    monkeypatch.setattr(debian, "_KEYRING", keyring)
+    monkeypatch.setenv("https_proxy", "http://proxy.example.org:3128")
     (apt.root / "archives").write_text(
         "Debian|Debian-Security|http://deb.example.org/debian-security/\n"
         "Other|Debian|http://other.example.org/\n"
@@ -180,9 +194,44 @@ def test_a_later_release_takes_the_package_from_the_archive_of_the_older_one(
     assert (apt.root / "updated").read_text() == (
         f"deb [signed-by={keyring}] http://deb.example.org/debian/ bookworm main\n"
     )
+    assert (apt.root / "proxy").read_text() == "http://proxy.example.org:3128\n"
     download = next(call for call in apt.calls() if " download " in call)
     assert f"Dir::State::Lists={store.root}" in download
     assert resolve(f"debian:{PACKAGE}{pin}", store, Quiet(), relative_to=Path("/")).tree
+
+
+@pytest.mark.parametrize("pin", ["", "=6.1.176-1"])
+def test_an_archive_that_cannot_be_reached_is_the_reason(
+    apt: Apt, store: Store, keyring: Path, pin: str
+) -> None:
+    (apt.root / "away").touch()
+    with pytest.raises(MachineError, match="apt offers no package") as caught:
+        resolve(f"debian:{PACKAGE}{pin}", store, Quiet(), relative_to=Path("/"))
+    why = "E: Failed to fetch http://deb.example.org/debian/dists  Cannot resolve"
+    assert caught.value.why == why
+    assert "check the network" in caught.value.hint
+
+
+def test_without_network_one_error_names_the_archive_and_the_tarball(
+    apt: Apt, store: Store, keyring: Path
+) -> None:
+    (apt.root / "away").touch()
+    package = f"debian:{PACKAGE}=6.1.176-1"
+    tarball = f"http://127.0.0.1:1/linux-6.1.tar.xz#sha256={64 * '0'}"
+    with pytest.raises(MachineError, match="none of the kernel sources") as caught:
+        resolve_first([package, tarball], store, Quiet(), relative_to=Path("/"))
+    assert caught.value.where == f"{package}, {tarball}"
+    assert "Cannot resolve" in caught.value.why
+    assert "Connection refused" in caught.value.why
+    assert "--source DIR" in caught.value.hint
+
+
+def test_lists_of_another_day_will_do(apt: Apt, store: Store, keyring: Path) -> None:
+    apt.publish("6.1.176-1")
+    (apt.root / "updated").touch()
+    (apt.root / "away").touch()
+    source = resolve(f"debian:{PACKAGE}", store, Quiet(), relative_to=Path("/"))
+    assert "6.1.176-1" in source.description
 
 
 def test_without_debian_s_keyring_no_archive_is_asked(
