@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# Install what the project needs: Debian packages and a Python environment in .venv.
+# Install what the project needs: packages of Debian or Ubuntu (packages.txt), and a Python
+# environment in .venv. On another distribution it installs no packages, but says what is missing.
 # Does nothing, in well under a second, where all is there. Exit 3: something is missing and
 # cannot be installed; the list is printed.
 # With the word "system" it also makes an environment in .venv-system with the Python that the
@@ -27,11 +28,47 @@ if [ "${SETUP_ENVIRONMENT-}" != clean ]; then
 	exec env -i SETUP_ENVIRONMENT=clean "PATH=$PATH" LC_ALL=C.UTF-8 "$@" sh scripts/setup.sh "$word"
 fi
 
+# rows: the rows of packages.txt, without comments
+rows() {
+	sed '/^#/d; /^[[:space:]]*$/d' packages.txt
+}
+
+# Print the packages of Debian that are missing, each after a blank.
 missing_packages() {
-	sed 's/[[:space:]]*#.*//; /^$/d' debian-packages.txt | while read -r package; do
-		status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || status=absent
-		[ "$status" = installed ] || printf ' %s' "$package"
+	rows | while read -r package _; do
+		is_installed "$package" || printf ' %s' "$package"
 	done
+}
+
+is_installed() {
+	status=$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) || status=absent
+	[ "$status" = installed ]
+}
+
+# how_to_find THING: print the command that succeeds if it is there
+how_to_find() {
+	case $1 in
+	*.h) echo "echo '#include <$1>' | gcc -x c -E -" ;;
+	*.a) echo "test -e \"\$(gcc -print-file-name=$1)\"" ;;
+	python:*) echo "\"\${PYTHON:-python3}\" -I -c 'import ${1#*:}'" ;;
+	*) echo "command -v $1" ;;
+	esac
+}
+
+# Print a line "thing|packages of Fedora|package of Debian" for each thing that is missing.
+missing_things() {
+	rows | while IFS='|' read -r debian fedora things _; do
+		for thing in $things; do
+			[ "$thing" != - ] || continue
+			sh -c "$(how_to_find "$thing")" >/dev/null 2>&1 </dev/null ||
+				echo "$thing|$fedora|$debian"
+		done
+	done
+}
+
+# column NUMBER: print that column of standard input as one line, each word once
+column() {
+	cut -d '|' -f "$1" | tr -s ' ' '\n' | sed '/^$/d' | sort -u | paste -s -d ' ' -
 }
 
 fail() {
@@ -45,32 +82,40 @@ case $PWD in
 	"$PWD" "move the clone, or clone it into another directory" ;;
 esac
 
-if ! command -v dpkg-query >/dev/null; then
-	fail "this is not Debian: dpkg-query is missing" \
-		"install the counterparts of these packages, then run the tools from a .venv of your own:" \
-		"$(sed 's/[[:space:]]*#.*//; /^$/d' debian-packages.txt | tr '\n' ' ')"
-fi
-
-missing=$(missing_packages)
-if [ -n "$missing" ]; then
-	if [ "$(id -u)" = 0 ]; then
-		as_root=
-	elif command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
-		as_root=sudo
-	else
-		fail "these Debian packages are missing:$missing" \
-			"you are not root and sudo cannot be used; ask for:" \
-			"apt-get install --no-install-recommends$missing"
+# Asked of dpkg itself: Fedora has a package of that name, which manages nothing there.
+if is_installed dpkg; then
+	missing=$(missing_packages)
+	if [ -n "$missing" ]; then
+		if [ "$(id -u)" = 0 ]; then
+			as_root=
+		elif command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+			as_root=sudo
+		else
+			fail "these Debian packages are missing:$missing" \
+				"you are not root and sudo cannot be used; ask for:" \
+				"apt-get install --no-install-recommends$missing"
+		fi
+		echo "setup: installing Debian packages:$missing"
+		# The lists on a fresh machine are empty or old, so a first failure is no news.
+		# shellcheck disable=SC2086  # a list of words
+		install() {
+			$as_root env DEBIAN_FRONTEND=noninteractive \
+				apt-get -qq -y install --no-install-recommends $missing >/dev/null
+		}
+		install 2>/dev/null || { $as_root apt-get -qq update && install; } ||
+			fail "apt-get could not install:$missing"
 	fi
-	echo "setup: installing Debian packages:$missing"
-	# The lists on a fresh machine are empty or old, so a first failure is no news.
-	# shellcheck disable=SC2086  # a list of words
-	install() {
-		$as_root env DEBIAN_FRONTEND=noninteractive \
-			apt-get -qq -y install --no-install-recommends $missing >/dev/null
-	}
-	install 2>/dev/null || { $as_root apt-get -qq update && install; } ||
-		fail "apt-get could not install:$missing"
+else
+	missing=$(missing_things)
+	if [ -n "$missing" ]; then
+		echo "setup: these are missing, each with the command that looked for it:" >&2
+		for thing in $(printf '%s\n' "$missing" | cut -d '|' -f 1); do
+			printf 'setup:     %-20s %s\n' "$thing" "$(how_to_find "$thing")" >&2
+		done
+		fail "packages are installed here only with dpkg and apt; install what has these, and try again" \
+			"in Fedora: dnf install $(printf '%s\n' "$missing" | column 2)" \
+			"the packages of Debian: $(printf '%s\n' "$missing" | column 3)"
+	fi
 fi
 
 python=${PYTHON:-python3}

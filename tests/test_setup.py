@@ -18,9 +18,8 @@ import pytest
 
 pytestmark = pytest.mark.unit
 REPOSITORY = Path(__file__).parents[1]
-FILES = ("Makefile", "constraints.txt", "debian-packages.txt", "pyproject.toml", "scripts/setup.sh")
+FILES = ("Makefile", "constraints.txt", "packages.txt", "pyproject.toml", "scripts/setup.sh")
 PYTHON = """\
-#!/bin/sh
 for word; do printf '%s\\n' "$word"; done >>"{log}.argv"
 case "$*" in
 *"-m venv"*) mkdir -p .venv/bin; cp "{python}" .venv/bin/python; env >"{log}.env" ;;
@@ -50,6 +49,7 @@ class Clone:
         done = subprocess.run(
             ["make", "-C", str(self.path), *arguments],
             env=self.env | env,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -57,6 +57,16 @@ class Clone:
             check=False,
         )
         return done.returncode, done.stdout
+
+    def play(self, program: str, script: str) -> None:
+        """Put a program before that of the machine."""
+        path = self.path.parent / "tools" / program
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    @property
+    def environment_made(self) -> bool:
+        return (self.path / ".venv").exists()
 
 
 def make_clone(root: Path, name: str) -> Clone:
@@ -66,13 +76,12 @@ def make_clone(root: Path, name: str) -> Clone:
         shutil.copy(REPOSITORY / file, path / file)
     tools = root / "tools"
     tools.mkdir()
-    python, query = tools / "python", tools / "dpkg-query"
-    python.write_text(PYTHON.format(log=root / "called", python=python, real=sys.executable))
-    query.write_text("#!/bin/sh\necho installed\n")
-    for tool in (python, query):
-        tool.chmod(0o755)
+    python = tools / "python"
     variables = {"PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(root), "PYTHON": str(python)}
-    return Clone(path, variables)
+    clone = Clone(path, variables)
+    clone.play("python", PYTHON.format(log=root / "called", python=python, real=sys.executable))
+    clone.play("dpkg-query", "echo installed")
+    return clone
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -125,6 +134,69 @@ def test_set_up_gets_what_is_allowed_and_nothing_else(tmp_path: Path) -> None:
     own = {"SETUP_ENVIRONMENT", "PATH", "LC_ALL", "HOME", "PYTHON", "PWD", "OLDPWD", "SHLVL", "_"}
     assert seen.keys() - own == wanted.keys()
     assert seen["PIP_INDEX_URL"] == wanted["PIP_INDEX_URL"]
+
+
+def test_an_ordinary_user_without_sudo_is_told_what_to_ask_for(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path, "my checkout")
+    clone.play("dpkg-query", 'case $* in *" flex" | *" bc") exit 1 ;; esac; echo installed')
+    clone.play("id", "echo 1000")
+    clone.play("sudo", "exit 1")
+    status, text = clone.make("setup")
+    assert status != 0
+    assert "setup: these Debian packages are missing: bc flex\n" in text
+    assert "apt-get install --no-install-recommends bc flex\n" in text
+    assert not clone.environment_made
+    # Where the packages are there, neither matters.
+    clone.play("dpkg-query", "echo installed")
+    status, text = clone.make("setup")
+    assert (status, clone.environment_made) == (0, True), text
+
+
+# Distributions without dpkg
+
+
+def on_another_distribution(clone: Clone) -> None:
+    """Fedora has a package with dpkg-query, which knows of no package."""
+    clone.play("dpkg-query", "echo 'no packages found' >&2; exit 1")
+    clone.play("apt-get", "exit 100")
+
+
+def test_another_distribution_that_has_everything_is_set_up(tmp_path: Path) -> None:
+    """All that packages.txt looks for is found on a machine that has its packages."""
+    clone = make_clone(tmp_path, "my checkout")
+    on_another_distribution(clone)
+    status, text = clone.make("setup")
+    assert (status, clone.environment_made) == (0, True), text
+
+
+def test_another_distribution_is_told_what_is_missing_and_how_it_was_looked_for(
+    tmp_path: Path,
+) -> None:
+    clone = make_clone(tmp_path, "my checkout")
+    on_another_distribution(clone)
+    things = "nosuch-program no/such.h libnosuch.a python:nosuch"
+    with (clone.path / "packages.txt").open("a") as rows:
+        rows.write(f"nosuch-dev | nosuch-devel nosuch-static | {things} | a test\n")
+        rows.write("only-debian | - | - | a test\n")
+    status, text = clone.make("setup")
+    assert (status != 0, clone.environment_made) == (True, False), text
+    said = [line.split(maxsplit=2) for line in text.splitlines() if line.startswith("setup:     ")]
+    assert [thing for _, thing, _ in said] == things.split()
+    for _, thing, command in said:
+        assert thing.removeprefix("python:") in command
+        assert subprocess.run(["sh", "-c", command], env=clone.env, check=False).returncode
+    assert "dnf install nosuch-devel nosuch-static\n" in text
+    assert "the packages of Debian: nosuch-dev\n" in text
+
+
+def test_without_a_compiler_no_library_is_taken_for_found(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path, "clone")
+    on_another_distribution(clone)
+    clone.play("gcc", "exit 127")
+    text = clone.make("setup")[1]
+    for thing in ("libc.a", "stdio.h", "libelf.h"):
+        assert f"setup:     {thing} " in text
+    assert "elfutils-libelf-devel" in text
 
 
 def test_pythons_own_variables_and_arguments_of_the_shell_do_not_reach_the_harness(

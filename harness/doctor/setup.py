@@ -15,7 +15,7 @@ from harness.guest.capabilities import Survey
 from harness.proc.process import PACKAGES, capture, find
 
 DISTRIBUTION = "kernel-selftest-harness"
-PACKAGES_FILE = Path(__file__).parents[2] / "debian-packages.txt"
+PACKAGES_FILE = Path(__file__).parents[2] / "packages.txt"
 _SETUP = "make setup"
 _GROUP = "setup"
 _OLDEST_PYTHON = (3, 11)
@@ -41,8 +41,8 @@ def checks(root: Path, survey: Survey, packages_file: Path = PACKAGES_FILE) -> I
 
 
 def wanted_packages(text: str) -> list[str]:
-    """Return the packages that a list file names: one a line, comments after ``#``."""
-    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    """Return the Debian packages that a list file names: the first column of each row."""
+    lines = (line.partition("#")[0].partition("|")[0].strip() for line in text.splitlines())
     return [line for line in lines if line]
 
 
@@ -76,15 +76,17 @@ def _debian(root: Path, packages_file: Path) -> Check:
     try:
         installed = installed_packages((root / "var/lib/dpkg/status").read_text(errors="replace"))
     except OSError:
+        installed = set()
+    if "dpkg" not in installed:
         return check(
             "unknown",
-            "this is not Debian: there is no /var/lib/dpkg/status",
-            f"install the counterparts of: {' '.join(wanted)}",
+            "this is neither Debian nor Ubuntu: dpkg does not manage its packages",
+            f"{_SETUP} names what is missing, and the packages of Fedora that have it",
             required=False,
         )
     missing = [name for name in wanted if name not in installed]
     if not missing:
-        return check("yes", f"all {len(wanted)} of debian-packages.txt are installed")
+        return check("yes", f"all {len(wanted)} of packages.txt are installed")
     return check(
         "no",
         f"{len(missing)} of {len(wanted)} are missing: {' '.join(missing)}",

@@ -145,6 +145,8 @@ Description: a package
  Status: install ok installed
 """
 
+DPKG = "Package: dpkg\nStatus: install ok installed\n"
+
 
 def test_dpkgs_own_file_is_read() -> None:
     assert installed_packages(STATUS) == {"bc", "make"}
@@ -153,20 +155,28 @@ def test_dpkgs_own_file_is_read() -> None:
 
 def test_missing_packages_are_named(root: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
-    listed.write_text("bc # reason\nflex\nmake\n")
+    listed.write_text("# a list\nbc | - | bc | reason\nflex | flex\nmake\n")
     (root / "var/lib/dpkg").mkdir(parents=True)
-    (root / "var/lib/dpkg/status").write_text(STATUS)
+    (root / "var/lib/dpkg/status").write_text(f"{STATUS}\n{DPKG}")
     survey = Survey(root=root, emulator=EMULATORS["none"])
     first, *_ = setup.checks(root, survey, listed)
     assert (first.name, first.state, first.required) == ("debian-packages", "no", True)
     assert first.detail == "1 of 3 are missing: flex"
     assert "apt-get install --no-install-recommends flex" in first.do
-    (root / "var/lib/dpkg/status").unlink()
-    first, *_ = setup.checks(root, survey, listed)
-    assert (first.state, first.required) == ("unknown", False)
-    assert "not Debian" in first.detail
     first, *_ = setup.checks(root, survey, tmp_path / "gone")
     assert (first.state, first.required) == ("unknown", False)
+
+
+@pytest.mark.parametrize("status", [None, "", STATUS])
+def test_what_dpkg_does_not_manage_is_not_debian(root: Path, status: str | None) -> None:
+    """Fedora has a package of dpkg, too."""
+    if status is not None:
+        (root / "var/lib/dpkg").mkdir(parents=True)
+        (root / "var/lib/dpkg/status").write_text(status)
+    first, *_ = setup.checks(root, Survey(root=root, emulator=EMULATORS["none"]))
+    assert (first.state, first.required) == ("unknown", False)
+    assert "neither Debian nor Ubuntu" in first.detail
+    assert "make setup names what is missing" in first.do
 
 
 def test_python_packages_come_from_the_metadata() -> None:
