@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.model.events import Hello
 
-VERSION = 6
+VERSION = 7
 HEADER = struct.Struct("<BBHI")
 MAX_OUTPUT = 32768 - 8
 MAX_INPUT = 4096
@@ -169,7 +169,13 @@ class Resize:
 
 @dataclass(frozen=True)
 class TimeIsUp:
-    """Ask the program of a run to end, and kill it after the grace."""
+    """Say that a run has had its limit by the host's clock.
+
+    As soon as it has had ``limit_ns`` by the guest's clock, too, its program is asked to end; after
+    the grace it is killed.
+    """
+
+    limit_ns: int
 
 
 Frame = Hello | Run | Output | Ended | Beat | PowerOff | AgentError | Input | Resize | TimeIsUp
@@ -181,6 +187,7 @@ _EXIT = struct.Struct(f"<BBHIIQQQQQ{TOKEN_SIZE}s")
 _BEAT = struct.Struct("<Q")
 _ERROR = struct.Struct(f"<II{TOKEN_SIZE}s")
 _WINDOW = struct.Struct("<HH")
+_TIME_IS_UP = struct.Struct("<Q")
 
 
 def encode(frame: Frame) -> bytes:
@@ -250,7 +257,7 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
         case Resize():
             return FrameType.WINDOW, _WINDOW.pack(frame.rows, frame.columns)
         case TimeIsUp():
-            return FrameType.TIME_IS_UP, b""
+            return FrameType.TIME_IS_UP, _TIME_IS_UP.pack(frame.limit_ns)
 
 
 def _check_run(run: Run) -> None:
@@ -344,7 +351,7 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
         case FrameType.WINDOW:
             return Resize(*reader.unpack(_WINDOW))
         case FrameType.TIME_IS_UP:
-            return TimeIsUp()
+            return TimeIsUp(*reader.unpack(_TIME_IS_UP))
 
 
 class _Reader:

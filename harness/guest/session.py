@@ -151,6 +151,9 @@ class Session:
                 if not data:
                     break
                 for frame in self._decoder.feed(data):
+                    if not self._heard:
+                        # The limit begins here, amid a tick: what passed before is not part of it.
+                        self._time.passed()
                     self._heard = True
                     self._silent_s = 0.0
                     await self._queue.put(frame)
@@ -197,7 +200,7 @@ class Session:
                 left -= passed
             if left <= 0 and not told:
                 told = True
-                self._tell(frames.TimeIsUp())
+                self._tell(frames.TimeIsUp(round(self._command.timeout_s * 1e9)))
             if self._time.mute_s >= MUTE_LIMIT_S:
                 detail = f"QEMU neither runs nor answers its monitor, for {MUTE_LIMIT_S:g} s"
                 await self._queue.put(_Silence(How.QEMU_STUCK, detail))

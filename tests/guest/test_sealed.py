@@ -100,6 +100,23 @@ def test_the_limit_sends_term(restored: Restored) -> None:
     assert end.wall_s >= 0.5
 
 
+def test_the_limit_holds_by_the_clock_of_the_guest(guest_snapshot: Snapshot) -> None:
+    """The host says too early that it has passed, as after a suspension that it counts in part."""
+
+    async def work() -> Outcome:
+        async with await snapshot.restore(guest_snapshot) as guest:
+            outcome = Outcome([])
+            async for event in guest.run(probe("sleep", "60", timeout_s=60)):
+                outcome.events.append(event)
+                if len(outcome.events) == 1:
+                    guest.qemu.agent_writer.write(frames.encode(frames.TimeIsUp(1_500_000_000)))
+            return outcome
+
+    end = asyncio.run(work()).exit
+    assert (end.signal, end.timed_out) == (15, True)
+    assert 1.5 <= end.wall_s < 20
+
+
 def test_after_term_comes_kill(restored: Restored) -> None:
     outcome = restored(probe("ignore-term", timeout_s=3))
     assert outcome.stdout == b"ready\n"

@@ -54,11 +54,11 @@ struct job {
 	pid_t pid;
 	int pipes[2];		/* stdout or terminal, stderr; -1 after end of file */
 	bool reaped;
-	bool time_is_up;	/* says the host */
 	bool timed_out;
 	bool childless;
 	int status;
 	struct rusage usage;
+	uint64_t limit_ns;	/* UINT64_MAX until the host says that it has passed */
 	uint64_t started;
 	uint64_t ended;
 	uint32_t unquiet;
@@ -448,12 +448,27 @@ static bool reap(struct job *job)
 static void hear_host(struct job *job)
 {
 	struct frame_header header;
+	uint64_t limit;
 
 	read_header(&header);
-	if (header.type == FRAME_TIME_IS_UP && !header.length)
-		job->time_is_up = true;
-	else if (run.io != FRAME_IO_TERMINAL || !read_input(&header, job->pipes[0]))
+	if (header.type == FRAME_TIME_IS_UP && header.length == sizeof(limit)) {
+		read_exactly((uint8_t *)&limit, sizeof(limit));
+		job->limit_ns = le64toh(limit);
+		return;
+	}
+	if (run.io != FRAME_IO_TERMINAL || !read_input(&header, job->pipes[0]))
 		give_up(FRAME_ERROR_PROTOCOL, "bad frame during a run");
+}
+
+/*
+ * How much of its limit the test has not had by this guest's clock, which is the one that its
+ * report is in.  The host counts with its own; where a host was suspended, it has counted more.
+ */
+static uint64_t left_ns(const struct job *job)
+{
+	uint64_t ran = clock_ns(CLOCK_MONOTONIC) - job->started;
+
+	return job->limit_ns > ran ? job->limit_ns - ran : 0;
 }
 
 /* Returns at once where there was something to do. */
@@ -490,8 +505,8 @@ static bool watch_test(struct job *job, int sigfd)
 	next_beat = awake_ns();
 	job->lost = lost_ns;
 	for (;;) {
-		uint64_t now = awake_ns();
-		uint64_t until;
+		uint64_t now = awake_ns(), left = left_ns(job);
+		uint64_t until, wait;
 		bool moved;
 
 		beat();
@@ -504,7 +519,7 @@ static bool watch_test(struct job *job, int sigfd)
 			pass_input(job->pipes[0]);
 		if (job->childless && !moved)
 			return true;
-		if (!job->reaped && !kill_at && job->time_is_up) {
+		if (!job->reaped && !kill_at && !left) {
 			job->timed_out = true;
 			kill_at = now + run.grace_ms * NSEC_PER_MSEC;
 			kill(-job->pid, SIGTERM);
@@ -522,7 +537,10 @@ static bool watch_test(struct job *job, int sigfd)
 		until = give_up_at ? now + 10 * NSEC_PER_MSEC : kill_at ? kill_at : next_beat;
 		if (until > next_beat)
 			until = next_beat;
-		wait_for_work(job, sigfd, moved || until <= now ? 0 : until - now);
+		wait = moved || until <= now ? 0 : until - now;
+		if (!job->reaped && !kill_at && wait > left)
+			wait = left;
+		wait_for_work(job, sigfd, wait);
 	}
 }
 
@@ -610,7 +628,7 @@ static void rehearse_end(void)
 
 static void run_test(int sigfd)
 {
-	struct job job = { .pipes = { -1, -1 } };
+	struct job job = { .pipes = { -1, -1 }, .limit_ns = UINT64_MAX };
 
 	set_clock_and_seed();
 	if (!start_test(&job)) {
@@ -647,7 +665,7 @@ static void serve(int sigfd)
 			power_off();
 		/* Sent while the run's end was under way. */
 		if (header.type == FRAME_INPUT || header.type == FRAME_WINDOW ||
-		    (header.type == FRAME_TIME_IS_UP && !header.length))
+		    (header.type == FRAME_TIME_IS_UP && header.length == sizeof(uint64_t)))
 			continue;
 		if (header.type != FRAME_RUN || !parse_run(&c))
 			give_up(FRAME_ERROR_PROTOCOL, "bad frame");

@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#define FRAME_VERSION		6
+#define FRAME_VERSION		7
 #define FRAME_HEADER_SIZE	8
 #define FRAME_MAX_OUTPUT	(32768 - 8)	/* of STDOUT, STDERR: one write to the port */
 #define FRAME_MAX_INPUT		4096		/* of INPUT */
@@ -45,7 +45,7 @@ enum frame_type {
 	 * in ns, seed, token, u32 enum frame_io, u16 rows and u16 columns of
 	 * the terminal, string cwd, u32 argc, strings argv, u32 envc, strings
 	 * "NAME=value".  There is no time limit in it: only the host knows
-	 * how much of the time the guest could run.
+	 * how much of the time the guest could run, see TIME_IS_UP.
 	 */
 	FRAME_RUN = 2,
 	/* Guest to host: raw bytes. */
@@ -74,7 +74,10 @@ enum frame_type {
 	FRAME_INPUT = 9,
 	/* Host to guest, as INPUT: u16 rows, u16 columns. */
 	FRAME_WINDOW = 10,
-	/* Host to guest: TERM now, KILL after the grace; no payload.  Too late is no fault. */
+	/*
+	 * Host to guest: u64 limit in ns.  TERM as soon as the program has run for so
+	 * long by CLOCK_MONOTONIC, too; KILL after the grace.  Too late is no fault.
+	 */
 	FRAME_TIME_IS_UP = 11,
 };
 
