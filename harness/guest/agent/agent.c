@@ -32,7 +32,6 @@
 #include "frames.h"
 
 #define NSEC_PER_MSEC	1000000ULL
-#define HEARTBEAT_NS	NSEC_PER_SEC
 /* In less than that a test cannot use up all PIDs, so that the first come again. */
 #define LONG_TEST_NS	(500 * NSEC_PER_MSEC)
 #define MAX_GRACE_MS	(7ULL * 24 * 3600 * 1000)
@@ -77,126 +76,12 @@ struct cursor {
 	bool bad;
 };
 
-static int port = -1;
 static int taint = -1;
 static int generator = -1;	/* of random numbers */
 /* Flags that were told to the host. What came since, before a test or under it, counts for the test. */
 static uint32_t known_taint;
-/* There are none before the first test. */
-static uint64_t next_beat = UINT64_MAX;
 static uint8_t inbox[FRAME_MAX_PAYLOAD];
-static uint8_t outbox[FRAME_HEADER_SIZE + FRAME_MAX_OUTPUT];
 static struct run run;
-static uint8_t token[FRAME_TOKEN_SIZE];		/* the latest run's */
-
-static _Noreturn void power_off(void)
-{
-	reboot(RB_POWER_OFF);
-	/* A machine without a way to power off resets, which ends QEMU as well. */
-	reboot(RB_AUTOBOOT);
-	for (;;)
-		pause();
-}
-
-/* Sends what is in the outbox.  Blocks while the host does not read. */
-static void send_frame(enum frame_type type, size_t length)
-{
-	struct frame_header header = {
-		.version = FRAME_VERSION,
-		.type = type,
-		.length = htole32(length),
-	};
-	size_t done = 0;
-
-	memcpy(outbox, &header, sizeof(header));
-	length += sizeof(header);
-	while (done < length) {
-		ssize_t n = write(port, outbox + done, length - done);
-
-		if (n > 0) {
-			done += n;
-		} else if (n < 0 && errno != EINTR && errno != EAGAIN && errno != ENOMEM) {
-			complain("cannot write to the port", errno);
-			power_off();
-		}
-	}
-}
-
-static uint8_t *put(uint8_t *at, const void *data, size_t length)
-{
-	memcpy(at, data, length);
-	return at + length;
-}
-
-static uint8_t *put_u32(uint8_t *at, uint32_t value)
-{
-	value = htole32(value);
-	return put(at, &value, sizeof(value));
-}
-
-static uint8_t *put_u64(uint8_t *at, uint64_t value)
-{
-	value = htole64(value);
-	return put(at, &value, sizeof(value));
-}
-
-static uint8_t *put_blob(uint8_t *at, const void *data, size_t length)
-{
-	return put(put_u32(at, length), data, length);
-}
-
-static uint8_t *put_string(uint8_t *at, const char *string)
-{
-	return put_blob(at, string, strlen(string));
-}
-
-static void send_error(enum frame_error code, int error, const char *what)
-{
-	uint8_t *at = outbox + FRAME_HEADER_SIZE;
-
-	at = put(put_u32(put_u32(at, code), error), token, sizeof(token));
-	at = put_string(at, what);
-	send_frame(FRAME_ERROR, at - outbox - FRAME_HEADER_SIZE);
-}
-
-_Noreturn void give_up(enum frame_error code, const char *what)
-{
-	int error = errno;
-
-	complain(what, error);
-	if (port >= 0) {
-		send_error(code, error, what);
-		/* The write has only queued it; QEMU must fetch it before it stops. */
-		usleep(200000);
-	}
-	power_off();
-}
-
-void read_exactly(uint8_t *at, size_t length)
-{
-	while (length) {
-		ssize_t n = read(port, at, length);
-
-		if (n > 0) {
-			at += n;
-			length -= n;
-		} else if (n == 0) {
-			/* No host is connected: so it is while a snapshot waits to be restored. */
-			usleep(10000);
-		} else if (errno != EINTR && errno != EAGAIN) {
-			give_up(FRAME_ERROR_AGENT, "cannot read from the port");
-		}
-	}
-}
-
-void read_header(struct frame_header *header)
-{
-	read_exactly((uint8_t *)header, sizeof(*header));
-	header->length = le32toh(header->length);
-	errno = EPROTO;
-	if (header->version != FRAME_VERSION || header->reserved || header->length > FRAME_MAX_PAYLOAD)
-		give_up(FRAME_ERROR_PROTOCOL, "bad frame header");
-}
 
 static uint8_t *get(struct cursor *c, size_t length)
 {
@@ -395,9 +280,9 @@ static bool forward(struct job *job, int which)
 
 	if (job->pipes[which] < 0)
 		return false;
-	n = read(job->pipes[which], outbox + FRAME_HEADER_SIZE, FRAME_MAX_OUTPUT);
+	n = read(job->pipes[which], payload, FRAME_MAX_OUTPUT);
 	if (n > 0) {
-		send_frame(which ? FRAME_STDERR : FRAME_STDOUT, n);
+		send_frame(which ? FRAME_STDERR : FRAME_STDOUT, payload + n);
 		return true;
 	}
 	if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -405,18 +290,6 @@ static bool forward(struct job *job, int which)
 		job->pipes[which] = -1;
 	}
 	return false;
-}
-
-/* To be called every second at least while a test runs, and while its end is prepared. */
-void beat(void)
-{
-	uint64_t now = awake_ns();
-
-	if (now < next_beat)
-		return;
-	next_beat = now + HEARTBEAT_NS;
-	put_u64(outbox + FRAME_HEADER_SIZE, clock_ns(CLOCK_MONOTONIC));
-	send_frame(FRAME_HEARTBEAT, sizeof(uint64_t));
 }
 
 /* True where some process has ended. */
@@ -499,17 +372,17 @@ static void wait_for_work(struct job *job, int sigfd, uint64_t ns)
  */
 static bool watch_test(struct job *job, int sigfd)
 {
-	uint64_t kill_at = 0, give_up_at = 0, last_at = 0;
+	uint64_t kill_at = 0, give_up_at = 0, last_at = 0, next_beat;
 
 	/* The first one says that the program has started, so that its time runs. */
-	next_beat = awake_ns();
+	start_to_beat();
 	job->lost = lost_ns;
 	for (;;) {
 		uint64_t now = awake_ns(), left = left_ns(job);
 		uint64_t until, wait;
 		bool moved;
 
-		beat();
+		next_beat = beat();
 		/* First who is left, then what they wrote: the other order loses last words. */
 		if (reap(job) && give_up_at)
 			give_up_at = now + REAP_LIMIT_NS;
@@ -556,9 +429,8 @@ static void mark_log_end(void)
 
 	for (i = 0; i < FRAME_TOKEN_SIZE; i++)
 		len += sprintf(line + len, "%02x", token[i]);
-	line[len++] = '\n';
-	if (write(kmsg, line, len) != len)
-		give_up(FRAME_ERROR_AGENT, "cannot write to /dev/kmsg");
+	sprintf(line + len, "\n");
+	log_line(line);
 }
 
 /*
@@ -580,7 +452,7 @@ static void send_exit(const struct job *job)
 	bool signaled = WIFSIGNALED(job->status);
 	uint16_t code = htole16(signaled ? WTERMSIG(job->status) : WEXITSTATUS(job->status));
 	const struct rusage *u = &job->usage;
-	uint8_t *at = outbox + FRAME_HEADER_SIZE;
+	uint8_t *at = payload;
 	uint32_t tainted = read_taint();
 
 	*at++ = signaled ? FRAME_END_SIGNALED : FRAME_END_EXITED;
@@ -593,9 +465,8 @@ static void send_exit(const struct job *job)
 	at = put_u64(at, u->ru_maxrss);
 	at = put_u64(at, job->ended - job->started);
 	at = put_u64(at, lost_ns - job->lost);
-	at = put(at, token, sizeof(token));
 	known_taint = tainted;
-	send_frame(FRAME_EXIT, at - outbox - FRAME_HEADER_SIZE);
+	send_frame(FRAME_EXIT, put(at, token, sizeof(token)));
 }
 
 static bool bring_to_rest(struct job *job, int sigfd)
@@ -618,12 +489,9 @@ static bool bring_to_rest(struct job *job, int sigfd)
  */
 static void rehearse_end(void)
 {
-	static const char line[] = "<7>harness-agent: the program has started\n";
-
 	read_taint();
 	look_at_load();
-	if (write(kmsg, line, sizeof(line) - 1) < 0)
-		give_up(FRAME_ERROR_AGENT, "cannot write to /dev/kmsg");
+	log_line("<7>harness-agent: the program has started\n");
 }
 
 static void run_test(int sigfd)
@@ -675,7 +543,7 @@ static void serve(int sigfd)
 
 static void say_hello(const struct boot *boot)
 {
-	uint8_t *at = outbox + FRAME_HEADER_SIZE, id[64];
+	uint8_t *at = payload, id[64];
 	struct utsname name;
 
 	uname(&name);
@@ -687,13 +555,11 @@ static void say_hello(const struct boot *boot)
 	at = put_string(at, name.sysname);
 	at = put_string(at, name.release);
 	at = put_string(at, name.version);
-	at = put_string(at, name.machine);
-	send_frame(FRAME_HELLO, at - outbox - FRAME_HEADER_SIZE);
+	send_frame(FRAME_HELLO, put_string(at, name.machine));
 }
 
 int main(void)
 {
-	static const char ready[] = "<7>harness-agent: ready\n";
 	struct boot boot = {};
 	struct quiet quiet = {};
 	sigset_t all;
@@ -716,7 +582,7 @@ int main(void)
 	taint = open("/proc/sys/kernel/tainted", O_RDONLY | O_CLOEXEC);
 	generator = open("/dev/urandom", O_RDWR | O_CLOEXEC);
 	prepare_to_quiesce();
-	port = open_port(FRAME_PORT_NAME);
+	open_port();
 	quiet.sigfd = sigfd;
 	settle(&quiet);
 	boot.taint = known_taint = read_taint();
@@ -724,8 +590,7 @@ int main(void)
 	if (quiet.unquiet)
 		boot.flags |= FRAME_BOOT_UNQUIET;
 	/* What complains between the flags and this line shows in the log without its flag. */
-	if (write(kmsg, ready, sizeof(ready) - 1) < 0)
-		give_up(FRAME_ERROR_AGENT, "cannot write to /dev/kmsg");
+	log_line("<7>harness-agent: ready\n");
 	say_hello(&boot);
 	serve(sigfd);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the agent's files share. */
+/* What the agent's files share: each uses only what stands above it here. */
 #ifndef HARNESS_AGENT_H
 #define HARNESS_AGENT_H
 
@@ -20,11 +20,42 @@
 #define REAP_LIMIT_NS	(15 * NSEC_PER_SEC)
 #define REAP_ALL_LIMIT_NS	(60 * NSEC_PER_SEC)
 
-/* agent.c */
-void beat(void);
+/* clock.c */
+uint64_t clock_ns(clockid_t clock);
+extern uint64_t lost_ns;
+uint64_t awake_ns(void);
+
+/* port.c */
+extern int port;
+extern uint8_t token[FRAME_TOKEN_SIZE];		/* the latest run's */
+extern uint8_t *const payload;			/* of the frame that is sent next */
+void complain(const char *what, int error);
+_Noreturn void power_off(void);
+uint8_t *put(uint8_t *at, const void *data, size_t length);
+uint8_t *put_u32(uint8_t *at, uint32_t value);
+uint8_t *put_u64(uint8_t *at, uint64_t value);
+uint8_t *put_blob(uint8_t *at, const void *data, size_t length);
+uint8_t *put_string(uint8_t *at, const char *string);
+void send_frame(enum frame_type type, const uint8_t *end);
+void send_error(enum frame_error code, int error, const char *what);
 _Noreturn void give_up(enum frame_error code, const char *what);
 void read_exactly(uint8_t *at, size_t length);
 void read_header(struct frame_header *header);
+void open_log(void);
+void log_line(const char *line);
+void open_port(void);
+void start_to_beat(void);
+uint64_t beat(void);
+
+/* virtme.c */
+bool under_virtme(void);
+void set_up_virtme(void);
+
+/* setup.c */
+bool write_file(const char *path, const char *text);
+void set_up_guest(void);
+uint32_t look_at_boot(uint32_t taint);
+size_t read_build_id(uint8_t *id, size_t size);
 
 /* quiesce.c */
 struct quiet {
@@ -39,28 +70,11 @@ void ask_for_grace_period(void);
 void settle(struct quiet *quiet);
 bool quiesce(struct quiet *quiet);
 
-/* setup.c */
-extern int kmsg;
-uint64_t clock_ns(clockid_t clock);
-extern uint64_t lost_ns;
-uint64_t awake_ns(void);
-void complain(const char *what, int error);
-bool write_file(const char *path, const char *text);
-void set_up_guest(void);
-int open_port(const char *name);
-uint32_t look_at_boot(uint32_t taint);
-size_t read_build_id(uint8_t *id, size_t size);
-
 /* terminal.c */
 int open_terminal(uint16_t rows, uint16_t columns, char *path, size_t size);
-void set_window(int terminal, uint16_t rows, uint16_t columns);
 bool read_input(const struct frame_header *header, int terminal);
 void pass_input(int terminal);
 bool wants_input(void);
 short wanted_of_terminal(void);
-
-/* virtme.c */
-bool under_virtme(void);
-void set_up_virtme(void);
 
 #endif

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What the agent does once, before it says hello; and what it knows of its kernel. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,54 +12,12 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent.h"
 
-#define PORT_LIMIT_NS	(10 * NSEC_PER_SEC)
 /* Bits of /proc/sys/kernel/tainted. */
 #define TAINT_WARN	(1 << 9)
-
-int kmsg = -1;
-
-uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
-}
-
-/* The times in which this guest stood still, as far as awake_ns() has seen them. */
-uint64_t lost_ns;
-
-/*
- * The monotonic clock without the times in which this guest stood still: a host that is
- * suspended, or QEMU that is stopped, must not use up a limit.  Whoever waits against it
- * looks every second at least, so a longer gap is such a time.
- */
-uint64_t awake_ns(void)
-{
-	const uint64_t longest = 3 * NSEC_PER_SEC / 2;
-	static uint64_t before;
-	uint64_t now = clock_ns(CLOCK_MONOTONIC);
-
-	if (before && now - before > longest)
-		lost_ns += now - before - longest;
-	before = now;
-	return now - lost_ns;
-}
-
-/* Tells the console: the port may not exist, or may be what has failed. */
-void complain(const char *what, int error)
-{
-	char line[256];
-	int len = snprintf(line, sizeof(line), "<0>harness-agent: %s: %s\n", what, strerror(error));
-
-	if (kmsg >= 0 && write(kmsg, line, len) < 0)
-		kmsg = -1;
-}
 
 bool write_file(const char *path, const char *text)
 {
@@ -103,7 +60,7 @@ static void set_up_file_systems(void)
 	const unsigned long safe = MS_NOSUID | MS_NOEXEC | MS_NODEV;
 
 	try_mount("devtmpfs", "/dev", MS_NOSUID, NULL, true);
-	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	open_log();
 	try_mount("proc", "/proc", safe, NULL, true);
 	if (under_virtme())
 		set_up_virtme();
@@ -157,54 +114,6 @@ static void detach_from_console(void)
 		give_up(FRAME_ERROR_AGENT, "/dev/null");
 	if (fd > 2)
 		close(fd);
-}
-
-/* The port's name reaches the guest in a message of its own, some time after the device. */
-static bool find_port(const char *wanted, char *path, size_t size)
-{
-	char name[512], text[64];
-	struct dirent *entry;
-	DIR *dir = opendir("/sys/class/virtio-ports");
-	bool found = false;
-
-	while (dir && !found && (entry = readdir(dir))) {
-		ssize_t n;
-		int fd;
-
-		snprintf(name, sizeof(name), "/sys/class/virtio-ports/%s/name", entry->d_name);
-		fd = open(name, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		n = read(fd, text, sizeof(text) - 1);
-		close(fd);
-		text[n > 0 ? n : 0] = 0;
-		text[strcspn(text, "\n")] = 0;
-		found = !strcmp(text, wanted);
-		if (found)
-			snprintf(path, size, "/dev/%s", entry->d_name);
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
-int open_port(const char *name)
-{
-	uint64_t limit = clock_ns(CLOCK_MONOTONIC) + PORT_LIMIT_NS;
-	char path[300];
-	int fd;
-
-	while (!find_port(name, path, sizeof(path))) {
-		errno = ENODEV;
-		if (clock_ns(CLOCK_MONOTONIC) > limit)
-			give_up(FRAME_ERROR_AGENT, "no virtio-serial port of the agent's name");
-		usleep(1000);
-	}
-	/* The kernel lets a port be open once: nobody else gets in from now on. */
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		give_up(FRAME_ERROR_AGENT, path);
-	return fd;
 }
 
 /* Finds the note that the linker wrote into vmlinux.  Length 0 when there is none. */

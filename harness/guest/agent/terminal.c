@@ -16,7 +16,7 @@
 static uint8_t typed[FRAME_MAX_INPUT];
 static size_t typed_from, typed_to;
 
-void set_window(int terminal, uint16_t rows, uint16_t columns)
+static void set_window(int terminal, uint16_t rows, uint16_t columns)
 {
 	const struct winsize size = { .ws_row = rows, .ws_col = columns };
 
