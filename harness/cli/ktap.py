@@ -17,7 +17,7 @@ from rich.tree import Tree
 from harness.errors import ExitCode, UserError
 from harness.ktap import Case, Parser, Report
 from harness.outcome import Outcome
-from harness.report.ktap_junit import to_junit
+from harness.report import ktap_junit
 from harness.report.terminal import Safe, Terminal
 from harness.visible import defuse_json, visible
 
@@ -62,7 +62,8 @@ def ktap(ctx: click.Context, file: Path, form: str) -> None:
     if form == "json":
         click.echo(defuse_json(json.dumps(report.to_dict(), indent=2)))
     elif form == "junit":
-        click.echo(to_junit(report, "stdin" if str(file) == "-" else file.stem))
+        name = "stdin" if str(file) == "-" else file.stem
+        click.echo(ktap_junit.render(report, name), nl=False)
     else:
         _print_tree(report, sys.stdout)
     green = report.has_results and report.outcome.as_expected

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from harness import project
+from harness.report.text import short
 
 
 class Name(click.ParamType[str]):
@@ -65,8 +66,3 @@ def program_words(here: Path) -> tuple[str, ...]:
 def shell_command(directory: Path, here: Path) -> str:
     """Return the command that opens a shell in a guest of the run in *directory*."""
     return shlex.join([*program_words(here), "shell", short(directory, here)])
-
-
-def short(path: Path, here: Path) -> str:
-    """Return *path* as a person in the directory *here* would write it."""
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

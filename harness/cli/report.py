@@ -8,13 +8,17 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import find_project, project_option, shell_command, short
+from harness.cli.options import find_project, project_option, shell_command
 from harness.errors import UserError
 from harness.report.console import make_progress, print_summary
+from harness.report.formats import FORMATS
+from harness.report.text import short
 from harness.run import rundir
 from harness.run.job import read_results
 from harness.run.symbolize import decode_all
 from harness.store import Store
+
+_CONSOLE = "console"
 
 
 @click.command()
@@ -23,10 +27,10 @@ from harness.store import Store
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["console", "json", "junit"]),
-    default="console",
+    type=click.Choice([_CONSOLE, *FORMATS]),
+    default=_CONSOLE,
     show_default=True,
-    help="Print the summary, results.json or JUnit XML.",
+    help=f"Print the summary ({_CONSOLE}), or the whole report in one of the formats of files.",
 )
 @click.option(
     "--decode",
@@ -74,7 +78,7 @@ def report(
         decode_all(directory, Store.default(), make_progress(sys.stderr))
     results = read_results(directory)
     if as_expectations:
-        if form != "console" or verbose:
+        if form != _CONSOLE or verbose:
             raise UserError(
                 "--as-expectations is a form of its own",
                 where="harness report",
@@ -83,14 +87,9 @@ def report(
         from harness.report.expectations import render as entries
 
         sys.stdout.buffer.write(entries(results).encode())
-    elif form == "json":
-        from harness.model.results import encode
-
-        sys.stdout.buffer.write(encode(results))
-    elif form == "junit":
-        from harness.report.junit import render
-
-        sys.stdout.buffer.write(render(results))
+    elif form in FORMATS:
+        data = FORMATS[form].render(results, short(directory, here))
+        sys.stdout.buffer.write(data)
     else:
         print_summary(
             results,

@@ -18,14 +18,14 @@ from harness.cli.options import (
     program_words,
     project_option,
     shell_command,
-    short,
 )
 from harness.errors import HarnessError, UserError
 from harness.model.plan import ENDLESS
 from harness.proc import signals
 from harness.prune import most_bytes
 from harness.report.console import make_progress, print_summary
-from harness.report.files import Reports, is_stdout
+from harness.report.files import JUNIT, Reports, is_stdout
+from harness.report.text import short
 from harness.run import journal, rundir
 from harness.run.job import Job, request_of
 from harness.run.request import Request
@@ -269,7 +269,7 @@ def run(
         sys.stderr if is_stdout(reports.junit) else sys.stdout,
         verbose=verbose,
         directory=short(place.path, here),
-        junit=short(written.junit, here) if written else "",
+        junit=short(written.paths[JUNIT], here) if written else "",
         shell=shell_command(place.path, here),
     )
     if ended.error is not None:

@@ -16,16 +16,17 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError, UserError
 from harness.foreign import told
-from harness.model.results import Kernel, Machine, Results, encode
+from harness.model.results import Kernel, Machine, Results
+from harness.report.formats import FORMATS
+from harness.report.text import short
 
-RESULTS = "results.json"
-JUNIT = "junit.xml"
+JUNIT = "junit"
 _CUT_OFF = "the run was cut off before it could write its reports"
 _READER_S = 30.0
 """Seconds in which the reader of a pipe has to take the next bytes, or to come at all."""
@@ -38,8 +39,8 @@ the user's."""
 class Written:
     """Where the reports of a run are."""
 
-    results: Path
-    junit: Path
+    paths: Mapping[str, Path]
+    """By the name of the format."""
 
 
 class Reports:
@@ -74,16 +75,17 @@ class Reports:
 
         Raises UserError where reports cannot be written there.
         """
-        for name in (RESULTS, JUNIT):
-            with _refused(directory / name):
-                (directory / name).unlink(missing_ok=True)
+        for path in _places(directory).values():
+            with _refused(path):
+                path.unlink(missing_ok=True)
         self._directory = directory
         if self.junit is None:
-            with _refused(directory / JUNIT):
-                self._mark(directory / JUNIT, _CUT_OFF)
+            path = _places(directory)[JUNIT]
+            with _refused(path):
+                self._mark(path, _CUT_OFF)
 
     def write(self, results: Results) -> Written:
-        """Write ``results.json``, then the JUnit report; MachineError where that fails."""
+        """Write all reports; MachineError where that fails."""
         assert self._directory is not None  # noqa: S101  the run's directory comes first
         written = write_reports(results, self._directory, self.junit)
         self._whole = True
@@ -95,15 +97,13 @@ class Reports:
             why = "the run was interrupted before it had a plan"
         else:
             why = str(error) or type(error).__name__
-        place = self.junit or (self._directory / JUNIT if self._directory else None)
+        place = self.junit or (_places(self._directory)[JUNIT] if self._directory else None)
         if place is not None:
             with contextlib.suppress(OSError, HarnessError):
                 self._mark(place, why)
 
     def _mark(self, path: Path, why: str) -> None:
         """Write a report with one error; a pipe or device gets the report at the end alone."""
-        from harness.report.junit import render
-
         if _kind_of(path) != _FILE:
             return
         unknown = Kernel(release="", source="", base_commit="")
@@ -116,21 +116,26 @@ class Reports:
             kernel=unknown,
             machine=Machine(),
         )
-        _write(path, render(results))
+        _write(path, FORMATS[JUNIT].render(results, ""))
 
 
 def write_reports(results: Results, directory: Path, junit: Path | None = None) -> Written:
-    """Write ``results.json`` into *directory*, and the JUnit file there or to *junit*.
+    """Write every report that a run leaves into *directory*, the JUnit report to *junit* if given.
 
-    The JSON goes first: every other report can be made from it again.  Raises MachineError when a
-    file cannot be written.
+    Raises MachineError when a file cannot be written.
     """
-    from harness.report.junit import render
+    paths = _places(directory, junit)
+    for name, path in paths.items():
+        # A CI's job reads the JUnit report from where it runs, wherever the file is.
+        beside = "" if name != JUNIT else short(directory, Path.cwd())
+        write_report(path, FORMATS[name].render(results, beside))
+    return Written(paths)
 
-    written = Written(directory / RESULTS, junit or directory / JUNIT)
-    write_report(written.results, encode(results))
-    write_report(written.junit, render(results))
-    return written
+
+def _places(directory: Path, junit: Path | None = None) -> dict[str, Path]:
+    """Return where the reports of the run in *directory* are, by the name of the format."""
+    places = {name: directory / each.of_run for name, each in FORMATS.items() if each.of_run}
+    return {**places, JUNIT: junit} if junit else places
 
 
 def write_report(path: Path, data: bytes) -> None:

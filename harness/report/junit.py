@@ -8,27 +8,20 @@ the number of testcases follows from the plan: :func:`count_testcases`.  Each re
 from before the tests is a testcase of the suite ``kernel``.  The file shows a failure or error
 exactly when ``harness run`` does not return 0.
 
-    pass                                  testcase
-    skip                                  skipped, message = reason
-    xfail                                 skipped, message = "expected failure: reason"
-    fail, xpass, timeout, splat, crash    failure, type = outcome, message = reason
-    error, notrun                         error, type = outcome, message = reason
+Outcomes are those of :mod:`harness.report.testcases`.
 
 ``time`` stands where it was measured: at the suite, and at testcases that stand for a whole
 program.  Cases are not timed one by one, so they have none.  Seeds, log files and the command
 that runs a test again are suite properties named ``suite:program.seed`` and so on, since the
 format has no properties of a testcase.  The first failure of a program repeats them in its text,
-with the kernel log; the others say how to run it again.
-
-Elements, their order and their attributes are those of the XML Schema for Jenkins' JUnit reports;
-times have at most three decimals, since the schema of Jenkins' xUnit plugin takes no more.
+with the kernel log, and has its log files attached; the others say how to run it again.
 """
 
 from __future__ import annotations
 
 import shlex
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from pathlib import Path
 
 import junit_xml
 
@@ -36,25 +29,25 @@ from harness.errors import ExitCode
 from harness.klog import Severity
 from harness.model.results import BootReport, Case, Results, Test
 from harness.outcome import Outcome
-from harness.report.text import cut, one_line
-from harness.visible import visible
-
-TEXT_LIMIT = 16_000
-"""Characters of one section of a whole program's text (its output, its kernel log)."""
-CASE_TEXT_LIMIT = 8_000
-"""Characters of what one case printed."""
-VALUE_LIMIT = 2_000
-"""Characters of one property or message."""
-
-_FAILURES = (Outcome.FAIL, Outcome.XPASS, Outcome.TIMEOUT, Outcome.SPLAT, Outcome.CRASH)
+from harness.report.testcases import (
+    CASE_TEXT_LIMIT,
+    VALUE_LIMIT,
+    document,
+    make_testcase,
+    story_text,
+    value,
+)
 
 
-def render(results: Results) -> bytes:
-    """Return the whole report as UTF-8."""
+def render(results: Results, directory: str = "") -> bytes:
+    """Return the whole report as UTF-8.
+
+    *directory* is the run's as the CI's job finds it, for the log files that are attached.
+    """
     suites: dict[str, list[Test]] = {}
     for test in results.tests:
         suites.setdefault(test.suite, []).append(test)
-    rendered = [_suite(name, tests, results) for name, tests in suites.items()]
+    rendered = [_suite(name, tests, results, directory) for name, tests in suites.items()]
     seconds = [sum(test.total_s or 0.0 for test in tests) for tests in suites.values()]
     complaints = _at_boot(results)
     if complaints:
@@ -64,12 +57,7 @@ def render(results: Results) -> bytes:
     if trouble:
         rendered.append(_run_suite(trouble, results))
         seconds.append(0.0)
-    text = junit_xml.to_xml_report_string(rendered, prettyprint=False, encoding="utf-8")
-    root = ET.fromstring(text.encode())  # noqa: S314  our own text, written one line above
-    _set_times(root, seconds)
-    ET.indent(root)
-    document = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return bytes(document) + b"\n"
+    return document(rendered, seconds)
 
 
 def count_testcases(results: Results) -> int:
@@ -111,86 +99,79 @@ def _boot_suite(complaints: list[BootReport], results: Results) -> junit_xml.Tes
     for number, boot in enumerate(complaints, 1):
         outcome, report = results.outcome_at_boot(boot), boot.report
         name = f"at boot: {report.title}" + (f" #{number}" if len(complaints) > 1 else "")
-        testcase = junit_xml.TestCase(name=_value(name), classname="kernel:boot")
         facts = [f"guests of: {', '.join(boot.suites)}"]
         facts += [f"kernel log: {boot.log}"] if boot.log else []
-        story = _text("\n".join([report.report, "", *facts]), TEXT_LIMIT)
-        message = one_line(f"at boot: {report.title}", VALUE_LIMIT)
+        story = story_text("\n".join([report.report, "", *facts]))
         if outcome is Outcome.PASS:
-            testcase.add_skipped_info(f"allowed: {one_line(report.allowed, VALUE_LIMIT)}", story)
-        elif outcome is Outcome.XFAIL:
-            testcase.add_skipped_info(f"expected failure: {message}", story)
+            outcome, reason = Outcome.SKIP, f"allowed: {report.allowed}"
         else:
-            testcase.add_failure_info(message, story, str(outcome))
+            reason = f"at boot: {report.title}"
+        testcase = make_testcase(name, "kernel:boot", outcome, reason, story)
         testcases.append(testcase)
     return junit_xml.TestSuite(
         name="kernel",
         test_cases=testcases,
-        timestamp=_value(results.started),
+        timestamp=value(results.started),
         properties=_properties(results, []),
     )
 
 
 def _run_suite(trouble: str, results: Results) -> junit_xml.TestSuite:
-    testcase = junit_xml.TestCase(name="run", classname="harness")
     first, _, more = trouble.partition("\n")
-    text = _text("\n".join(part for part in (results.run, more) if part))
-    testcase.add_error_info(message=_value(first), output=text, error_type="error")
+    text = story_text("\n".join(part for part in (results.run, more) if part))
+    testcase = make_testcase("run", "harness", Outcome.ERROR, first, text)
     return junit_xml.TestSuite(
         name="harness",
         test_cases=[testcase],
-        timestamp=_value(results.started),
+        timestamp=value(results.started),
         properties=_properties(results, []),
     )
 
 
-def _suite(name: str, tests: list[Test], results: Results) -> junit_xml.TestSuite:
+def _suite(name: str, tests: list[Test], results: Results, directory: str) -> junit_xml.TestSuite:
     return junit_xml.TestSuite(
-        name=_value(name),
-        test_cases=[testcase for test in tests for testcase in _testcases(test)],
-        timestamp=_value(results.started),
+        name=value(name),
+        test_cases=[each for test in tests for each in _testcases(test, directory)],
+        timestamp=value(results.started),
         properties=_properties(results, tests),
     )
 
 
-def _testcases(test: Test) -> Iterator[junit_xml.TestCase]:
+def _testcases(test: Test, directory: str) -> Iterator[junit_xml.TestCase]:
     names = [case.name.removeprefix(f"{test.name}/") for case in test.cases]
     own_testcase = needs_own_testcase(test)
     told = own_testcase
     for name, case in zip(names, test.cases, strict=True):
-        yield _testcase(test, name, case, whole=not told)
+        yield _testcase(test, name, case, None if told else directory)
         told = told or case.outcome not in (Outcome.PASS, Outcome.SKIP)
     if own_testcase:
         own, number = test.program, 1
         while own in names:
             number += 1
             own = f"{test.program}#{number}"
-        yield _testcase(test, own, None)
+        yield _testcase(test, own, None, directory)
 
 
-def _testcase(test: Test, name: str, case: Case | None, whole: bool = True) -> junit_xml.TestCase:
+def _testcase(
+    test: Test, name: str, case: Case | None, directory: str | None
+) -> junit_xml.TestCase:
     """Return the entry of *case*, or of the whole program.
 
-    With *whole* it holds what concerns the whole program.
+    It holds what concerns the whole program if *directory* is given, that of the run.
     """
     said = case or test
-    outcome = said.outcome
-    testcase = junit_xml.TestCase(
-        name=_value(name),
-        classname=_value(test.name),
-        elapsed_sec=None if case else test.total_s,
+    # A skip says all in its message; of what passed there is nothing to tell.
+    told = said.outcome not in (Outcome.PASS, Outcome.SKIP)
+    whole = told and directory is not None
+    return make_testcase(
+        name,
+        test.name,
+        said.outcome,
+        said.reason,
+        _story(test, case, whole) if told else "",
+        seconds=None if case else test.total_s,
+        attached=[str(Path(directory or "", path)) for _, path in _logs(test)] if whole else (),
     )
-    # An entry without message and text is dropped by the package, and the testcase then passes.
-    message = one_line(said.reason, VALUE_LIMIT) or f"{outcome}, no reason given"
-    if outcome in _FAILURES:
-        testcase.add_failure_info(message, _story(test, case, whole), str(outcome))
-    elif outcome in (Outcome.ERROR, Outcome.NOTRUN):
-        testcase.add_error_info(message, _story(test, case, whole), str(outcome))
-    elif outcome is Outcome.XFAIL:
-        testcase.add_skipped_info(f"expected failure: {message}", _story(test, case, whole))
-    elif outcome is Outcome.SKIP:
-        testcase.add_skipped_info(message)
-    return testcase
 
 
 def _story(test: Test, case: Case | None, whole: bool) -> str:
@@ -199,11 +180,11 @@ def _story(test: Test, case: Case | None, whole: bool) -> str:
     The kernel log, the log files and the seed of a program stand at one of its entries (*whole*):
     a program may have many thousands of them.
     """
-    printed = _text(case.text, CASE_TEXT_LIMIT) if case else _text(test.output, TEXT_LIMIT)
-    sections = [_text((case or test).reason, VALUE_LIMIT)]
+    printed = story_text(case.text, CASE_TEXT_LIMIT) if case else story_text(test.output)
+    sections = [story_text((case or test).reason, VALUE_LIMIT)]
     if printed:
         sections.append(printed)
-    kernel = _text(test.kernel_log, TEXT_LIMIT) if whole else ""
+    kernel = story_text(test.kernel_log) if whole else ""
     if kernel:
         sections.append(f"Kernel log:\n{kernel}")
     facts = [f"{kind} log: {path}" for kind, path in _logs(test) if whole]
@@ -211,7 +192,7 @@ def _story(test: Test, case: Case | None, whole: bool) -> str:
         facts.append(f"random seed: {test.seed}")
     if test.rerun:
         facts.append(f"run it again: {test.rerun}")
-    sections.append(_text("\n".join(facts)))
+    sections.append(story_text("\n".join(facts)))
     return "\n\n".join(section for section in sections if section)
 
 
@@ -257,7 +238,7 @@ def _properties(results: Results, tests: list[Test]) -> dict[str, str]:
             passed = sum(attempt.outcome is Outcome.PASS for attempt in test.attempts)
             found[f"{test.name}.attempts"] = f"{passed}/{len(test.attempts)} passed"
         found.update({f"{test.name}.log.{kind}": path for kind, path in _logs(test)})
-    return {_value(name): _value(value) for name, value in found.items() if value}
+    return {value(name): value(each) for name, each in found.items() if each}
 
 
 def _seconds(seconds: float | None) -> str:
@@ -268,22 +249,3 @@ def _logs(test: Test) -> list[tuple[str, str]]:
     logs = test.logs
     pairs = [("output", logs.output), ("kernel", logs.kernel), ("build", logs.build)]
     return [(kind, path) for kind, path in pairs if path]
-
-
-def _set_times(root: ET.Element, seconds: list[float]) -> None:
-    """Give suites the time that was measured: the package would add up testcases."""
-    for suite, total in zip(root.iter("testsuite"), seconds, strict=True):
-        suite.set("time", f"{total:.3f}")
-    root.set("time", f"{sum(seconds):.3f}")
-    for testcase in root.iter("testcase"):
-        time = testcase.get("time")
-        if time is not None:
-            testcase.set("time", f"{float(time):.3f}")
-
-
-def _text(text: str, limit: int = TEXT_LIMIT) -> str:
-    return visible(cut(text, limit)).strip("\n")
-
-
-def _value(text: str) -> str:
-    return one_line(text, VALUE_LIMIT)

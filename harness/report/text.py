@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 
 from harness.judge.assertions import is_assertion
 from harness.outcome import Outcome
@@ -39,6 +40,11 @@ def one_line(text: str, limit: int = 500) -> str:
     """Return *text* printable, on one line, and at most *limit* characters long."""
     line = " ".join(visible(text[: 4 * limit]).split())
     return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
+
+
+def short(path: Path, here: Path) -> str:
+    """Return *path* as a person in the directory *here* would write it."""
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def cut_line(line: str, limit: int = 500) -> str:

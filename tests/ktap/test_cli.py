@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from harness.cli.ktap import ktap
 from harness.errors import UserError
 from harness.ktap import Report, parse
-from harness.report.ktap_junit import REPORT_CASE, to_junit
+from harness.report.ktap_junit import REPORT_CASE, render
 
 pytestmark = pytest.mark.unit
 
@@ -102,7 +102,7 @@ def test_help_teaches() -> None:
 
 
 def _xml(data: bytes) -> dict[str, str]:
-    root = ElementTree.fromstring(to_junit(parse(data), "suite"))  # noqa: S314 - our own output
+    root = ElementTree.fromstring(render(parse(data), "suite"))  # noqa: S314 - our own output
     found = {}
     for case in root.iter("testcase"):
         (kind, *more) = [child.tag for child in case if child.tag != "system-out"] or ["pass"]
@@ -124,7 +124,7 @@ def test_junit_kinds() -> None:
         "suite:s": "skipped",
         "suite:x": "skipped",
         "suite:t": "failure",
-        "suite:o": "error",
+        "suite:o": "failure",
         "suite:test 7": "error",
     }
 
@@ -163,6 +163,6 @@ def test_junit_survives_every_byte() -> None:
         + b"\nnot ok 1 a\x00\x1b[31m]]>&<\x01 # "
         + everything
     )
-    text = to_junit(parse(data), "s")
+    text = render(parse(data), "s").decode()
     ElementTree.fromstring(text)  # noqa: S314 - our own output
     assert "a\\x00]]&gt;&amp;&lt;\\x01" in text

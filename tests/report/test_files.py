@@ -47,8 +47,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "results.md"
 )
 def test_results_survive_the_file(results: r.Results, tmp_path: Path) -> None:
     written = files.write_reports(results, tmp_path / "run")
-    assert r.decode(written.results.read_bytes()) == results
-    assert written.junit.read_bytes() == junit.render(results)
+    assert r.decode(written.paths["json"].read_bytes()) == results
+    assert written.paths["junit"].read_bytes() == junit.render(results, str(tmp_path / "run"))
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "junit.xml",
         "results.json",
@@ -57,8 +57,8 @@ def test_results_survive_the_file(results: r.Results, tmp_path: Path) -> None:
 
 def test_what_json_cannot_say_does_not_cost_the_report(tmp_path: Path) -> None:
     written = files.write_reports(s.HOSTILE_RUN, tmp_path, tmp_path / "ci" / "report.xml")
-    assert written.junit == tmp_path / "ci" / "report.xml"
-    found = r.decode(written.results.read_bytes())
+    assert written.paths["junit"] == tmp_path / "ci" / "report.xml"
+    found = r.decode(written.paths["json"].read_bytes())
     assert found.tests[0].reason == s.HOSTILE.replace("\udc80", r"\udc80")
     assert found.tests[1] == s.HOSTILE_RUN.tests[1]
 
@@ -206,7 +206,7 @@ def test_from_the_first_moment_no_report_is_of_an_earlier_run(place: Path, chose
         there = [path.name for path in run.iterdir()]
         assert there == ([] if chosen else ["junit.xml"])
         written = reports.write(s.ALL_PASS)
-    assert written.junit == report
+    assert written.paths["junit"] == report
     assert report.read_bytes() == junit.render(s.ALL_PASS)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from harness.errors import ExitCode
 from harness.model import results as r
 from harness.outcome import Outcome
-from harness.report import junit
+from harness.report import junit, testcases
 from tests.report import samples as s
 from tests.report.golden import same_as_golden
 
@@ -25,21 +25,21 @@ CHILDREN = {
     "testsuites": ["testsuite"],
     "testsuite": ["properties", "testcase"],
     "properties": ["property"],
-    "testcase": ["skipped", "error", "failure"],
+    "testcase": ["skipped", "error", "failure", "system-out"],
     "property": [],
     "skipped": [],
     "error": [],
     "failure": [],
+    "system-out": [],
 }
 ATTRIBUTES = {
-    "testsuites": {"name", "time", "tests", "failures", "disabled", "errors"},
+    "testsuites": {"name", "time", "tests", "failures", "errors"},
     "testsuite": {
         "name",
         "tests",
         "failures",
         "errors",
         "time",
-        "disabled",
         "skipped",
         "timestamp",
         "hostname",
@@ -47,11 +47,12 @@ ATTRIBUTES = {
         "package",
     },
     "properties": set(),
-    "testcase": {"name", "assertions", "time", "classname", "status"},
+    "testcase": {"name", "time", "classname", "group"},
     "property": {"name", "value"},
     "skipped": {"type", "message"},
     "error": {"type", "message"},
     "failure": {"type", "message"},
+    "system-out": set(),
 }
 REQUIRED = {
     "testsuite": {"name", "tests"},
@@ -79,7 +80,7 @@ def check_element(element: ET.Element) -> None:
     order = [CHILDREN[element.tag].index(child.tag) for child in element]
     assert order == sorted(order)
     if element.tag == "testcase":
-        assert len(element) <= 1
+        assert len([child for child in element if child.tag != "system-out"]) <= 1
     if element.tag in ("skipped", "error", "failure"):
         assert element.get("message")
     if "time" in element.attrib:
@@ -108,7 +109,7 @@ def entry(root: ET.Element, classname: str, name: str) -> ET.Element:
 def single(outcome: Outcome, reason: str = "why") -> ET.Element | None:
     """Return what the testcase of a program without cases holds."""
     root = parse(s.run(s.program("a_test", outcome, reason=reason, output="printed")))
-    children = list(entry(root, "kvm:a_test", "a_test"))
+    children = [each for each in entry(root, "kvm:a_test", "a_test") if each.tag != "system-out"]
     return children[0] if children else None
 
 
@@ -175,7 +176,7 @@ def test_a_program_worse_than_its_cases_has_its_own_testcase(outcome: Outcome) -
     cases = (s.case("a_test", "one", Outcome.PASS),)
     root = parse(s.run(s.program("a_test", outcome, reason="why", cases=cases)))
     own = entry(root, "kvm:a_test", "a_test")
-    assert [child.get("message") for child in own] == ["why"]
+    assert [child.get("message") for child in own] == ["why", None]
     assert own.get("time") == "0.251"
     assert list(entry(root, "kvm:a_test", "one")) == []
 
@@ -189,13 +190,13 @@ def test_a_program_as_bad_as_its_cases_has_none() -> None:
 def test_the_own_testcase_differs_from_a_case_of_its_name() -> None:
     cases = tuple(s.case("a_test", name, Outcome.PASS) for name in ("a_test", "a_test#2"))
     root = parse(s.run(s.program("a_test", Outcome.CRASH, reason="why", cases=cases)))
-    assert len(entry(root, "kvm:a_test", "a_test#3")) == 1
+    assert entry(root, "kvm:a_test", "a_test#3")[0].get("type") == "crash"
 
 
 def test_a_failing_case_tells_assertion_kernel_log_and_rerun() -> None:
     cases = (s.case("a_test", "one", Outcome.FAIL, "why", s.HARNESS_ASSERTION),)
     test = s.program("a_test", Outcome.FAIL, cases=cases, kernel_log=s.WARNING)
-    (failure,) = entry(parse(s.run(test)), "kvm:a_test", "one")
+    failure, attached = entry(parse(s.run(test)), "kvm:a_test", "one")
     text = failure.text or ""
     for part in (
         "fd_memory_test.c:118:hole_punch:Expected 0 (0) == ret (-1)",
@@ -206,6 +207,20 @@ def test_a_failing_case_tells_assertion_kernel_log_and_rerun() -> None:
         "run it again: harness run kvm:a_test --seed=5a5a",
     ):
         assert part in text
+    assert attached.tag == "system-out"
+
+
+def test_log_files_are_attached_once_where_the_job_finds_them() -> None:
+    """As GitLab and Jenkins' plugin for attachments read them: one a line, nothing else in it."""
+    cases = tuple(s.case("a_test", f"case_{n}", Outcome.FAIL, "why") for n in range(2))
+    results = s.run(s.program("a_test", Outcome.FAIL, cases=cases), s.program("b", Outcome.PASS))
+    root = ET.fromstring(junit.render(results, "runs/latest"))  # noqa: S314  our own text
+    (attached,) = root.iter("system-out")
+    assert (attached.text or "").split("\n") == [
+        "[[ATTACHMENT|runs/latest/tests/a_test/output.log]]",
+        "[[ATTACHMENT|runs/latest/tests/a_test/kernel.log]]",
+    ]
+    assert attached in list(entry(root, "kvm:a_test", "case_0"))
 
 
 def test_properties() -> None:
@@ -278,8 +293,8 @@ def test_big_texts_are_cut_in_the_middle() -> None:
     output = "first words\n" + "x" * 10_000_000 + "\nlast words"
     results = s.run(s.program("a_test", Outcome.FAIL, output=output, kernel_log=output))
     data = junit.render(results)
-    assert len(data) < 2 * junit.TEXT_LIMIT + 10_000
-    (failure,) = entry(parse(results), "kvm:a_test", "a_test")
+    assert len(data) < 2 * testcases.TEXT_LIMIT + 10_000
+    failure = entry(parse(results), "kvm:a_test", "a_test")[0]
     text = failure.text or ""
     assert "first words" in text
     assert "last words" in text
