@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From a tree and configuration fragments to a kernel with its headers."""
 
-from harness.kbuild.fragments import Fragments, load, merge, with_suite
+from harness.kbuild.fragments import Fragments, load, with_companion, with_suite
 from harness.kbuild.kernel import Kernel, Slot, build, find, slot
 
-__all__ = ["Fragments", "Kernel", "Slot", "build", "find", "load", "merge", "slot", "with_suite"]
+__all__ = [
+    "Fragments",
+    "Kernel",
+    "Slot",
+    "build",
+    "find",
+    "load",
+    "slot",
+    "with_companion",
+    "with_suite",
+]

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a tree and fragments to a ``.config`` in which every requested option is verified."""
+"""From a tree and fragments to a ``.config``, and which requested options it lacks."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 
+import msgspec
 from kconfiglib import KconfigError
 
 from harness.digest import digest
 from harness.errors import UserError
 from harness.kbuild import toolchain
-from harness.kbuild.fragments import Fragments, Option, dropped
+from harness.kbuild.fragments import Fragments, Option, denied, dropped, not_taken
 from harness.kbuild.kconfig import Dependencies
 from harness.kbuild.make import Make
 from harness.kbuild.toolchain import Toolchain
@@ -19,7 +21,7 @@ from harness.progress import Progress
 from harness.series import Tree
 from harness.store import Store
 
-_RECIPE = "2"
+_RECIPE = "3"
 _MATTERS = re.compile(r"(^|/)(Kconfig[^/]*|Makefile)$|^scripts/")
 """Paths whose content can change what a fragment becomes.
 
@@ -35,24 +37,72 @@ def configure(
     tools: Toolchain,
     store: Store,
     progress: Progress,
-) -> None:
-    """Put the verified ``.config`` into the object directory, untouched if it is there already.
+) -> dict[str, str]:
+    """Put the ``.config`` into the object directory, untouched if it is there already.
 
-    An untouched file keeps its time, so that make sees nothing to do.  Raises UserError when
-    requested options were dropped: each with what it got and which dependencies are unmet.
+    An untouched file keeps its time, so that make sees nothing to do.  Returns the names of the
+    requested options that the kernel did not take, each with what is unmet.
     """
     key = digest(_RECIPE, _inputs(tree), fragments.digest, tools.identity)
     with store.draft("config", key, progress) as draft:
         if draft:
             with progress.step("Configuring the kernel") as step:
-                text = _merge(make, fragments, tools)
-                step.result(f"{len(fragments.options)} options asked for, all taken")
+                text = _merge(make, fragments)
+                unmet = _unmet(make, tools, not_taken(fragments.options, text))
+                lost = f"{len(unmet)} of them not taken" if unmet else "all taken"
+                step.result(f"{len(fragments.options)} options asked for, {lost}")
             (draft / "config").write_text(text)
+            (draft / "unmet.json").write_bytes(msgspec.json.encode(unmet))
     store.check([("config", key)])
-    text = (store.path("config", key) / "config").read_text()
+    entry = store.path("config", key)
+    text = (entry / "config").read_text()
     target = make.objects / ".config"
     if not target.exists() or target.read_text() != text:
         target.write_text(text)
+    return msgspec.json.decode((entry / "unmet.json").read_bytes(), type=dict[str, str])
+
+
+def check_taken(fragments: Fragments, config: str, unmet: Mapping[str, str]) -> None:
+    """Raise UserError where *config* lacks an option that the user asks for.
+
+    It says what each got and, from *unmet*, which dependencies it lacks.
+    """
+    missing = dropped(fragments, config)
+    if not missing:
+        return
+    names = ", ".join(option.name for option, _ in missing[:4])
+    raise UserError(
+        f"the kernel did not take {len(missing)} requested option(s): {names}",
+        where=", ".join(sorted({option.origin for option, _ in missing})),
+        why="\n".join(_lines(missing, fragments, unmet)),
+        hint="add what is unmet to a fragment, or take the option out",
+    )
+
+
+def why_denied(fragments: Fragments, config: str, unmet: Mapping[str, str]) -> dict[str, str]:
+    """Return for each suite to which *config* denies a wish, in one line, which and why."""
+    return {
+        suite: "the kernel did not take what the suite asks for: "
+        + "; ".join(_lines(missing, fragments, unmet))
+        for suite, missing in denied(fragments, config).items()
+    }
+
+
+def _lines(
+    missing: Iterable[tuple[Option, str]], fragments: Fragments, unmet: Mapping[str, str]
+) -> list[str]:
+    """Return a line for each option that is *missing*: what it got, and why."""
+    asked = {option.name: option for option in fragments.options}
+    lines = []
+    for option, got in missing:
+        other = asked[option.name]
+        if option.line == other.line:
+            why = unmet.get(option.name, "")
+        else:
+            why = f"{other.origin} asks for {other.value}"
+        line = f"CONFIG_{option.name}: wanted {option.value}, got {got} ({option.origin})"
+        lines.append(f"{line}; {why}" if why else line)
+    return lines
 
 
 def _inputs(tree: Tree) -> str:
@@ -63,41 +113,25 @@ def _inputs(tree: Tree) -> str:
     return digest(*(line for line in lines if _MATTERS.search(line.split("\t", 1)[1])))
 
 
-def _merge(make: Make, fragments: Fragments, tools: Toolchain) -> str:
+def _merge(make: Make, fragments: Fragments) -> str:
     request = make.objects.parent / "request.config"
     request.write_text(fragments.text)
     for target in ("allnoconfig", "olddefconfig"):
         make.must([target], f"make {target} failed", {"KCONFIG_ALLCONFIG": str(request)})
-    text = (make.objects / ".config").read_text()
-    missing = dropped(fragments, text)
-    if missing:
-        raise _dropped_error(make, tools, missing)
-    return text
+    return (make.objects / ".config").read_text()
 
 
-def _dropped_error(make: Make, tools: Toolchain, missing: list[tuple[Option, str]]) -> UserError:
+def _unmet(make: Make, tools: Toolchain, missing: list[tuple[Option, str]]) -> dict[str, str]:
+    """Return by name why the kernel did not take the options that are *missing*."""
+    if not missing:
+        return {}
     try:
-        explain = Dependencies(
-            make.source, make.objects / ".config", _make_variables(make, tools)
-        ).unmet
+        variables = _make_variables(make, tools)
+        explain = Dependencies(make.source, make.objects / ".config", variables).unmet
+        return {option.name: explain(option.name) for option, _ in missing}
     except (KconfigError, OSError) as error:
         text = f"dependencies unknown, the Kconfig files cannot be read: {error}"
-
-        def explain(name: str) -> str:  # noqa: ARG001  same shape as unmet()
-            return text
-
-    lines = [
-        f"CONFIG_{option.name}: wanted {option.value}, got {got} ({option.origin}); "
-        + explain(option.name)
-        for option, got in missing
-    ]
-    names = ", ".join(option.name for option, _ in missing[:4])
-    return UserError(
-        f"the kernel did not take {len(missing)} requested option(s): {names}",
-        where=", ".join(sorted({option.origin for option, _ in missing})),
-        why="\n".join(lines),
-        hint="add what is unmet to a fragment, or take the option out",
-    )
+        return {option.name: text for option, _ in missing}
 
 
 def _make_variables(make: Make, tools: Toolchain) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,8 @@ class Option:
     """``FILE:LINE`` of the request."""
     optional: bool = False
     """Whether the kernel may go without it."""
+    suite: str = ""
+    """The suite that wishes for it; empty for what the user asks for."""
 
     @property
     def line(self) -> str:
@@ -44,6 +46,8 @@ class Fragments:
 
     names: tuple[str, ...]
     options: tuple[Option, ...]
+    wishes: tuple[Option, ...] = ()
+    """What each suite asks for besides the user; several may wish for one option."""
 
     @property
     def text(self) -> str:
@@ -54,6 +58,11 @@ class Fragments:
     def digest(self) -> str:
         """Digest of the request; names, comments and order do not count."""
         return digest(*sorted(option.line for option in self.options))
+
+    def binding(self) -> Fragments:
+        """Return the same request with what suites wish for as demands, like the user's."""
+        options = tuple(replace(option, suite="") for option in self.options)
+        return replace(self, options=options, wishes=())
 
 
 def load(directory: Path, names: Sequence[str]) -> Fragments:
@@ -69,13 +78,22 @@ def load(directory: Path, names: Sequence[str]) -> Fragments:
     return Fragments(tuple(names), tuple(merged.values()))
 
 
-def merge(first: Fragments, second: Fragments) -> Fragments:
-    """Return both; where they name one option, *second* counts."""
-    options = {option.name: option for option in first.options}
-    for option in second.options:
+def with_companion(fragments: Fragments, suite: str, companion: Fragments) -> Fragments:
+    """Return *fragments* with *companion*, which the project has for *suite*.
+
+    Where both name one option, *companion* counts.  What it adds is a wish of the suite.
+    """
+    options = {option.name: option for option in fragments.options}
+    wishes = []
+    for option in companion.options:
+        mine = options.get(option.name)
+        if mine and not mine.suite and mine.line == option.line:
+            continue
+        wishes.append(replace(option, suite=suite))
         options.pop(option.name, None)
-        options[option.name] = option
-    return Fragments((*first.names, *second.names), tuple(options.values()))
+        options[option.name] = wishes[-1]
+    names = (*fragments.names, *companion.names)
+    return Fragments(names, tuple(options.values()), (*fragments.wishes, *wishes))
 
 
 def with_suite(fragments: Fragments, suite: str, text: str, origin: str) -> Fragments:
@@ -86,15 +104,22 @@ def with_suite(fragments: Fragments, suite: str, text: str, origin: str) -> Frag
     where that cannot be.  *text* is the file's content, *origin* names it.  Raises UserError for a
     line that is not an option.
     """
-    known = {option.name for option in fragments.options}
-    new = [
-        replace(option, value="y", optional=True) if option.value == "m" else option
+    taken = {option.name for option in fragments.options}
+    decided = {option.name for option in fragments.options if not option.suite}
+    decided |= {option.name for option in fragments.wishes if option.suite == suite}
+    wishes = {
+        option.name: replace(option, value="y", optional=True, suite=suite)
+        if option.value == "m"
+        else replace(option, suite=suite)
         for option in _parse(text, origin, origin)
-        if option.name not in known
-    ]
-    if not new:
-        return fragments
-    return Fragments((*fragments.names, f"suite:{suite}"), (*fragments.options, *new))
+        if option.name not in decided
+    }
+    new = [option for name, option in wishes.items() if name not in taken]
+    return Fragments(
+        (*fragments.names, f"suite:{suite}") if new else fragments.names,
+        (*fragments.options, *new),
+        (*fragments.wishes, *wishes.values()),
+    )
 
 
 def parse(text: str) -> dict[str, str]:
@@ -109,16 +134,34 @@ def parse(text: str) -> dict[str, str]:
 
 
 def dropped(fragments: Fragments, config: str) -> list[tuple[Option, str]]:
-    """Return each requested option whose value in *config* differs, with the value it got.
+    """Return each option that must be taken and was not, with the value that it has in *config*.
 
     An option that the tree does not know at all is absent from *config* like one whose
     dependencies are not met; both come out as ``n``.
     """
+    return [
+        (option, got)
+        for option, got in not_taken(fragments.options, config)
+        if not (option.optional or option.suite)
+    ]
+
+
+def denied(fragments: Fragments, config: str) -> dict[str, list[tuple[Option, str]]]:
+    """Return by suite the wishes that *config* does not fulfil, as :func:`dropped` does."""
+    found: dict[str, list[tuple[Option, str]]] = {}
+    for option, got in not_taken(fragments.wishes, config):
+        if not option.optional:
+            found.setdefault(option.suite, []).append((option, got))
+    return found
+
+
+def not_taken(options: Iterable[Option], config: str) -> list[tuple[Option, str]]:
+    """Return those of *options* whose value in *config* differs, with the value there."""
     got = parse(config)
     return [
         (option, got.get(option.name, "n"))
-        for option in fragments.options
-        if not option.optional and not _equal(option.value, got.get(option.name, "n"))
+        for option in options
+        if not _equal(option.value, got.get(option.name, "n"))
     ]
 
 

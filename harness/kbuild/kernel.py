@@ -22,7 +22,7 @@ import msgspec
 from harness.digest import digest, digest_tree
 from harness.errors import UserError
 from harness.kbuild import toolchain
-from harness.kbuild.configure import configure
+from harness.kbuild.configure import check_taken, configure, why_denied
 from harness.kbuild.fragments import Fragments
 from harness.kbuild.make import Make
 from harness.kbuild.toolchain import Toolchain
@@ -52,6 +52,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     toolchain: str
     headers_digest: str
     warnings: tuple[str, ...]
+    unmet: dict[str, str] = {}
+    """Requested options that it did not take, each with what is unmet."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ class Kernel:
     def config(self) -> Path:
         """The final ``.config``."""
         return self.path / "config"
+
+    def denied(self, fragments: Fragments) -> dict[str, str]:
+        """Return for each suite that has a wish in *fragments* which it denies, which and why."""
+        return why_denied(fragments, self.config.read_text(), self.meta.unmet)
 
 
 @dataclass(frozen=True)
@@ -129,15 +135,18 @@ def build(
 ) -> Kernel:
     """Return the kernel of *tree* with *fragments*, building it if the store has none.
 
-    *log* receives the output of make.  Raises UserError when an option is dropped or the tree does
-    not compile, MachineError when the machine fails.
+    *log* receives the output of make.  Raises UserError when an option that the user asks for is
+    dropped or the tree does not compile, MachineError when the machine fails.
     """
     tools = toolchain.identify()
     key = digest(_RECIPE, tree.tree, fragments.digest, tools.identity, toolchain.ARCH)
     work = _Work(tree, fragments, place, tools, store, log, limit_s, progress)
     path = store.obtain("kernel", key, work.build_into, progress)
     meta = msgspec.json.decode((path / "kernel.json").read_bytes(), type=Meta)
-    return Kernel(key, path, meta)
+    kernel = Kernel(key, path, meta)
+    # It may have been built for a suite that only wished for what the user demands now.
+    check_taken(fragments, kernel.config.read_text(), meta.unmet)
+    return kernel
 
 
 def find(store: Store, shown: str) -> Kernel | None:
@@ -177,12 +186,15 @@ class _Work:
                 self.log,
                 self.limit_s,
             )
-            configure(make, self.tree, self.fragments, self.tools, self.store, self.progress)
+            unmet = configure(
+                make, self.tree, self.fragments, self.tools, self.store, self.progress
+            )
+            check_taken(self.fragments, (self.place.objects / ".config").read_text(), unmet)
             with self.progress.step("Building the kernel") as step:
                 warnings = self._compile(make, step)
             with self.progress.step("Exporting the kernel's headers"):
                 make.must(["headers"], "the kernel's headers cannot be exported")
-            self._collect(out, make.release(), warnings)
+            self._collect(out, make.release(), warnings, unmet)
 
     def _compile(self, make: Make, step: Step) -> list[str]:
         """Build the image; return the warnings."""
@@ -222,7 +234,7 @@ class _Work:
         step.result(f"{built} objects" + (f", {len(warnings)} warnings" if warnings else ""))
         return warnings
 
-    def _collect(self, out: Path, release: str, warnings: list[str]) -> None:
+    def _collect(self, out: Path, release: str, warnings: list[str], unmet: dict[str, str]) -> None:
         """Copy what later rooms need into the entry."""
         objects = self.place.objects
         shutil.copy2(objects / "arch/x86/boot/bzImage", out / "bzImage")
@@ -242,6 +254,7 @@ class _Work:
             toolchain=self.tools.identity,
             headers_digest=digest_tree(out / "include"),
             warnings=tuple(warnings),
+            unmet=unmet,
         )
         (out / "kernel.json").write_bytes(msgspec.json.encode(meta))
 

@@ -113,6 +113,12 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
             continue  # what it has is not known
         there = [each.name for each in suite.programs] + [each.name for each in suite.broken]
         origin.check_programs(there)
+    saved = _save_build_logs(built, out)
+    denied = kernel.denied(fragments)
+    built = [
+        suites.barred(suite, denied[suite.name]) if suite.name in denied else suite
+        for suite in built
+    ]
     unlike = _not_as_posted(found, stack.name, request)
     for text in unlike:
         progress.note(text)
@@ -126,7 +132,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         expression=request.expression,
         default_timeout_s=project.limits.test_s,
         rerun=lambda suite, test: request.rerun(asked[suite], test),
-        build_logs=_save_build_logs(built, out),
+        build_logs=saved,
     )
     facts = results.Kernel(
         release=kernel.meta.release,
@@ -185,12 +191,13 @@ def _wanted_suites(request: Request) -> Sequence[str]:
 
 
 def _with_suites(
-    fragments: Fragments, found: Iterable[suites.SuiteSource], request: Request, tree: Tree
+    fragments: Fragments, found: Sequence[suites.SuiteSource], request: Request, tree: Tree
 ) -> Fragments:
     """Return *fragments* with what the ``config`` files of the kernel's own suites ask for.
 
-    These are made for a distribution's configuration; what they take for granted there stands in
-    the project's fragment ``suite-NAME``, if there is one.
+    Of several suites these are wishes; what the only one asks for must be taken.  The files are
+    made for a distribution's configuration; what they take for granted there stands in the
+    project's fragment ``suite-NAME``, if there is one.
     """
     configs = request.project_dir / request.project.kernel.config_dir
     for suite in found:
@@ -198,12 +205,13 @@ def _with_suites(
             continue
         for companion in (f"suite-{name}" for name in suite.names):
             if (configs / f"{companion}.config").is_file():
-                fragments = kbuild.merge(fragments, kbuild.load(configs, [companion]))
+                companion_options = kbuild.load(configs, [companion])
+                fragments = kbuild.with_companion(fragments, suite.name, companion_options)
         origin = f"{suites.SELFTESTS}/{suite.target}/config"
         text = suites.read_file(tree.repo, tree.commit, origin)
         if text is not None:
             fragments = kbuild.with_suite(fragments, suite.name, text, origin)
-    return fragments
+    return fragments if len(found) > 1 else fragments.binding()
 
 
 def _save_build_logs(built: Sequence[Suite], out: Path) -> dict[str, str]:

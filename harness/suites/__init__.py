@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """C selftests: finding, building against a kernel's own headers, packing."""
 
-from harness.suites.build import BrokenProgram, Program, Suite, build, build_all, load
+from harness.suites.build import BrokenProgram, Program, Suite, barred, build, build_all, load
 from harness.suites.find import SELFTESTS, SuiteSource, find, read_file, together
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Program",
     "Suite",
     "SuiteSource",
+    "barred",
     "build",
     "build_all",
     "find",

@@ -8,6 +8,7 @@ its own and does not keep the others from running.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import itertools
 import os
@@ -163,6 +164,12 @@ def build_all(
     if errors and len(errors) == len(built):
         raise errors[0]
     return built
+
+
+def barred(suite: Suite, reason: str) -> Suite:
+    """Return *suite* with each of its programs an error for this *reason*."""
+    refused = (BrokenProgram(program.name, reason) for program in suite.programs)
+    return dataclasses.replace(suite, programs=(), broken=(*refused, *suite.broken))
 
 
 def load(store: Store, key: str, name: str) -> Suite | None:

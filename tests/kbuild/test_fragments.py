@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.kbuild import fragments
-from harness.kbuild.fragments import dropped, load, parse
+from harness.kbuild.fragments import Option, dropped, load, parse
 
 pytestmark = pytest.mark.unit
 
@@ -78,15 +78,63 @@ def test_parse_reads_both_forms() -> None:
 def test_a_suite_asks_for_what_is_not_there_yet(tmp_path: Path) -> None:
     (tmp_path / "a.config").write_text("CONFIG_KVM=y\n# CONFIG_NET is not set\n")
     own = fragments.load(tmp_path, ["a"])
-    assert fragments.with_suite(own, "kvm", "CONFIG_KVM=m\n\n# why\n", "kvm/config") is own
+    assert fragments.with_suite(own, "kvm", "CONFIG_KVM=m\n\n# why\n", "kvm/config") == own
     text = "CONFIG_KVM=y\nCONFIG_NET=y\nCONFIG_FUSE_FS=m\nCONFIG_SECCOMP=y\n"
     found = fragments.with_suite(own, "s", text, "s/config")
     assert found.names == ("a", "suite:s")
     # The project's own word on NET stands, and a module that cannot be built in may be missing.
     assert "# CONFIG_NET is not set" in found.text
-    got = fragments.dropped(found, "CONFIG_KVM=y\n")
-    assert [(option.name, option.origin, value) for option, value in got] == [
+    assert told(fragments.denied(found, "CONFIG_KVM=y\n")["s"]) == [("SECCOMP", "s/config:4", "n")]
+    assert not fragments.dropped(found, "CONFIG_KVM=y\n")
+    # What the only suite asks for is a demand.
+    assert told(fragments.dropped(found.binding(), "CONFIG_KVM=y\n")) == [
         ("SECCOMP", "s/config:4", "n")
     ]
     with pytest.raises(UserError, match="not an option"):
         fragments.with_suite(own, "s", "KVM=y", "s/config")
+
+
+def told(missing: list[tuple[Option, str]]) -> list[tuple[str, str, str]]:
+    return [(option.name, option.origin, got) for option, got in missing]
+
+
+def test_each_suite_is_denied_what_it_asked_for_itself(tmp_path: Path) -> None:
+    own = load(write(tmp_path, a="CONFIG_KVM=y\n"), ["a"])
+    found = own
+    for suite, text in {
+        "one": "CONFIG_NET_NS=y\nCONFIG_HZ=250\n",
+        "two": "CONFIG_NET_NS=y\n",
+        "three": "CONFIG_HZ=1000\nCONFIG_NET_NS=m\n",
+        "four": "CONFIG_KVM=y\nCONFIG_HZ=250\n",
+    }.items():
+        found = fragments.with_suite(found, suite, text, f"{suite}/config")
+    assert found.names == ("a", "suite:one")
+    assert found.text == "CONFIG_KVM=y\nCONFIG_NET_NS=y\nCONFIG_HZ=250\n"
+    denied = fragments.denied(found, "CONFIG_KVM=y\nCONFIG_HZ=250\n")
+    assert {suite: told(missing) for suite, missing in denied.items()} == {
+        "one": [("NET_NS", "one/config:1", "n")],
+        "two": [("NET_NS", "two/config:1", "n")],
+        "three": [("HZ", "three/config:1", "250")],
+    }
+    # The user's own demand is nothing that a suite could be denied.
+    assert told(fragments.dropped(found, "")) == [("KVM", "a.config:1", "n")]
+
+
+def test_what_the_project_has_for_a_suite_is_a_wish_of_it(tmp_path: Path) -> None:
+    text = "CONFIG_KVM=y\n# CONFIG_NET is not set\nCONFIG_HZ=250\n"
+    where = write(tmp_path, a="CONFIG_KVM=y\nCONFIG_NET=y\n", s=text)
+    found = fragments.with_companion(load(where, ["a"]), "s", load(where, ["s"]))
+    found = fragments.with_suite(found, "s", "CONFIG_HZ=1000\nCONFIG_NEW=y\n", "s/config")
+    assert found.names == ("a", "s", "suite:s")
+    assert sorted(found.text.splitlines()) == [
+        "# CONFIG_NET is not set",
+        "CONFIG_HZ=250",
+        "CONFIG_KVM=y",
+        "CONFIG_NEW=y",
+    ]
+    assert told(fragments.dropped(found, "")) == [("KVM", "a.config:1", "n")]
+    assert told(fragments.denied(found, "CONFIG_NET=y\n")["s"]) == [
+        ("NET", "s.config:2", "y"),
+        ("HZ", "s.config:3", "n"),
+        ("NEW", "s/config:2", "n"),
+    ]

@@ -12,7 +12,7 @@ import pytest
 
 from harness import kbuild
 from harness.errors import ExitCode, UserError
-from harness.kbuild import Kernel
+from harness.kbuild import Fragments, Kernel
 from harness.progress import Quiet
 from harness.series import Tree
 from harness.store import Damaged, Store
@@ -31,8 +31,8 @@ def fake(tmp_path: Path) -> FakeLinux:
 def build(tmp_path: Path) -> Build:
     (tmp_path / "a.config").write_text("CONFIG_PLAIN=y\n")
 
-    def call(tree: Tree, cache: str = "cache") -> Kernel:
-        fragments = kbuild.load(tmp_path, ["a"])
+    def call(tree: Tree, cache: str = "cache", fragments: Fragments | None = None) -> Kernel:
+        fragments = fragments or kbuild.load(tmp_path, ["a"])
         store = Store(tmp_path / cache)
         return kbuild.build(
             tree,
@@ -109,6 +109,34 @@ def test_a_dropped_option_says_why(fake: FakeLinux, build: Build, tmp_path: Path
     told = str(caught.value)
     assert "CONFIG_NEEDS_ABSENT: wanted y, got n (a.config:2); unmet: ABSENT is n" in told
     assert "NEW" not in told
+
+
+def test_what_one_of_several_suites_asks_for_may_be_dropped(
+    fake: FakeLinux, build: Build, tmp_path: Path
+) -> None:
+    own = kbuild.load(tmp_path, ["a"])
+    wished = kbuild.with_suite(own, "s", "CONFIG_NEEDS_ABSENT=y\nCONFIG_NEW=5\n", "s/config")
+    wished = kbuild.with_suite(wished, "t", "CONFIG_NEEDS_ABSENT=m\nCONFIG_NEW=6\n", "t/config")
+    tree = fake.commit()
+    kernel = build(tree, fragments=wished)
+    reason = "the kernel did not take what the suite asks for: "
+    assert kernel.denied(wished) == {
+        "s": f"{reason}CONFIG_NEEDS_ABSENT: wanted y, got n (s/config:1); unmet: ABSENT is n",
+        "t": f"{reason}CONFIG_NEW: wanted 6, got 5 (t/config:2); s/config:2 asks for 5",
+    }
+    # Another tree with the same Kconfig files, for which the configuration is there already.
+    fake.write(README="changed")
+    second = build(fake.commit(), fragments=wished)
+    assert second.key != kernel.key
+    assert second.denied(wished) == kernel.denied(wished)
+    # That kernel is in the store; it is not for one who demands the option.
+    with pytest.raises(UserError, match="NEEDS_ABSENT") as caught:
+        build(tree, fragments=wished.binding())
+    assert "(s/config:1); unmet: ABSENT is n" in caught.value.why
+    (tmp_path / "b.config").write_text("CONFIG_NEEDS_ABSENT=y\nCONFIG_NEW=5\n")
+    with pytest.raises(UserError, match="NEEDS_ABSENT") as caught:
+        build(tree, fragments=kbuild.load(tmp_path, ["a", "b"]))
+    assert "(b.config:1); unmet: ABSENT is n" in caught.value.why
 
 
 def test_a_damaged_kernel_is_built_again(fake: FakeLinux, build: Build) -> None:

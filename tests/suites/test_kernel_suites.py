@@ -56,6 +56,17 @@ def test_what_a_suite_asks_for_is_in_the_kernel(tmp_path: Path) -> None:
 
 
 @pytest.mark.proof
+def test_a_suite_that_cannot_have_what_it_asks_for(tmp_path: Path) -> None:
+    said = run(tmp_path, "--series", "none", "--suite", "kernel:pidfd", "--suite", "kernel:size")
+    assert said.pop("size:get_size").outcome is Outcome.PASS
+    assert len(said) > 4
+    for test in said.values():
+        assert test.outcome is Outcome.ERROR
+        assert "CONFIG_NET_NS: wanted y, got n" in test.reason
+        assert "unmet: NET is n" in test.reason
+
+
+@pytest.mark.proof
 @pytest.mark.parametrize("suite", ["timers", "mm"])
 def test_every_program_of_a_suite_is_told_of(suite: str, tmp_path: Path) -> None:
     said = run(tmp_path, "--series", "none", "--suite", f"kernel:{suite}")
