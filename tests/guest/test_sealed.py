@@ -17,6 +17,7 @@ from harness.guest import frames, snapshot
 from harness.guest.machine import BootFiles, GuestConfig
 from harness.guest.qemu import QemuGuest
 from harness.guest.snapshot import Snapshot
+from harness.klog import scan
 from harness.model.events import Accelerator, Heartbeat, How
 from tests.guest.conftest import Outcome, Restored, probe, run
 
@@ -335,3 +336,15 @@ def test_a_guest_without_snapshot(boot_files: BootFiles) -> None:
             return await run(guest, probe("output"))
 
     assert asyncio.run(work()).stdout == b"to stdout\n"
+
+
+def test_an_archive_that_is_not_unpacked_to_its_end(boot_files: BootFiles, tmp_path: Path) -> None:
+    damaged = tmp_path / "initramfs"
+    damaged.write_bytes(boot_files.initramfs.read_bytes() + b"no archive" * 100)
+
+    async def work() -> bytes:
+        files = dataclasses.replace(boot_files, initramfs=damaged)
+        async with await QemuGuest.boot(GuestConfig(), Accelerator.TCG, files) as guest:
+            return guest.boot_log
+
+    assert [finding.kind for finding in scan(asyncio.run(work()))] == ["initramfs"]
