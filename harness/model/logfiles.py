@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The names of log files: one for each test, whatever characters its name has.
 
+    logs/kernel-build.log             what make printed for the kernel
     logs/SUITE/PROGRAM.output.log     PROGRAM.N.output.log for attempt N of several
     logs/SUITE/PROGRAM.kernel.log
     logs/SUITE/=boot.kernel.log       of the guest's boot; =boot.2… of another guest
@@ -23,6 +24,8 @@ from harness.model.plan import Group, PlannedTest
 from harness.model.results import Logs
 
 LOGS = "logs"
+KERNEL_BUILD = "kernel-build.log"
+"""In that directory: no suite has a directory of this name."""
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
 _NOT_FIRST = frozenset(b".-")
 _MOST = 128
@@ -43,13 +46,14 @@ def file_name(name: str) -> str:
     return mapped if len(mapped) <= _MOST else _digested(mapped, raw)
 
 
-def file_names(names: Iterable[str]) -> Mapping[str, str]:
+def file_names(names: Iterable[str], taken: Iterable[str] = ()) -> Mapping[str, str]:
     """Return the file name of each of *names*, different also where the case of letters is not.
 
     Names that differ in case only get a digest, because there are file systems that ignore case.
+    So does one whose file would be one of those *taken*.
     """
     mapped = {name: file_name(name) for name in names}
-    alike = Counter(each.casefold() for each in mapped.values())
+    alike = Counter(each.casefold() for each in (*mapped.values(), *taken))
     return {
         name: each if alike[each.casefold()] == 1 else _digested(each, each.encode())
         for name, each in mapped.items()
@@ -58,7 +62,11 @@ def file_names(names: Iterable[str]) -> Mapping[str, str]:
 
 def build_logs(suites: Iterable[str]) -> Mapping[str, Path]:
     """Return for each suite where its build log is, relative to the run's directory."""
-    return {name: Path(LOGS, each, "build.log") for name, each in file_names(suites).items()}
+    return {name: directory / "build.log" for name, directory in _directories(suites).items()}
+
+
+def _directories(suites: Iterable[str]) -> Mapping[str, Path]:
+    return {name: Path(LOGS, each) for name, each in file_names(suites, (KERNEL_BUILD,)).items()}
 
 
 class LogFiles:
@@ -73,7 +81,7 @@ class LogFiles:
             groups = self._groups.setdefault(test.suite, [])
             if test.group not in groups:
                 groups.append(test.group)
-        self._suites = {name: Path(LOGS, each) for name, each in file_names(programs).items()}
+        self._suites = _directories(programs)
         self._programs = {suite: file_names(names) for suite, names in programs.items()}
 
     def of(self, test: PlannedTest, attempt: int) -> Logs:

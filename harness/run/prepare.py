@@ -16,7 +16,7 @@ from harness.kbuild import Fragments, Kernel
 from harness.lab.templates import Foundry, foundry
 from harness.model import results
 from harness.model.expectations import named
-from harness.model.logfiles import build_logs
+from harness.model.logfiles import KERNEL_BUILD, LOGS, build_logs
 from harness.model.plan import PlannedTest
 from harness.progress import Progress
 from harness.run.plan import plan
@@ -50,7 +50,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
 
     Logs go to *out*/logs.  Raises UserError and MachineError as the rooms do.
     """
-    logs = out / "logs"
+    logs = out / LOGS
     logs.mkdir(parents=True, exist_ok=True)
     project = request.project
     # The cheap mistakes first: nobody wants to learn of a typing error after a download.
@@ -92,7 +92,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         fragments,
         place,
         store=store,
-        log=logs / "kernel-build.log",
+        log=logs / KERNEL_BUILD,
         limit_s=project.limits.build_s,
         progress=progress,
     )

@@ -83,12 +83,17 @@ def test_no_two_names_have_one_file(names: set[str]) -> None:
         ("é" * 120, "è" * 120),
         (".", "..", "=2E."),
         ("boot", "=boot", "build"),
+        ("kernel-build.log", "kernel-build"),
+        ("Kernel-Build.LOG", "kernel-build"),
     ],
 )
 def test_tests_that_look_alike(programs: Sequence[str], tmp_path: Path) -> None:
     pairs = [(suite, program) for program in programs for suite in programs]
     found = logs(*pairs) + [str(path) for path in build_logs(programs).values()]
+    found.append("logs/kernel-build.log")
     assert len({each.casefold() for each in found}) == len(found)
+    directories = {str(Path(each).parent).casefold() for each in found}
+    assert not directories & {each.casefold() for each in found}
     for each in found:
         path = tmp_path / each
         path.parent.mkdir(parents=True, exist_ok=True)
