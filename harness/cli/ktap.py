@@ -15,6 +15,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from harness.errors import ExitCode, UserError
+from harness.foreign import told
 from harness.ktap import Case, Parser, Report
 from harness.outcome import Outcome
 from harness.report import ktap_junit
@@ -73,19 +74,13 @@ def ktap(ctx: click.Context, file: Path, form: str) -> None:
 def _read(file: Path) -> Report:
     parser = Parser()
     with ExitStack() as stack:
-        try:
+        hint = "Name a file that holds a test's output, or - to read standard input."
+        with told("The KTAP output cannot be read", file, kind=UserError, hint=hint):
             stream: BinaryIO = (
                 sys.stdin.buffer if str(file) == "-" else stack.enter_context(file.open("rb"))
             )
             while data := stream.read(_CHUNK):
                 parser.feed(data)
-        except OSError as error:
-            raise UserError(
-                "The KTAP output cannot be read.",
-                where=str(file),
-                why=error.strerror or str(error),
-                hint="Name a file that holds a test's output, or - to read standard input.",
-            ) from error
     return parser.close()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import MachineError
+from harness.foreign import told
 from harness.proc.process import capture, find
 
 _LIMIT_S = 20.0
@@ -115,12 +116,8 @@ def identity(program: Path) -> str:
 
     Raises :class:`MachineError` when it is not there.
     """
-    try:
+    with told("QEMU cannot be read", program):
         real = program.resolve()
         status = real.stat()
-    except OSError as error:
-        raise MachineError(
-            "QEMU cannot be read", where=str(program), why=str(error), hint="install QEMU again"
-        ) from error
     text = f"{real} {status.st_size} {status.st_mtime_ns}"
     return hashlib.sha256(text.encode()).hexdigest()

@@ -14,12 +14,13 @@ import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from harness.errors import UserError
+from harness.foreign import told
 from harness.series import mbox, quilt
 
 MOST_MAIL_BYTES = 64 << 20
@@ -50,6 +51,11 @@ def find(path: Path) -> Found:
 
     Raises UserError where there are none, or where a quilt ``series`` file is wrong.
     """
+    with told("the series cannot be read", path, kind=UserError):
+        return _find(path)
+
+
+def _find(path: Path) -> Found:
     if path.is_file():
         if path.name == quilt.SERIES:
             return _of_quilt(path.parent)
@@ -184,17 +190,14 @@ class Files:
 
     def is_packed(self, path: Path) -> bool:
         """Return whether lines and offsets are those of the file once it is unpacked."""
-        with path.open("rb") as file:
+        with told("the patch cannot be read", path, kind=UserError), path.open("rb") as file:
             head = file.read(8)
         return any(head.startswith(magic) for magic in _MAGIC)
 
     def _buffer(self, path: Path) -> mbox.Buffer:
         if path not in self._open:
-            try:
+            with told("the patch cannot be read", path, kind=UserError):
                 self._open[path] = self._map(path)
-            except OSError as error:
-                why = str(error)
-                raise UserError("the patch cannot be read", where=str(path), why=why) from error
         return self._open[path]
 
     def _close(self, path: Path) -> None:
@@ -232,18 +235,27 @@ def _unpack(path: Path, kind: str, whole: IO[bytes]) -> None:
     try:
         with _opened(path, kind) as packed:
             while block := packed.read(1 << 20):
-                whole.write(block)
+                with _room():
+                    whole.write(block)
                 if whole.tell() > _MOST_UNPACKED_BYTES:
                     raise UserError(
                         "the patch file is too large once it is unpacked", where=str(path)
                     )
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, lzma.LZMAError, zlib.error, OSError) as error:
+        # What is no bzip2 file, or no gzip file, is an OSError without a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise UserError(
             f"the patch file is damaged: it is no whole {kind} file",
             where=str(path),
             why=str(error),
         ) from error
-    whole.flush()
+    with _room():
+        whole.flush()
+
+
+def _room() -> AbstractContextManager[None]:
+    return told("the patch cannot be unpacked", tempfile.gettempdir())
 
 
 def _opened(path: Path, kind: str) -> gzip.GzipFile | lzma.LZMAFile | bz2.BZ2File:

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path, PurePosixPath
 
 from harness.errors import UserError
+from harness.foreign import told
 
 SERIES = "series"
 
@@ -18,8 +19,9 @@ def read(path: Path) -> tuple[str, ...]:
     to be applied in a way that git does not have.
     """
     try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with told("the series file cannot be read", path, kind=UserError):
+            lines = path.read_text().splitlines()
+    except UnicodeDecodeError as error:
         raise UserError(
             "the series file cannot be read", where=str(path), why=str(error)
         ) from error
