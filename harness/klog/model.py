@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from harness.outcome import Outcome
 
@@ -68,17 +66,3 @@ class Finding:
     """The report's end never came: cut off, or lost in a flood."""
     interleaved: bool = False
     """Another report began before this one ended; the text may hold lines of both."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a dictionary of JSON types; :meth:`from_json` undoes it."""
-        return asdict(self) | {"severity": str(self.severity)}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Finding:
-        """Return the finding that :meth:`to_json` wrote.
-
-        Keys it does not know are ignored, so that an old reader reads a newer journal.  Raises
-        TypeError when a field without default is missing, ValueError for an unknown severity.
-        """
-        known = {f.name: value[f.name] for f in fields(cls) if f.name in value}
-        return cls(**known | {"severity": Severity(known.get("severity", ""))})

@@ -69,12 +69,6 @@ class Rule:
     glue: bool = False
     """Believed in the middle of a line where the character before it touches it."""
 
-    @property
-    def arch(self) -> str:
-        """The architecture that spells it so, empty for all."""
-        match = re.search(r"\barch/(\w+)/", self.source)
-        return match[1] if match else ""
-
 
 def _rule(table: Mapping[str, Any]) -> Rule:
     pattern = table["pattern"]

@@ -188,12 +188,6 @@ class Files:
             data[at : min(at + step, raw.start)].count(b"\n") for at in range(0, raw.start, step)
         )
 
-    def is_packed(self, path: Path) -> bool:
-        """Return whether lines and offsets are those of the file once it is unpacked."""
-        with told("the patch cannot be read", path, kind=UserError), path.open("rb") as file:
-            head = file.read(8)
-        return any(head.startswith(magic) for magic in _MAGIC)
-
     def _buffer(self, path: Path) -> mbox.Buffer:
         if path not in self._open:
             with told("the patch cannot be read", path, kind=UserError):

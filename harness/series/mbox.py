@@ -42,11 +42,6 @@ class Span:
     """Whether the ``>`` before ``From `` lines of its text is the mailbox's."""
 
 
-def is_mbox(data: Buffer) -> bool:
-    """Return whether *data* begins as a mailbox does."""
-    return bool(_FROM.match(data))
-
-
 def split(data: Buffer) -> Iterator[Span]:
     """Yield the mails of *data*; all of it is one mail where no line begins another."""
     mark = _FROM.search(data)

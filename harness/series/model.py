@@ -82,8 +82,6 @@ class Series:
     """What the series says it was written for (``base-commit:``); empty if it does not say."""
     change_id: str = ""
     """``change-id:``, the same for all versions of a series."""
-    prerequisites: tuple[str, ...] = ()
-    """The patch ids after ``prerequisite-patch-id:``."""
     links: tuple[str, ...] = ()
     """``Link:`` in the cover letter."""
     trailers: tuple[Trailer, ...] = ()

@@ -22,7 +22,6 @@ from harness.series.postings import Posting, version_text
 
 _PICK = re.compile(r"(.+)#(\d{1,4})$")
 _BASE = re.compile(r"^base-commit:\s*([0-9a-f]{7,64})\b", re.M | re.I)
-_PREREQUISITE = re.compile(r"^prerequisite-patch-id:\s*([0-9a-f]{7,64})\b", re.M | re.I)
 _LINK = re.compile(r"^Link:\s*(https?://\S+)", re.M | re.I)
 
 
@@ -157,7 +156,6 @@ def _series(
         )[:16],
         base_commit=base[1] if base else "",
         change_id=named[0] if named else "",
-        prerequisites=tuple(_PREREQUISITE.findall(about) or _PREREQUISITE.findall(first)),
         links=tuple(_LINK.findall(about)),
         trailers=replies.trailers(cover) if cover else (),
         notes=tuple(told),

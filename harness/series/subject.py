@@ -33,8 +33,6 @@ class Subject:
     raw: str
     title: str
     """Without the bracketed prefixes."""
-    bracketed: bool
-    """Whether there is a prefix at all."""
     reply: bool = False
     pull: bool = False
     """The prefix says that it is a pull request, or a mail that goes with one."""
@@ -66,7 +64,6 @@ def parse(raw: str) -> Subject:
     return Subject(
         raw=raw,
         title=title,
-        bracketed=bool(prefix),
         reply=reply,
         pull=bool(_PULL.search(prefix)),
         resend=bool(_RESEND.search(prefix)),

@@ -54,8 +54,6 @@ class Program(msgspec.Struct, frozen=True):
     """Relative to the suite's directory."""
     interpreter: str = ""
     """What runs it, for a script: ``sh``, ``python3``, …"""
-    dynamic: bool = False
-    """Whether it needs shared libraries."""
 
 
 class BrokenProgram(msgspec.Struct, frozen=True):
@@ -356,7 +354,7 @@ class _Work:
             elif reason := userland.pack_libraries(root, path, files):
                 broken[program.path] = reason
             else:
-                yield replace(program, dynamic=bool(userland.loader(path)))
+                yield program
         if shells:
             userland.pack_shell(root)
         for name in _files_below(files):

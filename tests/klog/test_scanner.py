@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import tracemalloc
 from itertools import pairwise
@@ -312,14 +311,6 @@ def test_use_after_close() -> None:
     assert scanner.close() == scanner.close()
     with pytest.raises(ValueError, match="after close"):
         scanner.feed(b"x")
-
-
-def test_json_and_back() -> None:
-    for finding in scan(stamp(OOPS) + b"\xff" + stamp(warning())):
-        value = json.loads(json.dumps(finding.to_json()))
-        assert Finding.from_json(value | {"later": 1}) == finding
-    with pytest.raises(ValueError, match="bad"):
-        Finding.from_json(value | {"severity": "bad"})
 
 
 NOISE = st.one_of(

@@ -482,14 +482,10 @@ def test_versions_with_other_titles_are_known_by_their_change_id(
 
 
 def test_what_the_cover_letter_says_of_the_base(read_all: Callable[..., Series]) -> None:
-    text = (
-        "Text.\nLink: https://example.org/v2\n\n"
-        f"base-commit: {'ab' * 20}\nchange-id: 2023-x\nprerequisite-patch-id: {'cd' * 20}\n"
-    )
+    text = f"Text.\nLink: https://example.org/v2\n\nbase-commit: {'ab' * 20}\nchange-id: 2023-x\n"
     letters = [replace(V3[0], text=text), *V3[1:]]
     series = read_all(letters)
     assert (series.base_commit, series.change_id) == ("ab" * 20, "2023-x")
-    assert series.prerequisites == ("cd" * 20,)
     assert series.links == ("https://example.org/v2",)
 
 

@@ -11,7 +11,7 @@ import pytest
 from harness import kbuild, suites
 from harness.progress import Quiet
 from harness.store import Store
-from harness.suites import Suite, SuiteSource
+from harness.suites import Suite, SuiteSource, userland
 from tests.kerneltree import FakeLinux
 
 MAKEFILE = "TEST_GEN_PROGS := {}\ninclude ../lib.mk\n"
@@ -49,6 +49,14 @@ class Bench:
         for name, text in files.items():
             (directory / f"{name}.c").write_text(text)
         return SuiteSource("mine", "mine", directory)
+
+
+def linkage(built: Suite) -> dict[str, str]:
+    """Return how each program is linked, static or dynamic, by its name."""
+    return {
+        each.name: "dynamic" if userland.loader(built.files / each.path) else "static"
+        for each in built.programs
+    }
 
 
 @pytest.fixture

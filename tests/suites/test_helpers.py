@@ -13,7 +13,7 @@ import pytest
 
 from harness.lab.templates import suite_entries
 from harness.suites import Suite, SuiteSource
-from tests.suites.conftest import MAKEFILE, Bench
+from tests.suites.conftest import MAKEFILE, Bench, linkage
 
 pytestmark = pytest.mark.unit
 TREE = "tools/testing/selftests"
@@ -164,7 +164,7 @@ def test_what_stdio_holds_is_written_once_though_a_program_forks(bench: Bench, f
     source = bench.suite(f"CFLAGS := {flags}\n{MAKEFILE.format('a')}", a=FORKS)
     built = bench.build(source)
     assert built.broken == ()
-    assert built.programs[0].dynamic == ("sanitize" in flags)
+    assert linkage(built) == {"a": "dynamic" if "sanitize" in flags else "static"}
     done = subprocess.run([built.files / "a"], capture_output=True, check=True, cwd=bench.root)
     assert done.stdout == b"ok 1 before\nin between\nok 2 after\n\0\1\r\n\377"
 

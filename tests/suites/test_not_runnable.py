@@ -25,7 +25,7 @@ from harness.run.plan import plan
 from harness.suites import Suite, SuiteSource, sources
 from harness.suites.files import why_no_file, why_no_program
 from harness.suites.part import MakefileBroken, first_error
-from tests.suites.conftest import MAIN, MAKEFILE, Bench
+from tests.suites.conftest import MAIN, MAKEFILE, Bench, linkage
 
 pytestmark = pytest.mark.unit
 GOOD = "#!/bin/sh\nexit 0\n"
@@ -288,7 +288,7 @@ def test_a_library_of_the_suites_own(bench: Bench, rpath: str) -> None:
     )
     built = bench.build(source)
     assert built.broken == ()
-    assert [each.dynamic for each in built.programs] == [True]
+    assert set(linkage(built).values()) == {"dynamic"}
     # As in a guest: from its own directory, with nothing but what is packed.
     root = bench.root / "guest"
     shutil.copytree(built.root, root, symlinks=True)
@@ -347,10 +347,7 @@ def test_a_compiler_that_fails_has_built_nothing(bench: Bench) -> None:
     )
     (bench.root / "mine/san.h").write_text("int x;\n")
     built = bench.build(source)
-    assert [(each.name, each.dynamic) for each in built.programs] == [
-        ("san", True),
-        ("plain", False),
-    ]
+    assert linkage(built) == {"san": "dynamic", "plain": "static"}
     assert [each.name for each in built.broken] == ["gone"]
     assert "cannot find -lnowhere" in built.broken[0].reason
 
@@ -362,7 +359,7 @@ def test_what_only_static_linking_fails_for_is_linked_with_shared_libraries(benc
     )
     built = bench.build(source)
     assert built.broken == ()
-    assert [each.dynamic for each in built.programs] == [True]
+    assert set(linkage(built).values()) == {"dynamic"}
 
 
 @pytest.mark.parametrize(
