@@ -20,6 +20,7 @@ _COMMANDS = {
     "ktap": "harness.cli.ktap",
     "report": "harness.cli.report",
     "run": "harness.cli.run",
+    "series": "harness.cli.series",
     "shell": "harness.cli.shell",
 }
 

@@ -240,8 +240,8 @@ def _count(outcomes: Any) -> dict[Outcome, int]:
     return counts
 
 
-def encode(results: Results) -> bytes:
-    """Return *results* as indented JSON with a final newline.
+def encode(results: msgspec.Struct) -> bytes:
+    """Return *results*, or another such value, as indented JSON with a final newline.
 
     A lone surrogate (what Python makes of a file name or output that is not UTF-8) has no JSON
     form and is written as the escape ``\\udcXX``: a stray byte must not cost the whole report.

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -148,36 +147,7 @@ class Request:
     def _series(self) -> tuple[list[str], list[Path]]:
         """Return the names and the paths of the series that are asked for."""
         wanted = self.series or (self.project.series,)
-        if NO_SERIES in wanted and len(wanted) > 1:
-            raise UserError(
-                "'none' and a series exclude each other",
-                where=shlex.join(word for each in wanted for word in ("--series", each)),
-            )
-        names: list[str] = []
-        paths: list[Path] = []
-        for each in wanted:
-            if each in self.project.stacks:
-                names.append(each)
-                paths += [self.project_dir / path for path in self.project.stacks[each]]
-            elif each != NO_SERIES:
-                path = self.working_dir / each
-                if not series.exists(path):
-                    raise self._no_series(each)
-                names.append(series.name_of(path))
-                paths.append(path)
-        return names, paths
-
-    def _no_series(self, wanted: str) -> UserError:
-        stacks = self.project.stacks
-        close = difflib.get_close_matches(wanted, stacks, n=1)
-        return UserError(
-            f"there is no series '{wanted}'",
-            where=f"{self.working_dir / wanted}, and [stacks] of {self.project_file}",
-            why=f"[stacks] has: {', '.join(stacks) or 'nothing'}",
-            hint=f"did you mean '{close[0]}'?"
-            if close
-            else "name a stack, a directory of patches, a patch, an mbox or a maildir",
-        )
+        return series.resolve(wanted, self.project, self.project_file, self.working_dir)
 
     def rerun(self, suites: Sequence[str], test: str) -> str:
         """Return a shell command that runs *test* alone with everything else as it is now.

@@ -5,6 +5,7 @@ from harness.series.apply import apply
 from harness.series.model import AppliedPatch, Patch, Series, Stack, Trailer, Tree
 from harness.series.read import exists, name_of, read
 from harness.series.stack import read_stack
+from harness.series.wanted import resolve
 
 __all__ = [
     "AppliedPatch",
@@ -18,4 +19,5 @@ __all__ = [
     "name_of",
     "read",
     "read_stack",
+    "resolve",
 ]

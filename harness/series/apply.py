@@ -10,7 +10,7 @@ on every machine.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def _upon(base: Tree, series: Series, store: Store, progress: Progress) -> Tree:
         known = _tree(series, base, ref)
         if known:  # another run was faster
             return known
-        commit = _am(series, base, scratch)
+        commit = am(series, base, scratch)
         # Last, so that a killed run leaves commits which nobody finds, and nothing else.
         must(git("update-ref", ref, commit, repo=base.repo), "git cannot keep the commits")
     tree = _tree(series, base, ref)
@@ -93,8 +93,15 @@ def _tree(series: Series, base: Tree, ref: str) -> Tree | None:
     )
 
 
-def _am(series: Series, base: Tree, scratch: Path) -> str:
-    """Run git am in a work tree of its own; return the last commit."""
+def am(
+    series: Series, base: Tree, scratch: Path, *, committer: Mapping[str, str] | None = None
+) -> str:
+    """Run git am in a work tree of its own in *scratch*; return the last commit.
+
+    *committer* are git's variables for whose commits they are; without it they are the harness's,
+    of the authors' dates.  Raises UserError, naming patch, file and hunk, for a series that does
+    not apply.
+    """
     names = []
     for patch in series.patches:
         name = scratch / f"{patch.number:04d}.patch"
@@ -121,7 +128,8 @@ def _am(series: Series, base: Tree, scratch: Path) -> str:
         (admin / "info" / "sparse-checkout").write_bytes(_patterns(series))
         sparse = ("-c", "core.sparseCheckout=true")
         must(git(*sparse, "read-tree", "-m", "-u", "HEAD", cwd=tree), "git cannot read the tree")
-        done = git(*sparse, *_AM, _COMMITTER_DATES, *names, cwd=tree, limit_s=_LIMIT_S)
+        dates = () if committer else (_COMMITTER_DATES,)
+        done = git(*sparse, *_AM, *dates, *names, cwd=tree, env=committer, limit_s=_LIMIT_S)
         if not done.ok:
             raise _refusal(series, tree, admin, f"{done.text}\n{done.stderr}")
         there = _already_there(series, done.text)

@@ -19,7 +19,8 @@ _EXTENDED = re.compile(
 )
 _NAMED = re.compile(r"(?:rename|copy) (?:from|to) (.+)$")
 _BINARY = re.compile(r"(?:literal|delta) \d+$")
-_MODE = re.compile(r"new (?:file )?mode 120000$")
+_MODE = re.compile(r"new (?:file )?mode (\d+)$")
+_LINK = "120000"
 _ESCAPE = re.compile(r'\\([0-7]{3}|[abfnrtv"\\])')
 _ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, '"': 34, "\\": 92}
 _MARKS = re.compile(r"^(?:diff --git |--- )", re.M)
@@ -46,6 +47,12 @@ class Diff:
     """The files it names, sorted; both names of a renamed one."""
     links: tuple[str, ...] = ()
     """Those that it makes symbolic links."""
+    counts: tuple[tuple[str, int, int], ...] = ()
+    """Of each part with hunks: the file, and how many lines it adds and removes."""
+    modes: tuple[tuple[str, str], ...] = ()
+    """Of each file whose mode it sets: its name and the mode, as git writes it (``100755``)."""
+    targets: tuple[tuple[str, str], ...] = ()
+    """Of each symbolic link that it makes: its name and where it leads."""
     damage: Damage | None = None
     empty: tuple[int, ...] = ()
     """Indices of empty lines of context that lost their one space on the way."""
@@ -66,6 +73,9 @@ class _Scan:
         self.end = 0
         self.names: set[str] = set()
         self.links: set[str] = set()
+        self.counts: list[tuple[str, int, int]] = []
+        self.modes: list[tuple[str, str]] = []
+        self.targets: list[tuple[str, str]] = []
         self.damage: Damage | None = None
         self.empty: list[int] = []
 
@@ -81,7 +91,17 @@ class _Scan:
         if self.start is None:
             return None
         names, links = tuple(sorted(self.names)), tuple(sorted(self.links))
-        return Diff(self.start, self.end, names, links, self.damage, tuple(self.empty))
+        return Diff(
+            self.start,
+            self.end,
+            names,
+            links,
+            tuple(self.counts),
+            tuple(self.modes),
+            tuple(self.targets),
+            self.damage,
+            tuple(self.empty),
+        )
 
     def _line(self, ahead: int = 0) -> str:
         at = self.at + ahead
@@ -93,13 +113,15 @@ class _Scan:
         if found:
             self.at += 1
         names: list[str] = []
-        known = link = binary = False
+        known = binary = False
+        mode = ""
         while found and _EXTENDED.match(self._line()):
             known = True
             named = _NAMED.match(self._line())
             if named:
                 names.append(_unquote(named[1]))
-            link |= bool(_MODE.match(self._line()))
+            if new := _MODE.match(self._line()):
+                mode = new[1]
             binary = self._line() == "GIT binary patch"
             self.at += 1
             if binary:
@@ -111,16 +133,28 @@ class _Scan:
             names += [_name(self._line()[4:]), _name(self._line(1)[4:])]
             self.at += 2
             known = True
+            begun = self.at
             while self.damage is None and (hunk := _HUNK.match(self._line())):
                 self._hunk(int(hunk[1] or 1), int(hunk[2] or 1))
             self._check_rest()
+            self._count([name for name in names if name][-1:], begun, mode)
         if not known:
             return False
         if found and not any(names):
             names += _of_header(found[1])
         self.names |= {name for name in names if name}
-        self.links |= {name for name in names[-1:] if link and name}
+        self.links |= {name for name in names[-1:] if mode == _LINK and name}
+        self.modes += [(name, mode) for name in names[-1:] if mode and name]
         return True
+
+    def _count(self, names: Sequence[str], begun: int, mode: str) -> None:
+        """Note what the hunks since the line *begun* add and remove, and a link's target."""
+        lines = self.lines[begun : self.at]
+        added = [line[1:] for line in lines if line.startswith("+")]
+        removed = sum(line.startswith("-") for line in lines)
+        self.counts += [(name, len(added), removed) for name in names]
+        if mode == _LINK:
+            self.targets += [(name, "\n".join(added)) for name in names]
 
     def _hunk(self, old: int, new: int) -> None:
         header = self.at

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.digest import digest
+from harness.source.trust import Trust, least
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,22 @@ class Series:
     """What the series says it was written for (``base-commit:``); empty if it does not say."""
     change_id: str = ""
     """``change-id:``, the same for all versions of a series."""
+    prerequisites: tuple[str, ...] = ()
+    """The patch ids after ``prerequisite-patch-id:``."""
     links: tuple[str, ...] = ()
     """``Link:`` in the cover letter."""
     trailers: tuple[Trailer, ...] = ()
     """What replies to the cover letter give; they are not applied."""
     notes: tuple[str, ...] = ()
     """What was chosen where there was a choice, and what was left out."""
+    trust: Trust = Trust.OWN
+    """How far it is trusted if nothing else is said, by how it came."""
+
+    @property
+    def lineage(self) -> str:
+        """What the versions of one series have in common: change-id, or title and first author."""
+        first = self.patches[0] if self.patches else None
+        return self.change_id or f"{self.title}\n{first.author if first else ''}"
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,16 @@ class Stack:
     def title(self) -> str:
         """Of all series; empty for none."""
         return " + ".join(series.title for series in self.series)
+
+    @property
+    def trust(self) -> Trust:
+        """A stranger's where one of the series is."""
+        return least(series.trust for series in self.series)
+
+    @property
+    def lineage(self) -> str:
+        """The same for all versions of the same series."""
+        return digest(*(series.lineage for series in self.series))
 
     @property
     def patches(self) -> tuple[Patch, ...]:

@@ -12,7 +12,7 @@ import re
 import tempfile
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from harness.errors import UserError
 from harness.proc.git import git
@@ -76,6 +76,7 @@ def make(
     if found.damage:
         raise _damaged(files, mail, content, patch, found.damage)
     _check_names(mail, number, total, title, found)
+    _check_modes(mail, number, total, title, found)
     lines = patch.split("\n")[found.start : found.end]
     at = _diff_line(files, mail, lines)
     for index in found.empty:
@@ -191,6 +192,35 @@ def _check_names(mail: Mail, number: int, total: int, title: str, found: diff.Di
                 why=f"it writes to {name}",
                 hint="do not use this series before you know why",
             )
+
+
+_MODES = frozenset({"100644", "100755", "120000"})
+"""What a kernel tree has: files, programs, symbolic links."""
+_HOOK = re.compile(r"(?:^|/)hooks/[^/]+$")
+
+
+def _check_modes(mail: Mail, number: int, total: int, title: str, found: diff.Diff) -> None:
+    """Refuse a patch whose modes make more than files, programs and links within the tree."""
+    why = ""
+    for name, mode in found.modes:
+        if mode not in _MODES:
+            why = f"it gives {name} the mode {mode}"
+        elif mode == "100755" and _HOOK.search(name):
+            why = f"it makes {name} a program, as a hook of git is"
+    for name, target in found.targets:
+        parts = PurePosixPath(name).parent.joinpath(target).parts
+        depth = 0
+        for part in parts:
+            depth += -1 if part == ".." else 1
+            if depth < 0 or target.startswith("/") or part.lower() == ".git":
+                why = f"it makes {name} a symbolic link to {target}"
+    if why:
+        raise UserError(
+            f'patch {number}/{total} "{title}" reaches outside the tree',
+            where=mail.where,
+            why=why,
+            hint="do not use this series before you know why",
+        )
 
 
 def _no_diff(mail: Mail) -> UserError:

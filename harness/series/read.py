@@ -11,23 +11,31 @@ from pathlib import Path
 
 from harness.digest import digest
 from harness.errors import UserError
-from harness.series import commits, diff, files, quilt
+from harness.series import commits, diff, files, lore, quilt
 from harness.series.choose import Choice, choose
 from harness.series.content import changes
 from harness.series.files import Files
 from harness.series.mail import Kind, Mail, content_of, index
 from harness.series.model import Patch, Series, Trailer
+from harness.series.origin import trust_of
 from harness.series.patch import make
 from harness.series.postings import Posting, version_text
+from harness.source.trust import Trust
 
 _PICK = re.compile(r"(.+)#(\d{1,4})$")
 _BASE = re.compile(r"^base-commit:\s*([0-9a-f]{7,64})\b", re.M | re.I)
+_PREREQUISITE = re.compile(r"^prerequisite-patch-id:\s*([0-9a-f]{7,64})\b", re.M | re.I)
 _LINK = re.compile(r"^Link:\s*(https?://\S+)", re.M | re.I)
 
 
 def exists(path: Path) -> bool:
-    """Return whether something is at *path*, with or without ``#N`` or ``#BASE..TIP`` behind it."""
-    return path.exists() or split_pick(path)[0].exists() or commits.split(path) is not None
+    """Return whether something is at *path*, with or without ``#N`` or ``#BASE..TIP`` behind it.
+
+    That is taken for granted of a message-id and of a URL.
+    """
+    if path.exists() or split_pick(path)[0].exists() or commits.split(path) is not None:
+        return True
+    return lore.is_asked(str(path))
 
 
 def split_pick(path: Path) -> tuple[Path, int | None]:
@@ -43,6 +51,8 @@ def name_of(path: Path) -> str:
     asked = commits.split(path)
     if asked:
         return commits.name_of(asked[2], asked[0])
+    if lore.is_asked(str(path)):
+        return re.sub(r"[^\w.+@-]", "_", lore.message_id(str(path)))
     place = split_pick(path)[0].resolve()
     if place.is_file() and place.name == quilt.SERIES:
         place = place.parent
@@ -62,10 +72,12 @@ def read(path: Path, *, upto: int | None = None, version: int | None = None) -> 
     if upto is not None and upto < 1:
         raise UserError(f"the part of the series asked for ends at {upto}", where=str(path))
     asked = commits.split(path)
-    if asked is None:
+    remote = lore.is_asked(str(path))
+    if asked is None and not remote:
         return _read(path, upto, version)
-    with tempfile.TemporaryDirectory(prefix="series-") as scratch:
-        saved = commits.save(*asked, Path(scratch))
+    with tempfile.TemporaryDirectory(prefix="series-") as name:
+        scratch = Path(name)
+        saved = commits.save(*asked, scratch) if asked else lore.fetch(str(path), scratch)
         try:
             series = _read(saved, upto, version)
         except UserError as error:
@@ -76,7 +88,8 @@ def read(path: Path, *, upto: int | None = None, version: int | None = None) -> 
             replace(patch, path=path, where=patch.where.replace(str(saved), str(path)))
             for patch in series.patches
         )
-        return replace(series, patches=tuple(patches))
+        trust = Trust.STRANGER if remote else Trust.OWN
+        return replace(series, patches=tuple(patches), trust=trust)
 
 
 def _read(path: Path, upto: int | None, version: int | None) -> Series:
@@ -96,7 +109,8 @@ def _read(path: Path, upto: int | None, version: int | None) -> Series:
             posting, notes = choice.posting, (*found.notes, *choice.notes)
             _refuse_doubles(posting, place)
             _refuse_holes(choice, place, upto, opened)
-        return _series(opened, posting, mails, place, upto, notes, quilt=found.quilt)
+        series = _series(opened, posting, mails, place, upto, notes, quilt=found.quilt)
+        return replace(series, trust=trust_of(found, opened, [*posting.all, *posting.covers]))
 
 
 def _series(
@@ -156,6 +170,7 @@ def _series(
         )[:16],
         base_commit=base[1] if base else "",
         change_id=named[0] if named else "",
+        prerequisites=tuple(_PREREQUISITE.findall(about) or _PREREQUISITE.findall(first)),
         links=tuple(_LINK.findall(about)),
         trailers=replies.trailers(cover) if cover else (),
         notes=tuple(told),

@@ -223,7 +223,8 @@ def test_a_link_is_not_followed(source: Source, store: Store, tmp_path: Path) ->
 def test_a_file_below_a_link_of_the_series_is_refused_before_anything_is_applied(
     tmp_path: Path,
 ) -> None:
-    link = new_file("mm/way", "120000", "/etc").rstrip("\n") + "\n\\ No newline at end of file\n"
+    link = new_file("mm/way", "120000", "../include").rstrip("\n")
+    link += "\n\\ No newline at end of file\n"
     for number, diff in enumerate((link, new_file("mm/way/passwd")), 1):
         data = mail(diff).replace(b"[PATCH]", b"[PATCH %d/2]" % number)
         (tmp_path / f"{number}.patch").write_bytes(data)

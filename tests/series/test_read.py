@@ -303,3 +303,76 @@ def test_user_configuration_has_no_say(
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     edit(patch_file(patches, 3), b"\n\n---\n", b"\n\nAbove.\n-- >8 --\nSubject: other\n\n---\n")
     assert read(patches).patches[2].subject == "other"
+
+
+_LINK = """\
+diff --git a/{name} b/{name}
+new file mode 120000
+index 0000000..1111111
+--- /dev/null
++++ b/{name}
+@@ -0,0 +1 @@
++{target}
+\\ No newline at end of file
+"""
+_EMPTY = "diff --git a/{name} b/{name}\nnew file mode {mode}\nindex 0000000..e69de29\n"
+
+
+@pytest.mark.parametrize(
+    ("diff", "words"),
+    [
+        (_LINK.format(name="mm/x", target="/etc/passwd"), "symbolic link to /etc/passwd"),
+        (_LINK.format(name="mm/x", target="../../home"), "symbolic link to ../../home"),
+        (_LINK.format(name="x", target="mm/../../y"), "symbolic link to mm/../../y"),
+        (_LINK.format(name="x", target=".git/hooks"), "symbolic link to .git/hooks"),
+        (_EMPTY.format(name="mm/x", mode="104755"), "the mode 104755"),
+        (_EMPTY.format(name="mm/x", mode="160000"), "the mode 160000"),
+        (_EMPTY.format(name="hooks/post-checkout", mode="100755"), "as a hook of git is"),
+        ("diff --git a/hooks/x b/hooks/x\nold mode 100644\nnew mode 100755\n", "a hook of git"),
+    ],
+)
+def test_modes_and_links_that_lead_out_of_the_tree_are_refused(
+    tmp_path: Path, diff: str, words: str
+) -> None:
+    path = tmp_path / "a.patch"
+    path.write_text(f"From: A <a@example.org>\nSubject: [PATCH] mm: x\n\nWhy.\n---\n{diff}")
+    with pytest.raises(UserError, match="reaches outside the tree") as caught:
+        read(path)
+    assert words in caught.value.why
+
+
+@pytest.mark.parametrize(
+    "diff",
+    [
+        _LINK.format(name="mm/x", target="../scripts/dtc"),
+        _LINK.format(name="a/b/c", target="../../d"),
+        _EMPTY.format(name="scripts/x.sh", mode="100755"),
+        _EMPTY.format(name="drivers/hooks.c", mode="100644"),
+    ],
+)
+def test_links_within_the_tree_and_programs_are_taken(tmp_path: Path, diff: str) -> None:
+    path = tmp_path / "a.patch"
+    path.write_text(f"From: A <a@example.org>\nSubject: [PATCH] mm: x\n\nWhy.\n---\n{diff}")
+    assert len(read(path).patches) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "headers", "trust"),
+    [
+        ("a.patch", "", "own"),
+        ("a.patch", "Message-ID: <a@example.org>\n", "own"),  # git format-patch --thread
+        ("a.patch", "Received: from a by b; Tue, 14 Nov 2023 22:13:20 +0000\n", "stranger"),
+        ("a.patch", "List-Id: <linux-mm.example.org>\n", "stranger"),
+        ("a.mbox", "", "stranger"),
+        ("a.eml", "", "stranger"),
+        ("a", "", "stranger"),
+    ],
+)
+def test_what_came_as_mail_is_a_strangers(
+    tmp_path: Path, name: str, headers: str, trust: str
+) -> None:
+    path = tmp_path / name
+    diff = _EMPTY.format(name="mm/x", mode="100644")
+    head = f"{headers}From: A <a@example.org>\nSubject: [PATCH] mm: x\n\n"
+    path.write_text(f"{head}Received: a word of the message\n---\n{diff}")
+    assert str(read(path).trust) == trust
