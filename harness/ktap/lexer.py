@@ -53,6 +53,11 @@ _PLANLIKE = re.compile(rb"1\.\.[-\d]")
 _RESULT = re.compile(rb"(not[ \t]+)?ok(?:[ \t]+(\d+)(?=[ \t]|$))?(?=[ \t]|$)(.*)$", re.DOTALL)
 _GLUED = re.compile(rb"(not[ \t]+)?ok[ \t]+(\d+)(?=[ \t]|$)")
 _GLUED_REFUSAL = re.compile(rb"(?<=[\w.])(?<!can)not[ \t]+ok(?=[ \t](?![ \t]*\d)|$)")
+# In another letter case it is no result, with or without a number.
+_LOUD_REFUSAL = re.compile(
+    rb"(?:(?<=[\w.])(?<!can)not[ \t]+ok(?=[ \t]|$)|^(?:[ \t]|# )*not[ \t]+ok[ \t]+\d)",
+    re.IGNORECASE,
+)
 _DAMAGED_NOT = re.compile(rb"(?:^|[^a-z])n?o?t[^a-z0-9]{0,3}$", re.IGNORECASE)
 _WORD_OK = re.compile(rb"(?:o|\b(?:am|gr|w|t|b|d|m|l))$", re.IGNORECASE)
 _BAIL = re.compile(rb"bail out!(.*)$", re.IGNORECASE | re.DOTALL)
@@ -255,9 +260,22 @@ def glued_bail(text: bytes) -> str | None:
     return printable(found.group(1).strip()) if found else None
 
 
-def glued_refusal(text: bytes) -> bool:
-    """Whether *text* has a ``not ok`` without a number directly behind other text."""
-    return b"ot" in text and bool(_GLUED_REFUSAL.search(text))
+def lost_refusal(text: bytes) -> str:
+    """Return what *text*, which is no result line, has of one that says ``not ok``; or nothing.
+
+    That is a ``not ok`` without a number directly behind other text, or one in capital letters
+    there or with a number.
+    """
+    if b"not" not in text.lower():
+        return ""
+    if _GLUED_REFUSAL.search(text):
+        return "'not ok' without a number behind other text"
+    loud = (match.group() for match in _LOUD_REFUSAL.finditer(text))
+    return "'not ok' in capital letters" if any(map(_is_loud, loud)) else ""
+
+
+def _is_loud(refusal: bytes) -> bool:
+    return b"not" not in refusal or b"ok" not in refusal
 
 
 def glued_results(text: bytes, first: int = 1) -> list[Glued]:

@@ -166,6 +166,7 @@ class Parser:
                 self._builder.glued(glued, number, no_output, self._builder.last_node())
             else:
                 self._builder.stray(glued, number)
+        self._refusal(number, text, text.index(b"ok") + 2)
 
     def _odd(self, number: int, text: bytes) -> None:
         """Look for KTAP behind other text."""
@@ -181,8 +182,13 @@ class Parser:
             self._builder.bail(bail, number)
         for glued in lexer.glued_results(text):
             self._builder.glued(glued, number, self._output.text)
-        if self._builder.started and lexer.glued_refusal(text):
-            said = f"'not ok' without a number behind other text: {lexer.printable(text, 80)}"
+        if self._builder.started:
+            self._refusal(number, text)
+
+    def _refusal(self, number: int, text: bytes, first: int = 0) -> None:
+        """Note a ``not ok`` that is no result and stands at or behind place *first*."""
+        if lost := lexer.lost_refusal(text[first:]):
+            said = f"{lost}: {lexer.printable(text, 80)}"
             self._builder.ledger.note(Kind.LOST_RESULT, number, said)
 
 
