@@ -26,7 +26,7 @@ _ARCHIVE_LIMIT_MIB = 1900
 _KERNEL_MIB = 64
 _OWN_SHARE = 16
 """What the kernel has besides: this, and a sixteenth of the memory.  Measured: 34 MiB of files fit
-into 128 MiB, 160 into 512 and 331 into 1024; KASAN takes an eighth of the memory."""
+into 128 MiB, and 160 into 512.  KASAN takes an eighth of the memory."""
 _STEP_MIB = 64
 
 
