@@ -267,13 +267,20 @@ class Store:
         return self.root / "entries" / kind / key
 
 
+def is_cache(directory: Path) -> bool:
+    """Whether *directory* is a cache of the harness."""
+    try:
+        return (directory / _TAG).read_bytes() == _TAG_TEXT
+    except OSError:
+        return False
+
+
 def _check_ours(root: Path) -> None:
     """Raise UserError for a directory that is not empty and no cache.
 
     Old files below ``tmp`` go, and entries when there are too many: what is there must be ours.
     """
-    tag = root / _TAG
-    if not root.is_dir() or (tag.is_file() and tag.read_bytes() == _TAG_TEXT):
+    if not root.is_dir() or is_cache(root):
         return
     there = {path.name for path in root.iterdir() if not path.name.startswith(_FOR_MAKE)}
     foreign = sorted(there - {*_PARTS, _TAG, "lost+found"})

@@ -15,7 +15,7 @@ from harness.model import expectations
 from harness.model.expectations import Expectations
 from harness.proc.git import git, must
 from harness.project import SuiteTable
-from harness.suites import settings
+from harness.suites import settings, sources
 from harness.suites.settings import Settings
 
 SELFTESTS = "tools/testing/selftests"
@@ -151,6 +151,7 @@ def _directory(name: str, directory: Path, programs: tuple[str, ...]) -> SuiteSo
             why="its Makefile does not include ../lib.mk",
             hint="see Documentation/dev-tools/kselftest.rst, 'Contributing new tests'",
         )
+    sources.check(directory)
     # Below the tree's selftests it has a name that no makefile takes apart.
     target = re.sub(r"[^\w.+-]|^[-.]", "_", directory.name, flags=re.ASCII)
     source = SuiteSource(name, target, directory, programs)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.digest import digest, digest_files
+from harness.errors import UserError
+from harness.store import is_cache
 from harness.suites.files import real, why_no_file
 
 
@@ -54,6 +56,22 @@ def copy(directory: Path, target: Path) -> dict[str, str]:
         else:
             shutil.copy2(each.path, target / each.name, follow_symlinks=False)
     return left_out
+
+
+def check(directory: Path) -> None:
+    """Raise UserError where the suite in *directory* has a cache of the harness in it.
+
+    The suite is copied into the cache to be built, so there would be no end to it.
+    """
+    for each in _walk(directory):
+        if not each.left_out and is_cache(each.path):
+            raise UserError(
+                "a cache of the harness lies in the suite",
+                where=str(each.path),
+                why=f"it is in the directory of the suite, {directory}, or a link in there leads "
+                "to it, and all of a suite is copied into the cache to be built",
+                hint="move the cache with HARNESS_CACHE=DIR, or remove it there",
+            )
 
 
 def _walk(directory: Path) -> Iterator[_Entry]:

@@ -12,6 +12,7 @@ import pytest
 from harness import suites
 from harness.errors import UserError
 from harness.project import SuiteTable
+from harness.store import Store
 from harness.suites import Suite, SuiteSource, sources
 from tests.suites.conftest import MAIN, MAKEFILE, Bench, linkage
 
@@ -286,6 +287,20 @@ def test_links_within_a_suite_stay_links(bench: Bench) -> None:
     (source.directory / "kept").unlink()
     (source.directory / "kept").symlink_to("a.c")
     assert sources.digest_sources(source.directory) != before
+
+
+@pytest.mark.parametrize("where", ["mine/cache", "mine/data/deep/cache", "beside/cache"])
+def test_a_suite_with_a_cache_in_it_is_refused(bench: Bench, where: str) -> None:
+    bench.suite(MAKEFILE.format("hello"), hello=MAIN)
+    (bench.root / "mine/link").symlink_to(bench.root / "beside")
+    cache = bench.root / where
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    find(bench, str(bench.root / "mine"))
+    Store(cache)
+    with pytest.raises(UserError, match="a cache of the harness lies in the suite") as caught:
+        find(bench, str(bench.root / "mine"))
+    assert caught.value.where == str(cache)
+    assert "HARNESS_CACHE" in caught.value.hint
 
 
 def test_a_suite_behind_a_link_is_a_suite(bench: Bench) -> None:
