@@ -158,10 +158,19 @@ def poisoned_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.unit
-def test_the_users_settings_are_not_read(poisoned_home: Path, tmp_path: Path) -> None:
+def test_the_users_settings_are_not_read(
+    poisoned_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vng_program = str(Path(vng.find_virtme()).with_name("vng"))
+    # virtme-run is not asked in a clone whose name has a space, and this one may have such a name.
+    (tmp_path / "venv").symlink_to(sys.prefix)
+    program = tmp_path / "virtme-run"
+    python = f"{tmp_path}/venv/bin/python"
+    program.write_text(f"#!{python}\nfrom virtme.commands.run import main\nmain()\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     kernel = tmp_path / "bzImage"
     kernel.write_bytes(b"no kernel")
-    vng_program = str(Path(vng.find_virtme()).with_name("vng"))
     bitten = subprocess.run(
         [vng_program, "--dry-run", "--run", str(kernel)],
         capture_output=True,

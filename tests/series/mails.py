@@ -16,6 +16,10 @@ from pathlib import Path
 ADA = "Ada Example <ada@example.org>"
 BOB = "Bob Other <bob@example.org>"
 DAY = 86400.0
+NO_DATE = "946684800 +0000 946684800 +0000"
+"""Both dates of the commit of a mail without one, as git's format RAW_DATES has them."""
+RAW_DATES = ("--date=raw", "--format=%ad %cd")
+"""ISO dates would depend on git's version: Z or +00:00."""
 
 
 def diff(number: int, new: str = "") -> str:
