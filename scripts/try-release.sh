@@ -3,11 +3,14 @@
 # Run the README's first command on another release of Debian, as a newcomer would: an empty root
 # made by debootstrap, a clone of what is committed here, no cache.
 #
-#   scripts/try-release.sh [--keep] RELEASE [COMMAND...]      the command is `make test-kernel`
+#   scripts/try-release.sh [--keep] [--user] RELEASE [COMMAND...]
 #
-# Needs root and debootstrap. Packages come from the archive that this machine's apt uses. The
-# last line tells how long the command took. Exit: that of the command, or 3 where there is no root
-# to run it in.
+# The command is `make test-kernel`. --keep leaves the root where it is. --user runs the command as an
+# ordinary user, who cannot become root, on a machine that has the packages.
+#
+# Needs root and debootstrap. Packages come from the archive that this machine's apt uses. The last
+# line tells how long the command took. Exit: that of the command, or 3 where there is no root to run
+# it in.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,8 +19,15 @@ fail() {
 	exit 3
 }
 
-keep=
-[ "${1-}" != --keep ] || { keep=yes && shift; }
+keep='' user=root
+while :; do
+	case ${1-} in
+	--keep) keep=yes ;;
+	--user) user=newcomer ;;
+	*) break ;;
+	esac
+	shift
+done
 release=${1-}
 [ -n "$release" ] || fail "name a release, such as trixie"
 shift
@@ -55,13 +65,21 @@ for path in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/xdg/pip /etc/apt/apt.
 done
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 
-git clone --quiet --no-hardlinks . "$root/home/my checkout"
+git clone --quiet --no-hardlinks . "$root/home/$user/my checkout"
 cat >"$work/inside.sh" <<'END'
 set -eu
 apt-get -qq update
-DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends git make >/dev/null
-cd "/home/my checkout"
-export HOME=/home HARNESS_CACHE="/home/my cache" TERM=dumb
+export DEBIAN_FRONTEND=noninteractive HOME="/home/$user" HARNESS_CACHE="/home/$user/my cache" TERM=dumb
+apt-get -qq -y install --no-install-recommends git make >/dev/null
+cd "$HOME/my checkout"
+if [ "$user" != root ]; then
+	sed '/^#/d; s/[[:space:]].*//' packages.txt |
+		xargs apt-get -qq -y install --no-install-recommends >/dev/null
+	useradd --home-dir "$HOME" "$user"
+	chown -R "$user:" "$HOME"
+	export PATH=/usr/bin:/bin
+	set -- setpriv --reuid="$user" --regid="$user" --init-groups "$@"
+fi
 "$@"
 END
 cp "$work/inside.sh" "$root/home/"
@@ -69,11 +87,16 @@ start=$(date +%s)
 status=0
 # Its own mounts and processes, so that nothing is left when it ends.
 unshare --mount --pid --fork --kill-child sh -eu -c '
-	root=$1
-	shift
+	root=$1 user=$2
+	shift 2
+	mount --bind "$root" "$root"
 	mount --rbind --make-rslave /dev "$root/dev"
 	mount -t proc proc "$root/proc"
-	exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" sh /home/inside.sh "$@"
-' sh "$root" "$@" || status=$?
+	# Not chroot: there the kernel makes no user namespaces, which tests need.
+	cd "$root"
+	pivot_root . .
+	umount -l .
+	exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "user=$user" sh /home/inside.sh "$@"
+' sh "$root" "$user" "$@" || status=$?
 echo "try-release: $release: $* ended with status $status after $(($(date +%s) - start)) s"
 exit "$status"

@@ -14,10 +14,14 @@ pytestmark = pytest.mark.proof
 
 
 @pytest.mark.parametrize("release", ["trixie"])
-def test_first_command_of_the_readme(release: str) -> None:
-    """Fetch the source, build, boot and test; all tests end as expected there, too."""
+@pytest.mark.parametrize("user", [(), ("--user",)], ids=["root", "user"])
+def test_first_command_of_the_readme(release: str, user: tuple[str, ...]) -> None:
+    """Fetch the source, build, boot and test; all tests end as expected there, too.
+
+    An ordinary user without sudo can do the same where the packages are installed.
+    """
     done = subprocess.run(
-        [str(PROJECT_FILE.parent / "scripts/try-release.sh"), release],
+        [str(PROJECT_FILE.parent / "scripts/try-release.sh"), *user, release],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
