@@ -35,6 +35,8 @@ _CONSOLE_BUFFER = 1 << 20
 _REAP_LIMIT_S = 10.0
 _MONITOR_LIMIT_S = 30.0
 """How long QEMU may take to greet: it does so in 0.1 s, but the host may be busy."""
+_FILE_URI = (9, 1)
+"""From this release on a migration to a file has a URI of its own, and others are deprecated."""
 
 NO_ANSWER = "its monitor does not answer"
 """What is said where QEMU itself has said nothing."""
@@ -141,10 +143,19 @@ class QemuProcess:
     @property
     def version(self) -> str:
         """QEMU's version and package, as its monitor says: a snapshot needs the same one."""
-        greeting = self._monitor.greeting
-        version: Any = greeting.QMP.version if greeting else {"qemu": {}, "package": ""}
-        numbers, package = version["qemu"], version["package"]
+        said = self._said
+        numbers, package = said["qemu"], said["package"]
         return f"{numbers.get('major')}.{numbers.get('minor')}.{numbers.get('micro')} {package}"
+
+    @property
+    def _release(self) -> tuple[int, int]:
+        numbers = self._said["qemu"]
+        return numbers.get("major", 0), numbers.get("minor", 0)
+
+    @property
+    def _said(self) -> Any:
+        greeting = self._monitor.greeting
+        return greeting.QMP.version if greeting else {"qemu": {}, "package": ""}
 
     @property
     def pid(self) -> int:
@@ -172,10 +183,17 @@ class QemuProcess:
         """Return what counts the time in which the guest can run, from now on."""
         return GuestTime(self.pid, lambda: self._monitor.execute("query-status"))
 
-    async def give_fd(self, name: str, fd: int) -> None:
-        """Hand an open file over to QEMU, which calls it *name* from now on."""
+    async def migration_file(self, fd: int) -> str:
+        """Hand an open file over to QEMU; return the URI by which a migration goes to or from it.
+
+        Raises as :meth:`execute`.
+        """
         self._monitor.send_fd_scm(fd)
-        await self.execute("getfd", fdname=name)
+        if self._release < _FILE_URI:
+            await self.execute("getfd", fdname="state")
+            return "fd:state"
+        added: Any = await self.execute("add-fd")
+        return f"file:/dev/fdset/{added['fdset-id']}"
 
     async def wait_event(self, name: str) -> None:
         """Wait for the monitor event *name*, dropping others.

@@ -132,8 +132,7 @@ async def _save(qemu: QemuProcess, fd: int) -> None:
         await qemu.execute("migrate-set-capabilities", capabilities=_CAPABILITIES)
         # The default is made for a network: 128 MiB/s.
         await qemu.execute("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
-        await qemu.give_fd("state", fd)
-        await qemu.execute("migrate", uri="fd:state")
+        await qemu.execute("migrate", uri=await qemu.migration_file(fd))
         await qemu.patience(_MIGRATE_LIMIT_S).wait(_until_saved(qemu))
     except (QMPError, TimeoutError) as e:
         why = "\n".join(filter(None, (f"{type(e).__name__}: {e}", qemu.errors())))
@@ -228,8 +227,7 @@ async def _load(qemu: QemuProcess, snapshot: Snapshot, fd: int) -> None:
     _check(snapshot, "QEMU's version", snapshot.qemu_version, qemu.version)
     try:
         await qemu.execute("migrate-set-capabilities", capabilities=_CAPABILITIES)
-        await qemu.give_fd("state", fd)
-        await qemu.execute("migrate-incoming", uri="fd:state")
+        await qemu.execute("migrate-incoming", uri=await qemu.migration_file(fd))
         # The guest ran when it was saved, so QEMU lets it run as soon as all is loaded.
         await qemu.patience(_MIGRATE_LIMIT_S).wait(qemu.wait_event("RESUME"))
     except (QMPError, TimeoutError, MachineError) as e:

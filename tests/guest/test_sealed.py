@@ -14,7 +14,7 @@ import pytest
 
 from harness.errors import MachineError
 from harness.guest import frames, snapshot
-from harness.guest.machine import BootFiles, GuestConfig
+from harness.guest.machine import BootFiles, GuestConfig, MachineType
 from harness.guest.qemu import QemuGuest
 from harness.guest.snapshot import Snapshot
 from harness.klog import scan
@@ -328,6 +328,20 @@ def test_guests_in_parallel_do_not_meet(guest_snapshot: Snapshot) -> None:
         return await asyncio.gather(*(one(number) for number in range(6)))
 
     assert [outcome.exit.status for outcome in asyncio.run(work())] == list(range(6))
+
+
+@pytest.mark.parametrize("machine", MachineType)
+def test_qemu_warns_of_nothing(boot_files: BootFiles, tmp_path: Path, machine: MachineType) -> None:
+    """What is deprecated in this QEMU, as it says, will be refused by a later one."""
+
+    async def work() -> str:
+        config = GuestConfig(machine=machine)
+        saved = await snapshot.create(config, Accelerator.TCG, boot_files, tmp_path)
+        async with await snapshot.restore(saved) as guest:
+            assert (await run(guest, probe("output"))).stdout == b"to stdout\n"
+            return guest.qemu.errors()
+
+    assert asyncio.run(work()) == ""
 
 
 def test_a_guest_without_snapshot(boot_files: BootFiles) -> None:
