@@ -7,7 +7,7 @@ PYTHON_I := .venv/bin/python -I -m
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-kernel test test-unit test-system lint bench proofs clean
+.PHONY: help setup test-kernel test test-unit test-browser test-system lint bench proofs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,6 +22,7 @@ test-kernel: setup ## Apply the series, build the kernel, run its selftests in g
 
 test: setup lint ## Everything that CI checks: lint, types, and all tests with a real kernel
 	$(PYTHON_I) pytest -m unit -n auto
+	@$(MAKE) --no-print-directory test-browser
 	@$(MAKE) --no-print-directory test-system
 	$(PYTHON_I) pytest -m "kernel and not proof" --durations=30 $(ARGS)
 
@@ -36,6 +37,10 @@ test-system: ## Tests with the Python of the distribution, where .venv has anoth
 
 test-unit: setup ## Only the tests that need no kernel; takes under three minutes
 	$(PYTHON_I) pytest -m unit -n auto $(ARGS)
+
+test-browser: ## Tests of the HTML report in Chromium, which is installed on Debian
+	@flock .setup.lock scripts/setup.sh browser
+	$(PYTHON_I) pytest -m browser
 
 lint: setup ## Style, types, and who imports whom
 	$(PYTHON_I) ruff check .

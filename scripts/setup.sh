@@ -4,6 +4,7 @@
 # environment in .venv. On another distribution it installs no packages, but says what is missing.
 # Does nothing, in well under a second, where all is there. Exit 3: something is missing and
 # cannot be installed; the list is printed.
+# With the word "browser" it also installs one for the tests of the HTML report.
 # With the word "system" it also makes an environment in .venv-system with the Python that the
 # distribution has, where that is another version (3.11 or later) than that of .venv.
 set -eu
@@ -21,7 +22,7 @@ if [ "${SETUP_ENVIRONMENT-}" != clean ]; then
 		SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE \
 		PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX PIP_TRUSTED_HOST PIP_CERT \
 		PIP_CLIENT_CERT PIP_PROXY PIP_CONFIG_FILE PIP_CACHE_DIR PIP_NO_CACHE_DIR \
-		PIP_DEFAULT_TIMEOUT PIP_RETRIES; do
+		PIP_DEFAULT_TIMEOUT PIP_RETRIES HARNESS_BROWSER; do
 		eval "value=\${$name-}"
 		[ -z "$value" ] || set -- "$@" "$name=$value"
 	done
@@ -38,6 +39,14 @@ missing_packages() {
 	rows | while read -r package _; do
 		is_installed "$package" || printf ' %s' "$package"
 	done
+}
+
+# Succeed if there is a browser that tests can use; tests/report/browser.py has the same names.
+has_browser() {
+	for name in ${HARNESS_BROWSER:-chromium-headless-shell chromium chromium-browser google-chrome}; do
+		! command -v "$name" >/dev/null || return 0
+	done
+	return 1
 }
 
 is_installed() {
@@ -85,6 +94,8 @@ esac
 # Asked of dpkg itself: Fedora has a package of that name, which manages nothing there.
 if is_installed dpkg; then
 	missing=$(missing_packages)
+	# Not in packages.txt: 90 MB that no run needs, and Ubuntu has none without snap.
+	[ "${1-}" != browser ] || has_browser || missing="$missing chromium-headless-shell"
 	if [ -n "$missing" ]; then
 		if [ "$(id -u)" = 0 ]; then
 			as_root=
@@ -116,6 +127,8 @@ else
 			"in Fedora: dnf install $(printf '%s\n' "$missing" | column 2)" \
 			"the packages of Debian: $(printf '%s\n' "$missing" | column 3)"
 	fi
+	[ "${1-}" != browser ] || has_browser || fail "there is no browser for the tests of the HTML report" \
+		"install Chromium, or name a browser that is based on it with HARNESS_BROWSER"
 fi
 
 python=${PYTHON:-python3}

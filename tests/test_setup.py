@@ -189,6 +189,21 @@ def test_another_distribution_is_told_what_is_missing_and_how_it_was_looked_for(
     assert "the packages of Debian: nosuch-dev\n" in text
 
 
+def test_a_browser_is_asked_for_only_by_the_tests_that_open_one(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path, "clone")
+    on_another_distribution(clone)
+    assert clone.make("setup", HARNESS_BROWSER="no-such-browser")[0] == 0
+    status, text = clone.make("test-browser", HARNESS_BROWSER="no-such-browser")
+    assert status != 0
+    assert "there is no browser" in text
+    assert "HARNESS_BROWSER" in text
+    clone.play("dpkg-query", "echo installed")
+    clone.play("apt-get", 'echo "$*" >>"$HOME/apt"; exit 1')
+    assert clone.make("test-browser", HARNESS_BROWSER="no-such-browser")[0] != 0
+    asked = (tmp_path / "apt").read_text()
+    assert "install --no-install-recommends chromium-headless-shell" in asked
+
+
 def test_without_a_compiler_no_library_is_taken_for_found(tmp_path: Path) -> None:
     clone = make_clone(tmp_path, "clone")
     on_another_distribution(clone)

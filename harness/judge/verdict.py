@@ -260,6 +260,7 @@ def judge_test(
         guest_s=ended.guest_s,
         total_s=ended.total_s,
         seed=started.seed if started else "",
+        started=started.time if started else "",
         limit_s=started.limit_s if started else 0.0,
         logs=ended.logs,
         rerun=plan.rerun,

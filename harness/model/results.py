@@ -110,6 +110,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """The same one by one, with those that are no complaint."""
     at_boot: tuple[str, ...] = ()
     """Fingerprints of those reports in ``Results.at_boot`` that count against it."""
+    started: str = ""
+    """When its program was started, RFC 3339 in UTC; empty if it was not."""
     guest_s: float | None = None
     """Seconds on the guest's monotonic clock from start to end of the program."""
     total_s: float | None = None

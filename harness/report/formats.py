@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.model.results import Results, encode
-from harness.report import junit
+from harness.report import html, junit
 
 Render = Callable[[Results, str], bytes]
 """Returns the report; the text is the run's directory as the reader of the report finds it, empty
@@ -25,8 +25,18 @@ class Format:
     """The file in its directory that every run writes; empty where a run writes none."""
 
 
+def name_of(results: Results) -> str:
+    """Return the name of the kernel that *results* are about: that of its series."""
+    return results.kernel.series_name or results.kernel.series or results.kernel.release
+
+
 FORMATS: dict[str, Format] = {
     "json": Format(lambda results, _: encode(results), "results.json", "results.json"),
     "junit": Format(junit.render, "JUnit XML", "junit.xml"),
+    "html": Format(
+        lambda results, directory: html.render({name_of(results): results}, directory),
+        "a page for a browser",
+        "report.html",
+    ),
 }
 """By name, in the order in which a run writes them: all others can be made again from the JSON."""

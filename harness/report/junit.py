@@ -170,7 +170,7 @@ def _testcase(
         said.reason,
         _story(test, case, whole) if told else "",
         seconds=None if case else test.total_s,
-        attached=[str(Path(directory or "", path)) for _, path in _logs(test)] if whole else (),
+        attached=[path for _, path in attached_logs(test, directory or "")] if whole else (),
     )
 
 
@@ -243,6 +243,11 @@ def _properties(results: Results, tests: list[Test]) -> dict[str, str]:
 
 def _seconds(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.3f}"
+
+
+def attached_logs(test: Test, directory: str) -> list[tuple[str, str]]:
+    """Return kind and path of the log files of *test*, in the run's *directory*."""
+    return [(kind, str(Path(directory, path))) for kind, path in _logs(test)]
 
 
 def _logs(test: Test) -> list[tuple[str, str]]:

@@ -51,6 +51,7 @@ def test_results_survive_the_file(results: r.Results, tmp_path: Path) -> None:
     assert written.paths["junit"].read_bytes() == junit.render(results, str(tmp_path / "run"))
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "junit.xml",
+        "report.html",
         "results.json",
     ]
 
@@ -197,6 +198,7 @@ def test_from_the_first_moment_no_report_is_of_an_earlier_run(place: Path, chose
     for path in (place / "ci.xml", run / "junit.xml", run / "results.json"):
         path.parent.mkdir(exist_ok=True)
         path.write_text("<testsuites/>")
+    (run / "report.html").write_text("all is well")
     reports = files.Reports(report if chosen else None, ("harness", "run"))
     with reports.kept_true():
         if chosen:

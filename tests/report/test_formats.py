@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What all formats have in common."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.report.formats import FORMATS
+from tests.report import samples as s
+
+pytestmark = pytest.mark.unit
+
+MEASURED = """
+import re, sys, time
+from pathlib import Path
+from harness.outcome import Outcome
+from harness.report.formats import FORMATS
+from tests.report import samples as s
+
+OUTCOMES = [Outcome.PASS, Outcome.FAIL, Outcome.SKIP, Outcome.XFAIL]
+cases = tuple(
+    s.case("big", f"group.case_{n:030}", OUTCOMES[n % 4], f"reason {n}", f"{n} printed\\n" * 10)
+    for n in range(100_000)
+)
+results = s.run(s.program("big", Outcome.FAIL, cases=cases, kernel_log=s.WARNING))
+start = time.process_time()
+data = FORMATS[sys.argv[1]].render(results, "runs/latest")
+took = time.process_time() - start
+# Of this program alone: getrusage() counts what its parent had as well.
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
+print(len(data), took, int(peak) // 1024)
+"""
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_hundred_thousand_cases(name: str) -> None:
+    """The time is that of the process, and the memory includes the results."""
+    argv = [sys.executable, "-c", MEASURED, name]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(argv, cwd=root, capture_output=True, text=True, timeout=600, check=True)
+    size, took, megabytes = done.stdout.split()
+    assert float(took) < 20
+    assert int(megabytes) < 500
+    # GitLab reads no JUnit report that is larger, and a browser should not have to.
+    assert int(size) < 30_000_000 or name == "json"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("sample", s.SAMPLES, ids=lambda sample: sample.name)
+def test_nothing_in_a_report_acts_where_it_is_shown(name: str, sample: s.Sample) -> None:
+    text = FORMATS[name].render(sample.results, "runs/latest").decode("utf-8")
+    assert all(char.isprintable() or char in "\n\t" for char in text)
+    assert text.endswith("\n")
