@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from harness.errors import UserError
-from harness.model.spec import GuestTable, LimitsTable
+from harness.model.spec import GuestTable, LimitsTable, Trust
 from harness.tables import convert, read
 
 FILE_NAME = "harness.toml"
@@ -34,6 +34,9 @@ class KernelTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     config: tuple[str, ...]
     """Fragments ``kernel-configs/NAME.config``, merged in this order over allnoconfig."""
     config_dir: str = "kernel-configs"
+    trust: Trust | None = None
+    """How far the sources are trusted: ``own`` or ``stranger`` (docs/sandbox.md).  None is own for
+    what is on this machine and for Debian's packages, and stranger for a URL."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -68,6 +71,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     posted: dict[str, _Content] = {}
     """By path as in ``stacks``, what a series changes (``Series.content``): entries of
     ``expectations.toml`` with ``posted = true`` hold for that and for nothing else."""
+    trust: dict[str, Trust] = {}
+    """By path as in ``stacks``, how far a series is trusted if not by how it came."""
     suites: dict[str, SuiteTable] = {}
     guest: GuestTable = GuestTable()
     limits: LimitsTable = LimitsTable()
@@ -89,7 +94,12 @@ def load(path: Path) -> Project:
     """Read the project file; raises UserError for whatever is wrong in it."""
     tables = read(path, "the project file")
     # One by one, so that an error names the entry and not only the kind of table.
-    for key, kind in (("suites", SuiteTable), ("stacks", _Paths), ("posted", _Content)):
+    for key, kind in (
+        ("suites", SuiteTable),
+        ("stacks", _Paths),
+        ("posted", _Content),
+        ("trust", Trust),
+    ):
         entries = tables.get(key)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
             convert(entry, kind, str(path), f"{key}.{name}")
@@ -114,12 +124,13 @@ def _check_stacks(project: Project, path: Path) -> None:
                 hint="letters, digits, '_', '.', '+', '-'; 'none' is the source without a series",
             )
     paths = [each for paths in project.stacks.values() for each in paths]
-    for each in project.posted:
+    named = [("posted", each) for each in project.posted]
+    for key, each in [*named, *(("trust", each) for each in project.trust)]:
         if each not in paths:
             close = difflib.get_close_matches(each, paths, n=1)
             raise UserError(
                 f"no stack has the series '{each}'",
-                where=f"{path}: posted",
+                where=f"{path}: {key}",
                 why=f"[stacks] has: {', '.join(dict.fromkeys(paths)) or 'nothing'}",
                 hint=f"did you mean '{close[0]}'?" if close else "write the path as [stacks] does",
             )

@@ -92,3 +92,17 @@ def test_no_file_anywhere_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         project.find(tmp_path)
     assert str(tmp_path) in caught.value.where
+
+
+def test_trust_is_told_of_series_that_there_are(tmp_path: Path) -> None:
+    stacks = '[stacks]\na = ["patches/a"]\n'
+    found = load(tmp_path, f'{KERNEL}{stacks}[trust]\n"patches/a" = "stranger"\n')
+    assert found.trust == {"patches/a": "stranger"}
+    for lines, words in (
+        ('"patches/b" = "own"', "no stack has the series 'patches/b'"),
+        ('"patches/a" = "friend"', "friend"),
+    ):
+        with pytest.raises(UserError) as caught:
+            load(tmp_path, f"{KERNEL}{stacks}[trust]\n{lines}\n")
+        assert words in str(caught.value)
+        assert "trust" in caught.value.where

@@ -21,6 +21,7 @@ from harness.cli.options import (
 )
 from harness.errors import HarnessError, UserError
 from harness.model.plan import ENDLESS
+from harness.model.spec import Trust
 from harness.proc import signals
 from harness.prune import most_bytes
 from harness.report.console import make_progress, print_summary
@@ -144,6 +145,13 @@ def _given(args: Sequence[str], option: str) -> str:
     "files, read-only, by way of virtme-ng, so scripts run there.  For kernels of your own only.",
 )
 @click.option(
+    "--trust",
+    type=click.Choice(["own", "stranger"]),
+    help="Build source and series with your own rights, or as a stranger's in a sandbox "
+    "(docs/sandbox.md).  [default: stranger for mail and URLs, own for what is on this machine; "
+    "kernel.trust and [trust] of the project file say otherwise]",
+)
+@click.option(
     "--out",
     type=FilePath(file_okay=False),
     help="Put journal, logs and reports of the run there.  The directory is new or empty, or that "
@@ -188,6 +196,7 @@ def run(
     expression: str,
     jobs: int | None,
     guest: str | None,
+    trust: str | None,
     out: Path | None,
     junit: Path | None,
     repeat: int | None,
@@ -247,6 +256,7 @@ def run(
                 suites=suites,
                 expression=expression,
                 guest=guest or "",
+                trust=Trust(trust) if trust else None,
                 repeat=repeat or (ENDLESS if until_fail else 1),
                 until_fail=until_fail,
                 command=command,

@@ -18,6 +18,7 @@ from harness.guest.launch import Kind
 from harness.kbuild.kernel import slots
 from harness.lab import capacity
 from harness.model.spec import GuestTable
+from harness.proc.process import why_no_sandbox
 from harness.store import Store
 
 GIB = 1 << 30
@@ -42,6 +43,7 @@ def checks(survey: Survey, store: Store | None, trouble: str, guest: GuestTable)
     yield _cache(store, trouble)
     yield _disk(store, trouble)
     yield _kvm_device(host)
+    yield _sandbox()
 
 
 def confidential_checks(survey: Survey, memory_mib: int) -> Iterator[Check]:
@@ -151,6 +153,31 @@ def _kvm_device(host: Host) -> Check:
         state="yes" if state == "yes" else "no",
         detail=detail,
         do=do,
+    )
+
+
+def _sandbox() -> Check:
+    """Run a program in a sandbox as a stranger's series is built in one."""
+    why = why_no_sandbox()
+    advice = ""
+    if "bubblewrap is not installed" in why:
+        advice = "apt-get install bubblewrap"
+    elif "cgroup" in why:
+        advice = "run as another user than root, or give this container cgroups that it may write"
+    elif why:
+        advice = (
+            "allow user namespaces: sysctl user.max_user_namespaces, "
+            "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns; "
+            "in a container, its seccomp profile"
+        )
+    return Check(
+        name="sandbox",
+        group="machine",
+        state="no" if why else "yes",
+        detail=f"a stranger's series cannot be built: {' '.join(why.split())}"
+        if why
+        else "bubblewrap works: a stranger's series is built without network, home and your rights",
+        do=advice,
     )
 
 

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from kconfiglib import KconfigError
 
 from harness.digest import digest
 from harness.errors import UserError
 from harness.kbuild import toolchain
 from harness.kbuild.fragments import Fragments, Option, denied, dropped, not_taken
-from harness.kbuild.kconfig import Dependencies
+from harness.kbuild.kconfig import unmet as why_unmet
+from harness.kbuild.left import file_left, is_left, write_over
 from harness.kbuild.make import Make
 from harness.kbuild.toolchain import Toolchain
 from harness.proc.git import git, must
@@ -37,13 +37,16 @@ def configure(
     tools: Toolchain,
     store: Store,
     progress: Progress,
+    owner: str = "",
 ) -> dict[str, str]:
     """Put the ``.config`` into the object directory, untouched if it is there already.
 
+    *owner* is whose tree it is, empty for the user's own: see :class:`harness.kbuild.kernel.Slot`.
     An untouched file keeps its time, so that make sees nothing to do.  Returns the names of the
     requested options that the kernel did not take, each with what is unmet.
     """
-    key = digest(_RECIPE, _inputs(tree), fragments.digest, tools.identity)
+    whose = (owner,) if owner else ()
+    key = digest(_RECIPE, _inputs(tree), fragments.digest, tools.identity, *whose)
     with store.draft("config", key, progress) as draft:
         if draft:
             with progress.step("Configuring the kernel") as step:
@@ -57,8 +60,8 @@ def configure(
     entry = store.path("config", key)
     text = (entry / "config").read_text()
     target = make.objects / ".config"
-    if not target.exists() or target.read_text() != text:
-        target.write_text(text)
+    if not is_left(make.objects, target) or target.read_text(errors="replace") != text:
+        write_over(make.objects, ".config", text)
     return msgspec.json.decode((entry / "unmet.json").read_bytes(), type=dict[str, str])
 
 
@@ -116,22 +119,24 @@ def _inputs(tree: Tree) -> str:
 def _merge(make: Make, fragments: Fragments) -> str:
     request = make.objects.parent / "request.config"
     request.write_text(fragments.text)
+    if not is_left(make.objects, make.objects / ".config"):
+        write_over(make.objects, ".config", "")  # make would write through a link
     for target in ("allnoconfig", "olddefconfig"):
         make.must([target], f"make {target} failed", {"KCONFIG_ALLCONFIG": str(request)})
-    return (make.objects / ".config").read_text()
+    return file_left(make.objects, ".config").read_text(errors="replace")
 
 
 def _unmet(make: Make, tools: Toolchain, missing: list[tuple[Option, str]]) -> dict[str, str]:
     """Return by name why the kernel did not take the options that are *missing*."""
     if not missing:
         return {}
+    names = [option.name for option, _ in missing]
+    variables = _make_variables(make, tools)
     try:
-        variables = _make_variables(make, tools)
-        explain = Dependencies(make.source, make.objects / ".config", variables).unmet
-        return {option.name: explain(option.name) for option, _ in missing}
-    except (KconfigError, OSError) as error:
-        text = f"dependencies unknown, the Kconfig files cannot be read: {error}"
-        return {option.name: text for option, _ in missing}
+        return why_unmet(make.source, make.objects / ".config", variables, names, make.sandbox)
+    except UserError as error:
+        text = f"dependencies unknown, the Kconfig files cannot be read: {error.why}"
+        return dict.fromkeys(names, " ".join(text.split()))
 
 
 def _make_variables(make: Make, tools: Toolchain) -> dict[str, str]:

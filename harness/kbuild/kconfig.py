@@ -1,87 +1,52 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Why an option was dropped: its dependencies, evaluated in the tree's own Kconfig files."""
+"""Why an option was dropped: its dependencies, evaluated in the tree's own Kconfig files.
+
+Kconfig files run programs (``$(shell)``), and kconfiglib runs them in its own process.  So that is
+a process of its own, which a sandbox can hold.
+"""
 
 from __future__ import annotations
 
-import io
-import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import kconfiglib
-
+from harness.errors import UserError
 from harness.proc.environment import clean
+from harness.proc.process import capture
+from harness.proc.sandbox import Sandbox
 
-_VALUES = "nmy"
-_MODULES = re.compile(r"(?m)^([ \t]+)modules[ \t]*$")
-
-
-class _Kconfig(kconfiglib.Kconfig):  # type: ignore[misc]  # kconfiglib has no types
-    def _open(self, filename: str, mode: str) -> Any:
-        # Since Linux 5.14 the attribute that marks the MODULES symbol is spelled "modules"; the
-        # library knows the older "option modules".
-        with super()._open(filename, mode) as file:
-            return io.StringIO(_MODULES.sub(r"\1option modules", file.read()))
+_PROGRAM = Path(__file__).with_name("kconfig_program.py")
+_LIMIT_S = 120
 
 
-class Dependencies:
-    """The Kconfig files of a tree, with the values of one ``.config``."""
+def unmet(
+    tree: Path,
+    config: Path,
+    make_variables: Mapping[str, str],
+    names: Sequence[str],
+    sandbox: Sandbox | None = None,
+) -> dict[str, str]:
+    """Return by name, in one line each, why options cannot have the values that were asked for.
 
-    def __init__(self, tree: Path, config: Path, make_variables: Mapping[str, str]) -> None:
-        """Parse; takes about 1.5 s on a whole kernel.
-
-        *make_variables* are what the kernel's Makefile exports to Kconfig (``ARCH``, ``CC``, …).
-        Raises kconfiglib.KconfigError or OSError where the files cannot be read.
-        """
-        with _environment({**clean(), **make_variables, "srctree": str(tree)}):
-            self._kconfig = _Kconfig(str(tree / "Kconfig"), warn=False)
-            self._kconfig.load_config(str(config))
-
-    def unmet(self, name: str) -> str:
-        """Say in one line why the option *name* cannot have the value that was asked for."""
-        symbol = self._kconfig.syms.get(name)
-        if symbol is None or not symbol.nodes:
-            return "this kernel has no such option"
-        parts = [
-            f"{kconfiglib.expr_str(part)} is {_VALUES[kconfiglib.expr_value(part)]}"
-            for part in _conjuncts(symbol.direct_dep)
-            if kconfiglib.expr_value(part) == 0
-        ]
-        if parts:
-            return "unmet: " + ", ".join(parts)
-        if not any(node.prompt for node in symbol.nodes):
-            selecting = kconfiglib.expr_str(symbol.rev_dep)
-            return f"it has no prompt: only a select sets it (selected by: {selecting})"
-        if symbol.choice is not None:
-            return f"it is one of a choice, where {symbol.choice.selection.name} is taken"
-        if symbol.rev_dep is not self._kconfig.n and kconfiglib.expr_value(symbol.rev_dep):
-            return f"it is selected by {kconfiglib.expr_str(symbol.rev_dep)}"
-        return "its prompt is not visible, or the value is not one it can have"
-
-
-def _conjuncts(expression: Any) -> Iterator[Any]:
-    """Split ``A && B && C`` into its parts."""
-    if isinstance(expression, tuple) and expression[0] == kconfiglib.AND:
-        yield from _conjuncts(expression[1])
-        yield from _conjuncts(expression[2])
-    else:
-        yield expression
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Have *variables* and no others for a while.
-
-    While it parses, the library reads them, and starts the programs that Kconfig files ask.
+    It takes about 1.5 s on a whole kernel.  *make_variables* are what the kernel's Makefile exports
+    to Kconfig (``ARCH``, ``CC``, …).  Raises UserError where the files cannot be read.
     """
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    if sandbox:
+        python = tuple(dict.fromkeys(map(Path, (sys.prefix, sys.base_prefix))))
+        shown = (*sandbox.readable, *python, _PROGRAM)
+        sandbox = replace(sandbox, readable=shown)
+    done = capture(
+        [sys.executable, "-I", str(_PROGRAM), str(tree), str(config), *names],
+        env={**clean(), **make_variables, "srctree": str(tree)},
+        limit_s=_LIMIT_S,
+        sandbox=sandbox,
+    )
+    rows = done.stdout.decode(errors="replace").splitlines()
+    if done.ok and rows:
+        said = json.loads(rows[-1])
+        return {name: " ".join(str(said[name]).split()) for name in names}
+    why = done.stderr.decode(errors="replace").strip().splitlines()
+    raise UserError("the Kconfig files cannot be read", where=str(tree), why="\n".join(why[-5:]))

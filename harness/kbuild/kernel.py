@@ -5,8 +5,9 @@ A *slot* is a work tree and an object directory for one source and one list of f
 in it are incremental; what comes out is copied into the store under the digest of what went in, so
 a kernel that was built once, by any clone on this machine, is never built again.
 
-Building runs the tree's own makefiles on this host, as any kernel build does: review a stranger's
-series before you build it here.  Only the guest is sealed.
+Building runs the tree's own makefiles on this host, as any kernel build does.  A stranger's run in
+a sandbox, in a slot and with a ccache that only versions of the same series share: what they write
+there is read by no trusted build, and by no other stranger's.
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ from harness.errors import UserError
 from harness.kbuild import toolchain
 from harness.kbuild.configure import check_taken, configure, why_denied
 from harness.kbuild.fragments import Fragments
+from harness.kbuild.left import file_left, not_headers
 from harness.kbuild.make import Make
 from harness.kbuild.toolchain import Toolchain
 from harness.proc.process import check, run
+from harness.proc.sandbox import Sandbox
 from harness.progress import Progress, Step
 from harness.series import Tree
 from harness.source import worktree
 from harness.store import Store
 
+_STRANGER = "stranger-"
 _RECIPE = "7"
 """Raise it when the same input shall give another kernel entry."""
 _BUILT = re.compile(r"^  (?:CC|AS|LD|AR)\s+(?:\[M\]\s+)?(\S+)")
@@ -54,6 +58,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
     unmet: dict[str, str] = {}
     """Requested options that it did not take, each with what is unmet."""
+    tried: tuple[str, ...] = ()
+    """What the makefiles of a stranger said of things that the sandbox has kept from them."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,26 @@ class Slot:
 
     name: str
     path: Path
+    ccache: Path
+    owner: str = ""
+    """Whose code is built there: empty for the user's own, else a digest that the versions of a
+    stranger's series have in common."""
+
+    def sandbox(
+        self, *, readable: tuple[Path, ...] = (), writable: tuple[Path, ...] = ()
+    ) -> Sandbox | None:
+        """Return what a stranger's commands may see, and *readable* and *writable* besides.
+
+        None for the user's own code, which needs no sandbox.
+        """
+        if not self.owner:
+            return None
+        return Sandbox((self.source, *readable), writable)
+
+    @property
+    def request(self) -> Path:
+        """What options are asked for, as a file for make."""
+        return self.path / "request.config"
 
     @property
     def source(self) -> Path:
@@ -107,20 +133,30 @@ class Slot:
         return self.path / "obj"
 
 
-def slot(store: Store, source: str, fragments: Fragments) -> Slot:
-    """Return the slot for a source specification (its ``#ref`` does not count) and fragments."""
-    path = store.for_make().place("build", digest(source.split("#")[0], *fragments.names)[:12])
+def slot(store: Store, source: str, fragments: Fragments, lineage: str | None = None) -> Slot:
+    """Return the slot for a source specification (its ``#ref`` does not count) and fragments.
+
+    For a stranger's code *lineage* is what the versions of that series have in common; None is the
+    user's own code.
+    """
+    name = digest(source.split("#")[0], *fragments.names)[:12]
+    if lineage is not None:
+        name = f"{_STRANGER}{digest(lineage)[:12]}-{name}"
+    path = store.for_make().place("build", name)
     os.utime(path)
-    return _slot_at(path)
+    return _slot_at(store, path)
 
 
 def slots(store: Store) -> list[Slot]:
     """Return all slots there are; the time of a slot's directory says when it was last used."""
-    return [_slot_at(path) for path in store.for_make().place("build").iterdir()]
+    return [_slot_at(store, path) for path in store.for_make().place("build").iterdir()]
 
 
-def _slot_at(path: Path) -> Slot:
-    return Slot(f"build-{path.name}", path)
+def _slot_at(store: Store, path: Path) -> Slot:
+    name = f"build-{path.name}"
+    if not path.name.startswith(_STRANGER):
+        return Slot(name, path, store.place("ccache"))
+    return Slot(name, path, path / "ccache", path.name.removeprefix(_STRANGER).partition("-")[0])
 
 
 def build(
@@ -139,7 +175,8 @@ def build(
     dropped or the tree does not compile, MachineError when the machine fails.
     """
     tools = toolchain.identify()
-    key = digest(_RECIPE, tree.tree, fragments.digest, tools.identity, toolchain.ARCH)
+    whose = (place.owner,) if place.owner else ()
+    key = digest(_RECIPE, tree.tree, fragments.digest, tools.identity, toolchain.ARCH, *whose)
     work = _Work(tree, fragments, place, tools, store, log, limit_s, progress)
     path = store.obtain("kernel", key, work.build_into, progress)
     meta = msgspec.json.decode((path / "kernel.json").read_bytes(), type=Meta)
@@ -178,23 +215,34 @@ class _Work:
         """Build in the slot and copy the result to *out*."""
         with self.store.lock(self.place.name, self.progress):
             worktree.checkout(self.tree.repo, self.tree.commit, self.place.source, self.progress)
-            self.place.objects.mkdir(exist_ok=True)
-            make = Make(
-                self.place.source,
-                self.place.objects,
-                self.store.place("ccache"),
-                self.log,
-                self.limit_s,
-            )
+            make = self._make()
             unmet = configure(
-                make, self.tree, self.fragments, self.tools, self.store, self.progress
+                make,
+                self.tree,
+                self.fragments,
+                self.tools,
+                self.store,
+                self.progress,
+                self.place.owner,
             )
             check_taken(self.fragments, (self.place.objects / ".config").read_text(), unmet)
             with self.progress.step("Building the kernel") as step:
                 warnings = self._compile(make, step)
             with self.progress.step("Exporting the kernel's headers"):
                 make.must(["headers"], "the kernel's headers cannot be exported")
-            self._collect(out, make.release(), warnings, unmet)
+            self._collect(out, make, warnings, unmet)
+
+    def _make(self) -> Make:
+        """Return how the makefiles are called: a stranger's in a sandbox."""
+        place = self.place
+        place.objects.mkdir(exist_ok=True)
+        place.ccache.mkdir(exist_ok=True)
+        place.request.touch()
+        if place.owner:
+            # What it makes set-user-ID there, no other user of this machine shall reach.
+            place.path.chmod(0o700)
+        sandbox = place.sandbox(readable=(place.request,), writable=(place.objects, place.ccache))
+        return Make(place.source, place.objects, place.ccache, self.log, self.limit_s, sandbox)
 
     def _compile(self, make: Make, step: Step) -> list[str]:
         """Build the image; return the warnings."""
@@ -222,10 +270,11 @@ class _Work:
         if not done.ok:
             # With -j and several failures, the first is what the others may follow from.
             first = first_error[0] if first_error else f"make ended with status {done.status}"
+            kept = [f"the sandbox has kept something from it: {line}" for line in make.tried]
             raise UserError(
                 "the kernel does not compile",
                 where=first.split(": ")[0],
-                why=first,
+                why="\n".join([first, *kept]),
                 hint=f"the whole log is {self.log}",
             )
         # A change of the configuration makes most of it anew; a change of the source does not.
@@ -234,20 +283,23 @@ class _Work:
         step.result(f"{built} objects" + (f", {len(warnings)} warnings" if warnings else ""))
         return warnings
 
-    def _collect(self, out: Path, release: str, warnings: list[str], unmet: dict[str, str]) -> None:
+    def _collect(self, out: Path, make: Make, warnings: list[str], unmet: dict[str, str]) -> None:
         """Copy what later rooms need into the entry."""
         objects = self.place.objects
-        shutil.copy2(objects / "arch/x86/boot/bzImage", out / "bzImage")
-        shutil.copy2(objects / "vmlinux", out / "vmlinux")
-        shutil.copy2(objects / ".config", out / "config")
-        shutil.copytree(
-            objects / "usr/include",
-            out / "include",
-            ignore=shutil.ignore_patterns(".*", "Makefile", "headers_check.pl"),
-        )
+        release = make.release()
+        for name, to in (
+            ("arch/x86/boot/bzImage", "bzImage"),
+            ("vmlinux", "vmlinux"),
+            (".config", "config"),
+        ):
+            # The content alone: a stranger may have made it set-user-ID.
+            shutil.copyfile(file_left(objects, name), out / to)
+        if (objects / "usr").is_symlink() or (objects / "usr/include").is_symlink():
+            raise UserError("the build left a link in place of the headers", where=str(objects))
+        shutil.copytree(objects / "usr/include", out / "include", ignore=not_headers)
         meta = Meta(
             release=release,
-            build_id=build_id(out / "vmlinux"),
+            build_id=build_id(out / "vmlinux", self.place.sandbox(readable=(out,))),
             commit=self.tree.commit,
             tree=self.tree.tree,
             config_digest=digest((out / "config").read_bytes()),
@@ -255,6 +307,7 @@ class _Work:
             headers_digest=digest_tree(out / "include"),
             warnings=tuple(warnings),
             unmet=unmet,
+            tried=tuple(make.tried),
         )
         (out / "kernel.json").write_bytes(msgspec.json.encode(meta))
 
@@ -265,8 +318,10 @@ class _Work:
         return line
 
 
-def build_id(vmlinux: Path) -> str:
+def build_id(vmlinux: Path, sandbox: Sandbox | None = None) -> str:
     """Return the GNU build ID of an ELF file in hex, or an empty string where it has none."""
-    done = check(run(["readelf", "-n", str(vmlinux)], limit_s=60), "readelf failed")
+    done = check(
+        run(["readelf", "-n", str(vmlinux)], limit_s=60, sandbox=sandbox), "readelf failed"
+    )
     match = re.search(r"Build ID: ([0-9a-f]+)", done.output)
     return match[1] if match else ""

@@ -34,6 +34,7 @@ from harness.digest import digest
 from harness.errors import MachineError, UserError
 from harness.kbuild import toolchain
 from harness.kbuild.kernel import Kernel, Slot, slots
+from harness.kbuild.left import is_left
 from harness.klog.decode import (
     Entry,
     Symbols,
@@ -44,6 +45,7 @@ from harness.klog.decode import (
 )
 from harness.proc.git import git
 from harness.proc.process import check, run
+from harness.proc.sandbox import Sandbox
 from harness.progress import Progress, Step
 from harness.store import Store
 
@@ -153,8 +155,9 @@ def _find_new(
 ) -> dict[Entry, str]:
     """Look *entries* up; add to *notes* why some were not found."""
     try:
-        if _has_lines(kernel.vmlinux):
-            return find_in_vmlinux(kernel.vmlinux, entries)
+        looking = place.sandbox(readable=(kernel.path,))
+        if _has_lines(kernel.vmlinux, looking):
+            return find_in_vmlinux(kernel.vmlinux, entries, sandbox=looking)
         with (
             progress.step("Looking up the lines of stack traces") as step,
             store.try_lock(place.name) as mine,
@@ -181,7 +184,7 @@ def _obstacles(kernel: Kernel, place: Slot) -> Iterator[str]:
         yield f"only those of x86-64 are looked up, and this kernel's machine is {machine}"
         return
     config = place.objects / ".config"
-    if not place.source.is_dir() or not config.is_file():
+    if not place.source.is_dir() or not is_left(place.objects, config):
         yield "the directory in which the kernel was built is gone"
         return
     # The tree, not the commit: of two commits with the same files only one is built.
@@ -228,11 +231,12 @@ def _find(
     notes: list[str],
     step: Step,
 ) -> dict[Entry, str]:
-    symbols = read_symbols(kernel.vmlinux)
+    looking = place.sandbox(readable=(kernel.path, place.objects))
+    symbols = read_symbols(kernel.vmlinux, sandbox=looking)
     starts = {
         entry: start for entry in entries if (start := symbols.start(entry, exact=True)) is not None
     }
-    sections = _sections(place.objects, {entry.name for entry in starts})
+    sections = _sections(place.objects, {entry.name for entry in starts}, looking)
     wanted: defaultdict[str, list[tuple[Entry, _Section]]] = defaultdict(list)
     for entry, start in starts.items():
         fitting = [
@@ -247,7 +251,7 @@ def _find(
         notes.append(f"{len(wanted)} files are concerned, and only {_MOST_OBJECTS} were looked at")
     found: dict[Entry, str] = {}
     with store.for_make().scratch("lines") as scratch, ThreadPoolExecutor(toolchain.jobs()) as pool:
-        work = partial(_look_up, place, toolchain.environment(store.place("ccache"), place.path))
+        work = partial(_look_up, place, toolchain.environment(place.ccache, place.path))
         jobs = [
             pool.submit(work, name, tuple(frames), scratch / str(number))
             for number, (name, frames) in enumerate([*wanted.items()][:_MOST_OBJECTS])
@@ -272,11 +276,15 @@ def _look_up(
     if argv is None:
         return {}, f"there is no record of how {name} was compiled"
     scratch.mkdir()
-    done = run(argv, cwd=place.objects, env=env, limit_s=_LIMIT_S)
+    # The command is what the tree's makefiles have recorded, so it is the tree's.
+    sandbox = place.sandbox(readable=(place.objects,), writable=(scratch, place.ccache))
+    done = run(argv, cwd=place.objects, env=env, limit_s=_LIMIT_S, sandbox=sandbox)
     if not done.ok:
         return {}, f"{name} does not compile with debug information"
     new = scratch / "new.o"
-    twins = {s.section: s.functions for s in _functions(scratch, [new.name])}
+    if not is_left(scratch, new):
+        return {}, f"compiling {name} once more leaves no object"
+    twins = {s.section: s.functions for s in _functions(scratch, [new.name], sandbox)}
     found: dict[Entry, str] = {}
     for section in {section.section: section for _, section in frames}.values():
         if twins.get(section.section) != section.functions:
@@ -286,7 +294,9 @@ def _look_up(
             for entry, owner in frames
             if owner.section == section.section
         }
-        lines = find_lines(new, offsets.values(), section=section.section, timeout=_LIMIT_S)
+        lines = find_lines(
+            new, offsets.values(), section=section.section, timeout=_LIMIT_S, sandbox=sandbox
+        )
         found |= {entry: lines[offset] for entry, offset in offsets.items() if offset in lines}
     return found, ""
 
@@ -312,7 +322,7 @@ def _command(objects: Path, name: str, scratch: Path) -> list[str] | None:
     return argv
 
 
-def _sections(objects: Path, names: Collection[str]) -> list[_Section]:
+def _sections(objects: Path, names: Collection[str], sandbox: Sandbox | None) -> list[_Section]:
     """Return the sections of all compiled objects that may define one of the functions *names*."""
     compiled = []
     for directory, below, inside in os.walk(objects):
@@ -320,32 +330,34 @@ def _sections(objects: Path, names: Collection[str]) -> list[_Section]:
         for record in inside:
             path = Path(directory) / record[1 : -len(".cmd")]
             # vmlinux.o is made of others: it has all functions and nobody compiled it.
-            if record.startswith(".") and record.endswith(".o.cmd") and _is_compiled(path):
+            if record.startswith(".") and record.endswith(".o.cmd") and _is_compiled(objects, path):
                 compiled.append(str(path.relative_to(objects)))
     if not compiled:
         return []
     # Only names at first: what comes next is more, and takes three times as long.
     argv = ["nm", "--print-file-name", "--defined-only", *sorted(compiled)]
-    rows = run(argv, cwd=objects, limit_s=_LIMIT_S).output.splitlines()
+    rows = run(argv, cwd=objects, limit_s=_LIMIT_S, sandbox=sandbox).output.splitlines()
     words = (row.split() for row in rows)
     files = {row[0].partition(":")[0] for row in words if row[-1:] and row[-1] in names}
-    return _functions(objects, sorted(files))
+    return _functions(objects, sorted(files), sandbox)
 
 
 def _record(path: Path) -> Path:
     return path.with_name(f".{path.name}.cmd")
 
 
-def _is_compiled(path: Path) -> bool:
-    return path.is_file() and " -c " in _record(path).read_text()
+def _is_compiled(objects: Path, path: Path) -> bool:
+    record = _record(path)
+    return is_left(objects, path) and is_left(objects, record) and " -c " in record.read_text()
 
 
-def _functions(directory: Path, files: Sequence[str]) -> list[_Section]:
+def _functions(directory: Path, files: Sequence[str], sandbox: Sandbox | None) -> list[_Section]:
     if not files:
         return []
     argv = ["nm", "--print-file-name", "--format=sysv", "--defined-only", *files]
     # Without a log the whole output is kept; nm complains of objects without symbols.
-    output = check(run(argv, cwd=directory, limit_s=_LIMIT_S), "nm failed").output
+    done = run(argv, cwd=directory, limit_s=_LIMIT_S, sandbox=sandbox)
+    output = check(done, "nm failed").output
     sections: dict[tuple[str, str], _Section] = {}
     for row in _FUNCTION.finditer(output):
         if row["name"].startswith((".L", "$")):
@@ -359,6 +371,7 @@ def _functions(directory: Path, files: Sequence[str]) -> list[_Section]:
     return list(sections.values())
 
 
-def _has_lines(vmlinux: Path) -> bool:
-    done = check(run(["readelf", "-SW", str(vmlinux)], limit_s=_LIMIT_S), "readelf failed")
+def _has_lines(vmlinux: Path, sandbox: Sandbox | None) -> bool:
+    done = run(["readelf", "-SW", str(vmlinux)], limit_s=_LIMIT_S, sandbox=sandbox)
+    check(done, "readelf failed")
     return " .debug_line " in done.output

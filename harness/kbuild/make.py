@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import UserError
 from harness.kbuild import toolchain
 from harness.proc.process import Completed, run
+from harness.proc.sandbox import Sandbox, denied
+
+_MOST_TRIED = 8
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,10 @@ class Make:
     """Receives all output."""
     limit_s: float
     """For each call."""
+    sandbox: Sandbox | None = None
+    """Where the makefiles run if they are a stranger's."""
+    tried: list[str] = field(default_factory=list)
+    """What the makefiles said of things that the sandbox has kept from them."""
 
     def run(
         self, targets: Sequence[str], on_line: Callable[[str], None] | None = None
@@ -58,10 +65,17 @@ class Make:
         env: Mapping[str, str],
         on_line: Callable[[str], None] | None,
     ) -> Completed:
+        def look(line: str) -> None:
+            if len(self.tried) < _MOST_TRIED and denied(line) and line not in self.tried:
+                self.tried.append(line)
+            if on_line:
+                on_line(line)
+
         return run(
             [*toolchain.make_arguments(self.source, self.objects), *targets],
             env={**toolchain.environment(self.ccache, self.source.parent), **env},
             limit_s=self.limit_s,
             log=self.log,
-            on_line=on_line,
+            on_line=look if self.sandbox else on_line,
+            sandbox=self.sandbox,
         )

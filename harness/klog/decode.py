@@ -21,6 +21,7 @@ from typing import Protocol
 
 from harness.errors import MachineError, UserError
 from harness.proc.process import capture, find
+from harness.proc.sandbox import Sandbox
 
 _ENTRY = re.compile(
     r"(?P<name>[A-Za-z_][\w.$]*)\+(?P<offset>0x[0-9a-f]+)/(?P<size>0x[0-9a-f]+)(?! ?\[\w)(?! \()"
@@ -108,16 +109,27 @@ def find_in_vmlinux(
     *,
     tool_prefix: str = "",
     timeout: float = _TIMEOUT,
+    sandbox: Sandbox | None = None,
 ) -> dict[Entry, str]:
-    """Look *entries* up in *vmlinux*; a :class:`Finder` once the first argument is given."""
-    symbols = read_symbols(vmlinux, tool_prefix, timeout)
+    """Look *entries* up in *vmlinux*; a :class:`Finder` once the first argument is given.
+
+    The tools run in the *sandbox* where there is one, for a file that a stranger made.
+    """
+    symbols = read_symbols(vmlinux, tool_prefix, timeout, sandbox)
     starts = {entry: symbols.start(entry) for entry in entries}
     wanted = {e: start + e.offset for e, start in starts.items() if start is not None}
-    places = find_lines(vmlinux, wanted.values(), tool_prefix=tool_prefix, timeout=timeout)
+    places = find_lines(
+        vmlinux, wanted.values(), tool_prefix=tool_prefix, timeout=timeout, sandbox=sandbox
+    )
     return {entry: places.get(address, "") for entry, address in wanted.items()}
 
 
-def read_symbols(vmlinux: Path, tool_prefix: str = "", timeout: float = _TIMEOUT) -> Symbols:
+def read_symbols(
+    vmlinux: Path,
+    tool_prefix: str = "",
+    timeout: float = _TIMEOUT,
+    sandbox: Sandbox | None = None,
+) -> Symbols:
     """Return the functions of *vmlinux*.
 
     Raises UserError when it is absent or stripped, MachineError when nm is missing or fails.
@@ -126,7 +138,7 @@ def read_symbols(vmlinux: Path, tool_prefix: str = "", timeout: float = _TIMEOUT
         raise UserError("there is no vmlinux to decode with", where=str(vmlinux))
     names: defaultdict[str, list[int]] = defaultdict(list)
     starts: set[int] = set()
-    for row in _run([f"{tool_prefix}nm", str(vmlinux)], "", timeout).splitlines():
+    for row in _run([f"{tool_prefix}nm", str(vmlinux)], "", timeout, sandbox).splitlines():
         parts = row.split()
         if len(parts) == 3 and parts[1] in "tTwW" and not parts[2].startswith(("$", ".L")):
             names[parts[2]].append(int(parts[0], 16))
@@ -145,6 +157,7 @@ def find_lines(
     section: str = "",
     tool_prefix: str = "",
     timeout: float = _TIMEOUT,
+    sandbox: Sandbox | None = None,
 ) -> dict[int, str]:
     """Return ``file:line`` for *addresses* in an ELF file, innermost inlined function first.
 
@@ -156,7 +169,7 @@ def find_lines(
         return {}
     argv = [f"{tool_prefix}addr2line", "-a", "-i", "-e", str(file)]
     argv += ["-j", section] if section else []
-    output = _run(argv, "".join(f"{a:#x}\n" for a in wanted), timeout)
+    output = _run(argv, "".join(f"{a:#x}\n" for a in wanted), timeout, sandbox)
     groups: defaultdict[int, list[str]] = defaultdict(list)
     current = -1
     for row in output.splitlines():
@@ -211,12 +224,12 @@ _TOP = frozenset(
 )
 
 
-def _run(argv: list[str], text: str, timeout: float) -> str:
+def _run(argv: list[str], text: str, timeout: float, sandbox: Sandbox | None) -> str:
     if find(argv[0]) is None:
         raise MachineError(
             f"{argv[0]} is not installed", hint="install binutils (for this architecture)"
         )
-    done = capture(argv, stdin=text.encode(), limit_s=timeout)
+    done = capture(argv, stdin=text.encode(), limit_s=timeout, sandbox=sandbox)
     if not done.ok:
         why = done.stderr.decode(errors="replace")
         raise MachineError(f"{argv[0]} failed", where=argv[-1], why=why)

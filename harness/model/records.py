@@ -17,7 +17,7 @@ from harness.ktap import Report
 from harness.model.events import How
 from harness.model.plan import PlannedTest
 from harness.model.results import Kernel, Logs, Machine
-from harness.model.spec import GuestTable
+from harness.model.spec import GuestTable, Trust
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
@@ -36,6 +36,7 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     suites: tuple[str, ...] = ()
     expression: str = ""
     guest: str = ""
+    trust: Trust | None = None
     repeat: int = 1
     until_fail: bool = False
 

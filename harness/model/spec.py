@@ -3,9 +3,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
+
+
+class Trust(StrEnum):
+    """How far code is trusted on this machine."""
+
+    OWN = "own"
+    """It is built with the user's rights."""
+    STRANGER = "stranger"
+    """It is built in a sandbox, and what it writes is read by no trusted build."""
+
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]

@@ -18,19 +18,22 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from harness.errors import HarnessError, MachineError
+from harness.errors import HarnessError, MachineError, UserError
 from harness.foreign import disk_full, in_output
 from harness.proc import environment
+from harness.proc.sandbox import HINT, Cell, Limits, Sandbox, unavailable
 
 PACKAGES = {
     "bc": "bc",
     "bison": "bison",
     "busybox": "busybox-static",
+    "bwrap": "bubblewrap",
     "ccache": "ccache",
     "flex": "flex",
     "gcc": "gcc",
@@ -50,6 +53,8 @@ PACKAGES = {
 """Debian package of each program that the harness runs, for the error that says one is missing."""
 
 _TAIL_LINES = 400
+_LOOK_S = 0.5
+"""How often the limits of a sandbox are looked at: a program that cannot fork may try for ever."""
 _NO_ROOM = 1 << 20
 """A disk with fewer free bytes than this is full."""
 
@@ -151,26 +156,75 @@ def run(
     limit_s: float = 600,
     log: Path | None = None,
     on_line: Callable[[str], None] | None = None,
+    sandbox: Sandbox | None = None,
 ) -> Completed:
     """Run *argv* and return how it ended; a status other than 0 is the caller's to judge.
 
     *env* is the whole environment, as of :func:`start`.  *log* receives all output (appended),
     *on_line* each line as it comes.  Raises MachineError when the program is missing, when
     *limit_s* seconds pass, and when it failed for want of disk space.
+
+    With a *sandbox* the program is a stranger's: it sees no more than that, and a limit that it
+    reaches is a UserError, time included.
     """
     begun = time.monotonic()
-    child = start(argv, cwd=cwd, env=env)
-    try:
-        output = _collect(child, begun + limit_s, log, on_line)
-        status = child.wait(timeout=max(0.1, begun + limit_s - time.monotonic()))
-    except (TimeoutError, subprocess.TimeoutExpired):
-        raise _too_long(argv, limit_s) from None
-    finally:
-        kill_group(child)
+    with _confined(argv, cwd, sandbox) as (wrapped, place, cell):
+        child = start(wrapped, cwd=place, env=env)
+        try:
+            output = _collect(child, begun + limit_s, log, on_line, cell)
+            status = child.wait(timeout=max(0.1, begun + limit_s - time.monotonic()))
+        except (TimeoutError, subprocess.TimeoutExpired):
+            raise _too_long(argv, limit_s, cell) from None
+        except _Exceeded as error:
+            raise _stopped(argv, str(error)) from None
+        finally:
+            kill_group(child)
+        if cell and status and (why := cell.blamed(output)):
+            raise _stopped(argv, why)
     done = Completed(tuple(argv), status, output, time.monotonic() - begun)
-    if trouble := host_trouble(output, log, cwd, status=status):
+    # What a stranger's program says of this machine is no evidence.
+    if trouble := host_trouble("" if sandbox else output, log, cwd, status=status):
         raise trouble
     return done
+
+
+class _Exceeded(Exception):
+    """A program in a sandbox has reached a limit."""
+
+
+@contextmanager
+def _confined(
+    argv: Sequence[str], cwd: Path | None, sandbox: Sandbox | None
+) -> Iterator[tuple[Sequence[str], Path | None, Cell | None]]:
+    """Give the command line that runs *argv* where it shall run, and its cell if it has one."""
+    if sandbox is None:
+        yield argv, cwd, None
+        return
+    which("bwrap")
+    cell = Cell.open(sandbox)
+    try:
+        yield cell.argv(argv, cwd), None, cell
+    finally:
+        cell.close()
+
+
+def why_no_sandbox() -> str:
+    """Return why a sandbox does not work on this machine; empty if it does."""
+    if find("bwrap") is None:
+        return "bubblewrap is not installed"
+    # A smaller number of processes than make needs, so that it can be seen to count.
+    sandbox = Sandbox(limits=Limits(processes=64))
+    try:
+        done = run(["true"], limit_s=20, sandbox=sandbox)
+    except HarnessError as error:
+        return error.why or error.what
+    return "" if done.ok else done.output.strip() or f"bwrap ended with status {done.status}"
+
+
+def need_sandbox() -> None:
+    """Raise MachineError, with --trust as the way out, where a sandbox does not work."""
+    if why := why_no_sandbox():
+        raise unavailable(why)
 
 
 def capture(
@@ -180,6 +234,7 @@ def capture(
     env: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
     limit_s: float = 600,
+    sandbox: Sandbox | None = None,
 ) -> Captured:
     """Run *argv* with *stdin* as its input and return how it ended and what it wrote.
 
@@ -187,20 +242,34 @@ def capture(
     seconds pass.
     """
     source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
-    child = start(argv, cwd=cwd, env=env, stdin=source, stderr=subprocess.PIPE)
-    try:
-        stdout, stderr = child.communicate(stdin, timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        raise _too_long(argv, limit_s) from None
-    finally:
-        kill_group(child)
-        for pipe in (child.stdin, child.stderr):
-            if pipe:
-                pipe.close()
+    with _confined(argv, cwd, sandbox) as (wrapped, place, cell):
+        child = start(wrapped, cwd=place, env=env, stdin=source, stderr=subprocess.PIPE)
+        try:
+            stdout, stderr = child.communicate(stdin, timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            raise _too_long(argv, limit_s, cell) from None
+        finally:
+            kill_group(child)
+            for pipe in (child.stdin, child.stderr):
+                if pipe:
+                    pipe.close()
+        if cell and child.returncode and (why := cell.blamed(stderr.decode(errors="replace"))):
+            raise _stopped(argv, why)
     return Captured(tuple(argv), child.returncode, stdout, stderr)
 
 
-def _too_long(argv: Sequence[str], limit_s: float) -> MachineError:
+def _stopped(argv: Sequence[str], why: str) -> UserError:
+    return UserError(
+        f"the sandbox has ended {argv[0]}, which ran a stranger's code",
+        where=" ".join(argv[:8]),
+        why=why,
+        hint=f"look at what the series does; {HINT}",
+    )
+
+
+def _too_long(argv: Sequence[str], limit_s: float, cell: Cell | None = None) -> HarnessError:
+    if cell:
+        return _stopped(argv, f"it did not end within {limit_s:.0f} s")
     return MachineError(
         f"{argv[0]} did not end within {limit_s:.0f} s and was killed",
         where=" ".join(argv),
@@ -249,11 +318,13 @@ def _collect(
     deadline: float,
     log: Path | None,
     on_line: Callable[[str], None] | None,
+    cell: Cell | None,
 ) -> str:
     assert child.stdout is not None  # noqa: S101  asked for above
     keep: deque[str] = deque(maxlen=_TAIL_LINES if log or on_line else None)
     partial = b""
     sink = log.open("ab") if log else None
+    look_at = 0.0
     try:
         with selectors.DefaultSelector() as ready:
             ready.register(child.stdout, selectors.EVENT_READ)
@@ -261,6 +332,10 @@ def _collect(
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError
+                if cell and time.monotonic() >= look_at:
+                    look_at = time.monotonic() + _LOOK_S
+                    if why := cell.exceeded():
+                        raise _Exceeded(why)
                 if not ready.select(min(left, 1.0)):
                     continue
                 chunk = os.read(child.stdout.fileno(), 1 << 16)

@@ -18,6 +18,7 @@ from harness.model import results
 from harness.model.expectations import named
 from harness.model.logfiles import KERNEL_BUILD, LOGS, build_logs
 from harness.model.plan import PlannedTest
+from harness.proc.process import need_sandbox
 from harness.progress import Progress
 from harness.run.plan import plan
 from harness.run.request import Request
@@ -86,7 +87,10 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         for key, names in each.settings.required.items():
             check_names(names, f"{each.settings_file}: {key}")
     fragments = _with_suites(fragments, found, request, tree)
-    place = kbuild.slot(store, base.spec, fragments)
+    lineage = request.lineage(stack, base.spec)
+    if lineage is not None:
+        need_sandbox()
+    place = kbuild.slot(store, base.spec, fragments, lineage)
     kernel = kbuild.build(
         tree,
         fragments,
@@ -149,6 +153,7 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         build_id=kernel.meta.build_id,
     )
     notes = ((base.note,) if base.note else ()) + stack.notes + added
+    notes += tuple(f"the sandbox has kept from the build: {line}" for line in kernel.meta.tried)
     notes += unlike + _about_to_end(found)
     notes += maker.notes(test.guest for test in tests)
     return Prepared(base, stack, tree, kernel, place, tuple(built), maker, tests, notes, facts)

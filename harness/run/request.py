@@ -14,10 +14,11 @@ from harness import series
 from harness.errors import UserError
 from harness.guest import vng
 from harness.model.records import Requested
-from harness.model.spec import GuestTable
+from harness.model.spec import GuestTable, Trust
 from harness.project import NO_SERIES, Project, load
 from harness.run.posted import unlike_posted
 from harness.series import Stack
+from harness.source.trust import least, of_source
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Request:
     expression: str = ""
     guest: str = ""
     """The type of guest; empty means what the project file says."""
+    trust: Trust | None = None
+    """How far source and series are trusted; None is what the project file and their kinds say."""
     repeat: int = 1
     """How often each test runs; 0 is without end."""
     until_fail: bool = False
@@ -63,6 +66,7 @@ class Request:
             suites=self.suites,
             expression=self.expression,
             guest=self.guest,
+            trust=self.trust,
             repeat=self.repeat,
             until_fail=self.until_fail,
         )
@@ -83,6 +87,7 @@ class Request:
             suites=asked.suites,
             expression=asked.expression,
             guest=asked.guest,
+            trust=asked.trust,
             repeat=asked.repeat,
             until_fail=asked.until_fail,
             command=asked.command,
@@ -138,7 +143,20 @@ class Request:
                 hint="name one mailbox or directory with --series",
             )
         name = "+".join(names) or NO_SERIES
-        return series.read_stack(name, paths, upto=self.upto, version=version)
+        named = {self.project_dir / path: trust for path, trust in self.project.trust.items()}
+        return series.read_stack(name, paths, upto=self.upto, version=version, trust=named)
+
+    def lineage(self, stack: Stack, source: str) -> str | None:
+        """Return what the versions of a stranger's series on *source* have in common.
+
+        None where the series and the source are the user's own; *source* is a specification.
+        """
+        kernel = self.project.kernel
+        of_file = kernel.trust if self.source is None else None
+        base = of_file or of_source(source)
+        if (self.trust or least((base, stack.trust))) is Trust.OWN:
+            return None
+        return stack.lineage + (source.partition("#")[0] if base is Trust.STRANGER else "")
 
     def unlike_posted(self) -> str:
         """Return why the series that are asked for are not what was posted; empty if they are."""
@@ -164,5 +182,6 @@ class Request:
             argv += ["--series-version", str(self.series_version)]
         argv += [word for name in self.config for word in ("--config", name)]
         argv += ["--guest", self.guest] if self.guest else []
+        argv += ["--trust", self.trust] if self.trust else []
         argv += [word for name in suites for word in ("--suite", name)]
         return shlex.join([*argv, "-k", test])

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.digest import digest
-from harness.source.trust import Trust, least
+from harness.model.spec import Trust
+from harness.source.trust import least
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.model.spec import Trust
 from harness.series.files import Files, Found, without_packing
 from harness.series.mail import Mail
-from harness.source.trust import Trust
 
 _OF_DEVELOPERS = (".patch", ".diff")
 _DELIVERED = re.compile(

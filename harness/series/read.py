@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.digest import digest
 from harness.errors import UserError
+from harness.model.spec import Trust
 from harness.series import commits, diff, files, lore, quilt
 from harness.series.choose import Choice, choose
 from harness.series.content import changes
@@ -20,7 +21,6 @@ from harness.series.model import Patch, Series, Trailer
 from harness.series.origin import trust_of
 from harness.series.patch import make
 from harness.series.postings import Posting, version_text
-from harness.source.trust import Trust
 
 _PICK = re.compile(r"(.+)#(\d{1,4})$")
 _BASE = re.compile(r"^base-commit:\s*([0-9a-f]{7,64})\b", re.M | re.I)

@@ -5,18 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from enum import StrEnum
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/\s]+@[^/\s]+:")
+from harness.model.spec import Trust
 
-
-class Trust(StrEnum):
-    """How far code is trusted on this machine."""
-
-    OWN = "own"
-    """It is built with the user's rights."""
-    STRANGER = "stranger"
-    """It is built in a sandbox, and what it writes is read by no trusted build."""
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://|(?!debian:)[^/\s]+:")
 
 
 def of_source(spec: str) -> Trust:

@@ -28,6 +28,7 @@ from harness.kbuild import Kernel, Slot
 from harness.model import expectations
 from harness.proc.environment import harmless
 from harness.proc.git import git, must
+from harness.proc.sandbox import Sandbox
 from harness.progress import Progress
 from harness.series import Tree
 from harness.source import worktree
@@ -129,6 +130,8 @@ def build(
         # That of today: it is in the key by which the kernel was found.
         kernel.meta.toolchain,
         source.target,
+        # What a stranger's makefiles have built, no trusted run takes.
+        *((place.owner,) if place.owner else ()),
         *source.programs,
         userland.identity(),
         # What is expected of a program does not change it.
@@ -219,11 +222,19 @@ class _Work:
                 *sysroot.compiler_flags(headers, libc),
                 *stdio.line_buffers(scratch / "stdio"),
             ]
-            part = Part(directory, scratch / "out", headers, " ".join(flags))
+            sandbox = self._sandbox(scratch)
+            part = Part(directory, scratch / "out", headers, " ".join(flags), sandbox=sandbox)
             self._make_in(part, left_out, stage, out, step.update)
             meta = msgspec.json.decode((out / "suite.json").read_bytes(), type=_Meta)
             broken = f", {len(meta.broken)} cannot be run" if meta.broken else ""
             step.result(f"{len(meta.programs)} programs{broken}")
+
+    def _sandbox(self, scratch: Path) -> Sandbox | None:
+        """Return what the makefiles may see if the kernel tree is a stranger's."""
+        if self.place.owner:
+            # What it makes set-user-ID there, no other user of this machine shall reach.
+            scratch.chmod(0o700)
+        return self.place.sandbox(readable=(self.kernel.path,), writable=(scratch,))
 
     def _stage(self, stage: Path) -> tuple[Path, dict[str, str]]:
         """Mirror the tree by links, with a copy of the suite; return the copy and what it lacks."""
@@ -266,7 +277,8 @@ class _Work:
         there = [path for each in lists for path in each.programs(lists[each])]
         self._check_wanted(there)
         named = _names(there)
-        making = _Making(self.limit_s, out / "build.log", tell)
+        stays = tuple(map(real, (stage, part.output))) if part.sandbox else ()
+        making = _Making(self.limit_s, out / "build.log", tell, stays)
         making.log.touch()
         helpers = self._helpers(part.directory, stage)
         files = out / "files"
@@ -295,9 +307,12 @@ class _Work:
             named = _names(packer.problems, named)
             broken = packer.problems | broken
         (out / "root").mkdir()
+        if part.sandbox:
+            for name in _files_below(files):
+                (files / name).chmod((files / name).stat().st_mode & 0o777)
         programs = list(self._equip(programs, files, out / "root", broken, making.log))
         meta = _Meta(
-            _timeout(part.directory / "settings"),
+            _timeout(part.directory / "settings", making),
             tuple(programs),
             tuple(
                 BrokenProgram(_printable(named[path]), _printable(reason))
@@ -316,7 +331,7 @@ class _Work:
 
     def _bounds(self, stage: Path, output: Path) -> tuple[Path, ...]:
         """Return the directories that links of a suite of the tree may lead into."""
-        if self.source.directory:
+        if self.source.directory and not self.place.owner:
             return ()  # links out of it were followed
         return tuple(map(real, (stage, output, self.place.source)))
 
@@ -351,7 +366,9 @@ class _Work:
                 shells |= runs in userland.SHELLS
                 where = userland.wrap(files, program.path) if runs in userland.SHELLS else ""
                 yield replace(program, interpreter=runs, path=where or program.path)
-            elif reason := userland.pack_libraries(root, path, files):
+            elif reason := userland.pack_libraries(
+                root, path, files, self.place.sandbox(readable=(files,))
+            ):
                 broken[program.path] = reason
             else:
                 yield program
@@ -362,7 +379,8 @@ class _Work:
             if name in listed or not os.access(path, os.X_OK) or not is_elf(path):
                 continue
             # Called by another program, if at all: that says so when it fails.
-            if reason := userland.pack_libraries(root, path, files):
+            sandbox = self.place.sandbox(readable=(files,))
+            if reason := userland.pack_libraries(root, path, files, sandbox):
                 with log.open("a") as file:
                     file.write(f"{name}: {reason}\n")
 
@@ -391,6 +409,8 @@ class _Making:
     limit_s: float
     log: Path
     tell: Callable[[str], None]
+    bounds: tuple[Path, ...] = ()
+    """Real directories out of which no link of a stranger's may lead; empty means no bounds."""
 
     def make(
         self,
@@ -418,20 +438,32 @@ class _Making:
 
     def _failed(self, part: Part, path: str) -> bool:
         """Whether there is no program at *path*; a file that make left there is removed."""
-        if outside(path) or not why_no_program(part.target(path), made=True):
+        if outside(path) or not self._why_not(part, path):
             return False
-        if part.target(path).is_file():
+        if part.target(path).is_file() and not self.strays(part.target(path)):
             part.target(path).unlink()
         return True
+
+    def strays(self, path: Path) -> bool:
+        """Whether *path* leads out of the directories of a stranger's suite."""
+        return bool(self.bounds) and not any(
+            real(path).is_relative_to(bound) for bound in self.bounds
+        )
+
+    def _why_not(self, part: Part, path: str) -> str:
+        """Return why there is no program at *path*; empty if there is one."""
+        if self.strays(part.target(path)):
+            return f"is a link out of the suite's directory, to {real(part.target(path))}"
+        return why_no_program(part.target(path), made=True)
 
     def _why(self, part: Part, path: str) -> str:
         if outside(path):
             return f"{path} lies outside of the suite's directory"
-        if not why_no_program(part.target(path), made=True):
+        if not self._why_not(part, path):
             return ""
         if error := part.why(part.target(path), self.limit_s):
             return f"does not build: {error}"
-        reason = why_no_program(part.target(path), made=True)
+        reason = self._why_not(part, path)
         return reason and f"does not build: {path} {reason}"
 
 
@@ -479,9 +511,9 @@ def _printable(text: str) -> str:
     return os.fsencode(text).decode(errors="backslashreplace")
 
 
-def _timeout(settings: Path) -> float | None:
+def _timeout(settings: Path, making: _Making) -> float | None:
     """Return the ``timeout=`` of a kselftest ``settings`` file, in seconds."""
-    if not settings.is_file():
+    if not settings.is_file() or making.strays(settings):
         return None
     match = re.search(r"(?m)^\s*timeout\s*=\s*(\d+)\s*$", settings.read_text(errors="replace"))
     return float(match[1]) if match else None

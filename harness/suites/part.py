@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.kbuild import toolchain
 from harness.proc.process import run
+from harness.proc.sandbox import Sandbox
 from harness.suites.find import SELFTESTS
 
 _LIST = "harness-list"
@@ -60,6 +61,8 @@ class Part:
     flags: str
     prefix: str = ""
     """Its path below the suite's directory, with a slash at the end, or empty."""
+    sandbox: Sandbox | None = None
+    """Where make runs if the kernel tree is a stranger's."""
 
     def below(self, name: str) -> Part:
         """Return the part in the directory *name* of this one."""
@@ -103,6 +106,7 @@ class Part:
             limit_s=limit_s,
             log=log,
             on_line=lambda line: tell(line.split(" ")[0]),
+            sandbox=self.sandbox,
         )
 
     def _building(self, *, static: bool) -> list[str]:
@@ -135,7 +139,7 @@ class Part:
         infos = "$(info )" + "".join(f"$(info {_LIST} {name} $({name}))" for name in _VARIABLES)
         argv = [*self.argv(), "-s", f"--eval={_LIST}: ; @:{infos}", _LIST]
         self.output.mkdir(parents=True, exist_ok=True)
-        done = run(argv, limit_s=120)
+        done = run(argv, limit_s=120, sandbox=self.sandbox)
         if not done.ok:
             raise MakefileBroken(
                 f"the Makefile of the suite '{suite}' does not work",
@@ -161,7 +165,7 @@ class Part:
     def why(self, program: Path, limit_s: float) -> str:
         """Build one program alone; return the first error that is its own, empty if it builds."""
         argv = [*self._building(static=False), "-j1", str(program)]
-        done = run(argv, limit_s=limit_s)
+        done = run(argv, limit_s=limit_s, sandbox=self.sandbox)
         if done.ok and program.exists():
             return ""
         stage = str(self.directory).partition(f"/{SELFTESTS}/")[0]

@@ -17,6 +17,7 @@ from pathlib import Path
 from harness.digest import digest, digest_file
 from harness.errors import MachineError
 from harness.proc.process import find, run, which
+from harness.proc.sandbox import Sandbox
 from harness.suites.files import interpreter
 
 GUEST_ROOT = "selftests"
@@ -36,6 +37,7 @@ _MISSING = re.compile(
 )
 _SEARCHED = re.compile(r"(/usr)?/lib(64)?(/\w+-linux-gnu\w*)?")
 """Where a loader looks for libraries by itself."""
+_LIBRARIES = re.compile(r"/(?:usr/)?lib(?:32|64|x32)?/")
 _SHOWING = ("clear", "dircolors", "mesg", "reset", "resize", "setterm", "tabs", "tput", "tset")
 _ASKING = ("infocmp", "stty", "toe", "tty")
 """Commands that change how text looks on a terminal, and that ask about one.  A test has none, so
@@ -71,9 +73,9 @@ esac
 """
 
 
-def loader(program: Path) -> str:
+def loader(program: Path, sandbox: Sandbox | None = None) -> str:
     """Return the path of a program's dynamic loader; empty for a static program."""
-    done = run(["readelf", "-lW", str(program)], limit_s=60)
+    done = run(["readelf", "-lW", str(program)], limit_s=60, sandbox=sandbox)
     match = re.search(r"program interpreter: ([^\]]+)\]", done.output)
     return match[1] if match else ""
 
@@ -111,19 +113,26 @@ def pack_shell(root: Path) -> None:
             raise MachineError("a program for scripts cannot be packed", where=program, why=reason)
 
 
-def pack_libraries(root: Path, program: Path, files: Path | None = None) -> str:
+def pack_libraries(
+    root: Path, program: Path, files: Path | None = None, sandbox: Sandbox | None = None
+) -> str:
     """Fill *root* with the loader and the libraries of *program*; return why that cannot be.
 
     The loader itself is asked, from the program's directory, in which it runs in the guest too: so
     ``-rpath`` with ``$ORIGIN`` and with ``./`` counts.  A library in *files*, which is
     the suite's directory, is packed with the suite.
+
+    The loader is what the program names, so a stranger's runs in the *sandbox*; and what it says
+    is taken from the system's directories alone.
     """
-    start = loader(program)
+    start = loader(program, sandbox)
     if not start:
         return ""
+    if sandbox and not _is_system(start):
+        return f"its loader is none of the system's: {start}"
     if not Path(start).is_file():
         return f"its loader is not on this machine: {start}"
-    done = run([start, "--list", str(program)], cwd=program.parent, limit_s=60)
+    done = run([start, "--list", str(program)], cwd=program.parent, limit_s=60, sandbox=sandbox)
     missing = [name or other for name, other in _MISSING.findall(done.output)]
     if missing:
         return f"a shared library of it cannot be found: {', '.join(dict.fromkeys(missing))}"
@@ -134,6 +143,8 @@ def pack_libraries(root: Path, program: Path, files: Path | None = None) -> str:
         library = Path(os.path.normpath(program.parent / path))
         if files and library.is_relative_to(files):
             continue
+        if sandbox and not _is_system(str(library)):
+            return f"a shared library of it is none of the system's: {library}"
         _install(root, Path(str(library).lstrip("/")), library)
         if not _SEARCHED.fullmatch(str(library.parent)):
             # Found by the host's list of directories, which a guest does not have.
@@ -142,6 +153,12 @@ def pack_libraries(root: Path, program: Path, files: Path | None = None) -> str:
             if not link.is_symlink():
                 link.symlink_to(library)
     return ""
+
+
+def _is_system(path: str) -> bool:
+    """Whether *path* is a loader or library that the distribution has installed."""
+    real = Path(os.path.realpath(path))
+    return bool(_LIBRARIES.match(os.path.normpath(path))) and bool(_LIBRARIES.match(str(real)))
 
 
 def _install(root: Path, name: Path, source: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from harness.errors import ExitCode
 from tests.cli.projects import REPOSITORY, Project
-from tests.kerneltree import HARNESS, FakeLinux
+from tests.kerneltree import HARNESS, FakeLinux, replace
 from tests.series.mails import Letter, Thread, mboxrd, reply
 
 pytestmark = pytest.mark.unit
@@ -320,3 +320,26 @@ def test_a_fault_of_the_harness_is_no_failed_test(project: Project) -> None:
     assert done.returncode == ExitCode.MACHINE
     assert "ZeroDivisionError" in done.stderr
     assert "fault of the harness itself" in done.stderr
+
+
+def test_without_a_sandbox_a_strangers_series_is_not_built(
+    project: Project, tmp_path: Path
+) -> None:
+    def change(fake: FakeLinux) -> None:
+        replace(fake.work / "mm/memory.c", "return a + 3;", "return a + 33;")
+
+    (patch,) = project.patches(change).iterdir()
+    mail = patch.rename(tmp_path / "mail.eml")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for program in Path("/usr/bin").iterdir():
+        if program.name != "bwrap":
+            (programs / program.name).symlink_to(program)
+    said = project.harness("run", "--series", str(mail), PATH=str(programs))
+    assert said.status == 3, said.text
+    assert "the sandbox does not work on this machine" in said.text
+    assert "bubblewrap is not installed" in said.text
+    assert "--trust own" in said.text
+    said = project.harness("run", "--series", str(mail), "--trust", "own", PATH=str(programs))
+    assert "the sandbox does not work" not in said.text
+    assert "Building the kernel" in said.text

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.doctor import setup, trial
+from harness.doctor import machine, setup, trial
 from harness.doctor.diagnose import Doctor, missing
 from harness.doctor.model import Check, Diagnosis, encode, schema
 from harness.doctor.setup import installed_packages, requirements, wanted_packages
@@ -384,3 +384,23 @@ def test_a_cache_on_a_disk_that_can_only_be_read(root: Path, tmp_path: Path) -> 
     check = msgspec.json.decode(done.stdout, type=Diagnosis).check("cache")
     assert check.state == "no"
     assert "can only be read" in check.detail
+
+
+@pytest.mark.parametrize(
+    ("why", "do"),
+    [
+        ("", ""),
+        ("bubblewrap is not installed", "apt-get install bubblewrap"),
+        ("bwrap: No permissions to create a new namespace", "user.max_user_namespaces"),
+        ("as root only a cgroup limits processes, and: none", "another user than root"),
+    ],
+)
+def test_whether_a_strangers_series_can_be_built(
+    root: Path, monkeypatch: pytest.MonkeyPatch, why: str, do: str
+) -> None:
+    monkeypatch.setattr(machine, "why_no_sandbox", lambda: why)
+    check = diagnose(root, "cloud", "none").check("sandbox")
+    assert check.state == ("no" if why else "yes")
+    assert not check.required
+    assert why in check.detail
+    assert do in check.do

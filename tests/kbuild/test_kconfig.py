@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from harness.kbuild.kconfig import Dependencies
+from harness.errors import UserError
+from harness.kbuild.kconfig import unmet
+from harness.proc.sandbox import Sandbox
 
 pytestmark = pytest.mark.unit
 
@@ -50,11 +51,15 @@ source "$(SRCARCH).kconfig"
 
 
 @pytest.fixture
-def dependencies(tmp_path: Path) -> Dependencies:
+def tree(tmp_path: Path) -> Path:
     (tmp_path / "Kconfig").write_text(KCONFIG)
     (tmp_path / "x86.kconfig").write_text('config MORE\n\tbool "More"\n')
     (tmp_path / ".config").write_text("CONFIG_USER=y\nCONFIG_RED=y\n")
-    return Dependencies(tmp_path, tmp_path / ".config", {"SRCARCH": "x86"})
+    return tmp_path
+
+
+def why(tree: Path, name: str, sandbox: Sandbox | None = None) -> str:
+    return unmet(tree, tree / ".config", {"SRCARCH": "x86"}, [name], sandbox)[name]
 
 
 @pytest.mark.parametrize(
@@ -67,9 +72,33 @@ def dependencies(tmp_path: Path) -> Dependencies:
         ("BLUE", "where RED is taken"),
     ],
 )
-def test_the_reason_is_told(dependencies: Dependencies, name: str, expected: str) -> None:
-    assert expected in dependencies.unmet(name)
+def test_the_reason_is_told(tree: Path, name: str, expected: str) -> None:
+    assert expected in why(tree, name)
 
 
-def test_the_environment_is_left_as_it_was(dependencies: Dependencies) -> None:
-    assert "SRCARCH" not in os.environ
+def test_what_programs_print_is_no_answer(tree: Path) -> None:
+    with (tree / "Kconfig").open("a") as file:
+        file.write('config X\n\tdef_bool $(shell, echo "{}" >&2; echo y)\n')
+    assert "no prompt" in why(tree, "HELPER")
+
+
+def test_a_tree_that_cannot_be_read(tree: Path) -> None:
+    (tree / "Kconfig").write_text('source "nowhere"\n')
+    with pytest.raises(UserError, match="Kconfig files cannot be read") as caught:
+        why(tree, "HELPER")
+    assert "nowhere" in caught.value.why
+
+
+def test_a_strangers_kconfig_files_run_programs_in_a_sandbox(tree: Path, tmp_path: Path) -> None:
+    canary, trap = tmp_path / "canary", tmp_path / "trap"
+    canary.write_text("secret")
+    with (tree / "Kconfig").open("a") as file:
+        file.write(
+            f"config SEEN\n\tdef_bool $(shell,cat {canary} >/dev/null && touch {trap} && echo y"
+            ' || echo n)\nconfig OTHER\n\tbool "Other"\n\tdepends on SEEN\n'
+        )
+    shown = (tree / "Kconfig", tree / "x86.kconfig", tree / ".config")
+    assert "SEEN is n" in why(tree, "OTHER", Sandbox(readable=shown))
+    assert not trap.exists()
+    assert "SEEN is n" not in why(tree, "OTHER")
+    assert trap.exists()

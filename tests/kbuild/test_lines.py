@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,7 @@ def link(slot: Slot, out: Path, *, debug: bool = False) -> None:
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with a slot, and what was linked in it; the fixture below gives copies."""
     root = tmp_path_factory.mktemp("original")
-    slot = Slot("build-x", Store(root / "cache").place("build", "x"))
+    slot = Slot("build-x", Store(root / "cache").place("build", "x"), root / "ccache")
     for name, text in {
         "kernel/one.c": ONE,
         "mm/two.c": TWO,
@@ -164,7 +165,7 @@ def built(original: Path, tmp_path: Path) -> Built:
     root = tmp_path / "copy"
     shutil.copytree(original, root)
     store = Store(root / "cache")
-    slot = Slot("build-x", store.place("build", "x"))
+    slot = Slot("build-x", store.place("build", "x"), store.place("ccache"))
     for record in slot.objects.rglob(".*.o.cmd"):
         record.write_text(record.read_text().replace(str(original), str(root)))
     meta = Meta(
@@ -256,7 +257,11 @@ def test_damaged_lines_are_looked_up_again(built: Built) -> None:
 def test_the_slot_of_a_kernel_is_found_without_asking_how_it_was_made(
     built: Built, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "slots", lambda _: [Slot("no", Path("/nonexistent")), built.slot])
+    monkeypatch.setattr(
+        lines,
+        "slots",
+        lambda _: [Slot("no", Path("/nonexistent"), Path("/nonexistent")), built.slot],
+    )
     assert find_slot(built.kernel, built.store) == built.slot
     another_commit(built)
     assert find_slot(built.kernel, built.store) is None
@@ -410,3 +415,41 @@ def test_debug_information_of_vmlinux_is_used_where_there_is_some(built: Built) 
     done = decode_reports(kernel, built.slot, built.store, [report], Quiet())
     assert done == Decoded((decode(report, kernel.vmlinux),))
     assert "mm/two.c:" in done.reports[0]
+
+
+def as_a_strangers(built: Built) -> Built:
+    (built.slot.path / "ccache").mkdir()
+    slot = replace(built.slot, owner="x", ccache=built.slot.path / "ccache")
+    return replace(built, slot=slot)
+
+
+def test_a_strangers_objects_are_looked_at_in_the_sandbox(built: Built) -> None:
+    frames = built.frames
+    found = as_a_strangers(built).lines(frames)
+    assert found == Decoded((decode(frames, built.debug),))
+
+
+def test_a_recorded_command_of_a_stranger_reaches_nothing(built: Built, tmp_path: Path) -> None:
+    canary, trap = tmp_path / "canary", tmp_path / "trap"
+    canary.write_text("secret")
+    evil = built.slot.objects / "evil"
+    evil.write_text(f"#!/bin/sh\ncp {canary} {trap}\n")
+    evil.chmod(0o755)
+    for record in built.slot.objects.rglob(".*.o.cmd"):
+        target = record.read_text().partition(" := ")[0]
+        record.write_text(f"{target} := {evil} -c -o {target.removeprefix('cmd_')}\n")
+    frames = built.frames
+    assert as_a_strangers(built).lines(frames).reports == (frames,)
+    assert not trap.exists()
+    assert built.lines(frames).reports == (frames,)
+    assert trap.exists()  # what the test would see
+
+
+def test_a_record_that_is_a_fifo_or_a_link_is_not_read(built: Built, tmp_path: Path) -> None:
+    one, two, *_ = sorted(built.slot.objects.rglob(".*.o.cmd"))
+    one.unlink()
+    os.mkfifo(one)
+    moved = tmp_path / "record"
+    two.rename(moved)
+    two.symlink_to(moved)
+    assert as_a_strangers(built).lines(built.frames).reports

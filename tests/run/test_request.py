@@ -11,6 +11,7 @@ import pytest
 
 from harness import project
 from harness.errors import MachineError, UserError
+from harness.model.spec import Trust
 from harness.run.request import Request
 from tests.series.mails import Thread, mboxrd
 
@@ -161,3 +162,86 @@ def test_without_virtme_ng_nothing_is_built_for_it(
     request(directory).fragments()
     with pytest.raises(MachineError, match="virtme-run is not installed"):
         dataclasses.replace(request(directory), guest="vng").fragments()
+
+
+@pytest.mark.parametrize(
+    ("source", "series", "trust", "stranger"),
+    [
+        (None, ("one",), None, False),
+        ("../linux#branch", ("one",), None, False),
+        ("debian:linux-source-6.1=6.1.176-1", ("none",), None, False),
+        ("https://example.org/linux.git#v6.1", ("none",), None, True),
+        ("git@example.org:linux.git#v6.1", ("one",), None, True),
+        ("example.org:linux.git#v6.1", ("one",), None, True),
+        ("https://example.org/linux-6.1.tar.xz", ("one",), None, True),
+        ("https://example.org/linux.git#v6.1", ("none",), "own", False),
+        (None, ("mail.mbox",), None, True),
+        (None, ("one", "mail.mbox"), None, True),
+        (None, ("mail.mbox",), "own", False),
+        (None, ("one",), "stranger", True),
+        (None, ("none",), "stranger", True),
+    ],
+)
+def test_who_is_a_stranger(
+    directory: Path, source: str | None, series: tuple[str, ...], trust: str | None, stranger: bool
+) -> None:
+    letters = [each.bytes() for each in Thread().letters()]
+    (directory / "here" / "mail.mbox").write_bytes(mboxrd(letters))
+    asked = dataclasses.replace(
+        request(directory, *series), source=source, trust=Trust(trust) if trust else None
+    )
+    assert (asked.lineage(asked.stack(), source or "linux") is not None) is stranger
+
+
+@pytest.mark.parametrize(
+    ("lines", "stranger"),
+    [
+        ('[trust]\n"patches/one" = "stranger"\n', True),
+        ('[trust]\n"patches/one" = "own"\n', False),
+        ("", True),
+    ],
+)
+def test_the_project_file_says_who_is_a_stranger(
+    directory: Path, lines: str, stranger: bool
+) -> None:
+    file = directory / "harness.toml"
+    file.write_text(file.read_text() + lines)
+    patch = directory / "patches/one/1.patch"
+    if "stranger" not in lines:
+        patch.write_text("Received: from a by b\n" + patch.read_text())
+    asked = request(directory, "one")
+    assert (asked.lineage(asked.stack(), "linux") is not None) is stranger
+
+
+def test_sources_of_the_project_file_are_trusted_as_it_says(directory: Path) -> None:
+    file = directory / "harness.toml"
+    url = "https://example.org/linux.git#v6.1"
+    file.write_text(
+        file.read_text().replace('source = "linux"', f'source = "{url}"\ntrust = "own"')
+    )
+    asked = request(directory, "one")
+    assert asked.lineage(asked.stack(), url) is None
+    # What the command line names is not what the file speaks of.
+    other = dataclasses.replace(asked, source=url)
+    assert other.lineage(other.stack(), url) is not None
+
+
+def test_versions_of_a_strangers_series_have_one_lineage(directory: Path) -> None:
+    found = []
+    for name, thread in {
+        "v1": Thread(),
+        "v2": Thread(prefix="PATCH v2", name="t", words="alter"),
+        "other": Thread(title="mm: another thing"),
+    }.items():
+        file = directory / "here" / f"{name}.mbox"
+        file.write_bytes(mboxrd([each.bytes() for each in thread.letters()]))
+        asked = request(directory, file.name)
+        found.append(asked.lineage(asked.stack(), "linux"))
+    assert found[0] == found[1] != found[2]
+
+
+def test_trust_survives_in_the_journal_and_in_the_command_for_one_test(directory: Path) -> None:
+    asked = dataclasses.replace(request(directory, "one"), trust=Trust.STRANGER)
+    assert Request.again(asked.record("now"), ("harness",)).trust is Trust.STRANGER
+    assert "--trust stranger" in asked.rerun(["s"], "s:t")
+    assert "--trust" not in request(directory, "one").rerun(["s"], "s:t")

@@ -42,7 +42,7 @@ META = Meta(
     headers_digest="h", warnings=(),
 )  # fmt: skip
 KERNEL = Kernel("key", Path("/nonexistent"), META)
-PLACE = Slot("build-x", Path("/nonexistent"))
+PLACE = Slot("build-x", Path("/nonexistent"), Path("/nonexistent"))
 
 
 def head(*names: str) -> RunStarted:

@@ -25,12 +25,13 @@ class Bench:
     root: Path
     fake: FakeLinux
 
-    def build(self, source: SuiteSource) -> Suite:
+    def build(self, source: SuiteSource, lineage: str | None = None) -> Suite:
+        """Build *source* with the fake tree: the user's own, or a stranger's of this lineage."""
         store = Store(self.root / "cache")
         (self.root / "a.config").write_text("CONFIG_PLAIN=y\n")
         fragments = kbuild.load(self.root, ["a"])
         tree = self.fake.commit()
-        place = kbuild.slot(store, "fake", fragments)
+        place = kbuild.slot(store, "fake", fragments, lineage)
         kernel = kbuild.build(
             tree,
             fragments,
