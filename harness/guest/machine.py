@@ -205,7 +205,7 @@ def qemu_argv(
     if boot is None:
         return [*argv, "-incoming", "defer"]
     if config.gdb:
-        argv += ["-S", "-gdb", f"unix:{_escaped(config.gdb)},server=on,wait=off"]
+        argv += ["-S", "-gdb", f"unix:{escaped(config.gdb)},server=on,wait=off"]
     cmdline = " ".join((*CMDLINE, *config.cmdline))
     return [
         *argv,
@@ -240,7 +240,7 @@ def _memory(config: GuestConfig, memory: Memory) -> list[str]:
         size += config.memory_mib % nodes if node == nodes - 1 else 0
         backend = f"id=ram{node},size={size}M,merge=off,dump=off"
         if memory.files:
-            path = _escaped(str(memory.files[node]))
+            path = escaped(str(memory.files[node]))
             share = "on" if memory.shared else "off"
             argv += ["-object", f"memory-backend-file,{backend},mem-path={path},share={share}"]
         else:
@@ -251,6 +251,6 @@ def _memory(config: GuestConfig, memory: Memory) -> list[str]:
     return argv
 
 
-def _escaped(text: str) -> str:
-    """In QEMU's option syntax a comma is written twice."""
+def escaped(text: str) -> str:
+    """Return *text* as QEMU's option syntax has it: a comma is written twice."""
     return text.replace(",", ",,")

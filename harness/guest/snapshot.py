@@ -17,7 +17,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -196,10 +196,16 @@ def _check(snapshot: Snapshot, what: str, expected: object, found: object) -> No
         )
 
 
-async def restore(snapshot: Snapshot, on_monitor: Callable[[], None] = lambda: None) -> QemuGuest:
+async def restore(
+    snapshot: Snapshot,
+    on_monitor: Callable[[], None] = lambda: None,
+    *,
+    extra: Sequence[str] = (),
+) -> QemuGuest:
     """Wake a guest from *snapshot*; it runs when this returns.  Any number at once is safe.
 
-    *on_monitor* is called when QEMU is up and has loaded nothing yet, which is for measuring.
+    *extra* is added to QEMU's command line, and must leave the machine as it is.  *on_monitor* is
+    called when QEMU is up and has loaded nothing yet, which is for measuring.
     Raises :class:`MachineError` when QEMU is another one than at the snapshot's making, or does
     not take the state.
     """
@@ -209,7 +215,8 @@ async def restore(snapshot: Snapshot, on_monitor: Callable[[], None] = lambda: N
         memory = Memory(_ram_files(snapshot.directory, snapshot.config.numa_nodes))
 
         def argv(channels: Channels) -> list[str]:
-            return qemu_argv(snapshot.config, snapshot.accelerator, channels, memory, None)
+            argv = qemu_argv(snapshot.config, snapshot.accelerator, channels, memory, None)
+            return [*argv, *extra]
 
         qemu = await QemuProcess.start(argv)
         on_monitor()
