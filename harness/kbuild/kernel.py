@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from harness.digest import digest, digest_tree
-from harness.errors import UserError
+from harness.errors import MachineError, UserError
 from harness.kbuild import toolchain
 from harness.kbuild.configure import check_taken, configure, why_denied
 from harness.kbuild.fragments import Fragments
@@ -184,6 +184,33 @@ def build(
     # It may have been built for a suite that only wished for what the user demands now.
     check_taken(fragments, kernel.config.read_text(), meta.unmet)
     return kernel
+
+
+def refill(
+    kernel: Kernel,
+    tree: Tree,
+    fragments: Fragments,
+    place: Slot,
+    *,
+    store: Store,
+    log: Path,
+    limit_s: float,
+    progress: Progress,
+) -> None:
+    """Build *kernel* once more, so that *place* holds the objects that it was linked from.
+
+    Raises what :func:`build` does, and MachineError where another kernel comes out.
+    """
+    work = _Work(tree, fragments, place, toolchain.identify(), store, log, limit_s, progress)
+    with store.scratch("refill") as out:
+        work.build_into(out)
+        made = build_id(out / "vmlinux", place.sandbox(readable=(out,)))
+    if made != kernel.meta.build_id:
+        raise MachineError(
+            "the kernel cannot be built again as it was",
+            where=str(place.path),
+            why=f"build ID {made}, expected {kernel.meta.build_id}",
+        )
 
 
 def find(store: Store, shown: str) -> Kernel | None:

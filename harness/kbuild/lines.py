@@ -55,7 +55,7 @@ _LIMIT_S = 120
 _EM_X86_64 = 62
 _DEBUG = ["-g", "-fno-var-tracking"]
 """As DEBUG_INFO_REDUCED (scripts/Makefile.debug): the same lines that such a kernel would have."""
-_NOT_IN_VMLINUX = ("scripts", "tools", "Documentation", "usr", "samples")
+NOT_IN_VMLINUX = ("scripts", "tools", "Documentation", "usr", "samples")
 _FUNCTION = re.compile(
     r"^(?P<file>[^\n]*\.o):(?P<name>[^|\s]+)\s*\|(?P<value>[0-9a-f]+)\|\s*(?P<kind>[tTwW])\s*\|"
     r"[^|]*\|(?P<size>[0-9a-f]*)\s*\|[^|]*\|(?P<section>\S+)$",
@@ -104,7 +104,7 @@ def find_slot(kernel: Kernel, store: Store) -> Slot | None:
     """Return the slot that still holds what *kernel* was built from; None if none does."""
     for place in slots(store):
         try:
-            if not any(_obstacles(kernel, place)):
+            if not any(obstacles(kernel, place)):
                 return place
         except (MachineError, OSError):
             continue  # a directory that is being made or removed
@@ -156,13 +156,13 @@ def _find_new(
     """Look *entries* up; add to *notes* why some were not found."""
     try:
         looking = place.sandbox(readable=(kernel.path,))
-        if _has_lines(kernel.vmlinux, looking):
+        if has_lines(kernel.vmlinux, looking):
             return find_in_vmlinux(kernel.vmlinux, entries, sandbox=looking)
         with (
             progress.step("Looking up the lines of stack traces") as step,
             store.try_lock(place.name) as mine,
         ):
-            notes.extend(_obstacles(kernel, place) if mine else [_BUSY])
+            notes.extend(obstacles(kernel, place) if mine else [_BUSY])
             if notes:
                 return {}
             found = _find(kernel, place, store, entries, notes, step)
@@ -176,7 +176,7 @@ def _find_new(
 _BUSY = "another run is building where the kernel was built"
 
 
-def _obstacles(kernel: Kernel, place: Slot) -> Iterator[str]:
+def obstacles(kernel: Kernel, place: Slot) -> Iterator[str]:
     """Yield why the slot is of no use for this kernel."""
     with kernel.vmlinux.open("rb") as file:
         machine = int.from_bytes(file.read(20)[18:20], "little")
@@ -200,7 +200,7 @@ def _obstacles(kernel: Kernel, place: Slot) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class _Section:
+class Section:
     """The functions of one section of an object file."""
 
     object: str
@@ -237,7 +237,7 @@ def _find(
         entry: start for entry in entries if (start := symbols.start(entry, exact=True)) is not None
     }
     sections = _sections(place.objects, {entry.name for entry in starts}, looking)
-    wanted: defaultdict[str, list[tuple[Entry, _Section]]] = defaultdict(list)
+    wanted: defaultdict[str, list[tuple[Entry, Section]]] = defaultdict(list)
     for entry, start in starts.items():
         fitting = [
             section
@@ -268,23 +268,15 @@ def _look_up(
     place: Slot,
     env: Mapping[str, str],
     name: str,
-    frames: Sequence[tuple[Entry, _Section]],
+    frames: Sequence[tuple[Entry, Section]],
     scratch: Path,
 ) -> tuple[dict[Entry, str], str]:
-    """Compile the object *name* once more; return the lines of *frames*, or why there are none."""
-    argv = _command(place.objects, name, scratch)
-    if argv is None:
-        return {}, f"there is no record of how {name} was compiled"
-    scratch.mkdir()
-    # The command is what the tree's makefiles have recorded, so it is the tree's.
-    sandbox = place.sandbox(readable=(place.objects,), writable=(scratch, place.ccache))
-    done = run(argv, cwd=place.objects, env=env, limit_s=_LIMIT_S, sandbox=sandbox)
-    if not done.ok:
-        return {}, f"{name} does not compile with debug information"
-    new = scratch / "new.o"
-    if not is_left(scratch, new):
-        return {}, f"compiling {name} once more leaves no object"
-    twins = {s.section: s.functions for s in _functions(scratch, [new.name], sandbox)}
+    """Return the lines of *frames* in the object *name*, or why there are none."""
+    sandbox = compile_sandbox(place, scratch)
+    new, why = compile_with_lines(place, env, name, scratch)
+    if new is None:
+        return {}, why
+    twins = {s.section: s.functions for s in read_functions(scratch, [new.name], sandbox)}
     found: dict[Entry, str] = {}
     for section in {section.section: section for _, section in frames}.values():
         if twins.get(section.section) != section.functions:
@@ -301,12 +293,40 @@ def _look_up(
     return found, ""
 
 
-def _command(objects: Path, name: str, scratch: Path) -> list[str] | None:
+def compile_sandbox(place: Slot, scratch: Path) -> Sandbox | None:
+    """Return what :func:`compile_with_lines` may reach, and what reads its objects."""
+    # The command is what the tree's makefiles have recorded, so it is the tree's.
+    return place.sandbox(readable=(place.objects,), writable=(scratch, place.ccache))
+
+
+def compile_with_lines(
+    place: Slot, env: Mapping[str, str], name: str, scratch: Path
+) -> tuple[Path | None, str]:
+    """Compile the object *name* once more, with debug information, into the new *scratch*.
+
+    Returns the new object, or None and why there is none.  It holds the lines of the kernel's own
+    object only where its functions are at the same offsets.
+    """
+    argv = debug_command(place.objects, name, scratch)
+    if argv is None:
+        return None, f"there is no record of how {name} was compiled"
+    scratch.mkdir()
+    sandbox = compile_sandbox(place, scratch)
+    done = run(argv, cwd=place.objects, env=env, limit_s=_LIMIT_S, sandbox=sandbox)
+    if not done.ok:
+        return None, f"{name} does not compile with debug information"
+    new = scratch / "new.o"
+    if not is_left(scratch, new):
+        return None, f"compiling {name} once more leaves no object"
+    return new, ""
+
+
+def debug_command(objects: Path, name: str, scratch: Path) -> list[str] | None:
     """Return the command that compiled the object *name*, with debug information and to *scratch*.
 
     ``.cmd`` files hold it quoted for make and for the shell (scripts/Kbuild.include).
     """
-    found = _COMMAND.search(_record(objects / name).read_text())
+    found = _COMMAND.search(command_record(objects / name).read_text())
     # KVM's is arch/x86/kvm/../../../virt/kvm/kvm_main.o: make keeps a name as a makefile has it.
     if found is None or os.path.normpath(found["target"]) != name:
         return None
@@ -322,15 +342,15 @@ def _command(objects: Path, name: str, scratch: Path) -> list[str] | None:
     return argv
 
 
-def _sections(objects: Path, names: Collection[str], sandbox: Sandbox | None) -> list[_Section]:
+def _sections(objects: Path, names: Collection[str], sandbox: Sandbox | None) -> list[Section]:
     """Return the sections of all compiled objects that may define one of the functions *names*."""
     compiled = []
     for directory, below, inside in os.walk(objects):
-        below[:] = [d for d in below if Path(directory) != objects or d not in _NOT_IN_VMLINUX]
+        below[:] = [d for d in below if Path(directory) != objects or d not in NOT_IN_VMLINUX]
         for record in inside:
             path = Path(directory) / record[1 : -len(".cmd")]
             # vmlinux.o is made of others: it has all functions and nobody compiled it.
-            if record.startswith(".") and record.endswith(".o.cmd") and _is_compiled(objects, path):
+            if record.startswith(".") and record.endswith(".o.cmd") and is_compiled(objects, path):
                 compiled.append(str(path.relative_to(objects)))
     if not compiled:
         return []
@@ -339,31 +359,34 @@ def _sections(objects: Path, names: Collection[str], sandbox: Sandbox | None) ->
     rows = run(argv, cwd=objects, limit_s=_LIMIT_S, sandbox=sandbox).output.splitlines()
     words = (row.split() for row in rows)
     files = {row[0].partition(":")[0] for row in words if row[-1:] and row[-1] in names}
-    return _functions(objects, sorted(files), sandbox)
+    return read_functions(objects, sorted(files), sandbox)
 
 
-def _record(path: Path) -> Path:
+def command_record(path: Path) -> Path:
+    """Return the file in which make keeps how it made the object *path*."""
     return path.with_name(f".{path.name}.cmd")
 
 
-def _is_compiled(objects: Path, path: Path) -> bool:
-    record = _record(path)
+def is_compiled(objects: Path, path: Path) -> bool:
+    """Return whether *path* is an object that a compiler has made, and not a linker."""
+    record = command_record(path)
     return is_left(objects, path) and is_left(objects, record) and " -c " in record.read_text()
 
 
-def _functions(directory: Path, files: Sequence[str], sandbox: Sandbox | None) -> list[_Section]:
+def read_functions(directory: Path, files: Sequence[str], sandbox: Sandbox | None) -> list[Section]:
+    """Return the sections of the object *files* in *directory*, with their functions."""
     if not files:
         return []
     argv = ["nm", "--print-file-name", "--format=sysv", "--defined-only", *files]
     # Without a log the whole output is kept; nm complains of objects without symbols.
     done = run(argv, cwd=directory, limit_s=_LIMIT_S, sandbox=sandbox)
     output = check(done, "nm failed").output
-    sections: dict[tuple[str, str], _Section] = {}
+    sections: dict[tuple[str, str], Section] = {}
     for row in _FUNCTION.finditer(output):
         if row["name"].startswith((".L", "$")):
             continue
         key = (row["file"], row["section"])
-        section = sections.setdefault(key, _Section(*key))
+        section = sections.setdefault(key, Section(*key))
         size = int(row["size"] or "0", 16)
         section.functions[row["name"]] = (int(row["value"], 16), size)
         if row["kind"] in "wW":
@@ -371,7 +394,8 @@ def _functions(directory: Path, files: Sequence[str], sandbox: Sandbox | None) -
     return list(sections.values())
 
 
-def _has_lines(vmlinux: Path, sandbox: Sandbox | None) -> bool:
+def has_lines(vmlinux: Path, sandbox: Sandbox | None) -> bool:
+    """Return whether *vmlinux* has debug information."""
     done = run(["readelf", "-SW", str(vmlinux)], limit_s=_LIMIT_S, sandbox=sandbox)
     check(done, "readelf failed")
     return " .debug_line " in done.output
