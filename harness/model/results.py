@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import ExitCode
+from harness.model.coverage import Coverage
 from harness.outcome import Outcome
 from harness.visible import defuse_json
 
@@ -194,6 +195,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     """One for every planned test, in the order of the plan."""
     at_boot: tuple[BootReport, ...] = ()
     """What the kernel reported before the tests, once each; tests point to it."""
+    coverage: Coverage | None = None
+    """Which changed lines the tests have run; None where that was not watched."""
     notes: tuple[str, ...] = ()
     """What the harness did differently from what was asked, and why."""
 

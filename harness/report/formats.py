@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.model.results import Results, encode
 from harness.report import html, junit
+from harness.report.coverage import lcov
 
 Render = Callable[[Results, str], bytes]
 """Returns the report; the text is the run's directory as the reader of the report finds it, empty
@@ -38,5 +39,6 @@ FORMATS: dict[str, Format] = {
         "a page for a browser",
         "report.html",
     ),
+    "lcov": Format(lambda results, _: lcov(results), "lcov, of a run with --coverage"),
 }
 """By name, in the order in which a run writes them: all others can be made again from the JSON."""

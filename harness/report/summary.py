@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.model.results import Case, Results, Test
 from harness.outcome import Outcome
+from harness.report.coverage import coverage_lines
 from harness.report.steps import cases_text, known_tags
 from harness.report.text import (
     LOG_COLUMNS,
@@ -71,6 +72,8 @@ def summary(
         "Failed as expected", results.tests if verbose else (), Outcome.XFAIL, "warn"
     )
     parts += _allowed(results)
+    if results.coverage:
+        parts += [[], *coverage_lines(results.coverage)]
     last = [[("note:  ", "warn"), (one_line(note, 2000), "")] for note in results.notes]
     if directory:
         last.append([("run:   ", "dim"), (visible(directory), "")])

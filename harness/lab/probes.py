@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is measured around an attempt besides its outcome: which changed lines it has run.
+
+A directory holds all of it, so that a run that was killed, taken up again or rendered once more
+has the same coverage:
+
+    coverage/code.json    a CodeMap: which addresses are which line's, and which lines which patch's
+    coverage/ranges       the same addresses for QEMU's plugin
+    coverage/hits/TEST.N  one byte for each address, of attempt N at a test
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from harness.digest import digest
+from harness.guest import reached
+from harness.model.coverage import CodeMap, Coverage, evaluate
+from harness.model.logfiles import file_name
+from harness.progress import Progress
+from harness.store import Store
+
+COVERAGE = "coverage"
+"""The directory's name below that of a run."""
+PLUGIN = "plugin"
+"""The kind of entry that holds QEMU's plugin."""
+_CODE, _RANGES, _HITS = "code.json", "ranges", "hits"
+_NUMBERED = re.compile(r"^(?P<name>.*)\.\d+$")
+
+
+@dataclass(frozen=True)
+class LineProbe:
+    """Watches which lines of a :class:`CodeMap` attempts run, under QEMU's TCG."""
+
+    directory: Path
+    plugin: Path
+    points: int
+
+    def qemu_argv(self, test: str, attempt: int) -> tuple[str, ...]:
+        """Return what the command line of QEMU needs for an attempt at *test*.
+
+        What an earlier try at the same attempt has left is forgotten.
+        """
+        if not self.points:
+            return ()
+        hits = self.directory / _HITS / f"{file_name(test)}.{attempt}"
+        hits.write_bytes(bytes(self.points))
+        return reached.plugin_argv(self.plugin, self.directory / _RANGES, hits)
+
+
+def start(directory: Path, code: CodeMap, store: Store, progress: Progress) -> LineProbe:
+    """Return a probe that keeps what it sees in *directory*, which is made if need be.
+
+    Raises MachineError where the plugin cannot be compiled.
+    """
+    key = digest(reached.SOURCE.read_bytes(), " ".join(reached.FLAGS))
+
+    def compile_plugin(out: Path) -> None:
+        reached.build_plugin(out / "reached.so")
+
+    plugin = store.obtain(PLUGIN, key, compile_plugin, progress) / "reached.so"
+    (directory / _HITS).mkdir(parents=True, exist_ok=True)
+    (directory / _CODE).write_bytes(msgspec.json.encode(code))
+    (directory / _RANGES).write_bytes(reached.encode_ranges(code.points))
+    return LineProbe(directory.resolve(), plugin, len(code.points))
+
+
+def read(directory: Path, planned: Iterable[str], ran: Iterable[str]) -> Coverage | None:
+    """Return what is known in *directory* of the tests *planned*; None if nothing was measured.
+
+    Only of those that *ran* is it known what they reached: a guest that did not come up has reached
+    nothing either.
+    """
+    try:
+        code = msgspec.json.decode((directory / _CODE).read_bytes(), type=CodeMap)
+    except FileNotFoundError:
+        return None
+    files: dict[str, list[Path]] = {}
+    for path in sorted((directory / _HITS).iterdir()):
+        if numbered := _NUMBERED.match(path.name):
+            files.setdefault(numbered["name"], []).append(path)
+    hits: dict[str, bytes] = {}
+    for name in ran:
+        whole = [
+            data
+            for path in files.get(file_name(name), ())
+            if len(data := path.read_bytes()) == len(code.points)
+        ]
+        if whole or not code.points:
+            hits[name] = bytes(map(any, zip(*whole, strict=True)))
+    return evaluate(code, hits, planned)

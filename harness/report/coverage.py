@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which changed lines were run: for the console, and as lcov has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from harness.errors import UserError
+from harness.model.coverage import Coverage, FileLines, PatchCoverage, count, show
+from harness.model.results import Results
+from harness.report.text import LOG_COLUMNS, Span, columns, fit, one_line, pad
+
+_NUMBERS = 34
+"""Columns of the numbers behind a patch's name."""
+_MOST_NAMES = 5
+_NOT_IN_A_NAME = re.compile(r"\W", re.ASCII)
+
+
+def coverage_lines(coverage: Coverage) -> Iterator[list[Span]]:
+    """Yield what the console says: one row a patch, and which of its lines no test has run."""
+    names = {each.number: f"{each.number} {one_line(each.subject)}" for each in coverage.patches}
+    widest = max((columns(name) for name in names.values()), default=0)
+    wide = max(len("changed lines run by tests"), min(widest, LOG_COLUMNS - _NUMBERS))
+    head = f"{'changed lines run by tests':<{wide}}  {'changed':>8}  {'with code':>9}  {'run':>5}"
+    yield [(head, "dim")]
+    for patch in coverage.patches:
+        changed, code, run = map(count, (patch.changed, patch.instrumented, patch.covered))
+        share = f"  {100 * run // code:>3} %" if code else ""
+        style = "" if not code else "good" if run == code else "warn" if run else "bad"
+        yield [
+            (pad(fit(names[patch.number], wide), wide), ""),
+            (f"  {changed:>8}  {code:>9}  {run:>5}", ""),
+            (share, style),
+        ]
+        for each in patch.uncovered:
+            yield [
+                ("    not run: ", "dim"),
+                (f"{one_line(each.path)}:{show(each.lines)}", ""),
+            ]
+    if coverage.unmeasured:
+        left = coverage.unmeasured[_MOST_NAMES:]
+        names_shown = ", ".join(map(one_line, coverage.unmeasured[:_MOST_NAMES]))
+        more = f" and {len(left)} more" if left else ""
+        yield [("    not watched: ", "warn"), (f"{names_shown}{more}", "")]
+    for note in coverage.notes:
+        yield [("    note: ", "warn"), (one_line(note, 2000), "")]
+
+
+def lcov(results: Results) -> bytes:
+    """Return the coverage of *results* as geninfo(1) describes it, for genhtml and the like.
+
+    Each test has a record of every file; names of files are relative to the kernel tree.  Raises
+    UserError for a run without coverage.
+    """
+    coverage = results.coverage
+    if coverage is None:
+        raise UserError(
+            "this run did not watch which lines its tests ran",
+            where=results.run,
+            hint="harness run --coverage does",
+        )
+    code: dict[str, set[int]] = {}
+    for patch in coverage.patches:
+        for each in patch.instrumented:
+            code.setdefault(each.path, set()).update(_numbers(each))
+    records: list[str] = []
+    ran = {test.name: test.covered for test in coverage.tests} or {"": ()}
+    for name, covered in ran.items():
+        lines = {each.path: set(_numbers(each)) for each in covered}
+        for path, numbers in sorted(code.items()):
+            hit = numbers & lines.get(path, set())
+            records += [
+                f"TN:{_NOT_IN_A_NAME.sub('_', name)}",
+                f"SF:{path}",
+                *(f"DA:{number},{int(number in hit)}" for number in sorted(numbers)),
+                f"LF:{len(numbers)}",
+                f"LH:{len(hit)}",
+                "end_of_record",
+            ]
+    return "".join(f"{record}\n" for record in records).encode(errors="surrogateescape")
+
+
+def describe_patch(patch: PatchCoverage) -> str:
+    """Return a patch by number and subject, for messages."""
+    return f'patch {patch.number} "{one_line(patch.subject)}"'
+
+
+def _numbers(each: FileLines) -> Iterator[int]:
+    for first, last in each.lines:
+        yield from range(first, last + 1)
