@@ -17,17 +17,20 @@ guarded by a lock.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
+import math
 import os
 import pwd
 import shlex
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -37,6 +40,7 @@ from harness.digest import digest, digest_sparse
 from harness.errors import MachineError, UserError
 from harness.foreign import of_os, told
 from harness.proc.environment import harmless
+from harness.proc.stop import current
 from harness.progress import Progress
 
 _PARTS = ("entries", "places", "locks", "tmp")
@@ -50,6 +54,8 @@ _TAG_TEXT = b"""Signature: 8a477f597d28d172789f06886806bc55
 # directories with such a file (https://bford.info/cachedir/).
 """
 _LOCK_NOTICE_S = 2.0
+_LOCK_TICK_S = 0.5
+_LOCK_LOOK_S = 0.05
 
 
 Entry = tuple[str, str]
@@ -135,7 +141,32 @@ class Store:
             lock.acquire(timeout=_LOCK_NOTICE_S)
         except Timeout:
             with progress.step(f"Waiting for another run that works on {name}"):
-                lock.acquire()
+                _wait(lock)
+        except OSError as error:
+            raise of_os(error, "a place of the cache cannot be locked", lock.lock_file) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @asynccontextmanager
+    async def _lock_beside(self, name: str, progress: Progress) -> AsyncIterator[None]:
+        """Do :meth:`lock` in an event loop, which goes on meanwhile."""
+        lock = FileLock(self._lock_file(name))
+
+        async def acquired(limit_s: float) -> bool:
+            end = time.monotonic() + limit_s
+            while time.monotonic() < end:
+                with suppress(Timeout):
+                    lock.acquire(blocking=False)
+                    return True
+                await asyncio.sleep(_LOCK_LOOK_S)
+            return False
+
+        try:
+            if not await acquired(_LOCK_NOTICE_S):
+                with progress.step(f"Waiting for another run that works on {name}"):
+                    await acquired(math.inf)
         except OSError as error:
             raise of_os(error, "a place of the cache cannot be locked", lock.lock_file) from error
         try:
@@ -194,16 +225,33 @@ class Store:
         if self.find(kind, key):
             yield None
             return
-        with self.lock(f"{kind}-{key[:16]}", progress):
-            if self.find(kind, key):
-                yield None
-                return
-            with self.scratch(kind) as work:
+        with self.lock(_draft_lock(kind, key), progress), self._fill(kind, key) as work:
+            yield work
+
+    @asynccontextmanager
+    async def draft_beside(
+        self, kind: str, key: str, progress: Progress
+    ) -> AsyncIterator[Path | None]:
+        """Do :meth:`draft` in an event loop, which goes on while another run has the lock."""
+        if self.find(kind, key):
+            yield None
+            return
+        async with self._lock_beside(_draft_lock(kind, key), progress):
+            with self._fill(kind, key) as work:
                 yield work
-                _write_manifest(work)
-                path = self.path(kind, key)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                work.rename(path)
+
+    @contextmanager
+    def _fill(self, kind: str, key: str) -> Iterator[Path | None]:
+        """Publish what the block makes; its lock is held."""
+        if self.find(kind, key):
+            yield None
+            return
+        with self.scratch(kind) as work:
+            yield work
+            _write_manifest(work)
+            path = self.path(kind, key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            work.rename(path)
 
     def edition(self, entry: Entry) -> tuple[int, int] | None:
         """Return what is another where an entry was made anew; None where it is not there."""
@@ -273,6 +321,21 @@ def is_cache(directory: Path) -> bool:
         return (directory / _TAG).read_bytes() == _TAG_TEXT
     except OSError:
         return False
+
+
+def _draft_lock(kind: str, key: str) -> str:
+    return f"{kind}-{key[:16]}"
+
+
+def _wait(lock: FileLock) -> None:
+    """Acquire *lock*, whenever that is; raises Stopped when it is not wanted any more."""
+    stop = current()
+    while True:
+        if stop is not None:
+            stop.check()
+        with suppress(Timeout):
+            lock.acquire(timeout=_LOCK_TICK_S)
+            return
 
 
 def _check_ours(root: Path) -> None:

@@ -21,7 +21,7 @@ from harness.cli.options import (
 )
 from harness.errors import HarnessError, UserError
 from harness.model.plan import ENDLESS
-from harness.model.spec import Trust
+from harness.model.spec import KernelSpec, Trust
 from harness.proc import signals
 from harness.prune import most_bytes
 from harness.report.console import make_progress, print_summary
@@ -248,11 +248,15 @@ def run(
                 project_file=file,
                 project=project.load(file),
                 working_dir=here,
-                source=source,
-                series=series,
-                upto=upto,
-                series_version=series_version,
-                config=config,
+                kernels=(
+                    KernelSpec(
+                        source=source,
+                        series=series,
+                        upto=upto,
+                        series_version=series_version,
+                        config=config,
+                    ),
+                ),
                 suites=suites,
                 expression=expression,
                 guest=guest or "",

@@ -12,6 +12,7 @@ from harness.judge.seen import Seen, case_differs, describe, differs
 from harness.judge.witnesses import ending_name
 from harness.ktap import Case as Reported
 from harness.model.expectations import FILE_NAME, Expectation, matches
+from harness.model.ids import case_of
 from harness.model.results import Case, Test
 from harness.outcome import Outcome, worst
 
@@ -108,7 +109,7 @@ def _excuse(case: Case, entry: Expectation) -> Case:
 
 def _case(test: Test, case: Case, entries: Iterable[Expectation]) -> Case:
     """Return *case* in the light of the *entries* for cases; one that fits decides."""
-    name = case.name.removeprefix(f"{test.name}/")
+    name = case_of(test.name, case.name)
     mine = [entry for entry in entries if matches(entry.case, name)]
     certain = [entry for entry in mine if not entry.sometimes]
     if certain and case.outcome is Outcome.PASS:

@@ -30,6 +30,7 @@ from harness.judge.seen import Seen
 from harness.judge.witnesses import ending_name, hidden, judge, planned, skipped_rest
 from harness.klog import Finding, Severity
 from harness.klog.allow import Allowed, Applied, apply_allowances
+from harness.model.ids import ONLY, KernelName, case_of
 from harness.model.plan import Group, PlannedTest
 from harness.model.records import (
     Boot,
@@ -45,6 +46,8 @@ from harness.model.records import (
     RunStarted,
     TestEnded,
     TestStarted,
+    kernel_names,
+    of_kernel,
     standing,
 )
 from harness.model.results import Case, KernelReport, Logs, Machine, Results, Test
@@ -53,16 +56,19 @@ from harness.outcome import Outcome
 _EXCERPT_LINES = 60
 
 
-def results(records: Sequence[Record]) -> Results:
-    """Return what the run says.
+def every(records: Sequence[Record]) -> dict[KernelName, Results]:
+    """Return what the run says of each of its kernels, in their order."""
+    return {name: results(records, name) for name in kernel_names(records)}
 
-    There must be one :class:`RunStarted` (ValueError otherwise); every planned test comes out, in
-    the order of the plan.
+
+def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Results:
+    """Return what the run says of a kernel; that of a run over one kernel has no name.
+
+    There must be a plan for it (ValueError otherwise); every planned test comes out, in the order
+    of the plan.
     """
-    records = standing(records)
-    head = next((record for record in records if isinstance(record, RunStarted)), None)
-    if head is None:
-        raise ValueError("a journal without a plan says nothing")
+    records = standing(of_kernel(records, kernel_name))
+    head = next(record for record in records if isinstance(record, RunStarted))
     failed = {
         (record.suite, record.guest): record
         for record in records
@@ -111,7 +117,7 @@ def results(records: Sequence[Record]) -> Results:
         error=last.error if last else "",
         command=head.command,
         kernel=kernel,
-        machine=_all_of([record.machine for record in ready]),
+        machine=all_of([record.machine for record in ready]),
         tests=tests,
         at_boot=boot_reports(head, records, tests),
         notes=(
@@ -130,7 +136,7 @@ def _damage(record: CacheDamaged) -> str:
     return f"the cache was damaged and is mended ({'; '.join(record.why.splitlines())}): {again}"
 
 
-def _all_of(machines: Sequence[Machine]) -> Machine:
+def all_of(machines: Sequence[Machine]) -> Machine:
     """Return in one what several machines are; what they have in common is said once."""
 
     def each(name: str) -> str:
@@ -167,11 +173,14 @@ def _attempts(
     ]
 
 
-def outcomes(records: Sequence[Record]) -> list[tuple[str, int, Outcome]]:
-    """Return test, number and outcome of every attempt that has ended."""
-    head = next((record for record in records if isinstance(record, RunStarted)), None)
-    if head is None:
+def outcomes(
+    records: Sequence[Record], kernel_name: KernelName = ONLY
+) -> list[tuple[str, int, Outcome]]:
+    """Return test, number and outcome of every attempt on a kernel that has ended."""
+    if kernel_name not in kernel_names(records):
         return []
+    records = of_kernel(records, kernel_name)
+    head = next(record for record in records if isinstance(record, RunStarted))
     plans, today, boots = {test.name: test for test in head.tests}, day_of(head), boots_of(records)
     return [
         (
@@ -282,7 +291,7 @@ def _no_better_than_cases(test: Test) -> Test:
     worst_case = max(bad, key=lambda case: case.outcome.severity, default=None)
     if worst_case is None or worst_case.outcome.severity <= test.outcome.severity:
         return test
-    name = worst_case.name.removeprefix(f"{test.name}/")
+    name = case_of(test.name, worst_case.name)
     more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
     why = f": {worst_case.reason}" if worst_case.reason else ""
     return msgspec.structs.replace(test, outcome=worst_case.outcome, reason=f"{name}{more}{why}")

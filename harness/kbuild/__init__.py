@@ -2,7 +2,7 @@
 """From a tree and configuration fragments to a kernel with its headers."""
 
 from harness.kbuild.fragments import Fragments, load, with_companion, with_suite
-from harness.kbuild.kernel import Kernel, Slot, build, find, slot
+from harness.kbuild.kernel import Kernel, Slot, build, find, move, slot
 
 __all__ = [
     "Fragments",
@@ -11,6 +11,7 @@ __all__ = [
     "build",
     "find",
     "load",
+    "move",
     "slot",
     "with_companion",
     "with_suite",

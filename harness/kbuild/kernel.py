@@ -213,6 +213,12 @@ def refill(
         )
 
 
+def move(place: Slot, tree: Tree, store: Store, progress: Progress) -> None:
+    """Let the work tree of *place* hold *tree* again, after other kernels were built there."""
+    with store.lock(place.name, progress):
+        worktree.checkout(tree.repo, tree.commit, place.source, progress)
+
+
 def find(store: Store, shown: str) -> Kernel | None:
     """Return the kernel in the store whose build ID is *shown*, in hex, if there is one."""
     for path in sorted((store.root / "entries" / "kernel").glob("*")):

@@ -3,12 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from pathlib import PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-from harness.lab.templates import GUEST_ROOT
-from harness.model.events import Command
+import msgspec
+
+from harness.errors import MachineError
+from harness.foreign import of_os
+from harness.judge.boot import allowed_at
+from harness.lab.boot import observe_boot
+from harness.lab.executor import Attempt
+from harness.lab.observe import CappedLog, Observer
+from harness.lab.templates import GUEST_ROOT, Template
+from harness.model.events import Command, Guest
+from harness.model.logfiles import LogFiles
 from harness.model.plan import PlannedTest
+from harness.model.records import Boot, Ending, TestEnded
 
 _ENVIRONMENT = (
     ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
@@ -34,3 +46,76 @@ def command_of(test: PlannedTest, seed: str, limit_s: float) -> Command:
         # pipe keeps them in order.
         merge_output=True,
     )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the logs of attempts go."""
+
+    out: Path
+    """The run's directory."""
+    logs: LogFiles
+    """What they are called there."""
+
+    def keep(self, path: str, log: bytes) -> None:
+        """Write the console's *log* of a boot to *path*; raises MachineError where that fails."""
+        try:
+            (self.out / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.out / path).write_bytes(log)
+        except OSError as error:
+            raise of_os(error, "the log of a boot cannot be written") from error
+
+
+async def run_attempt(attempt: Attempt, template: Template, place: Place) -> TestEnded:
+    """Run *attempt* in a guest that *template* makes for it, and which is destroyed after it.
+
+    Raises OSError where a log cannot be written, or no process be made.
+    """
+    test, started = attempt.test, attempt.started
+    begun = time.monotonic()
+    logs = place.logs.of(test, started.attempt)
+    command = command_of(test, started.seed, started.limit_s)
+    failure = ""
+    boot: Boot | None = None
+    with CappedLog(place.out / logs.output) as output, CappedLog(place.out / logs.kernel) as kernel:
+        observer = Observer(output, kernel, patient=bool(allowed_at("test", test)))
+        try:
+            async with (
+                await template.start() as guest,
+                contextlib.aclosing(guest.run(command)) as events,
+            ):
+                if template.saved is None:
+                    boot = _own_boot(attempt, guest, place)
+                async for event in events:
+                    observer.hear(event)
+                    if observer.ending is not None:
+                        break
+        except MachineError as error:
+            failure = str(error)
+        report, findings, tail = observer.close()
+    ending = observer.ending
+    if failure or ending is None:
+        ending = Ending(how="harness", detail=failure or "the guest gave no end of the test")
+    return TestEnded(
+        kernel=started.kernel,
+        name=test.name,
+        attempt=started.attempt,
+        ending=ending,
+        report=report,
+        findings=findings,
+        output=tail,
+        guest_s=observer.guest_s,
+        total_s=time.monotonic() - begun,
+        logs=logs,
+        boot=boot,
+    )
+
+
+def _own_boot(attempt: Attempt, guest: Guest, place: Place) -> Boot:
+    """Return what the boot of *guest* has shown; its log is kept where that is anything."""
+    boot = observe_boot(guest.boot_log, guest.hello)
+    if not boot.findings and not boot.taint:
+        return boot
+    log = place.logs.boot_of(attempt.test, attempt.started.attempt)
+    place.keep(log, guest.boot_log)
+    return msgspec.structs.replace(boot, log=log)

@@ -10,7 +10,16 @@ import asyncio
 import contextlib
 import json
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +39,6 @@ from harness.kbuild import Kernel, fragments
 from harness.model.events import Accelerator, Guest, Hello
 from harness.model.results import Machine
 from harness.model.spec import GuestTable
-from harness.proc import signals
 from harness.proc.process import which
 from harness.progress import Progress
 from harness.project import Project
@@ -65,6 +73,10 @@ class Template:
     """The console's log of that first boot."""
 
 
+Answers = Mapping[GuestTable, Probe]
+"""What accelerates guests, as far as it was asked for."""
+
+
 @dataclass(frozen=True)
 class Foundry:
     """Makes guests for one kernel."""
@@ -84,16 +96,25 @@ class Foundry:
         """Return the machine that *guest* describes, as far as this one can give it."""
         return replace(_plain(guest, self.boot_limit_s), confidential=self._closed(guest).launch)
 
-    def lacks(self, guest: GuestTable, needs: Sequence[str]) -> str:
+    async def probe(self, needs: Mapping[GuestTable, Collection[str]]) -> Answers:
+        """Find out what accelerates the guests, where the *needs* of their tests depend on that.
+
+        Raises MachineError where KVM is demanded and does not work.
+        """
+        found: dict[GuestTable, Probe] = {}
+        for guest, wanted in needs.items():
+            if not self._closed(guest).launch and not ACCELERATED.isdisjoint(wanted):
+                bare = await asyncio.to_thread(self.packed, "bare")
+                found[guest] = await self._accelerator(self.config(guest), guest, bare)
+        return found
+
+    def lacks(self, guest: GuestTable, needs: Sequence[str], answers: Answers) -> str:
         """Tell why *guest* cannot be had, or does not meet the *needs* of a test; empty otherwise.
 
-        Raises UserError for a need that does not exist, and MachineError where KVM is demanded and
-        does not work.
+        *answers* are those of :meth:`probe`.  Raises UserError for a need that does not exist.
         """
         config, closed = self.config(guest), self._closed(guest)
-        answer = Probe(Accelerator.TCG, "")
-        if not closed.launch and not ACCELERATED.isdisjoint(needs):
-            answer = signals.run(self._accelerator(config, guest, self.packed("bare")))
+        answer = answers.get(guest, Probe(Accelerator.TCG, ""))
         place = Place(
             config=config,
             survey=self.survey,
@@ -161,7 +182,8 @@ class Foundry:
     async def _vng_template(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
         """Boot a guest, which runs the first test; the next ones boot their own."""
         virtme = await self._virtme(config)
-        files = BootFiles(self.kernel.image, self._initramfs(suite, userland=False))
+        packed = await asyncio.to_thread(self._initramfs, suite, userland=False)
+        files = BootFiles(self.kernel.image, packed)
         probed = await self._accelerator(config, guest, files)
 
         async def boot() -> QemuGuest:
@@ -188,7 +210,8 @@ class Foundry:
     async def _booted(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
         """Return a template whose guests are booted anew, as those are that cannot be saved."""
         assert config.confidential  # noqa: S101  the caller's condition
-        files = BootFiles(self.kernel.image, self._initramfs(suite))
+        packed = await asyncio.to_thread(self._initramfs, suite)
+        files = BootFiles(self.kernel.image, packed)
         boot = partial(QemuGuest.boot, config, Accelerator.KVM, files)
         with self.progress.step(f"Booting the guest of {suite.name}") as step:
             async with await boot() as first:
@@ -207,8 +230,9 @@ class Foundry:
     async def _snapshot(
         self, suite: Suite, config: GuestConfig, guest: GuestTable
     ) -> tuple[Snapshot, Probe]:
-        qemu = identity(Path(which(config.qemu)))
-        files = BootFiles(self.kernel.image, self._initramfs(suite))
+        qemu = await asyncio.to_thread(identity, Path(which(config.qemu)))
+        packed = await asyncio.to_thread(self._initramfs, suite)
+        files = BootFiles(self.kernel.image, packed)
         probed = await self._accelerator(config, guest, files)
         key = digest(
             _RECIPE,
@@ -307,7 +331,7 @@ class Foundry:
         accelerator: Accelerator,
         name: str,
     ) -> Path:
-        with self.store.draft(SNAPSHOT, key, self.progress) as out:
+        async with self.store.draft_beside(SNAPSHOT, key, self.progress) as out:
             if out:
                 booted = (("kernel", self.kernel.key), (INITRAMFS, files.initramfs.parent.name))
                 await asyncio.to_thread(self.store.check, booted)

@@ -7,6 +7,7 @@
     logs/SUITE/=boot.kernel.log       of the guest's boot; =boot.2… of another guest
     logs/SUITE/=boot=PROGRAM.kernel.log   of a test's own boot, where the kernel complained in it
     logs/SUITE/build.log
+    logs/@KERNEL/...              the same of each kernel, where a run has several
 
 A name of letters, digits and ``_ + . -`` stays as it is.  Every other byte of its UTF-8 form is
 written as ``=`` and two hex digits, and so are a dot or a dash at the beginning.  A name that is
@@ -20,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from harness.model.ids import ONLY, KernelName
 from harness.model.plan import Group, PlannedTest
 from harness.model.results import Logs
 
@@ -60,19 +62,32 @@ def file_names(names: Iterable[str], taken: Iterable[str] = ()) -> Mapping[str, 
     }
 
 
-def build_logs(suites: Iterable[str]) -> Mapping[str, Path]:
+def kernel_build_log(kernel: KernelName = ONLY) -> Path:
+    """Return where the log of a kernel's build is, relative to the run's directory."""
+    return _below(kernel) / KERNEL_BUILD
+
+
+def build_logs(suites: Iterable[str], kernel: KernelName = ONLY) -> Mapping[str, Path]:
     """Return for each suite where its build log is, relative to the run's directory."""
-    return {name: directory / "build.log" for name, directory in _directories(suites).items()}
+    return {name: each / "build.log" for name, each in _directories(suites, kernel).items()}
 
 
-def _directories(suites: Iterable[str]) -> Mapping[str, Path]:
-    return {name: Path(LOGS, each) for name, each in file_names(suites, (KERNEL_BUILD,)).items()}
+def _directories(suites: Iterable[str], kernel: KernelName) -> Mapping[str, Path]:
+    below = _below(kernel)
+    return {name: below / each for name, each in file_names(suites, (KERNEL_BUILD,)).items()}
+
+
+def _below(kernel: KernelName) -> Path:
+    """Return the directory for the logs of a kernel; no suite's has a name with an ``@``."""
+    return Path(LOGS, f"@{kernel}") if kernel else Path(LOGS)
 
 
 class LogFiles:
     """Where the logs of planned tests are, relative to the run's directory."""
 
-    def __init__(self, tests: Iterable[PlannedTest], *, repeated: bool) -> None:
+    def __init__(
+        self, tests: Iterable[PlannedTest], *, repeated: bool, kernel: KernelName = ONLY
+    ) -> None:
         self._repeated = repeated
         self._groups: dict[str, list[Group]] = {}
         programs: dict[str, list[str]] = {}
@@ -81,7 +96,7 @@ class LogFiles:
             groups = self._groups.setdefault(test.suite, [])
             if test.group not in groups:
                 groups.append(test.group)
-        self._suites = _directories(programs)
+        self._suites = _directories(programs, kernel)
         self._programs = {suite: file_names(names) for suite, names in programs.items()}
 
     def of(self, test: PlannedTest, attempt: int) -> Logs:

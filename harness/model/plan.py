@@ -7,10 +7,14 @@ import msgspec
 
 from harness.klog.allow import Allowance
 from harness.model.expectations import Expectation
+from harness.model.ids import ONLY, KernelName
 from harness.model.spec import GuestTable
 
 ENDLESS = 0
 """Stands for "as often as it takes" where a number of attempts is asked for."""
+
+ALL = "*"
+"""Stands for the program in a cell whose tests are not known."""
 
 
 class PlannedTest(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,3 +55,10 @@ class PlannedTest(msgspec.Struct, frozen=True, kw_only=True):
 
 Group = tuple[str, GuestTable]
 """A suite, and the guest that some of its programs run in."""
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """A suite on a kernel: what is planned before it is known which tests the suite has."""
+
+    kernel: KernelName = ONLY
+    suite: str

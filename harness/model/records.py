@@ -7,7 +7,7 @@ better verdict can be had later from an old journal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -15,14 +15,20 @@ import msgspec
 from harness.klog import Finding
 from harness.ktap import Report
 from harness.model.events import How
-from harness.model.plan import PlannedTest
+from harness.model.ids import ONLY, KernelName, TestId
+from harness.model.plan import ALL, Cell, PlannedTest
 from harness.model.results import Kernel, Logs, Machine
-from harness.model.spec import GuestTable, Trust
+from harness.model.spec import GuestTable, KernelSpec, Trust
+
+SCHEMA = 2
+"""What a journal says of itself in its first record.  1, which such records do not say, has one
+kernel and one :class:`RunStarted`; 2 has kernels and cells.  Both are read."""
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     """What the user asked for; the first record, so that the run can be taken up again."""
 
+    schema: int = 1
     command: tuple[str, ...]
     time: str = ""
     """When that was; journals before this field do not say."""
@@ -39,10 +45,81 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     trust: Trust | None = None
     repeat: int = 1
     until_fail: bool = False
+    kernels: tuple[KernelSpec, ...] = ()
+    """What was asked for since schema 2, in place of the fields of one kernel."""
+
+    @property
+    def specs(self) -> tuple[KernelSpec, ...]:
+        """The kernels that were asked for, whatever the schema."""
+        only = KernelSpec(
+            source=self.source,
+            series=self.series,
+            upto=self.upto,
+            series_version=self.series_version,
+            config=self.config,
+        )
+        return self.kernels or (only,)
+
+
+class KernelPlanned(msgspec.Struct, frozen=True, kw_only=True):
+    """A kernel of the run, and what is known of it before it is built."""
+
+    name: KernelName = ONLY
+    facts: Kernel
+
+
+class RunPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="planned"):
+    """The first half of the plan: kernels and cells.  Each cell will be reported.
+
+    The other half are one :class:`KernelBuilt` or :class:`KernelFailed` of each kernel, and one
+    :class:`CellPlanned` of each cell whose kernel is built.
+    """
+
+    run: str
+    time: str
+    harness: str
+    """Version of the harness."""
+    command: tuple[str, ...]
+    kernels: tuple[KernelPlanned, ...]
+    cells: tuple[Cell, ...]
+    repeat: int = 1
+    """How often each test runs; 0 is until it fails or the run is interrupted."""
+    until_fail: bool = False
+    """Whether a test that did not end as expected is not run again."""
+
+
+class KernelBuilt(msgspec.Struct, frozen=True, kw_only=True, tag="kernel-built"):
+    """A kernel is there."""
+
+    kernel: KernelName = ONLY
+    facts: Kernel
+    warnings: tuple[str, ...] = ()
+    """What the compiler warned of; for a kernel that was in the cache, when it was built."""
+    seconds: float
+    """How long it took to have it and the suites; next to nothing for what was in the cache."""
+    notes: tuple[str, ...] = ()
+
+
+class KernelFailed(msgspec.Struct, frozen=True, kw_only=True, tag="kernel-failed"):
+    """A kernel cannot be had, so nothing can be tested on it."""
+
+    kernel: KernelName = ONLY
+    reason: str
+    why: str = ""
+    log: str = ""
+    """The log of its build, relative to the run's directory."""
+
+
+class CellPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="cell"):
+    """The tests of a suite on a kernel."""
+
+    kernel: KernelName = ONLY
+    suite: str
+    tests: tuple[PlannedTest, ...]
 
 
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
-    """The plan: what is tested, and everything that will be reported."""
+    """The whole plan over one kernel; in journals of schema 1, and as :func:`of_kernel` has it."""
 
     run: str
     time: str
@@ -84,6 +161,8 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
 class GuestReady(msgspec.Struct, frozen=True, kw_only=True, tag="guest"):
     """A guest of a suite is up and showed which kernel it runs."""
 
+    kernel: KernelName = ONLY
+    """On which kernel of the run."""
     suite: str
     guest: GuestTable = GuestTable()
     release: str
@@ -97,6 +176,8 @@ class GuestReady(msgspec.Struct, frozen=True, kw_only=True, tag="guest"):
 class GuestFailed(msgspec.Struct, frozen=True, kw_only=True, tag="guest-failed"):
     """No guest of this kind for a suite: the kernel does not come up."""
 
+    kernel: KernelName = ONLY
+    """On which kernel of the run."""
     suite: str
     guest: GuestTable = GuestTable()
     reason: str
@@ -108,6 +189,8 @@ class CacheDamaged(msgspec.Struct, frozen=True, kw_only=True, tag="cache-damaged
     """Cache entries had lost bits, so what was observed of some tests so far does not count."""
 
     time: str
+    kernel: KernelName = ONLY
+    """On which kernel of the run."""
     tests: tuple[str, ...]
     """Whose guests were made from such an entry."""
     why: str
@@ -117,6 +200,8 @@ class CacheDamaged(msgspec.Struct, frozen=True, kw_only=True, tag="cache-damaged
 class TestStarted(msgspec.Struct, frozen=True, kw_only=True, tag="test"):
     """A test was begun."""
 
+    kernel: KernelName = ONLY
+    """On which kernel of the run."""
     name: str
     attempt: int = 1
     time: str
@@ -150,6 +235,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):
     """Everything that was observed of one test."""
 
+    kernel: KernelName = ONLY
+    """On which kernel of the run."""
     name: str
     attempt: int = 1
     ending: Ending
@@ -169,6 +256,8 @@ class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):
 class Decoded(msgspec.Struct, frozen=True, kw_only=True, tag="decoded"):
     """A kernel's report with file and line behind its addresses."""
 
+    kernel: KernelName = ONLY
+    """On which kernel of the run."""
     name: str
     attempt: int = 1
     reports: tuple[str, ...]
@@ -189,6 +278,10 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
 
 Record = (
     Requested
+    | RunPlanned
+    | KernelBuilt
+    | KernelFailed
+    | CellPlanned
     | RunStarted
     | RunResumed
     | GuestReady
@@ -201,14 +294,100 @@ Record = (
 )
 
 
+OfKernel = (
+    KernelBuilt
+    | KernelFailed
+    | CellPlanned
+    | GuestReady
+    | GuestFailed
+    | CacheDamaged
+    | TestStarted
+    | TestEnded
+    | Decoded
+)
+"""Records that speak of one kernel of the run."""
+
+
 def standing(records: Sequence[Record]) -> list[Record]:
     """Return *records* without what was observed of tests before it turned out not to count."""
     kept: list[Record] = []
-    void: set[str] = set()
+    void: set[tuple[KernelName, str]] = set()
     for record in reversed(records):
         if isinstance(record, CacheDamaged):
-            void |= set(record.tests)
-        elif isinstance(record, TestStarted | TestEnded | Decoded) and record.name in void:
+            void |= {(record.kernel, test) for test in record.tests}
+        elif (
+            isinstance(record, TestStarted | TestEnded | Decoded)
+            and (record.kernel, record.name) in void
+        ):
             continue
         kept.append(record)
     return kept[::-1]
+
+
+def kernel_names(records: Iterable[Record]) -> tuple[KernelName, ...]:
+    """Return the kernels of the run's plan in its order; none where there is no plan yet."""
+    for record in records:
+        if isinstance(record, RunPlanned):
+            return tuple(each.name for each in record.kernels)
+        if isinstance(record, RunStarted):
+            return (ONLY,)
+    return ()
+
+
+def of_kernel(records: Sequence[Record], name: KernelName) -> list[Record]:
+    """Return what *records* say of the kernel *name*, as the journal of a run over it alone.
+
+    Its plan stands there as one :class:`RunStarted`; ValueError where the run has no such kernel.
+    A cell whose tests are not known is in it as one test: an error with the reason where there is
+    no kernel, and else one that was never begun.
+    """
+    names = kernel_names(records)
+    if name not in names:
+        what = f"a plan without the kernel '{name}'" if names else "a journal without a plan"
+        raise ValueError(f"{what} says nothing of it")
+    mine = [each for each in records if not isinstance(each, OfKernel) or each.kernel == name]
+    planned = next((each for each in mine if isinstance(each, RunPlanned)), None)
+    if planned is None:
+        return mine
+    whole = _whole_plan(planned, name, mine)
+    return [
+        whole if each is planned else each
+        for each in mine
+        if not isinstance(each, KernelBuilt | KernelFailed | CellPlanned)
+    ]
+
+
+def _whole_plan(planned: RunPlanned, name: KernelName, mine: Sequence[Record]) -> RunStarted:
+    built = next((each for each in mine if isinstance(each, KernelBuilt)), None)
+    failed = next((each for each in mine if isinstance(each, KernelFailed)), None)
+    cells = {each.suite: each for each in mine if isinstance(each, CellPlanned)}
+    tests: list[PlannedTest] = []
+    for cell in planned.cells:
+        if cell.kernel != name:
+            continue
+        if cell.suite in cells:
+            tests += cells[cell.suite].tests
+            continue
+        why = f"{failed.reason}: {failed.why}".removesuffix(": ") if failed and not built else ""
+        log = failed.log if failed else ""
+        tests.append(
+            PlannedTest(
+                name=str(TestId(ONLY, cell.suite, ALL)),
+                suite=cell.suite,
+                program=ALL,
+                broken=why,
+                build_log=log,
+            )
+        )
+    facts = next(each.facts for each in planned.kernels if each.name == name)
+    return RunStarted(
+        run=planned.run,
+        time=planned.time,
+        harness=planned.harness,
+        command=planned.command,
+        kernel=built.facts if built else facts,
+        tests=tuple(tests),
+        notes=built.notes if built else (),
+        repeat=planned.repeat,
+        until_fail=planned.until_fail,
+    )

@@ -90,8 +90,11 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """One planned test: a program of a suite, run in a guest of its own."""
 
     name: str
-    """``suite:program``."""
+    """``suite:program``; ``kernel@suite:program`` where the run has several kernels."""
+    kernel: str = ""
+    """The kernel's name in the run; empty where there is only one."""
     suite: str
+    """Its name, behind ``kernel@`` where there are several."""
     program: str
     outcome: Outcome
     """The worst of exit status, reported cases, kernel log and guest."""
@@ -190,6 +193,9 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     """What stopped it before its end, other than the user."""
     command: tuple[str, ...] = ()
     kernel: Kernel
+    """The kernel that was tested; the last of several."""
+    kernels: dict[str, Kernel] = {}
+    """All of them by name, where there are several."""
     machine: Machine
     tests: tuple[Test, ...] = ()
     """One for every planned test, in the order of the plan."""
@@ -202,7 +208,11 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 
     def outcome_at_boot(self, boot: BootReport) -> Outcome:
         """Return what a report before the tests comes to: as expected where all tests are that."""
-        against = [test for test in self.tests if boot.report.fingerprint in test.at_boot]
+        against = [
+            test
+            for test in self.tests
+            if boot.report.fingerprint in test.at_boot and test.suite in boot.suites
+        ]
         if any(not test.outcome.as_expected for test in against):
             return Outcome(boot.report.severity)
         return Outcome.XFAIL if against else Outcome.PASS

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from harness.model.ids import ONLY, KernelName
+
 
 class Trust(StrEnum):
     """How far code is trusted on this machine."""
@@ -20,6 +22,22 @@ class Trust(StrEnum):
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class KernelSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A kernel that is asked for: what differs from the project file, and what it is called."""
+
+    name: KernelName = ONLY
+    source: str | None = None
+    series: tuple[str, ...] = ()
+    """Stacks of the project file and paths, the first at the bottom; or ``none`` alone.  None given
+    means what the project file says."""
+    upto: int | None = None
+    """How many patches of the stack are applied; None is all."""
+    series_version: int | None = None
+    """Which version of the series, where there are several in one file; None is the newest."""
+    config: tuple[str, ...] = ()
+    """Fragments; none given means those of the project file."""
 
 
 class GuestTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -28,6 +28,7 @@ from harness.errors import HarnessError, MachineError, UserError
 from harness.foreign import disk_full, in_output
 from harness.proc import environment
 from harness.proc.sandbox import HINT, Cell, Limits, Sandbox, unavailable
+from harness.proc.stop import current
 
 PACKAGES = {
     "bc": "bc",
@@ -55,6 +56,7 @@ PACKAGES = {
 _TAIL_LINES = 400
 _LOOK_S = 0.5
 """How often the limits of a sandbox are looked at: a program that cannot fork may try for ever."""
+_TICK_S = 0.25
 _NO_ROOM = 1 << 20
 """A disk with fewer free bytes than this is full."""
 
@@ -245,7 +247,7 @@ def capture(
     with _confined(argv, cwd, sandbox) as (wrapped, place, cell):
         child = start(wrapped, cwd=place, env=env, stdin=source, stderr=subprocess.PIPE)
         try:
-            stdout, stderr = child.communicate(stdin, timeout=limit_s)
+            stdout, stderr = _communicate(child, stdin, limit_s)
         except subprocess.TimeoutExpired:
             raise _too_long(argv, limit_s, cell) from None
         finally:
@@ -265,6 +267,23 @@ def _stopped(argv: Sequence[str], why: str) -> UserError:
         why=why,
         hint=f"look at what the series does; {HINT}",
     )
+
+
+def _communicate(child: Child, stdin: bytes | None, limit_s: float) -> tuple[bytes, bytes]:
+    """Do what Popen.communicate() does, and look now and then whether it is still wanted."""
+    stop = current()
+    if stop is None:
+        return child.communicate(stdin, timeout=limit_s)
+    deadline = time.monotonic() + limit_s
+    while True:
+        stop.check()
+        left = deadline - time.monotonic()
+        try:
+            return child.communicate(stdin, timeout=min(_TICK_S, max(left, 0)))
+        except subprocess.TimeoutExpired:
+            if left <= 0:
+                raise
+            stdin = None  # it is being written
 
 
 def _too_long(argv: Sequence[str], limit_s: float, cell: Cell | None = None) -> HarnessError:
@@ -323,11 +342,14 @@ def _collect(
     assert child.stdout is not None  # noqa: S101  asked for above
     keep: deque[str] = deque(maxlen=_TAIL_LINES if log or on_line else None)
     partial = b""
+    stop = current()
     sink = log.open("ab") if log else None
     look_at = 0.0
     try:
         with selectors.DefaultSelector() as ready:
             ready.register(child.stdout, selectors.EVENT_READ)
+            if stop is not None:
+                ready.register(stop.fd, selectors.EVENT_READ)
             while True:
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -336,6 +358,8 @@ def _collect(
                     look_at = time.monotonic() + _LOOK_S
                     if why := cell.exceeded():
                         raise _Exceeded(why)
+                if stop is not None:
+                    stop.check()
                 if not ready.select(min(left, 1.0)):
                     continue
                 chunk = os.read(child.stdout.fileno(), 1 << 16)

@@ -12,7 +12,10 @@ from harness.progress import Progress
 
 
 class TestProgress(Protocol):
-    """Where the executor tells what its tests do; one thread calls it."""
+    """Where the schedule tells what its tests do; one thread calls it."""
+
+    def planned(self, labels: Sequence[str]) -> None:
+        """Say that these will be reported as well."""
 
     def started(self, label: str) -> None:
         """Say that a test, or one attempt at it, has begun."""

@@ -27,6 +27,7 @@ import junit_xml
 
 from harness.errors import ExitCode
 from harness.klog import Severity
+from harness.model.ids import case_of
 from harness.model.results import BootReport, Case, Results, Test
 from harness.outcome import Outcome
 from harness.report.testcases import (
@@ -138,7 +139,7 @@ def _suite(name: str, tests: list[Test], results: Results, directory: str) -> ju
 
 
 def _testcases(test: Test, directory: str) -> Iterator[junit_xml.TestCase]:
-    names = [case.name.removeprefix(f"{test.name}/") for case in test.cases]
+    names = [case_of(test.name, case.name) for case in test.cases]
     own_testcase = needs_own_testcase(test)
     told = own_testcase
     for name, case in zip(names, test.cases, strict=True):

@@ -102,8 +102,8 @@ class RichProgress(BaseProgress):
             (f" {tests.progress}", "bold"),
             (f"  {duration(now - tests.start)}  ", "dim"),
         ]
-        if tests.planned:
-            spans += self._bar(tests.finished_count, tests.planned)
+        if tests.total:
+            spans += self._bar(tests.finished_count, tests.total)
         if counts:
             spans.append((f"  {tally(counts)}", "bad" if bad else "good"))
         lines = [to_text(spans)]

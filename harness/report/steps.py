@@ -37,8 +37,10 @@ _NAME_WIDTH = 56
 class ActiveStep:
     """A step under way."""
 
-    def __init__(self, title: str, depth: int, start: float) -> None:
+    def __init__(self, title: str, depth: int, start: float, thread: int = 0) -> None:
         self.title = title
+        self.thread = thread
+        """Steps are nested within those of their own thread."""
         self.depth = depth
         self.start = start
         self.detail = ""
@@ -66,14 +68,22 @@ class ActiveTests:
         clock: Callable[[], float],
         emit: Callable[[Test, str, int], None],
     ) -> None:
-        self.planned = len(planned)
+        self.total = 0
+        """How many will be reported; 0 where that is not known."""
         self.running: dict[str, float] = {}
         """Start of each running test on the clock, oldest first."""
         self.counts: dict[Outcome, int] = {}
         self.start = clock()
         self._clock = clock
         self._emit = emit
-        self._width = min(max((columns(one_line(n)) for n in planned), default=0), _NAME_WIDTH)
+        self._width = 0
+        self.planned(planned)
+
+    def planned(self, labels: Sequence[str]) -> None:
+        """Count *labels* among what will be reported."""
+        self.total += len(labels)
+        widest = max((columns(one_line(label)) for label in labels), default=0)
+        self._width = max(self._width, min(widest, _NAME_WIDTH))
 
     @property
     def finished_count(self) -> int:
@@ -83,9 +93,9 @@ class ActiveTests:
     @property
     def progress(self) -> str:
         """How far it is, in words."""
-        if not self.planned:
+        if not self.total:
             return count(self.finished_count, "test")
-        return f"{self.finished_count} of {count(self.planned, 'test')}"
+        return f"{self.finished_count} of {count(self.total, 'test')}"
 
     def started(self, label: str) -> None:
         """Show *label* as running."""
@@ -137,7 +147,9 @@ class BaseProgress(ABC):
     def step(self, title: str) -> Iterator[Step]:
         """Open a step; leaving the context ends it, with its duration."""
         with self._lock:
-            step = ActiveStep(one_line(title), len(self.steps), self.clock())
+            thread = threading.get_ident()
+            depth = sum(each.thread == thread for each in self.steps)
+            step = ActiveStep(one_line(title), depth, self.clock(), thread)
             self.steps.append(step)
             self.opened(step)
             self._watch_if_busy()

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
+from harness.model.ids import case_of
 from harness.model.results import Case, Results, Test
 from harness.outcome import Outcome
 from harness.report.coverage import coverage_lines
@@ -279,4 +280,4 @@ def _allowed(results: Results) -> Iterator[Line]:
 
 
 def _short(case: Case, test: Test) -> str:
-    return one_line(case.name.removeprefix(f"{test.name}/"))
+    return one_line(case_of(test.name, case.name))

@@ -8,11 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from harness.errors import UserError
 from harness.lab.room import too_small
 from harness.model.expectations import for_program
+from harness.model.ids import ONLY, TestId
 from harness.model.plan import PlannedTest
 from harness.model.spec import GuestTable
 from harness.proc.process import find
 from harness.run.select import compile_expression
 from harness.suites import Program, Suite, SuiteSource, userland
+
+Lacks = Callable[[GuestTable, Sequence[str]], str]
+"""Tells why a guest does not meet needs; empty where it does."""
 
 NO_LIMIT_S = 3600.0
 """Stands for ``timeout=0`` in a suite's settings: kselftest's "none", which no guest gets."""
@@ -23,12 +27,12 @@ def plan(
     *,
     sources: Mapping[str, SuiteSource],
     guest: GuestTable,
-    lacks: Callable[[GuestTable, Sequence[str]], str],
+    lacks: Lacks,
     series: str,
     expression: str,
     default_timeout_s: float,
     rerun: Callable[[str, str], str],
-    build_logs: dict[str, str],
+    build_logs: Mapping[str, str],
 ) -> tuple[PlannedTest, ...]:
     """Return the tests of *suites* that *expression* selects, in the order of the suites.
 
@@ -57,20 +61,32 @@ def plan(
     return chosen
 
 
+def needed(
+    suites: Sequence[Suite], sources: Sequence[SuiteSource], guest: GuestTable
+) -> dict[GuestTable, frozenset[str]]:
+    """Return the guests that programs run in, each with all that any of them requires of it."""
+    found: dict[GuestTable, frozenset[str]] = {}
+    for suite, source in zip(suites, sources, strict=True):
+        for name in [each.name for each in suite.programs]:
+            mine, needs = source.settings.of(name, guest)
+            found[mine] = found.get(mine, frozenset()).union(needs)
+    return found
+
+
 def _tests(
     suite: Suite,
     source: SuiteSource,
     guest: GuestTable,
-    lacks: Callable[[GuestTable, Sequence[str]], str],
+    lacks: Lacks,
     series: str,
     default_timeout_s: float,
     rerun: Callable[[str, str], str],
-    build_logs: dict[str, str],
+    build_logs: Mapping[str, str],
 ) -> list[PlannedTest]:
     timeout = default_timeout_s if suite.timeout_s is None else suite.timeout_s or NO_LIMIT_S
 
     def test(program: str, path: str = "", broken: str = "", unfit: str = "") -> PlannedTest:
-        name = f"{suite.name}:{program}"
+        name = str(TestId(ONLY, suite.name, program))
         expect, allow = for_program(source.expectations, program, series)
         mine, needs = source.settings.of(program, guest)
         broken = broken or too_small(suite, mine)

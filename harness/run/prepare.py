@@ -1,26 +1,35 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From a request to everything that tests need: tree, kernel, suites and the plan."""
+"""From a request to everything that tests need, kernel by kernel and in stages.
+
+:func:`select` finds out what is to be built, :func:`build` builds it, :func:`probe` asks what
+guests can do, and :func:`planned` has the tests.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from harness import kbuild, series, source, suites
 from harness.entries import about_to_end
 from harness.errors import UserError
 from harness.guest.capabilities import check_names
 from harness.kbuild import Fragments, Kernel
-from harness.lab.templates import Foundry, foundry
+from harness.lab.templates import Answers, Foundry, foundry
 from harness.model import results
 from harness.model.expectations import named
-from harness.model.logfiles import KERNEL_BUILD, LOGS, build_logs
+from harness.model.ids import KernelName
+from harness.model.logfiles import build_logs, kernel_build_log
 from harness.model.plan import PlannedTest
+from harness.model.spec import KernelSpec
+from harness.proc import signals
 from harness.proc.process import need_sandbox
 from harness.progress import Progress
-from harness.run.plan import plan
+from harness.run.plan import needed, plan
 from harness.run.request import Request
 from harness.series import Stack, Tree
 from harness.source import Source
@@ -29,42 +38,136 @@ from harness.suites import Suite
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """All that is needed to run the tests."""
+class Selected:
+    """A kernel and its suites, as far as they are known before anything is built."""
 
+    request: Request
+    spec: KernelSpec
     source: Source
     stack: Stack
     tree: Tree
-    kernel: Kernel
+    fragments: Fragments
+    """Those of the project, and what the suites ask for."""
+    suites: tuple[suites.SuiteSource, ...]
+    asked: Mapping[str, Sequence[str]]
+    """By the name of a suite, the ``--suite`` options that it comes from."""
     place: kbuild.Slot
-    """Where the kernel was built."""
+    """Where the kernel is built."""
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> KernelName:
+        """What the kernel is called in the run."""
+        return self.spec.name
+
+    @property
+    def facts(self) -> results.Kernel:
+        """What reports say of the kernel before it is built."""
+        return results.Kernel(
+            release="",
+            source=self.source.description,
+            base_commit=self.source.commit,
+            series=self.stack.title,
+            series_name=self.stack.name,
+            series_commit=self.tree.commit,
+            series_digest=self.stack.digest,
+            patches=tuple(patch.subject for patch in self.stack.patches),
+            config=self.fragments.names,
+        )
+
+
+@dataclass(frozen=True)
+class Built:
+    """A kernel and its suites."""
+
+    selected: Selected
+    kernel: Kernel
     suites: tuple[Suite, ...]
     foundry: Foundry
     """Makes guests with that kernel."""
+    build_logs: Mapping[str, str]
+    """Of suites that did not build whole, relative to the run's directory."""
+    unlike: tuple[str, ...]
+    """Which known failures do not hold, as the series is not what was posted."""
+
+    @property
+    def facts(self) -> results.Kernel:
+        """What reports say of the kernel."""
+        meta = self.kernel.meta
+        return msgspec.structs.replace(
+            self.selected.facts,
+            release=meta.release,
+            config_digest=meta.config_digest,
+            toolchain=meta.toolchain,
+            build_id=meta.build_id,
+        )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that is needed to run tests on a kernel."""
+
+    built: Built
     tests: tuple[PlannedTest, ...]
     notes: tuple[str, ...]
-    facts: results.Kernel
+
+    @property
+    def name(self) -> KernelName:
+        """What the kernel is called in the run."""
+        return self.built.selected.name
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel."""
+        return self.built.kernel
+
+    @property
+    def place(self) -> kbuild.Slot:
+        """Where it was built."""
+        return self.built.selected.place
+
+    @property
+    def suites(self) -> tuple[Suite, ...]:
+        """What is tested on it."""
+        return self.built.suites
+
+    @property
+    def foundry(self) -> Foundry:
+        """Makes guests with it."""
+        return self.built.foundry
+
+    @property
+    def stack(self) -> Stack:
+        """The series that are applied."""
+        return self.built.selected.stack
+
+    @property
+    def tree(self) -> Tree:
+        """What it was built from."""
+        return self.built.selected.tree
+
+    @property
+    def facts(self) -> results.Kernel:
+        """What reports say of it."""
+        return self.built.facts
 
 
-def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Prepared:
-    """Make everything ready; what the store has is not made again.
+def select(request: Request, spec: KernelSpec, store: Store, progress: Progress) -> Selected:
+    """Find out what is to be built for *spec*; the tree is fetched and the series applied.
 
-    Logs go to *out*/logs.  Raises UserError and MachineError as the rooms do.
+    Raises UserError and MachineError as the rooms do.
     """
-    logs = out / LOGS
-    logs.mkdir(parents=True, exist_ok=True)
     project = request.project
     # The cheap mistakes first: nobody wants to learn of a typing error after a download.
-    names, added = request.fragments()
+    names, added = request.fragments(spec)
     fragments = kbuild.load(request.project_dir / project.kernel.config_dir, names)
-    stack = request.stack()
+    stack = request.stack(spec)
     wanted = _wanted_suites(request)
-
     base = source.resolve_first(
-        (request.source,) if request.source else project.kernel.sources,
+        (spec.source,) if spec.source else project.kernel.sources,
         store,
         progress,
-        relative_to=request.working_dir if request.source else request.project_dir,
+        relative_to=request.working_dir if spec.source else request.project_dir,
     )
     tree = series.apply(stack.series, base, store, progress)
     found = [
@@ -87,88 +190,124 @@ def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Pr
         for key, names in each.settings.required.items():
             check_names(names, f"{each.settings_file}: {key}")
     fragments = _with_suites(fragments, found, request, tree)
-    lineage = request.lineage(stack, base.spec)
+    lineage = request.lineage(spec, stack, base.spec)
     if lineage is not None:
         need_sandbox()
-    place = kbuild.slot(store, base.spec, fragments, lineage)
+    return Selected(
+        request=request,
+        spec=spec,
+        source=base,
+        stack=stack,
+        tree=tree,
+        fragments=fragments,
+        suites=tuple(found),
+        asked=asked,
+        place=kbuild.slot(store, base.spec, fragments, lineage),
+        notes=((base.note,) if base.note else ()) + stack.notes + added,
+    )
+
+
+def build(selected: Selected, store: Store, out: Path, progress: Progress) -> Built:
+    """Build the kernel and the suites; what the store has is not made again.
+
+    Logs go to *out*/logs.  Raises UserError where the kernel cannot be built, MachineError where
+    the machine fails.
+    """
+    request, name = selected.request, selected.name
+    project = request.project
+    log = out / kernel_build_log(name)
+    log.parent.mkdir(parents=True, exist_ok=True)
     kernel = kbuild.build(
-        tree,
-        fragments,
-        place,
+        selected.tree,
+        selected.fragments,
+        selected.place,
         store=store,
-        log=logs / KERNEL_BUILD,
+        log=log,
         limit_s=project.limits.build_s,
         progress=progress,
     )
     built = suites.build_all(
-        found,
+        selected.suites,
         lambda each: suites.build(
             each,
             kernel,
-            tree,
-            place,
+            selected.tree,
+            selected.place,
             store=store,
             limit_s=project.limits.build_s,
             progress=progress,
         ),
     )
-    for origin, suite in zip(found, built, strict=True):
+    for origin, suite in zip(selected.suites, built, strict=True):
         if not suite.key:
             continue  # what it has is not known
         there = [each.name for each in suite.programs] + [each.name for each in suite.broken]
         origin.check_programs(there)
-    saved = _save_build_logs(built, out)
-    denied = kernel.denied(fragments)
+    saved = _save_build_logs(built, out, name)
+    denied = kernel.denied(selected.fragments)
     built = [
         suites.barred(suite, denied[suite.name]) if suite.name in denied else suite
         for suite in built
     ]
-    unlike = _not_as_posted(found, stack.name, request)
+    unlike = _not_as_posted(selected)
     for text in unlike:
         progress.note(text)
-    maker = foundry(project, kernel, store, progress)
-    tests = plan(
-        built,
-        sources={each.name: each.dated() if unlike else each for each in found},
-        guest=request.guest_table(),
-        lacks=maker.lacks,
-        series=stack.name,
-        expression=request.expression,
-        default_timeout_s=project.limits.test_s,
-        rerun=lambda suite, test: request.rerun(asked[suite], test),
+    return Built(
+        selected=selected,
+        kernel=kernel,
+        suites=tuple(built),
+        foundry=foundry(project, kernel, store, progress),
         build_logs=saved,
+        unlike=unlike,
     )
-    facts = results.Kernel(
-        release=kernel.meta.release,
-        source=base.description,
-        base_commit=base.commit,
-        series=stack.title,
-        series_name=stack.name,
-        series_commit=tree.commit,
-        series_digest=stack.digest,
-        patches=tuple(patch.subject for patch in stack.patches),
-        config=fragments.names,
-        config_digest=kernel.meta.config_digest,
-        toolchain=kernel.meta.toolchain,
-        build_id=kernel.meta.build_id,
-    )
-    notes = ((base.note,) if base.note else ()) + stack.notes + added
-    notes += tuple(f"the sandbox has kept from the build: {line}" for line in kernel.meta.tried)
-    notes += unlike + _about_to_end(found)
-    notes += maker.notes(test.guest for test in tests)
-    return Prepared(base, stack, tree, kernel, place, tuple(built), maker, tests, notes, facts)
 
 
-def _not_as_posted(
-    found: Iterable[suites.SuiteSource], name: str, request: Request
-) -> tuple[str, ...]:
+async def probe(built: Built) -> Answers:
+    """Find out what the guests can do that tests ask for; raises MachineError where that fails."""
+    request = built.selected.request
+    return await built.foundry.probe(
+        needed(built.suites, built.selected.suites, request.guest_table())
+    )
+
+
+def planned(built: Built, answers: Answers) -> Prepared:
+    """Plan the tests, with *answers* of :func:`probe`.
+
+    Raises UserError where no test is selected, and for what no guest can be.
+    """
+    selected, request = built.selected, built.selected.request
+    tests = plan(
+        built.suites,
+        sources={each.name: each.dated() if built.unlike else each for each in selected.suites},
+        guest=request.guest_table(),
+        lacks=lambda guest, needs: built.foundry.lacks(guest, needs, answers),
+        series=selected.stack.name,
+        expression=request.expression,
+        default_timeout_s=request.project.limits.test_s,
+        rerun=lambda suite, test: request.rerun(selected.spec, selected.asked[suite], test),
+        build_logs=built.build_logs,
+    )
+    tried = built.kernel.meta.tried
+    notes = selected.notes + tuple(f"the sandbox has kept from the build: {each}" for each in tried)
+    notes += built.unlike + _about_to_end(selected.suites)
+    return Prepared(built, tests, notes + built.foundry.notes(test.guest for test in tests))
+
+
+def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Prepared:
+    """Do all of it for the only kernel of *request*, outside of a run."""
+    (spec,) = request.kernels
+    built = build(select(request, spec, store, progress), store, out, progress)
+    return planned(built, signals.run(probe(built)))
+
+
+def _not_as_posted(selected: Selected) -> tuple[str, ...]:
     """Return a line that says which entries do not hold, as the series is not what was posted."""
     files = [
         f"{count} in {each.expectations_file}"
-        for each in found
-        if (count := each.expectations.posted_for(name))
+        for each in selected.suites
+        if (count := each.expectations.posted_for(selected.stack.name))
     ]
-    why = request.unlike_posted() if files else ""
+    why = selected.request.unlike_posted(selected.spec) if files else ""
     return (f"expectations with posted = true do not hold ({', '.join(files)}): {why}",) * bool(why)
 
 
@@ -219,13 +358,13 @@ def _with_suites(
     return fragments if len(found) > 1 else fragments.binding()
 
 
-def _save_build_logs(built: Sequence[Suite], out: Path) -> dict[str, str]:
+def _save_build_logs(built: Sequence[Suite], out: Path, kernel: KernelName) -> dict[str, str]:
     """Copy the build logs of suites that did not build whole into the run's directory."""
     saved = {}
-    for name, log in build_logs(suite.name for suite in built).items():
+    for name, log in build_logs((suite.name for suite in built), kernel).items():
         suite = next(each for each in built if each.name == name)
         if suite.broken and suite.key:
-            (out / log).parent.mkdir(exist_ok=True)
+            (out / log).parent.mkdir(parents=True, exist_ok=True)
             (out / log).write_bytes(suite.build_log.read_bytes())
             saved[name] = str(log)
     return saved

@@ -13,8 +13,8 @@ import msgspec
 from harness import series
 from harness.errors import UserError
 from harness.guest import vng
-from harness.model.records import Requested
-from harness.model.spec import GuestTable, Trust
+from harness.model.records import SCHEMA, Requested
+from harness.model.spec import GuestTable, KernelSpec, Trust
 from harness.project import NO_SERIES, Project, load
 from harness.run.posted import unlike_posted
 from harness.series import Stack
@@ -29,14 +29,8 @@ class Request:
     project: Project
     working_dir: Path
     """Paths given on the command line are relative to it; those in the file, to the file."""
-    source: str | None = None
-    series: tuple[str, ...] = ()
-    """Stacks of the project file and paths, the first at the bottom; or ``none`` alone.  None given
-    means what the project file says."""
-    upto: int | None = None
-    series_version: int | None = None
-    """Which version of the series, where there are several in one file; None is the newest."""
-    config: tuple[str, ...] = ()
+    kernels: tuple[KernelSpec, ...] = (KernelSpec(),)
+    """What is tested; where there are several, each has a name."""
     suites: tuple[str, ...] = ()
     expression: str = ""
     guest: str = ""
@@ -54,15 +48,12 @@ class Request:
     def record(self, time: str) -> Requested:
         """Return what is needed to ask for the same again, as asked for at this *time*."""
         return Requested(
+            schema=SCHEMA,
             command=self.command,
             time=time,
             working_dir=str(self.working_dir),
             project_file=str(self.project_file),
-            source=self.source,
-            series=self.series,
-            upto=self.upto,
-            series_version=self.series_version,
-            config=self.config,
+            kernels=self.kernels,
             suites=self.suites,
             expression=self.expression,
             guest=self.guest,
@@ -79,11 +70,7 @@ class Request:
             project_file=file,
             project=load(file),
             working_dir=Path(asked.working_dir),
-            source=asked.source,
-            series=asked.series,
-            upto=asked.upto,
-            series_version=asked.series_version,
-            config=asked.config,
+            kernels=asked.specs,
             suites=asked.suites,
             expression=asked.expression,
             guest=asked.guest,
@@ -104,12 +91,12 @@ class Request:
         asked = {"type": self.guest} if self.guest else {}
         return msgspec.structs.replace(self.project.guest, **asked)
 
-    def fragments(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the names of the fragments to build with, and a note on those nobody named.
+    def fragments(self, spec: KernelSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the fragments to build *spec* with, and a note on those nobody named.
 
         Raises MachineError where vng guests are asked for and there is no virtme-ng.
         """
-        names = self.config or self.project.kernel.config
+        names = spec.config or self.project.kernel.config
         if self.guest_table().type != "vng":
             return names, ()
         vng.find_virtme()
@@ -123,18 +110,18 @@ class Request:
         # First, so that what the user names has the last word.
         return (*missing, *names), (note,)
 
-    def stack(self) -> Stack:
-        """Read the series that are asked for.
+    def stack(self, spec: KernelSpec) -> Stack:
+        """Read the series of *spec*.
 
         The stack's name, by which expectations know it, is made of the names of stacks, directories
         and files, joined by ``+``.
         """
-        names, paths = self._series()
-        if not paths and self.upto is not None:
+        names, paths = self._series(spec)
+        if not paths and spec.upto is not None:
             raise UserError(
-                "there is no series of which a part could be applied", where=f"--upto {self.upto}"
+                "there is no series of which a part could be applied", where=f"--upto {spec.upto}"
             )
-        version = self.series_version
+        version = spec.series_version
         if version is not None and len(paths) != 1:
             raise UserError(
                 "a version can be chosen of one series only",
@@ -144,43 +131,43 @@ class Request:
             )
         name = "+".join(names) or NO_SERIES
         named = {self.project_dir / path: trust for path, trust in self.project.trust.items()}
-        return series.read_stack(name, paths, upto=self.upto, version=version, trust=named)
+        return series.read_stack(name, paths, upto=spec.upto, version=version, trust=named)
 
-    def lineage(self, stack: Stack, source: str) -> str | None:
+    def lineage(self, spec: KernelSpec, stack: Stack, source: str) -> str | None:
         """Return what the versions of a stranger's series on *source* have in common.
 
         None where the series and the source are the user's own; *source* is a specification.
         """
         kernel = self.project.kernel
-        of_file = kernel.trust if self.source is None else None
+        of_file = kernel.trust if spec.source is None else None
         base = of_file or of_source(source)
         if (self.trust or least((base, stack.trust))) is Trust.OWN:
             return None
         return stack.lineage + (source.partition("#")[0] if base is Trust.STRANGER else "")
 
-    def unlike_posted(self) -> str:
-        """Return why the series that are asked for are not what was posted; empty if they are."""
-        return unlike_posted(self._series()[1], self.project, self.project_file)
+    def unlike_posted(self, spec: KernelSpec) -> str:
+        """Return why the series of *spec* are not what was posted; empty if they are."""
+        return unlike_posted(self._series(spec)[1], self.project, self.project_file)
 
-    def _series(self) -> tuple[list[str], list[Path]]:
-        """Return the names and the paths of the series that are asked for."""
-        wanted = self.series or (self.project.series,)
+    def _series(self, spec: KernelSpec) -> tuple[list[str], list[Path]]:
+        """Return the names and the paths of the series of *spec*."""
+        wanted = spec.series or (self.project.series,)
         return series.resolve(wanted, self.project, self.project_file, self.working_dir)
 
-    def rerun(self, suites: Sequence[str], test: str) -> str:
-        """Return a shell command that runs *test* alone with everything else as it is now.
+    def rerun(self, spec: KernelSpec, suites: Sequence[str], test: str) -> str:
+        """Return a shell command that runs *test* alone on *spec*, with all else as it is now.
 
         *suites* are the ``--suite`` options, as they were given, that its suite was made from.
         """
         argv = [*self.program, "run"]
         if self.project_file != self.working_dir / self.project_file.name:
             argv += ["--project", str(self.project_file)]
-        argv += ["--source", self.source] if self.source is not None else []
-        argv += [word for name in self.series for word in ("--series", name)]
-        argv += ["--upto", str(self.upto)] if self.upto is not None else []
-        if self.series_version is not None:
-            argv += ["--series-version", str(self.series_version)]
-        argv += [word for name in self.config for word in ("--config", name)]
+        argv += ["--source", spec.source] if spec.source is not None else []
+        argv += [word for name in spec.series for word in ("--series", name)]
+        argv += ["--upto", str(spec.upto)] if spec.upto is not None else []
+        if spec.series_version is not None:
+            argv += ["--series-version", str(spec.series_version)]
+        argv += [word for name in spec.config for word in ("--config", name)]
         argv += ["--guest", self.guest] if self.guest else []
         argv += ["--trust", self.trust] if self.trust else []
         argv += [word for name in suites for word in ("--suite", name)]

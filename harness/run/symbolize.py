@@ -17,7 +17,16 @@ from harness.errors import UserError
 from harness.judge import verdict
 from harness.kbuild import Kernel, Slot
 from harness.kbuild.lines import decode_reports, find_slot
-from harness.model.records import Decoded, GuestReady, Record, TestEnded, standing
+from harness.model.ids import ONLY, KernelName
+from harness.model.records import (
+    Decoded,
+    GuestReady,
+    Record,
+    TestEnded,
+    kernel_names,
+    of_kernel,
+    standing,
+)
 from harness.progress import Progress
 from harness.run import journal, rundir
 from harness.run.journal import Journal
@@ -28,21 +37,26 @@ def decode_unexpected(
     records: Sequence[Record],
     book: Journal,
     kernel: Kernel,
-    place: Slot,
+    place: Callable[[], Slot],
     store: Store,
     progress: Progress,
+    name: KernelName = ONLY,
 ) -> None:
-    """Write to *book* the decoded reports of the attempts that did not end as expected."""
+    """Write to *book* the decoded reports of what did not end as expected on *kernel*.
+
+    *name* is what the run calls it.  *place* returns where it was built, with its sources.
+    """
     unexpected = {
-        (name, attempt)
-        for name, attempt, outcome in verdict.outcomes(records)
+        (test, attempt)
+        for test, attempt, outcome in verdict.outcomes(records, name)
         if not outcome.as_expected
     }
+    tests = _undecoded(of_kernel(records, name)) if unexpected else []
     _decode(
-        [each for each in _undecoded(records) if (each.name, each.attempt) in unexpected],
+        [each for each in tests if (each.name, each.attempt) in unexpected],
         book,
         kernel,
-        lambda: place,
+        place,
         store,
         progress,
     )
@@ -55,31 +69,38 @@ def decode_all(directory: Path, store: Store, progress: Progress) -> None:
     """
     with rundir.taken(directory):
         records = journal.read(directory)
-        tests = _undecoded(records)
-        if not tests:
-            return
-        shown = next((each.build_id for each in records if isinstance(each, GuestReady)), "")
-        kernel = kbuild.find(store, shown) if shown else None
-        if kernel is None:
-            raise UserError(
-                "the kernel of this run is no longer in the cache, so nothing can be decoded",
-                where=str(directory),
-                why=f"build ID {shown}" if shown else "no guest has shown the kernel's build ID",
-                hint="run the tests again",
-            )
-
-        def place() -> Slot:
-            found = find_slot(kernel, store)
-            if found is None:
-                raise UserError(
-                    "the directory in which this kernel was built is gone or holds another one now",
-                    where=str(directory),
-                    hint="run the tests again, and ask for the lines before the next build",
-                )
-            return found
-
         with Journal(directory) as book:
-            _decode(tests, book, kernel, place, store, progress)
+            for name in kernel_names(records):
+                _decode_kernel(of_kernel(records, name), directory, book, store, progress)
+
+
+def _decode_kernel(
+    records: Sequence[Record], directory: Path, book: Journal, store: Store, progress: Progress
+) -> None:
+    tests = _undecoded(records)
+    if not tests:
+        return
+    shown = next((each.build_id for each in records if isinstance(each, GuestReady)), "")
+    kernel = kbuild.find(store, shown) if shown else None
+    if kernel is None:
+        raise UserError(
+            "the kernel of this run is no longer in the cache, so nothing can be decoded",
+            where=str(directory),
+            why=f"build ID {shown}" if shown else "no guest has shown the kernel's build ID",
+            hint="run the tests again",
+        )
+
+    def place() -> Slot:
+        found = find_slot(kernel, store)
+        if found is None:
+            raise UserError(
+                "the directory in which this kernel was built is gone or holds another one now",
+                where=str(directory),
+                hint="run the tests again, and ask for the lines before the next build",
+            )
+        return found
+
+    _decode(tests, book, kernel, place, store, progress)
 
 
 def _undecoded(records: Sequence[Record]) -> list[TestEnded]:
@@ -111,4 +132,6 @@ def _decode(
     for test in tests:
         lines = tuple(next(upcoming) for _ in test.findings)
         if lines != tuple(finding.report for finding in test.findings):
-            book.write(Decoded(name=test.name, attempt=test.attempt, reports=lines))
+            book.write(
+                Decoded(kernel=test.kernel, name=test.name, attempt=test.attempt, reports=lines)
+            )

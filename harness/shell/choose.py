@@ -25,8 +25,9 @@ from harness.kbuild import Kernel
 from harness.lab.attempt import command_of
 from harness.lab.templates import GUEST_ROOT, Foundry, suite_entries, tree_entries
 from harness.model.events import Command, Window
+from harness.model.ids import KernelName
 from harness.model.plan import PlannedTest
-from harness.model.records import Record, RunStarted
+from harness.model.records import Record, RunStarted, kernel_names, of_kernel
 from harness.model.spec import GuestTable
 from harness.store import Store
 from harness.suites import Suite, userland
@@ -140,18 +141,25 @@ def choose(
     test: str = "",
     suite_names: Sequence[str] = (),
     guest: str = "",
+    kernel: KernelName | None = None,
 ) -> Place:
     """Find in *store* what the run with these *records* was made of.
 
     With *test*, a name of the run, it is that test's guest; else it is the one that most tests had.
-    *suite_names* leaves other suites out, *guest* is another type of guest.  Raises UserError for a
+    *suite_names* leaves other suites out, *guest* is another type of guest, *kernel* one of several
+    (None is the last).  Raises UserError for a
     name that the run does not have, and where the store has no longer what it takes.
     """
+    names = kernel_names(records)
+    name = names[-1] if kernel is None else kernel
+    if name not in names:
+        raise UserError(f"the run has no kernel '{name}'", why=f"it has: {', '.join(names)}")
+    records = of_kernel(records, name)
     head = next(record for record in records if isinstance(record, RunStarted))
     rerun = _rerun(records, head, test) if test else None
     keys = _suites(head, suite_names, rerun)
-    kernel = kbuild.find(store, head.kernel.build_id)
-    if kernel is None:
+    found_kernel = kbuild.find(store, head.kernel.build_id)
+    if found_kernel is None:
         raise _gone(head, f"the kernel {head.kernel.release}, build ID {head.kernel.build_id}")
     found = []
     for name, key in keys.items():
@@ -162,7 +170,7 @@ def choose(
     machine = rerun.test.guest if rerun else _usual(head, keys)
     if guest:
         machine = msgspec.structs.replace(machine, type=guest)
-    return Place(head.run, kernel, tuple(found), machine, rerun)
+    return Place(head.run, found_kernel, tuple(found), machine, rerun)
 
 
 def _gone(head: RunStarted, what: str) -> UserError:

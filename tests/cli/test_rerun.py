@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.model.plan import PlannedTest
-from harness.model.records import RunStarted
+from harness.model.records import CellPlanned
 from harness.run import journal
 from tests.cli.projects import REPOSITORY, Project
 
@@ -53,9 +53,9 @@ def again(project: Project, line: str, out: str) -> list[str]:
 
 
 def _plan(out: Path, said: str) -> tuple[PlannedTest, ...]:
-    plans = [each for each in journal.read(out) if isinstance(each, RunStarted)]
-    assert len(plans) == 1, said
-    return plans[0].tests
+    plans = [each for each in journal.read(out) if isinstance(each, CellPlanned)]
+    assert plans, said
+    return tuple(test for plan in plans for test in plan.tests)
 
 
 def test_each_of_these_names_is_run_again_alone(project: Project) -> None:

@@ -55,7 +55,7 @@ SEV = "CONFIG_AMD_MEM_ENCRYPT=y\nCONFIG_EFI_STUB=y\n"
 
 def test_an_ordinary_guest_lacks_nothing(tmp_path: Path) -> None:
     maker = foundry(tmp_path, "cloud")
-    assert maker.lacks(GuestTable(), []) == ""
+    assert maker.lacks(GuestTable(), [], {}) == ""
     assert maker.config(GuestTable()) == GuestConfig()
     assert maker.notes([GuestTable()]) == ()
 
@@ -69,8 +69,8 @@ def test_a_confidential_guest_is_made_where_all_is_there(
     config = maker.config(guest)
     assert config.confidential
     assert str(config) == "q35, 2 CPUs, 512 MiB, sev-snp"
-    assert maker.lacks(guest, ["sev-snp", "kvm"]) == ""
-    assert "cannot be saved" in maker.lacks(guest, ["snapshot"])
+    assert maker.lacks(guest, ["sev-snp", "kvm"], {}) == ""
+    assert "cannot be saved" in maker.lacks(guest, ["snapshot"], {})
     assert maker.config(GuestTable(confidential="auto")) == config
 
 
@@ -78,22 +78,22 @@ def test_where_it_is_refused_every_test_in_it_is_unfit(tmp_path: Path) -> None:
     maker = foundry(tmp_path, "snp", SEV)
     guest = GuestTable(confidential="tdx")
     reason = "TDX needs a processor of GenuineIntel, this one is of AuthenticAMD"
-    assert maker.lacks(guest, []) == reason
-    assert maker.lacks(guest, ["tdx"]) == reason
-    assert maker.lacks(GuestTable(), []) == "", "tests in other guests run"
-    assert maker.lacks(GuestTable(), ["tdx"]) == reason
+    assert maker.lacks(guest, [], {}) == reason
+    assert maker.lacks(guest, ["tdx"], {}) == reason
+    assert maker.lacks(GuestTable(), [], {}) == "", "tests in other guests run"
+    assert maker.lacks(GuestTable(), ["tdx"], {}) == reason
 
 
 def test_a_kernel_that_cannot_is_the_reason(tmp_path: Path) -> None:
     maker = foundry(tmp_path, "snp", "CONFIG_EFI_STUB=y\n")
-    reason = maker.lacks(GuestTable(confidential="sev"), [])
+    reason = maker.lacks(GuestTable(confidential="sev"), [], {})
     assert reason.startswith("the kernel was built without CONFIG_AMD_MEM_ENCRYPT: add the frag")
 
 
 def test_auto_that_comes_to_nothing_is_noted_and_runs(tmp_path: Path) -> None:
     maker = foundry(tmp_path, "cloud", SEV)
     guest = GuestTable(confidential="auto")
-    assert maker.lacks(guest, []) == ""
+    assert maker.lacks(guest, [], {}) == ""
     assert maker.config(guest).confidential is None
     (note,) = maker.notes([guest, guest, GuestTable()])
     assert "ordinary guest" in note
@@ -107,12 +107,12 @@ def test_auto_that_comes_to_nothing_is_noted_and_runs(tmp_path: Path) -> None:
     ],
 )
 def test_contradictions_are_reasons(tmp_path: Path, guest: GuestTable, reason: str) -> None:
-    assert reason in foundry(tmp_path, "snp", SEV).lacks(guest, [])
+    assert reason in foundry(tmp_path, "snp", SEV).lacks(guest, [], {})
 
 
 def test_another_machine_type_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="q35"):
-        foundry(tmp_path, "snp", SEV).lacks(GuestTable(confidential="sev", machine="pc"), [])
+        foundry(tmp_path, "snp", SEV).lacks(GuestTable(confidential="sev", machine="pc"), [], {})
 
 
 @pytest.mark.parametrize("accelerator", Accelerator)
@@ -128,7 +128,8 @@ def test_what_is_known_of_the_accelerator_decides(
     monkeypatch.setattr(Foundry, "packed", lambda *_: None)
     memory = Memory(maker.store.place("accelerator"), maker.survey.host)
     memory.keep(GuestConfig(), Probe(accelerator, "as it was tried", SURE_S))
-    reason = maker.lacks(GuestTable(), ["kvm"])
+    answers = asyncio.run(maker.probe({GuestTable(): ["kvm"]}))
+    reason = maker.lacks(GuestTable(), ["kvm"], answers)
     if accelerator is Accelerator.KVM:
         assert reason == ""
     else:
@@ -141,10 +142,10 @@ def test_a_machine_without_the_device_is_not_asked(
     maker = foundry(tmp_path, "bare")
     assert maker.survey.host.kvm is Access.ABSENT
     monkeypatch.setattr(Foundry, "packed", lambda *_: None)
-    assert "there is no /dev/kvm" in maker.lacks(GuestTable(), ["kvm"])
-    assert maker.lacks(GuestTable(accel="tcg"), ["kvm"]) == (
-        "the guest does not run under KVM: asked for"
-    )
+    either, slow = GuestTable(), GuestTable(accel="tcg")
+    answers = asyncio.run(maker.probe({either: ["kvm"], slow: ["kvm"]}))
+    assert "there is no /dev/kvm" in maker.lacks(either, ["kvm"], answers)
+    assert maker.lacks(slow, ["kvm"], answers) == ("the guest does not run under KVM: asked for")
 
 
 def test_a_snapshot_under_kvm_is_bound_to_the_processor(tmp_path: Path) -> None:

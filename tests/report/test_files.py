@@ -31,6 +31,7 @@ from harness.model.records import (
     TestEnded,
     TestStarted,
 )
+from harness.model.spec import KernelSpec
 from harness.outcome import Outcome
 from harness.project import KernelTable, Project
 from harness.report import files, junit
@@ -309,7 +310,7 @@ def test_the_example_is_what_a_run_writes(tmp_path: Path) -> None:
         suites=("kvm",),
     )
     name = "kvm:a_test"
-    rerun = request.rerun(["kvm"], name)
+    rerun = request.rerun(KernelSpec(), ["kvm"], name)
     kernel = r.Kernel(
         release="6.1.176",
         source="Debian linux-source-6.1 6.1.176-1",

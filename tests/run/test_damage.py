@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,8 @@ import pytest
 from harness.errors import MachineError
 from harness.guest.qemu import GuestNotBooted
 from harness.judge import verdict
+from harness.lab.local import Bench as LocalBench
+from harness.lab.local import LocalExecutor
 from harness.lab.templates import Template
 from harness.model.events import (
     Capabilities,
@@ -31,6 +33,8 @@ from harness.model.events import (
     How,
     Window,
 )
+from harness.model.ids import ONLY
+from harness.model.logfiles import LogFiles
 from harness.model.plan import PlannedTest
 from harness.model.records import CacheDamaged, GuestFailed, RunStarted, TestEnded
 from harness.model.results import Kernel, Machine, Test
@@ -40,7 +44,7 @@ from harness.progress import Quiet
 from harness.run import journal
 from harness.run.attempts import Attempts
 from harness.run.journal import Journal
-from harness.run.schedule import Executor
+from harness.run.schedule import Ready, Schedule
 from harness.store import Damaged, Entry, Store
 from harness.suites import Suite
 
@@ -157,6 +161,8 @@ class PlayedFoundry:
 class Deaf:
     """Sees no test."""
 
+    def planned(self, labels: Sequence[str]) -> None: ...
+
     def started(self, label: str) -> None: ...
 
     def finished(self, test: Test, label: str) -> None: ...
@@ -195,8 +201,17 @@ class Bench:
         built = [Suite(name, name, self.out, None, (), ()) for name in sorted(suites)]
         with Journal(self.out) as book:
             book.write(head)
-            executor = Executor(foundry, book, self.out, Deaf(), 1, head)  # type: ignore[arg-type]
-            asyncio.run(executor.execute(built, Attempts(head)))
+            executor = LocalExecutor(self.out, 1)
+            executor.benches[ONLY] = LocalBench(
+                foundry,  # type: ignore[arg-type]
+                {suite.name: suite for suite in built},
+                LogFiles(tests, repeated=False),
+            )
+
+            async def kernels() -> AsyncIterator[Ready]:
+                yield Ready(ONLY, head, Attempts(head))
+
+            asyncio.run(Schedule(executor, book, lambda _: Deaf()).execute(kernels()))
         return foundry
 
     def outcomes(self) -> dict[str, Outcome]:

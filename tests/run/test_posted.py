@@ -17,6 +17,7 @@ from harness.run.posted import unlike_posted
 from harness.series import read
 from tests.conftest import PROJECT_FILE
 from tests.run.test_request import FILE, PATCH, request
+from tests.run.test_request import unlike_posted as why_not_posted
 
 pytestmark = pytest.mark.unit
 ZERO = "0" * 16
@@ -45,8 +46,8 @@ def pin(directory: Path, **contents: str) -> None:
     "series", [(), ("one",), ("both",), ("../patches/one",), ("one", "../patches/two")]
 )
 def test_a_series_as_posted(directory: Path, series: Sequence[str]) -> None:
-    assert request(directory, *series).unlike_posted() == ""
-    assert request(directory, *series, upto=1).unlike_posted() == ""
+    assert why_not_posted(request(directory, *series)) == ""
+    assert why_not_posted(request(directory, *series, upto=1)) == ""
 
 
 def test_a_series_that_was_changed_is_named_with_its_new_digits(directory: Path) -> None:
@@ -54,34 +55,34 @@ def test_a_series_that_was_changed_is_named_with_its_new_digits(directory: Path)
     path.write_text(path.read_text().replace("+one2", "+one two"))
     digits = read(directory / "patches/one").content
     for upto in (None, 1):
-        why = request(directory, "both", upto=upto).unlike_posted()
+        why = why_not_posted(request(directory, "both", upto=upto))
         assert f'write "patches/one" = "{digits}" there' in why
         assert "patches/two" not in why
     # That line, and all is well.
     pin(directory)
-    assert request(directory, "both").unlike_posted() == ""
+    assert why_not_posted(request(directory, "both")) == ""
 
 
 def test_every_series_that_is_named_counts(directory: Path) -> None:
     pin(directory, two=ZERO)
-    assert request(directory, "one").unlike_posted() == ""
-    assert 'write "patches/two" = ' in request(directory, "both").unlike_posted()
+    assert why_not_posted(request(directory, "one")) == ""
+    assert 'write "patches/two" = ' in why_not_posted(request(directory, "both"))
 
 
 def test_nothing_is_as_posted_where_nothing_is_named(directory: Path) -> None:
     digits = read(directory / "patches/two").content
-    why = request(directory, "../patches/two").unlike_posted()
+    why = why_not_posted(request(directory, "../patches/two"))
     assert "names no series that is applied" in why
     assert why.endswith(f'add "patches/two" = "{digits}"')
     (directory / "here/mine.patch").write_text(PATCH.format("mine"))
     for series in ("none", "mine.patch"):
-        assert "nothing is applied that" in request(directory, series).unlike_posted()
+        assert "nothing is applied that" in why_not_posted(request(directory, series))
 
 
 def test_a_part_without_the_rest_cannot_be_compared(directory: Path) -> None:
     (directory / "patches/one/2.patch").unlink()
     (directory / "harness.toml").write_text(f'{FILE}\n[posted]\n"patches/one" = "{ZERO}"\n')
-    assert "cannot be compared" in request(directory, "one", upto=1).unlike_posted()
+    assert "cannot be compared" in why_not_posted(request(directory, "one", upto=1))
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,16 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from harness import project
 from harness.errors import MachineError, UserError
-from harness.model.spec import Trust
+from harness.model.spec import KernelSpec, Trust
 from harness.run.request import Request
+from harness.series import Stack
 from tests.series.mails import Thread, mboxrd
 
 pytestmark = pytest.mark.unit
@@ -55,7 +58,35 @@ def directory(tmp_path: Path) -> Path:
 
 def request(directory: Path, *series: str, upto: int | None = None) -> Request:
     file = directory / "harness.toml"
-    return Request(file, project.load(file), directory / "here", series=series, upto=upto)
+    kernels = (KernelSpec(series=series, upto=upto),)
+    return Request(file, project.load(file), directory / "here", kernels)
+
+
+def stack_of(asked: Request) -> Stack:
+    """Return the stack of the only kernel."""
+    return asked.stack(*asked.kernels)
+
+
+def unlike_posted(asked: Request) -> str:
+    """Return why the series of the only kernel is not as posted."""
+    return asked.unlike_posted(*asked.kernels)
+
+
+def fragments_of(asked: Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the fragments of the only kernel, and notes."""
+    return asked.fragments(*asked.kernels)
+
+
+def lineage_of(asked: Request, source: str) -> str | None:
+    """Return the lineage of the only kernel."""
+    (spec,) = asked.kernels
+    return asked.lineage(spec, asked.stack(spec), source)
+
+
+def other(asked: Request, **changes: Any) -> Request:
+    """Return *asked* with another kernel."""
+    (spec,) = asked.kernels
+    return dataclasses.replace(asked, kernels=(msgspec.structs.replace(spec, **changes),))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +103,7 @@ def request(directory: Path, *series: str, upto: int | None = None) -> Request:
 def test_a_stack_or_a_path_or_several(
     directory: Path, wanted: tuple[str, ...], name: str, subjects: list[str]
 ) -> None:
-    stack = request(directory, *wanted).stack()
+    stack = stack_of(request(directory, *wanted))
     assert stack.name == name
     assert [patch.subject for patch in stack.patches] == subjects
 
@@ -91,7 +122,7 @@ def test_what_cannot_be_meant(
     directory: Path, wanted: tuple[str, ...], upto: int | None, told: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        request(directory, *wanted, upto=upto).stack()
+        stack_of(request(directory, *wanted, upto=upto))
     assert told in str(caught.value)
 
 
@@ -100,16 +131,16 @@ def test_a_version_is_chosen_of_one_series(directory: Path) -> None:
     versions = [Thread(f"PATCH v{n}", name=f"v{n}", new=f"{n}").letters() for n in (2, 3)]
     thread.write_bytes(mboxrd([each.bytes() for letters in versions for each in letters]))
     newest = request(directory, "thread.mbox")
-    assert newest.stack().series[0].version == 3
-    assert any("left out: v2 (3 patches)" in note for note in newest.stack().notes)
-    asked = dataclasses.replace(newest, series_version=2)
-    assert (asked.stack().name, asked.stack().series[0].version) == ("thread", 2)
-    again = shlex.split(asked.rerun((), "s:p"))
+    assert stack_of(newest).series[0].version == 3
+    assert any("left out: v2 (3 patches)" in note for note in stack_of(newest).notes)
+    asked = other(newest, series_version=2)
+    assert (stack_of(asked).name, stack_of(asked).series[0].version) == ("thread", 2)
+    again = shlex.split(asked.rerun(asked.kernels[0], (), "s:p"))
     assert again[again.index("--series-version") + 1] == "2"
-    assert Request.again(asked.record("t"), ("harness",)).series_version == 2
+    assert Request.again(asked.record("t"), ("harness",)).kernels[0].series_version == 2
     for wanted in (("none",), ("one", "thread.mbox")):
         with pytest.raises(UserError, match="of one series only"):
-            dataclasses.replace(asked, series=wanted).stack()
+            stack_of(other(asked, series=wanted))
 
 
 def test_one_of_several_series_in_a_file_is_asked_for_by_number(directory: Path) -> None:
@@ -117,15 +148,16 @@ def test_one_of_several_series_in_a_file_is_asked_for_by_number(directory: Path)
     series = [Thread(name=name, title=name, words=name) for name in ("one", "two")]
     path.write_bytes(mboxrd([each.bytes() for thread in series for each in thread.letters()]))
     with pytest.raises(UserError, match="2 different series"):
-        request(directory, "both.mbox").stack()
-    stack = request(directory, "both.mbox#2").stack()
+        stack_of(request(directory, "both.mbox"))
+    stack = stack_of(request(directory, "both.mbox#2"))
     assert (stack.name, stack.title) == ("both", "two")
     with pytest.raises(UserError, match=r"there is no series 'no\.mbox#2'"):
-        request(directory, "no.mbox#2").stack()
+        stack_of(request(directory, "no.mbox#2"))
 
 
 def test_a_rerun_asks_for_the_same_series(directory: Path) -> None:
-    again = shlex.split(request(directory, "both", "mine.patch", upto=2).rerun(["s"], "s:p"))
+    wanted = request(directory, "both", "mine.patch", upto=2)
+    again = shlex.split(wanted.rerun(wanted.kernels[0], ["s"], "s:p"))
     asked = [again[n + 1] for n, word in enumerate(again) if word == "--series"]
     assert asked == ["both", "mine.patch"]
     assert again[again.index("--upto") + 1] == "2"
@@ -146,9 +178,9 @@ def test_what_vng_guests_need_is_built_in(
     (directory / "kernel-configs").mkdir()
     for name in there:
         (directory / "kernel-configs" / f"{name}.config").touch()
-    asked = dataclasses.replace(request(directory), config=config)
-    assert asked.fragments() == (config or ("a",), ())
-    found, notes = dataclasses.replace(asked, guest="vng").fragments()
+    asked = other(request(directory), config=config)
+    assert fragments_of(asked) == (config or ("a",), ())
+    found, notes = fragments_of(dataclasses.replace(asked, guest="vng"))
     assert found == names
     added = [name for name in names if name not in (config or ("a",))]
     assert [note.rpartition(": ")[2] for note in notes] == [", ".join(added)] * bool(added)
@@ -159,9 +191,9 @@ def test_without_virtme_ng_nothing_is_built_for_it(
 ) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/bin/python")
     monkeypatch.setenv("PATH", "/nowhere")
-    request(directory).fragments()
+    fragments_of(request(directory))
     with pytest.raises(MachineError, match="virtme-run is not installed"):
-        dataclasses.replace(request(directory), guest="vng").fragments()
+        fragments_of(dataclasses.replace(request(directory), guest="vng"))
 
 
 @pytest.mark.parametrize(
@@ -188,9 +220,9 @@ def test_who_is_a_stranger(
     letters = [each.bytes() for each in Thread().letters()]
     (directory / "here" / "mail.mbox").write_bytes(mboxrd(letters))
     asked = dataclasses.replace(
-        request(directory, *series), source=source, trust=Trust(trust) if trust else None
+        other(request(directory, *series), source=source), trust=Trust(trust) if trust else None
     )
-    assert (asked.lineage(asked.stack(), source or "linux") is not None) is stranger
+    assert (lineage_of(asked, source or "linux") is not None) is stranger
 
 
 @pytest.mark.parametrize(
@@ -210,7 +242,7 @@ def test_the_project_file_says_who_is_a_stranger(
     if "stranger" not in lines:
         patch.write_text("Received: from a by b\n" + patch.read_text())
     asked = request(directory, "one")
-    assert (asked.lineage(asked.stack(), "linux") is not None) is stranger
+    assert (lineage_of(asked, "linux") is not None) is stranger
 
 
 def test_sources_of_the_project_file_are_trusted_as_it_says(directory: Path) -> None:
@@ -220,10 +252,10 @@ def test_sources_of_the_project_file_are_trusted_as_it_says(directory: Path) -> 
         file.read_text().replace('source = "linux"', f'source = "{url}"\ntrust = "own"')
     )
     asked = request(directory, "one")
-    assert asked.lineage(asked.stack(), url) is None
+    assert lineage_of(asked, url) is None
     # What the command line names is not what the file speaks of.
-    other = dataclasses.replace(asked, source=url)
-    assert other.lineage(other.stack(), url) is not None
+    named = other(asked, source=url)
+    assert lineage_of(named, url) is not None
 
 
 def test_versions_of_a_strangers_series_have_one_lineage(directory: Path) -> None:
@@ -236,12 +268,14 @@ def test_versions_of_a_strangers_series_have_one_lineage(directory: Path) -> Non
         file = directory / "here" / f"{name}.mbox"
         file.write_bytes(mboxrd([each.bytes() for each in thread.letters()]))
         asked = request(directory, file.name)
-        found.append(asked.lineage(asked.stack(), "linux"))
+        found.append(lineage_of(asked, "linux"))
     assert found[0] == found[1] != found[2]
 
 
 def test_trust_survives_in_the_journal_and_in_the_command_for_one_test(directory: Path) -> None:
     asked = dataclasses.replace(request(directory, "one"), trust=Trust.STRANGER)
     assert Request.again(asked.record("now"), ("harness",)).trust is Trust.STRANGER
-    assert "--trust stranger" in asked.rerun(["s"], "s:t")
-    assert "--trust" not in request(directory, "one").rerun(["s"], "s:t")
+    assert "--trust stranger" in asked.rerun(asked.kernels[0], ["s"], "s:t")
+    assert "--trust" not in request(directory, "one").rerun(
+        KernelSpec(series=("one",)), ["s"], "s:t"
+    )

@@ -116,7 +116,7 @@ def test_only_what_did_not_end_as_expected_is_looked_up_at_once(
         ended("s:clean", 1, b""),
     )
     with Journal(tmp_path) as book:
-        decode_unexpected(records, book, KERNEL, PLACE, Store(tmp_path / "c"), Quiet())
+        decode_unexpected(records, book, KERNEL, lambda: PLACE, Store(tmp_path / "c"), Quiet())
     assert asked == [1]
     assert decoded(tmp_path) == [("s:splat", 2)]
 
@@ -124,7 +124,7 @@ def test_only_what_did_not_end_as_expected_is_looked_up_at_once(
 def test_a_run_as_expected_looks_nothing_up(tmp_path: Path, asked: list[int]) -> None:
     records = write(tmp_path, head("s:a"), ended("s:a", 4, b""))
     with Journal(tmp_path) as book:
-        decode_unexpected(records, book, KERNEL, PLACE, Store(tmp_path / "c"), Quiet())
+        decode_unexpected(records, book, KERNEL, lambda: PLACE, Store(tmp_path / "c"), Quiet())
     assert asked == []
 
 

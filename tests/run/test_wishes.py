@@ -9,6 +9,7 @@ import pytest
 
 from harness import project
 from harness.errors import UserError
+from harness.model.spec import KernelSpec
 from harness.progress import Quiet
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
@@ -46,7 +47,7 @@ def prepared(made: Project, *names: str, config: tuple[str, ...] = ()) -> Prepar
         project=project.load(file),
         working_dir=made.root,
         suites=names,
-        config=config,
+        kernels=(KernelSpec(config=config),),
     )
     return prepare(request, Store(made.root / "cache"), made.root / "out", Quiet())
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import project, series
+from harness.model.spec import KernelSpec
 from harness.progress import Quiet
 from harness.run.prepare import prepare
 from harness.run.request import Request
@@ -73,8 +74,7 @@ def test_each_patch_builds_without_a_new_warning_and_boots(
         project_file=PROJECT_FILE,
         project=project.load(PROJECT_FILE),
         working_dir=REPOSITORY,
-        series=("v11",),
-        upto=upto,
+        kernels=(KernelSpec(series=("v11",), upto=upto),),
         suites=("memfd",),
     )
     built = prepare(request, user_store, tmp_path / "again", Quiet()).kernel.meta

@@ -238,7 +238,7 @@ class Bench:
     ) -> None:
         """Run ``harness run`` as a user does, in a process of its own; it has to exit as *said*."""
         argv = [sys.executable, "-m", "harness", "run", "--project", str(self.request.project_file)]
-        argv += [word for name in self.request.config for word in ("--config", name)]
+        argv += [word for name in self.request.kernels[0].config for word in ("--config", name)]
         argv += ["--out", str(out), *(options or [])]
         with self.progress.step(title):
             done = run(

@@ -11,6 +11,7 @@ import click
 from harness import project
 from harness.cli.options import find_project, project_option
 from harness.errors import ExitCode
+from harness.model.spec import KernelSpec
 from harness.report.console import make_progress
 from harness.run.request import Request
 from harness.store import Store
@@ -52,7 +53,9 @@ def bench(project_file: Path | None, rounds: int, virtme_rounds: int, as_json: b
         project_file=file,
         project=described,
         working_dir=here,
-        config=tuple(dict.fromkeys((*described.kernel.config, *_FOR_VIRTME))),
+        kernels=(
+            KernelSpec(config=tuple(dict.fromkeys((*described.kernel.config, *_FOR_VIRTME)))),
+        ),
     )
     measured = Bench(
         request, Store.default(), make_progress(sys.stderr), rounds, virtme_rounds

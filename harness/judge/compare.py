@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Results held against results: what is another way, and from which kernel on.
+
+A test is good on a kernel where it ends as expected, bad where it does not, and absent where it is
+skipped or is not there: then it says nothing of that kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from harness.model.ids import KernelName
+from harness.model.plan import ALL
+from harness.model.results import Results, Test
+from harness.outcome import Outcome
+
+
+class Change(StrEnum):
+    """What one kernel changes of a test."""
+
+    BREAKS = "breaks"
+    """It was good, or absent, and is bad."""
+    MENDS = "mends"
+    """It was bad and is good."""
+    BRINGS = "brings"
+    """It was absent and is good: the first kernel on which it can tell."""
+    LOSES = "loses"
+    """It was there and is absent."""
+    OTHER = "other"
+    """It was bad and is bad in another way."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of a test between one kernel and the next."""
+
+    test: str
+    """``suite:program``, without a kernel."""
+    kernel: KernelName
+    """The kernel on which it is another way."""
+    change: Change
+    before: Test | None
+    after: Test | None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A test on all kernels."""
+
+    test: str
+    cells: tuple[Test | None, ...]
+    """Its result on each kernel, in their order; None where the kernel has no such test."""
+    steps: tuple[Step, ...]
+
+    @property
+    def always_bad(self) -> bool:
+        """Whether it was bad on the first kernel, so that none of the others has broken it."""
+        return _state(self.cells[0]) == _BAD
+
+    @property
+    def mended(self) -> tuple[Step, Step] | None:
+        """The steps that break it and mend it again: in between the series is not bisectable."""
+        for number, step in enumerate(self.steps):
+            if step.change is Change.BREAKS:
+                later = (each for each in self.steps[number:] if each.change is Change.MENDS)
+                if (end := next(later, None)) is not None:
+                    return step, end
+        return None
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What several kernels of a run come to, one beside the other."""
+
+    kernels: tuple[KernelName, ...]
+    rows: tuple[Row, ...]
+
+    def of(self, kernel: KernelName) -> tuple[Step, ...]:
+        """Return what *kernel* changes."""
+        return tuple(step for row in self.rows for step in row.steps if step.kernel == kernel)
+
+    @property
+    def broken(self) -> tuple[Step, ...]:
+        """Every step that breaks a test, those of the first kernels first."""
+        return tuple(
+            step
+            for kernel in self.kernels
+            for step in self.of(kernel)
+            if step.change is Change.BREAKS
+        )
+
+
+_GOOD, _BAD, _ABSENT = "good", "bad", "absent"
+
+
+def compare(each: Mapping[KernelName, Results]) -> Comparison:
+    """Hold the results of kernels against each other, each against the one before it.
+
+    A cell that has no tests, as its kernel was not built, stands for all tests of its suite.
+    """
+    kernels = tuple(each)
+    known: dict[str, str] = {}
+    for results in each.values():
+        for test in results.tests:
+            if test.program != ALL:
+                known.setdefault(test.name, test.suite)
+    whole = [
+        {test.suite: test for test in one.tests if test.program == ALL} for one in each.values()
+    ]
+    lost = {suite for cells in whole for suite in cells} - set(known.values())
+    names = known | {f"{suite}:{ALL}": suite for suite in sorted(lost)}
+    found = [{test.name: test for test in one.tests} for one in each.values()]
+    rows = []
+    for name, suite in names.items():
+        cells = tuple(
+            tests.get(name) or cells.get(suite) for tests, cells in zip(found, whole, strict=True)
+        )
+        rows.append(Row(test=name, cells=cells, steps=_steps(name, kernels, cells)))
+    return Comparison(kernels=kernels, rows=tuple(rows))
+
+
+def _state(test: Test | None) -> str:
+    if test is None or test.outcome is Outcome.SKIP:
+        return _ABSENT
+    return _GOOD if test.outcome.as_expected else _BAD
+
+
+def _steps(
+    name: str, kernels: Sequence[KernelName], cells: Sequence[Test | None]
+) -> tuple[Step, ...]:
+    steps = []
+    for kernel, before, after in zip(kernels[1:], cells, cells[1:], strict=False):
+        change = _change(before, after)
+        if change is not None:
+            steps.append(Step(test=name, kernel=kernel, change=change, before=before, after=after))
+    return tuple(steps)
+
+
+def _change(before: Test | None, after: Test | None) -> Change | None:
+    then, now = _state(before), _state(after)
+    if now == _BAD:
+        if then != _BAD:
+            return Change.BREAKS
+        assert before is not None and after is not None  # noqa: S101, PT018  they are bad
+        return Change.OTHER if before.outcome is not after.outcome else None
+    if then == now:
+        return None
+    if now == _ABSENT:
+        return Change.LOSES
+    return Change.MENDS if then == _BAD else Change.BRINGS

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The results over several kernels in one, so that every report can tell them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from harness.judge import verdict
+from harness.model.ids import KernelName
+from harness.model.records import Record
+from harness.model.results import BootReport, Results, Test
+
+
+def whole(records: Sequence[Record]) -> Results:
+    """Return what the run says of all its kernels; ValueError where it has no plan yet."""
+    each = verdict.every(records)
+    if not each:
+        raise ValueError("a journal without a plan says nothing")
+    return merged(each)
+
+
+def merged(each: Mapping[KernelName, Results]) -> Results:
+    """Return the results by kernel as one, in which tests, suites and notes name their kernel."""
+    if len(each) == 1:
+        return next(iter(each.values()))
+    last = list(each.values())[-1]
+    return msgspec.structs.replace(
+        last,
+        kernels={name: one.kernel for name, one in each.items()},
+        machine=verdict.all_of([one.machine for one in each.values()]),
+        tests=tuple(_on(name, test) for name, one in each.items() for test in one.tests),
+        at_boot=tuple(_boot_on(name, boot) for name, one in each.items() for boot in one.at_boot),
+        notes=_notes(each),
+    )
+
+
+def _on(kernel: KernelName, test: Test) -> Test:
+    cases = tuple(
+        msgspec.structs.replace(case, name=f"{kernel}@{case.name}") for case in test.cases
+    )
+    return msgspec.structs.replace(
+        test,
+        name=f"{kernel}@{test.name}",
+        kernel=kernel,
+        suite=f"{kernel}@{test.suite}",
+        cases=cases,
+    )
+
+
+def _boot_on(kernel: KernelName, boot: BootReport) -> BootReport:
+    return msgspec.structs.replace(boot, suites=tuple(f"{kernel}@{each}" for each in boot.suites))
+
+
+def _notes(each: Mapping[KernelName, Results]) -> tuple[str, ...]:
+    """Return the notes; one that all kernels have stands without their names."""
+    found: dict[str, list[KernelName]] = {}
+    for name, one in each.items():
+        for note in one.notes:
+            found.setdefault(note, []).append(name)
+    return tuple(
+        note if len(names) == len(each) else f"{', '.join(names)}: {note}"
+        for note, names in found.items()
+    )

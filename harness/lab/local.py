@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Attempts on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.errors import MachineError
+from harness.foreign import of_os
+from harness.guest.qemu import GuestNotBooted
+from harness.lab import capacity
+from harness.lab.attempt import Place, run_attempt
+from harness.lab.boot import observe_boot
+from harness.lab.executor import Attempt, TemplateId
+from harness.lab.templates import Foundry, Template
+from harness.model.events import How
+from harness.model.ids import KernelName
+from harness.model.logfiles import LogFiles
+from harness.model.plan import PlannedTest
+from harness.model.records import GuestFailed, GuestReady, TestEnded
+from harness.store import Damaged, Entry
+from harness.suites import Suite
+
+_HOST_FAILURES = frozenset({How.QEMU_DIED, How.QEMU_STUCK})
+Editions = Mapping[Entry, tuple[int, int] | None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A kernel on which tests can run."""
+
+    foundry: Foundry
+    suites: Mapping[str, Suite]
+    logs: LogFiles
+
+
+@dataclass
+class LocalExecutor:
+    """Runs attempts in guests of this machine; a kernel is there once it is in *benches*."""
+
+    out: Path
+    """The run's directory."""
+    jobs: int | None = None
+    """How many guests run at a time; None is as many as the machine carries."""
+    benches: dict[KernelName, Bench] = field(default_factory=dict)
+    _templates: dict[TemplateId, Template] = field(default_factory=dict)
+    _editions: dict[TemplateId, Editions] = field(default_factory=dict)
+    """Of what each template was made from: another run may make it anew."""
+    _checks: dict[TemplateId, asyncio.Future[None]] = field(default_factory=dict)
+    """Of what templates are made from, begun by the first test of each that failed."""
+
+    def slots(self, tests: tuple[PlannedTest, ...]) -> int:
+        """Return how many of *tests* this machine carries at a time, if that was not given."""
+        return self.jobs or capacity.jobs([test.guest for test in tests if test.runnable])
+
+    async def prepare(self, template: TemplateId) -> GuestReady | GuestFailed:
+        """Make a template, or tell why its kernel does not come up."""
+        begun = time.monotonic()
+        bench = self.benches[template.kernel]
+        foundry = bench.foundry
+        name, guest = template.group
+        place = Place(self.out, bench.logs)
+        try:
+            made = await foundry.template(bench.suites[name], guest)
+        except Damaged:
+            raise
+        except MachineError as error:
+            # A kernel or an initramfs that has lost a bit does not boot either.
+            entries = foundry.entries(bench.suites[name], guest)
+            # What had not been made yet when it failed is not there.
+            there = [entry for entry in entries if foundry.store.path(*entry).exists()]
+            self._editions[template] = {entry: foundry.store.edition(entry) for entry in there}
+            await self.check(template)
+            if not isinstance(error, GuestNotBooted) or error.died.how in _HOST_FAILURES:
+                raise
+            log = bench.logs.boot(template.group)
+            place.keep(log, error.log)
+            return GuestFailed(
+                kernel=template.kernel,
+                suite=name,
+                guest=guest,
+                reason=error.what,
+                kernel_log=error.why,
+                log=log,
+            )
+        log = bench.logs.boot(template.group)
+        place.keep(log, made.boot_log)
+        self._templates[template] = made
+        self._editions[template] = {each: foundry.store.edition(each) for each in made.entries}
+        return GuestReady(
+            kernel=template.kernel,
+            suite=name,
+            guest=guest,
+            release=made.hello.release,
+            build_id=made.hello.build_id.hex(),
+            machine=made.machine,
+            seconds=time.monotonic() - begun,
+            boot=observe_boot(made.boot_log, made.hello, log),
+        )
+
+    async def run(self, attempt: Attempt) -> TestEnded:
+        """Run one attempt in a guest of its own; its template is there."""
+        bench = self.benches[attempt.template.kernel]
+        template = self._templates[attempt.template]
+        try:
+            return await run_attempt(attempt, template, Place(self.out, bench.logs))
+        except OSError as error:
+            # Nothing of the test's own: its logs cannot be written, or no process be made.  Or
+            # another run has found the snapshot damaged and removed it.
+            editions = self._editions[attempt.template]
+            await asyncio.to_thread(bench.foundry.store.check_editions, editions)
+            raise of_os(error, f"the test {attempt.test.name} cannot be run") from error
+
+    async def check(self, template: TemplateId) -> None:
+        """Compare what the guests of *template* are made from with what was written; once."""
+        if template not in self._checks:
+            check = self.benches[template.kernel].foundry.store.check_editions
+            comparing = asyncio.to_thread(check, self._editions[template])
+            self._checks[template] = asyncio.ensure_future(comparing)
+        await asyncio.shield(self._checks[template])
+
+    def made_from(self, template: TemplateId) -> frozenset[Entry]:
+        """Return what of the cache the guests of *template* come from; nothing if there is none."""
+        made = self._templates.get(template)
+        return frozenset(made.entries if made else ())
+
+    async def close(self) -> None:
+        """Do nothing: guests end with their attempts."""
