@@ -79,7 +79,9 @@ def test_suites_with_libraries_sanitizers_forks_and_helpers(tmp_path: Path) -> N
     names = ("rseq", "openat2", "timens", "clone3", "lib", "pidfd")
     suites = [word for name in names for word in ("--suite", f"kernel:{name}")]
     configs = [word for name in ("guest", "mm", "net") for word in ("--config", name)]
-    said = run(tmp_path, "--series", "none", *configs, *suites)
+    # These repeat their work for minutes or hours where processors are emulated.
+    loops = "basic_percpu_ops_test or run_param_test.sh or rename_attack_test or pidfd_poll_test"
+    said = run(tmp_path, "--series", "none", *configs, *suites, "-k", f"not ({loops})")
     assert {name.partition(":")[0] for name in said} == set(names)
     assert not [each for each in said.values() if each.reason.startswith("does not build")]
     # librseq.so lies beside the programs, which look for it in "./".
