@@ -19,7 +19,7 @@ from harness.guest.console import PANIC, ConsoleLines
 from harness.guest.machine import BootFiles, Channels, GuestConfig, Memory, qemu_argv
 from harness.guest.process import Exited, QemuProcess, Shutdown
 from harness.guest.session import Session
-from harness.guest.starved import MUTE_LIMIT_S, GuestTime
+from harness.guest.starved import GuestTime
 from harness.model.events import (
     STOOD_STILL_S,
     Accelerator,
@@ -250,9 +250,8 @@ async def _boot_limit(time: GuestTime, limit_s: float) -> GuestDied:
     left = limit_s
     while left > 0:
         left -= await time.tick(left, in_doubt=True)
-        if time.mute_s >= MUTE_LIMIT_S:
-            detail = f"QEMU neither runs nor answers its monitor, for {MUTE_LIMIT_S:g} s"
-            return GuestDied(How.QEMU_STUCK, detail)
+        if time.stuck:
+            return GuestDied(How.QEMU_STUCK, time.stuck)
         if time.stood_still_s >= STOOD_STILL_S and not time.mute_s:
             return GuestDied(How.NOT_BOOTED, "it was stopped while it booted")
     return GuestDied(How.NOT_BOOTED, f"no hello within {limit_s:g} s")

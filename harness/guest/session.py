@@ -17,7 +17,7 @@ from qemu.qmp import QMPError
 from harness.guest import frames
 from harness.guest.console import ConsoleLines
 from harness.guest.process import Exited, QemuProcess, Shutdown
-from harness.guest.starved import MUTE_LIMIT_S, TICK_S
+from harness.guest.starved import TICK_S
 from harness.model.events import (
     Command,
     Event,
@@ -201,9 +201,8 @@ class Session:
             if left <= 0 and not told:
                 told = True
                 self._tell(frames.TimeIsUp(round(self._command.timeout_s * 1e9)))
-            if self._time.mute_s >= MUTE_LIMIT_S:
-                detail = f"QEMU neither runs nor answers its monitor, for {MUTE_LIMIT_S:g} s"
-                await self._queue.put(_Silence(How.QEMU_STUCK, detail))
+            if self._time.stuck:
+                await self._queue.put(_Silence(How.QEMU_STUCK, self._time.stuck))
                 return
             limit_s = self._heartbeat_limit_s
             # A stop that this side has slept through may have been one of the guest, too.

@@ -152,6 +152,13 @@ class GuestTime:
         self.mute_s = 0.0
         return counted * max(_LEAST, 1.0 - fraction)
 
+    @property
+    def stuck(self) -> str:
+        """What is to be said of a QEMU that will not run any more; empty while it may."""
+        if self.mute_s < MUTE_LIMIT_S:
+            return ""
+        return f"QEMU neither runs nor answers its monitor, for {MUTE_LIMIT_S:g} s"
+
     async def tick(self, wait_s: float = TICK_S, *, in_doubt: bool = False) -> float:
         """Wait, and return for how many seconds meanwhile the guest could run.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import MachineError
-from harness.guest import accel, snapshot
+from harness.guest import accel, snapshot, starved
 from harness.guest.accel import Memory, Probe, Wanted
 from harness.guest.host import read_host
 from harness.guest.machine import BootFiles, GuestConfig, MachineType
@@ -184,7 +184,11 @@ def test_a_killed_qemu_is_not_the_kernels_fault(guest_snapshot: Snapshot) -> Non
     assert "signal 9" in died.detail
 
 
-def test_a_stopped_qemu_is_not_a_hung_kernel(guest_snapshot: Snapshot) -> None:
+def test_a_stopped_qemu_is_not_a_hung_kernel(
+    guest_snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Longer than the limit on heartbeats. The real limit of a minute would only be waited for.
+    monkeypatch.setattr(starved, "MUTE_LIMIT_S", 2 * guest_snapshot.config.heartbeat_limit_s)
     died = _run_and(guest_snapshot, signal.SIGSTOP).died
     assert died.how is How.QEMU_STUCK
     assert not died.how.in_guest

@@ -147,10 +147,15 @@ def test_one_that_is_stopped_for_ever_comes_to_an_end(watched: tuple[Machine, Gu
     process, guest = watched
     process.state = "T"
     left = 5.0
-    for _ in range(int((MUTE_LIMIT_S + 10) / TICK_S)):
+    for _ in range(int((MUTE_LIMIT_S - 10) / TICK_S)):
+        process.pass_time(TICK_S, runs=0)
+        left -= guest.passed()
+    assert (left, guest.stuck) == (5.0, "")
+    for _ in range(int(20 / TICK_S)):
         process.pass_time(TICK_S, runs=0)
         left -= guest.passed()
     assert left < 0
+    assert guest.stuck == "QEMU neither runs nor answers its monitor, for 60 s"
 
 
 def test_who_was_stopped_together_with_it_counts_two_ticks(
