@@ -21,9 +21,24 @@ from harness.store import Store
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long an example takes says nothing on a machine that others use too.
-hypothesis.settings.register_profile("harness", deadline=None)
-hypothesis.settings.load_profile("harness")
+# How long an example takes says nothing on a machine that others use too.  Each run has the same
+# examples, so that no change is refused by luck; the proofs look for new ones.
+_EVERY_RUN = hypothesis.settings(deadline=None, max_examples=50, derandomize=True)
+_PROOFS = hypothesis.settings(deadline=None, max_examples=2000)
+hypothesis.settings.register_profile("every-run", _EVERY_RUN)
+hypothesis.settings.register_profile("proofs", _PROOFS)
+hypothesis.settings.load_profile("every-run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have what takes longest begin first: as the last it would keep one worker only at work."""
+
+    def seconds(item: pytest.Item) -> float:
+        mark = item.get_closest_marker("long")
+        return mark.args[0] if mark else 0
+
+    items.sort(key=seconds, reverse=True)
+
 
 PROJECT_FILE = Path(__file__).parents[1] / project.FILE_NAME
 

@@ -28,7 +28,7 @@ from harness.model.events import Accelerator, Event, GuestDied, How, Stdout
 from harness.progress import Quiet
 from tests.guest.conftest import Outcome, probe, run
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.long(50)]
 
 
 def qemus() -> set[int]:

@@ -23,7 +23,7 @@ from harness.guest.snapshot import Snapshot
 from harness.model.events import Accelerator, Command, Heartbeat, Stdout
 from tests.guest.conftest import Outcome, probe
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.long(100)]
 HEARTBEAT_LIMIT_S = 4.0
 """That of the snapshot."""
 STOP_S = 7.0

@@ -21,7 +21,7 @@ from harness.klog import scan
 from harness.model.events import Accelerator, Heartbeat, How
 from tests.guest.conftest import Outcome, Restored, probe, run
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.long(60)]
 
 
 def test_hello_names_the_kernel(guest_snapshot: Snapshot, guest_kernel: Path) -> None:

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from datetime import date
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import klog
@@ -123,7 +123,6 @@ def _runs(draw: st.DrawFn) -> Results:
     return verdict.results([*records, RunEnded(time="t", seconds=1.0)])
 
 
-@settings(deadline=None, max_examples=400)
 @given(_runs())
 def test_every_report_gives_the_same_answer(results: Results) -> None:
     bad = [test for test in results.tests if not test.outcome.as_expected]

@@ -323,7 +323,7 @@ NOISE = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.lists(NOISE, max_size=8), st.lists(st.integers(0, 40_000), max_size=6))
 def test_any_bytes_in_any_chunks(parts: list[bytes], cuts: list[int]) -> None:
     data = b"".join(parts)

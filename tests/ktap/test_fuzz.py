@@ -16,7 +16,7 @@ import pytest
 @pytest.mark.parametrize(
     "limit",
     [
-        pytest.param(["--inputs", "8000"], marks=pytest.mark.unit),
+        pytest.param(["--inputs", "2000"], marks=pytest.mark.unit),
         pytest.param(["600"], marks=pytest.mark.proof),
     ],
     ids=["sample", "long"],

@@ -48,7 +48,7 @@ parser.feed(b"\\nok 1 the end\\n")
 report = parser.close()
 print(peak() - before, int(speed), report.outcome, len(list(report.walk())))
 """
-_SIZE = int(os.environ.get("HARNESS_TEST_FLOOD", 200_000_000))
+_SIZE = int(os.environ.get("HARNESS_TEST_FLOOD", 50_000_000))
 
 
 def _flood(chunk: str, total: int) -> tuple[float, float, str, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.ktap import Case, parse
@@ -27,7 +27,6 @@ def test_any_bytes(data: bytes, cuts: list[int]) -> None:
     check(data, cuts)
 
 
-@settings(max_examples=300)
 @given(st.lists(st.sampled_from(_LINES) | st.binary(max_size=12), max_size=24), _CUTS)
 def test_any_mixture_of_odd_lines(lines: list[bytes], cuts: list[int]) -> None:
     check(b"".join(lines), cuts)
@@ -99,7 +98,6 @@ def _same(tree: Tree, case: Case) -> bool:
     )
 
 
-@settings(max_examples=200)
 @given(TREES, _STEP, st.sampled_from(["", "[    9.123456] ", "host: "]))
 def test_a_valid_tree_comes_back(trees: tuple[Tree, ...], step: str, prefix: str) -> None:
     text = "".join(f"{prefix}{line}\n" for line in collection(trees, "", step))
@@ -111,7 +109,6 @@ def test_a_valid_tree_comes_back(trees: tuple[Tree, ...], step: str, prefix: str
     assert all(map(_same, trees, cases))
 
 
-@settings(max_examples=200)
 @given(TREES, _STEP, st.data())
 def test_no_lost_line_hides_a_failure(
     trees: tuple[Tree, ...], step: str, data: st.DataObject
@@ -129,7 +126,6 @@ def test_no_lost_line_hides_a_failure(
     assert not check(text.encode(), []).outcome.as_expected
 
 
-@settings(max_examples=200)
 @given(TREES, st.data())
 def test_a_stream_cut_short_is_never_green(trees: tuple[Tree, ...], data: st.DataObject) -> None:
     lines = list(collection(trees))

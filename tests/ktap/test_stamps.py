@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.ktap import Kind, Report, parse
@@ -144,7 +144,6 @@ def test_the_same_answer_behind_names(style: str) -> None:
     assert differing(NAMED[style], streams) == []
 
 
-@settings(max_examples=150, deadline=None)
 @given(TREES, st.sampled_from([*STYLES, *NAMED]))
 def test_a_valid_tree_comes_back_behind_any_prefix(trees: tuple[Tree, ...], style: str) -> None:
     data = "".join(f"{line}\n" for line in collection(trees)).encode()

@@ -8,7 +8,7 @@ import time
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import ExitCode
@@ -279,7 +279,6 @@ def test_hostile_text_is_shown_and_escaped() -> None:
     assert "\r" not in (failure.text or "")
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.text(st.characters()), st.sampled_from(Outcome))
 def test_any_text_gives_a_report_that_can_be_read(text: str, outcome: Outcome) -> None:
     case = r.Case(name=text, outcome=outcome, reason=text, text=text)

@@ -23,7 +23,7 @@ from harness.run import journal
 from harness.run.prepare import Prepared
 from tests.run.test_faults import FAULTS, Fault, Row, compare, render, run
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.long(30)]
 BOOT = FAULTS / "boot"
 STACK = ("--series", "v10+test-vm", "--series", str(BOOT / "kernel"))
 """Upon the project's own stack: so one object file is all that must be compiled."""
@@ -31,10 +31,14 @@ LOCKDEP = ("guest", "crash", "debug")
 LIMIT_S = 3000
 
 
-def table(*features: str) -> Mapping[str, Fault]:
-    """Return the rows for a kernel with these features."""
+def table(*features: str, proof: bool = False) -> Mapping[str, Fault]:
+    """Return the rows for a kernel with these features that every run has, or the proofs only."""
     rows = msgspec.convert(tomllib.loads((BOOT / "expected.toml").read_text()), dict[str, Fault])
-    return {name: row for name, row in rows.items() if not row.needs or row.needs in features}
+    return {
+        name: row
+        for name, row in rows.items()
+        if row.proof is proof and (not row.needs or row.needs in features)
+    }
 
 
 def suites(names: Mapping[str, Fault], directory: Path) -> list[str]:
@@ -74,9 +78,7 @@ def rows(said: Results, out: Path, expected: Mapping[str, Fault]) -> list[Row]:
     return found
 
 
-def test_faults_at_boot_and_after_the_end(
-    prepared: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_faults_at_boot_and_after_the_end(prepared: Prepared, tmp_path: Path) -> None:
     expected, out = table(), tmp_path / "out"
     options = [*STACK, *suites(expected, tmp_path), "--suite", str(FAULTS)]
     said = run(out, *options, "--jobs", "3", "-k", "boot_ or late_", limit_s=LIMIT_S)
@@ -84,8 +86,7 @@ def test_faults_at_boot_and_after_the_end(
     of_faults = tuple(test for test in said.tests if test.suite == "faults")
     late = msgspec.structs.replace(said, tests=of_faults)
     after = compare(late, out, features=["harness_faults"])
-    with capsys.disabled():
-        print(f"\n{render([*at_boot, *after])}, {said.seconds:.0f} s")
+    print(f"\n{render([*at_boot, *after])}, {said.seconds:.0f} s")
     assert [row.name for row in (*at_boot, *after) if row.wrong] == []
     assert sorted(row.name for row in at_boot) == sorted(f"boot_{name}" for name in expected)
     assert len(after) == 6
@@ -115,6 +116,15 @@ def test_faults_at_boot_of_a_guest_that_is_booted_for_each_test(
     }
     ended = [each for each in journal.read(out) if isinstance(each, TestEnded)]
     assert all(each.boot is not None for each in ended)
+
+
+@pytest.mark.proof
+def test_faults_at_boot_that_take_long(prepared: Prepared, tmp_path: Path) -> None:
+    expected, out = table(proof=True), tmp_path / "out"
+    said = run(out, *STACK, *suites(expected, tmp_path), limit_s=LIMIT_S)
+    found = rows(said, out, expected)
+    assert [row.name for row in found if row.wrong] == []
+    assert sorted(row.name for row in found) == sorted(f"boot_{name}" for name in expected)
 
 
 @pytest.mark.proof

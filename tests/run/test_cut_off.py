@@ -24,9 +24,8 @@ from harness.outcome import Outcome
 from harness.run import journal
 from harness.run.prepare import Prepared
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.long(50)]
 REPOSITORY = Path(__file__).parents[2]
-KILLS = 20
 
 PROGRAMS = {
     "a_good": ("return 0;", Outcome.PASS),
@@ -116,8 +115,9 @@ def by_program(found: Results) -> dict[str, Outcome]:
     return {test.program: test.outcome for test in found.tests}
 
 
+@pytest.mark.parametrize("wanted", [6, pytest.param(30, marks=pytest.mark.proof)])
 def test_a_run_killed_at_any_moment_goes_on_where_it_was(
-    prepared: Prepared, suite: Path, tmp_path: Path
+    prepared: Prepared, suite: Path, tmp_path: Path, wanted: int
 ) -> None:
     whole = 0.0
     # The first run builds the suite and boots its guest: moments drawn from that time would mostly
@@ -132,14 +132,14 @@ def test_a_run_killed_at_any_moment_goes_on_where_it_was(
     print(f"seed {seed}; a whole run takes {whole:.1f} s")
     moments = random.Random(seed)  # noqa: S311  nothing secret
     kills = cut = runs = 0
-    while kills < KILLS:
+    while kills < wanted:
         runs += 1
         out = tmp_path / f"run-{runs}"
         before: dict[str, str] = {}
         words = ["run", "--suite", str(suite), "--out", str(out)]
         while True:
             process = harness(*words)
-            wait = moments.uniform(0.1, whole) if kills < KILLS else 300.0
+            wait = moments.uniform(0.1, whole) if kills < wanted else 300.0
             try:
                 text = process.communicate(timeout=wait)[0]
             except subprocess.TimeoutExpired:
@@ -178,7 +178,7 @@ def test_a_run_killed_at_any_moment_goes_on_where_it_was(
         assert set(times.values()) == {1}
         assert finished(out).items() >= before.items()
     print(f"{kills} kills in {runs} runs, {cut} of them after the plan was made")
-    assert cut >= KILLS // 4
+    assert cut >= wanted // 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

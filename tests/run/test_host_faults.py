@@ -27,7 +27,7 @@ from harness.run import journal
 from harness.run.prepare import Prepared
 from harness.store import Store
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.long(100)]
 REPOSITORY = Path(__file__).parents[2]
 MAKEFILE = "TEST_GEN_PROGS := {}\ninclude ../lib.mk\n"
 HEAD = "#include <stdio.h>\n#include <unistd.h>\n"

@@ -24,7 +24,7 @@ from harness.outcome import Outcome
 from harness.run.prepare import Prepared
 from harness.series import read
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.long(60)]
 REPOSITORY = Path(__file__).parents[2]
 MAKEFILE = "TEST_GEN_PROGS := {}\ninclude ../lib.mk\n"
 

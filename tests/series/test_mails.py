@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import UserError
@@ -84,7 +84,6 @@ def test_a_file_of_one_mail_is_one_mail_whatever_it_quotes(tmp_path: Path) -> No
 
 
 @given(st.permutations([*THREAD, REPLY]), st.sampled_from(sorted(m.STORES)))
-@settings(max_examples=25, deadline=None)
 def test_in_whatever_order_it_comes(order: list[m.Letter], kind: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         path = m.STORES[kind]([letter.bytes() for letter in order], Path(name) / "thread")
@@ -105,7 +104,6 @@ WHOLES = {
 
 
 @given(st.sets(st.sampled_from([*THREAD, *OLD, *STRAYS])))
-@settings(max_examples=60, deadline=None)
 def test_of_whatever_is_there_a_whole_series_is_read_or_none(letters: set[m.Letter]) -> None:
     """A part of a series must never pass for the series."""
     refused, series = "", None
@@ -168,7 +166,6 @@ LINES = st.sampled_from(
     st.sampled_from(sorted(m.MBOXES)),
     st.sampled_from(sorted(set(m.SENDINGS) - {"flowed"})),
 )
-@settings(max_examples=60, deadline=None)
 def test_whatever_the_message_says(rows: list[str], escaping: str, sending: str) -> None:
     text = "Why.\n\n" + "\n".join(rows) + "\nend.\n"
     letters = [m.patch(f"[PATCH {n}/2] mm: x", 2 * n + 1, message=text) for n in (1, 2)]

@@ -65,7 +65,7 @@ def test_two_at_a_time_import_once(store: Store, tmp_path: Path) -> None:
 
 
 def test_killed_in_the_middle_leaves_nothing_half(store: Store, tmp_path: Path) -> None:
-    path = big_tarball(tmp_path, 64)
+    path = big_tarball(tmp_path, 32)
     ref = f"refs/sources/tarball/{digest_file(path)}"
     child = start(store, path)
     repo = store.place("git") / "linux.git"

@@ -21,7 +21,7 @@ from tests.v10 import breaks, coverage
 from tests.v10.conftest import Directories, Runs
 from tests.v10.tags import SELFTESTS, SUITES, all_tests, rules
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.long(240)]
 
 
 def test_the_coverage_is_what_the_document_says(run_stack: Runs) -> None:
