@@ -96,8 +96,9 @@ def _status(command: click.Command) -> int:
         return ExitCode.INTERRUPTED
     except HarnessError as error:
         return _tell(error)
-    except BrokenPipeError:
-        # Whoever read our output has gone (`| head`), which is no verdict on any test.
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output has gone (`| head`), which is no verdict on any test.  Where that
+        # shows inside a command, click exits with 1.
         _drop_output()
         return ExitCode.MACHINE
     except Exception as error:
