@@ -137,6 +137,19 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """Every attempt, where the test was to be repeated; all else is then that of the worst one."""
 
 
+class CoverMail(msgspec.Struct, frozen=True, kw_only=True):
+    """The mail that a reply about a series answers: its cover letter, or its first patch."""
+
+    message_id: str = ""
+    """With its angle brackets; empty where the series was not read from posted mails."""
+    subject: str = ""
+    """Decoded, with its prefix: ``[PATCH v10 0/9] KVM: do this``."""
+    sender: str = ""
+    """``Name <address>``, and so are :attr:`to` and :attr:`cc`."""
+    to: tuple[str, ...] = ()
+    cc: tuple[str, ...] = ()
+
+
 class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     """The kernel that was tested, and what it was made from."""
 
@@ -151,10 +164,16 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     series_commit: str = ""
     """The commit with all patches applied; the base where there is no series."""
     series_digest: str = ""
+    cover_mail: CoverMail = CoverMail()
+    """Of the topmost series that was posted."""
     patches: tuple[str, ...] = ()
+    patch_digests: tuple[str, ...] = ()
+    """SHA-256 of each patch in hex."""
     config: tuple[str, ...] = ()
     config_digest: str = ""
     toolchain: str = ""
+    warnings: tuple[str, ...] = ()
+    """What the compiler warned of when the kernel was built, one line each."""
     build_id: str = ""
     """The GNU build ID that the running kernel showed to the agent, in hex."""
 

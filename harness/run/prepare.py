@@ -71,7 +71,9 @@ class Selected:
             series_name=self.stack.name,
             series_commit=self.tree.commit,
             series_digest=self.stack.digest,
+            cover_mail=self.stack.cover_mail,
             patches=tuple(patch.subject for patch in self.stack.patches),
+            patch_digests=tuple(patch.sha256 for patch in self.stack.patches),
             config=self.fragments.names,
         )
 
@@ -99,6 +101,7 @@ class Built:
             release=meta.release,
             config_digest=meta.config_digest,
             toolchain=meta.toolchain,
+            warnings=meta.warnings,
             build_id=meta.build_id,
         )
 

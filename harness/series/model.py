@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.digest import digest
+from harness.model.results import CoverMail
 from harness.model.spec import Trust
 from harness.source.trust import least
 
@@ -90,6 +91,8 @@ class Series:
     """``Link:`` in the cover letter."""
     trailers: tuple[Trailer, ...] = ()
     """What replies to the cover letter give; they are not applied."""
+    cover_mail: CoverMail = field(default_factory=CoverMail)
+    """What a reply needs to know of the cover letter, or of the first patch where there is none."""
     notes: tuple[str, ...] = ()
     """What was chosen where there was a choice, and what was left out."""
     trust: Trust = Trust.OWN
@@ -114,6 +117,12 @@ class Stack:
     def title(self) -> str:
         """Of all series; empty for none."""
         return " + ".join(series.title for series in self.series)
+
+    @property
+    def cover_mail(self) -> CoverMail:
+        """Of the topmost series that was posted; an empty one where none was."""
+        mails = (series.cover_mail for series in reversed(self.series))
+        return next((mail for mail in mails if mail.message_id), CoverMail())
 
     @property
     def trust(self) -> Trust:

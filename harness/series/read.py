@@ -7,16 +7,19 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from email.utils import getaddresses
 from pathlib import Path
 
 from harness.digest import digest
 from harness.errors import UserError
+from harness.model.results import CoverMail
 from harness.model.spec import Trust
 from harness.series import commits, diff, files, lore, quilt
 from harness.series.choose import Choice, choose
 from harness.series.content import changes
 from harness.series.files import Files
-from harness.series.mail import Kind, Mail, content_of, index
+from harness.series.mail import Content, Kind, Mail, content_of, index
+from harness.series.mime import decode_words
 from harness.series.model import Patch, Series, Trailer
 from harness.series.origin import trust_of
 from harness.series.patch import make
@@ -173,7 +176,30 @@ def _series(
         prerequisites=tuple(_PREREQUISITE.findall(about) or _PREREQUISITE.findall(first)),
         links=tuple(_LINK.findall(about)),
         trailers=replies.trailers(cover) if cover else (),
+        cover_mail=_cover_mail(opened, cover or posting.mails[1][0]),
         notes=tuple(told),
+    )
+
+
+def _cover_mail(opened: Files, mail: Mail) -> CoverMail:
+    content = content_of(opened, mail)
+    return CoverMail(
+        # What is attached to a mail has no identity of its own.
+        message_id=f"<{mail.message_id.partition('#')[0]}>" if mail.message_id else "",
+        subject=mail.subject.raw,
+        sender=content.header("From"),
+        to=_people(content, "To"),
+        cc=_people(content, "Cc"),
+    )
+
+
+def _people(content: Content, name: str) -> tuple[str, ...]:
+    found = content.headers.headers.get_all(name, []) if content.headers else []
+    # A name is decoded when it is found: it may have a comma in it.
+    return tuple(
+        f"{decode_words(name)} <{address}>" if name else address
+        for name, address in getaddresses([str(each) for each in found])
+        if address
     )
 
 

@@ -58,7 +58,7 @@ def test_results_survive_the_file(results: r.Results, tmp_path: Path) -> None:
 
 
 def test_what_json_cannot_say_does_not_cost_the_report(tmp_path: Path) -> None:
-    written = files.write_reports(s.HOSTILE_RUN, tmp_path, tmp_path / "ci" / "report.xml")
+    written = files.write_reports(s.HOSTILE_RUN, tmp_path, junit=tmp_path / "ci" / "report.xml")
     assert written.paths["junit"] == tmp_path / "ci" / "report.xml"
     found = r.decode(written.paths["json"].read_bytes())
     assert found.tests[0].reason == s.HOSTILE.replace("\udc80", r"\udc80")
@@ -213,6 +213,48 @@ def test_from_the_first_moment_no_report_is_of_an_earlier_run(place: Path, chose
     assert report.read_bytes() == junit.render(s.ALL_PASS)
 
 
+def test_a_summary_is_kept_true_and_the_page_of_a_job_is_appended_to(place: Path) -> None:
+    """So far every step of a job has written to that page; the summary's file is ours."""
+    (place / "run").mkdir()
+    (place / "summary.md").write_text("## ✅ AS EXPECTED")
+    (place / "page.md").write_text("of another step\n")
+    reports = files.Reports(summary=place / "summary.md", job_page=place / "page.md")
+    with reports.kept_true():
+        assert "cut off" in (place / "summary.md").read_text()
+        assert "✅" not in (place / "summary.md").read_text()
+        reports.begin_in(place / "run")
+        written = reports.write(s.ALL_PASS)
+    summary = (place / "summary.md").read_text()
+    assert written.note == ""
+    assert summary.startswith("## ✅ AS EXPECTED (exit 0)")
+    assert (place / "page.md").read_text() == f"of another step\n{summary}"
+
+
+def test_a_summary_that_is_the_page_of_the_job_is_there_once(place: Path) -> None:
+    (place / "run").mkdir()
+    (place / "page.md").write_text("of another step\n")
+    reports = files.Reports(summary=place / "page.md", job_page=place / "page.md")
+    with reports.kept_true():
+        reports.begin_in(place / "run")
+        reports.write(s.ALL_PASS)
+    text = (place / "page.md").read_text()
+    assert text.startswith("of another step\n## ✅")
+    assert text.count("## ") == 1
+
+
+def test_a_page_that_is_not_there_costs_no_report(place: Path) -> None:
+    """A container may have the variable, and not the file."""
+    (place / "run").mkdir()
+    reports = files.Reports(job_page=place / "nowhere" / "page.md")
+    with reports.kept_true():
+        reports.begin_in(place / "run")
+        written = reports.write(s.ALL_PASS)
+    assert "nowhere" in written.note
+    assert (place / "run" / "junit.xml").read_bytes() == junit.render(
+        s.ALL_PASS, str(place / "run")
+    )
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -262,6 +304,7 @@ def test_the_schema_has_the_structures_that_the_documentation_is_about() -> None
     assert set(structures()) == {
         "Results",
         "Kernel",
+        "CoverMail",
         "Machine",
         "Test",
         "Attempt",
