@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import click
 
 from harness.cli.options import find_project, project_option, shell_command
 from harness.errors import UserError
+from harness.report import kcidb
 from harness.report.console import make_progress, print_summary
-from harness.report.formats import FORMATS
+from harness.report.formats import FORMATS, View
 from harness.report.text import short
 from harness.run import rundir
 from harness.run.job import read_results
@@ -19,6 +21,12 @@ from harness.run.symbolize import decode_all
 from harness.store import Store
 
 _CONSOLE = "console"
+
+
+def _check_origin(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[a-z0-9_]+", value):
+        raise click.BadParameter("a name has small letters, digits and _", ctx, param)
+    return value
 
 
 @click.command()
@@ -31,6 +39,13 @@ _CONSOLE = "console"
     default=_CONSOLE,
     show_default=True,
     help=f"Print the summary ({_CONSOLE}), or the whole report in one of the formats of files.",
+)
+@click.option(
+    "--origin",
+    metavar="NAME",
+    callback=_check_origin,
+    help="With --format kcidb: the name under which KernelCI knows the CI system that reports.  "
+    f"[default: {kcidb.ORIGIN}]",
 )
 @click.option(
     "--decode",
@@ -49,6 +64,7 @@ def report(
     run: str,
     project_file: Path | None,
     form: str,
+    origin: str | None,
     decode: bool,
     as_expectations: bool,
     verbose: bool,
@@ -65,6 +81,8 @@ def report(
     Examples:
       harness report
       harness report runs/20260701-030000-3f2a --format junit >junit.xml
+      harness report --format mail >reply.eml && git send-email --dry-run reply.eml
+      harness report --format kcidb --origin myci
       harness report --decode
       harness report latest --as-expectations >>selftests/mine/expectations.toml
     """
@@ -88,7 +106,7 @@ def report(
 
         sys.stdout.buffer.write(entries(results).encode())
     elif form in FORMATS:
-        data = FORMATS[form].render(results, short(directory, here))
+        data = FORMATS[form].render(results, View(short(directory, here), origin or kcidb.ORIGIN))
         sys.stdout.buffer.write(data)
     else:
         print_summary(

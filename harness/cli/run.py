@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -25,12 +26,13 @@ from harness.model.spec import KernelSpec, Trust
 from harness.proc import signals
 from harness.prune import most_bytes
 from harness.report.console import make_progress, print_summary
-from harness.report.files import JUNIT, Reports, is_stdout
+from harness.report.files import JUNIT, Reports
 from harness.report.text import short
 from harness.run import journal, rundir
 from harness.run.job import Job, request_of
 from harness.run.request import Request
 from harness.store import Store
+from harness.visible import visible
 
 
 class _Run(click.Command):
@@ -49,13 +51,26 @@ class _Run(click.Command):
 
 def _refuse(args: Sequence[str], error: click.UsageError) -> None:
     here = Path.cwd()
-    junit, out = _given(args, "--junit"), _given(args, "--out")
-    reports = Reports(here / junit if junit else None, ("harness", "run", *args))
+    junit, summary, out = (_given(args, name) for name in ("--junit", "--summary", "--out"))
+    reports = _reports(here, junit, summary, ("harness", "run", *args))
     with suppress(UserError), ExitStack() as stack, reports.kept_true():
         if out and (here / out).is_dir():
             place = stack.enter_context(rundir.fresh(here / out, reports.junit))
             reports.begin_in(place.path)
         raise UserError(error.format_message())
+
+
+def _reports(
+    here: Path, junit: Path | str | None, summary: Path | str | None, command: Sequence[str]
+) -> Reports:
+    """Return the reports of a run that is called in *here*, with those that the user names."""
+    page = os.environ.get("GITHUB_STEP_SUMMARY")
+    return Reports(
+        here / junit if junit else None,
+        command,
+        summary=here / summary if summary else None,
+        job_page=here / page if page else None,
+    )
 
 
 def _given(args: Sequence[str], option: str) -> str:
@@ -165,6 +180,12 @@ def _given(args: Sequence[str], option: str) -> str:
     "[default: junit.xml in the run's directory]",
 )
 @click.option(
+    "--summary",
+    type=FilePath(dir_okay=False),
+    help="Write a summary in Markdown there.  Where GITHUB_STEP_SUMMARY is set, it is appended to "
+    "that file in any case.",
+)
+@click.option(
     "--repeat",
     type=click.IntRange(min=1),
     metavar="N",
@@ -199,6 +220,7 @@ def run(
     trust: str | None,
     out: Path | None,
     junit: Path | None,
+    summary: Path | None,
     repeat: int | None,
     until_fail: bool,
     resume: str | None,
@@ -220,12 +242,13 @@ def run(
       harness run --source ~/linux#my-branch --series none
       harness run --guest vng --suite ~/my-shell-scripts
       harness run -k punch --repeat 100
+      harness run --junit junit.xml --summary summary.md
       harness run --resume latest
     """
     here = Path.cwd()
     program = program_words(here)
     command = (*program, *sys.argv[1:])
-    reports = Reports(here / junit if junit else None, command)
+    reports = _reports(here, junit, summary, command)
     # First of all, so that no report of an earlier run is taken for this one's.
     with signals.interruptible(), reports.kept_true(), ExitStack() as stack:
         if resume is not None:
@@ -280,18 +303,20 @@ def run(
     print_summary(
         ended.results,
         # What is read from standard output is the report and nothing else.
-        sys.stderr if is_stdout(reports.junit) else sys.stdout,
+        sys.stderr if reports.on_stdout else sys.stdout,
         verbose=verbose,
         directory=short(place.path, here),
         junit=short(written.paths[JUNIT], here) if written else "",
         shell=shell_command(place.path, here),
     )
+    if written and written.note:
+        click.echo(visible(f"note: {written.note}"), err=True)
     if ended.error is not None:
         raise ended.error
     return ended.results.exit_code
 
 
-_WITH_RESUME = frozenset({"resume", "jobs", "junit", "verbose", "project_file"})
+_WITH_RESUME = frozenset({"resume", "jobs", "junit", "summary", "verbose", "project_file"})
 
 
 def _refuse_with_resume() -> None:

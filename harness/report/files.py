@@ -9,6 +9,7 @@ says "cut off", which is an error, and to remove ``results.json``.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import secrets
@@ -23,10 +24,11 @@ from pathlib import Path
 from harness.errors import HarnessError, UserError
 from harness.foreign import told
 from harness.model.results import Kernel, Machine, Results
-from harness.report.formats import FORMATS
+from harness.report.formats import FORMATS, View
 from harness.report.text import short
 
 JUNIT = "junit"
+SUMMARY = "markdown"
 _CUT_OFF = "the run was cut off before it could write its reports"
 _READER_S = 30.0
 """Seconds in which the reader of a pipe has to take the next bytes, or to come at all."""
@@ -41,17 +43,38 @@ class Written:
 
     paths: Mapping[str, Path]
     """By the name of the format."""
+    note: str = ""
+    """Why the page of the CI's job has no summary, if it should."""
 
 
 class Reports:
     """The reports of one run, from its first moment to its end."""
 
-    def __init__(self, junit: Path | None = None, command: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        junit: Path | None = None,
+        command: Sequence[str] = (),
+        *,
+        summary: Path | None = None,
+        job_page: Path | None = None,
+    ) -> None:
+        """*summary* is where a summary in Markdown goes; to *job_page* it is appended as well.
+
+        Neither is wanted where it is None.
+        """
         self.junit = junit
         """Where the JUnit report goes if not into the run's directory."""
+        named = {JUNIT: junit, SUMMARY: summary if summary != job_page else None}
+        self._named = {name: path for name, path in named.items() if path is not None}
+        self._job_page = job_page
         self._command = tuple(command)
         self._directory: Path | None = None
         self._whole = False
+
+    @property
+    def on_stdout(self) -> bool:
+        """Whether a report goes to standard output, where nothing else must go then."""
+        return any(is_stdout(path) for path in self._named.values())
 
     @contextlib.contextmanager
     def kept_true(self) -> Iterator[None]:
@@ -59,10 +82,10 @@ class Reports:
 
         Raises UserError at once where :attr:`junit` cannot be written.
         """
-        if self.junit is not None:
-            with _refused(self.junit):
-                _check(self.junit)
-                self._mark(self.junit, _CUT_OFF)
+        for name, path in self._named.items():
+            with _refused(path):
+                _check(path)
+                self._mark(name, path, _CUT_OFF)
         try:
             yield
         except BaseException as error:
@@ -82,27 +105,34 @@ class Reports:
         if self.junit is None:
             path = _places(directory)[JUNIT]
             with _refused(path):
-                self._mark(path, _CUT_OFF)
+                self._mark(JUNIT, path, _CUT_OFF)
 
     def write(self, results: Results) -> Written:
         """Write all reports; MachineError where that fails."""
         assert self._directory is not None  # noqa: S101  the run's directory comes first
-        written = write_reports(results, self._directory, self.junit)
+        written = write_reports(results, self._directory, **self._named)
         self._whole = True
+        if self._job_page is not None:
+            page = FORMATS[SUMMARY].render(results, _of_job(self._directory))
+            try:
+                _append(self._job_page, page)
+            except HarnessError as error:
+                # It was not asked for; a container may have the variable without the file.
+                return dataclasses.replace(written, note=f"{error.what}: {error.where}")
         return written
 
     def stopped(self, error: BaseException) -> None:
-        """Let the JUnit report say why there is no other, as far as that can be written."""
+        """Let the reports say why there is no other, as far as they can be written."""
         if isinstance(error, KeyboardInterrupt):
             why = "the run was interrupted before it had a plan"
         else:
             why = str(error) or type(error).__name__
-        place = self.junit or (_places(self._directory)[JUNIT] if self._directory else None)
-        if place is not None:
+        places = {JUNIT: _places(self._directory)[JUNIT]} if self._directory else {}
+        for name, path in (places | self._named).items():
             with contextlib.suppress(OSError, HarnessError):
-                self._mark(place, why)
+                self._mark(name, path, why)
 
-    def _mark(self, path: Path, why: str) -> None:
+    def _mark(self, name: str, path: Path, why: str) -> None:
         """Write a report with one error; a pipe or device gets the report at the end alone."""
         if _kind_of(path) != _FILE:
             return
@@ -116,26 +146,35 @@ class Reports:
             kernel=unknown,
             machine=Machine(),
         )
-        _write(path, FORMATS[JUNIT].render(results, ""))
+        _write(path, FORMATS[name].render(results, View()))
 
 
-def write_reports(results: Results, directory: Path, junit: Path | None = None) -> Written:
-    """Write every report that a run leaves into *directory*, the JUnit report to *junit* if given.
+def write_reports(results: Results, directory: Path, **named: Path) -> Written:
+    """Write every report that a run leaves into *directory*, or to the path *named* for its format.
 
     Raises MachineError when a file cannot be written.
     """
-    paths = _places(directory, junit)
+    paths = _places(directory) | named
     for name, path in paths.items():
-        # A CI's job reads the JUnit report from where it runs, wherever the file is.
-        beside = "" if name != JUNIT else short(directory, Path.cwd())
-        write_report(path, FORMATS[name].render(results, beside))
+        view = View() if name not in named and name != JUNIT else _of_job(directory)
+        write_report(path, FORMATS[name].render(results, view))
     return Written(paths)
 
 
-def _places(directory: Path, junit: Path | None = None) -> dict[str, Path]:
+def _places(directory: Path) -> dict[str, Path]:
     """Return where the reports of the run in *directory* are, by the name of the format."""
-    places = {name: directory / each.of_run for name, each in FORMATS.items() if each.of_run}
-    return {**places, JUNIT: junit} if junit else places
+    return {name: directory / each.of_run for name, each in FORMATS.items() if each.of_run}
+
+
+def _of_job(directory: Path) -> View:
+    """Return the view of a CI's job, which reads reports from where it runs."""
+    return View(short(directory, Path.cwd()))
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append *data* to the file at *path*; MachineError where that fails."""
+    with told("the summary cannot be written", path), path.open("ab") as file:
+        file.write(data)
 
 
 def write_report(path: Path, data: bytes) -> None:
@@ -149,10 +188,10 @@ def write_report(path: Path, data: bytes) -> None:
         _write(path, data)
 
 
-def is_stdout(path: Path | None) -> bool:
+def is_stdout(path: Path) -> bool:
     """Whether *path* names what standard output goes to; the null device takes anything."""
     try:
-        return path is not None and _kind_of(path) == 1 and not path.samefile(os.devnull)
+        return _kind_of(path) == 1 and not path.samefile(os.devnull)
     except OSError:
         return False
 

@@ -7,38 +7,40 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.model.results import Results, encode
-from harness.report import html, junit
+from harness.report import html, junit, kcidb, mail, markdown
 from harness.report.coverage import lcov
+from harness.report.kernels import by_kernel
 
-Render = Callable[[Results, str], bytes]
-"""Returns the report; the text is the run's directory as the reader of the report finds it, empty
-where the report lies in it."""
+
+@dataclass(frozen=True)
+class View:
+    """What a report depends on beside the results."""
+
+    directory: str = ""
+    """The run's, as the reader of the report finds it; empty where the report lies in it."""
+    origin: str = kcidb.ORIGIN
+    """The CI system that reports, for KCIDB."""
 
 
 @dataclass(frozen=True)
 class Format:
     """One format."""
 
-    render: Render
-    about: str
-    """What it is, for the help of ``harness report``."""
+    render: Callable[[Results, View], bytes]
     of_run: str = ""
     """The file in its directory that every run writes; empty where a run writes none."""
 
 
-def name_of(results: Results) -> str:
-    """Return the name of the kernel that *results* are about: that of its series."""
-    return results.kernel.series_name or results.kernel.series or results.kernel.release
-
-
 FORMATS: dict[str, Format] = {
-    "json": Format(lambda results, _: encode(results), "results.json", "results.json"),
-    "junit": Format(junit.render, "JUnit XML", "junit.xml"),
+    "json": Format(lambda results, _: encode(results), "results.json"),
+    "junit": Format(lambda results, view: junit.render(results, view.directory), "junit.xml"),
     "html": Format(
-        lambda results, directory: html.render({name_of(results): results}, directory),
-        "a page for a browser",
+        lambda results, view: html.render(by_kernel(results), view.directory),
         "report.html",
     ),
-    "lcov": Format(lambda results, _: lcov(results), "lcov, of a run with --coverage"),
+    "kcidb": Format(lambda results, view: kcidb.render(by_kernel(results), view.origin)),
+    "lcov": Format(lambda results, _: lcov(results)),
+    "mail": Format(lambda results, _: mail.render(results)),
+    "markdown": Format(lambda results, view: markdown.render(results, view.directory)),
 }
 """By name, in the order in which a run writes them: all others can be made again from the JSON."""

@@ -22,12 +22,13 @@ from typing import Any
 import msgspec
 
 from harness.klog import Severity
+from harness.model.ids import case_of
 from harness.model.results import Case, KernelReport, Results, Test
 from harness.outcome import Outcome
 from harness.report.junit import attached_logs
 from harness.report.testcases import CASE_TEXT_LIMIT, TEXT_LIMIT, story_text
 from harness.report.text import count_outcomes, one_line, style_of, tally
-from harness.report.verdict import verdict
+from harness.report.verdict import complaints_at_boot, verdict
 from harness.visible import visible
 
 TEXT_BUDGET = 14_000_000
@@ -131,8 +132,7 @@ def _kernel(
         "seen": [number for number, outcome in enumerate(Outcome) if outcome in seen],
         "boot": [
             _report(boot.report, texts, f"guests of {', '.join(map(one_line, boot.suites))}")
-            for boot in results.at_boot
-            if boot.report.severity != Severity.NOTE
+            for boot in complaints_at_boot(results)
         ],
         "tests": [tests[number] for number in range(len(tests))],
     }
@@ -202,7 +202,7 @@ def _cases(test: Test, texts: _Texts, names: int) -> dict[str, Any] | None:
 
 
 def _short_name(case: Case, test: Test, limit: int) -> str:
-    name = one_line(case.name.removeprefix(f"{test.name}/"), limit)
+    name = one_line(case_of(test.name, case.name), limit)
     return name if name.isascii() else name.encode()[:limit].decode(errors="ignore")
 
 

@@ -25,8 +25,6 @@ from pathlib import Path
 
 import junit_xml
 
-from harness.errors import ExitCode
-from harness.klog import Severity
 from harness.model.ids import case_of
 from harness.model.results import BootReport, Case, Results, Test
 from harness.outcome import Outcome
@@ -38,6 +36,7 @@ from harness.report.testcases import (
     story_text,
     value,
 )
+from harness.report.verdict import complaints_at_boot, run_trouble
 
 
 def render(results: Results, directory: str = "") -> bytes:
@@ -50,11 +49,11 @@ def render(results: Results, directory: str = "") -> bytes:
         suites.setdefault(test.suite, []).append(test)
     rendered = [_suite(name, tests, results, directory) for name, tests in suites.items()]
     seconds = [sum(test.total_s or 0.0 for test in tests) for tests in suites.values()]
-    complaints = _at_boot(results)
+    complaints = complaints_at_boot(results)
     if complaints:
         rendered.append(_boot_suite(complaints, results))
         seconds.append(0.0)
-    trouble = _run_trouble(results)
+    trouble = run_trouble(results)
     if trouble:
         rendered.append(_run_suite(trouble, results))
         seconds.append(0.0)
@@ -64,34 +63,12 @@ def render(results: Results, directory: str = "") -> bytes:
 def count_testcases(results: Results) -> int:
     """Return how many testcases :func:`render` writes for *results*."""
     of_tests = [len(test.cases) + needs_own_testcase(test) for test in results.tests]
-    return sum(of_tests) + len(_at_boot(results)) + bool(_run_trouble(results))
+    return sum(of_tests) + len(complaints_at_boot(results)) + bool(run_trouble(results))
 
 
 def needs_own_testcase(test: Test) -> bool:
     """Whether the program as a whole says something that none of its cases says."""
     return all(case.outcome.rank < test.outcome.rank for case in test.cases)
-
-
-def _run_trouble(results: Results) -> str:
-    """Return what stopped the run, or why it is not green although no test says so.
-
-    Empty where a test says so, or the run is green.
-    """
-    if results.error:
-        return results.error
-    bad = any(
-        not outcome.as_expected
-        for test in results.tests
-        for outcome in (test.outcome, *(case.outcome for case in test.cases))
-    )
-    if bad or results.exit_code is ExitCode.AS_EXPECTED:
-        return ""
-    return "no test was planned" if not results.tests else "the run was interrupted"
-
-
-def _at_boot(results: Results) -> list[BootReport]:
-    """Return what the kernel complained of before the tests."""
-    return [boot for boot in results.at_boot if boot.report.severity != Severity.NOTE]
 
 
 def _boot_suite(complaints: list[BootReport], results: Results) -> junit_xml.TestSuite:

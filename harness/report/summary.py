@@ -141,7 +141,7 @@ def _at_boot(results: Results, directory: str, unicode: bool) -> Iterator[Line]:
         ]
         yield [(f"  {one_line(report.title, 2000)}", style)]
         if outcome is not Outcome.XFAIL:
-            lines, gone = _essence(visible(report.report).strip("\n").split("\n"))
+            lines, gone = essence(visible(report.report).strip("\n").split("\n"))
             yield from _block(lines, gone, "its log")
         yield [("  guests of:  ", "dim"), (", ".join(map(one_line, boot.suites)), "")]
         if boot.log:
@@ -183,7 +183,7 @@ def _details(
     yield from _attempts(test, directory)
     if test.kernel_log:
         yield [("  the kernel said:", "dim")]
-        lines, gone = _essence(visible(test.kernel_log).strip("\n").split("\n"))
+        lines, gone = essence(visible(test.kernel_log).strip("\n").split("\n"))
         yield from _block(lines, gone, "its log")
     for name, path in (
         ("kernel log", _below(directory, test.logs.kernel)),
@@ -209,7 +209,7 @@ def _attempts(test: Test, directory: str) -> Iterator[Line]:
         yield [(f"  {times}: {outcome}  {reason}", "bad"), (f"  {log}", "dim")]
 
 
-def _essence(lines: Sequence[str]) -> tuple[list[str], int]:
+def essence(lines: Sequence[str]) -> tuple[list[str], int]:
     """Return what tells most of a kernel's report, and how many lines are left out.
 
     Registers and code bytes stand between the fault and its call trace, and few can read them.

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from harness.errors import ExitCode
-from harness.model.results import Results, Test
+from harness.klog import Severity
+from harness.model.results import BootReport, Results, Test
 from harness.outcome import Outcome
 from harness.report.text import Span, count, one_line, tally
 
@@ -65,3 +66,25 @@ def _counted(results: Results) -> str:
         return tests
     counts = results.case_counts
     return f"{tests}; {count(sum(counts.values()), 'case')}: {tally(counts)}"
+
+
+def run_trouble(results: Results) -> str:
+    """Return what stopped the run, or why it is not green although no test says so.
+
+    Empty where a test says so, or the run is green.
+    """
+    if results.error:
+        return results.error
+    bad = any(
+        not outcome.as_expected
+        for test in results.tests
+        for outcome in (test.outcome, *(case.outcome for case in test.cases))
+    )
+    if bad or results.exit_code is ExitCode.AS_EXPECTED:
+        return ""
+    return "no test was planned" if not results.tests else "the run was interrupted"
+
+
+def complaints_at_boot(results: Results) -> list[BootReport]:
+    """Return what the kernel complained of before the tests."""
+    return [boot for boot in results.at_boot if boot.report.severity != Severity.NOTE]

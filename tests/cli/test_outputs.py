@@ -61,10 +61,12 @@ REFUSED = {
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_run_that_is_refused_leaves_no_good_report(project: Project, why: str) -> None:
     (project.root / "ci.xml").write_text(GREEN)
+    (project.root / "ci.md").write_text("## ✅ AS EXPECTED")
     words = REFUSED[why]
-    answer = project.harness("run", "--junit", "ci.xml", *words)
+    answer = project.harness("run", "--junit", "ci.xml", "--summary", "ci.md", *words)
     assert answer.status == ExitCode.USER, answer.text
     assert len(errors(project.root / "ci.xml")) == 1
+    assert "✅" not in (project.root / "ci.md").read_text()
 
 
 @pytest.mark.parametrize("why", ["usage", "series", "project"])

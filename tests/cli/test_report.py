@@ -86,6 +86,30 @@ def test_a_run_is_rendered_again_with_its_exit_code(tmp_path: Path) -> None:
     assert len(list(ET.fromstring(text).iter("failure"))) == 1  # noqa: S314  our own text
 
 
+@pytest.mark.parametrize(
+    ("form", "begins"),
+    [("html", "<!doctype html>"), ("mail", "Subject: "), ("markdown", "## "), ("kcidb", "{")],
+)
+def test_every_format_is_printed_with_the_exit_code_of_the_run(
+    tmp_path: Path, form: str, begins: str
+) -> None:
+    write(tmp_path / "bad", REQUESTED, PLAN, exited("s:a"), exited("s:b", 1), END)
+    status, text = harness(tmp_path, "report", "bad", "--format", form)
+    assert status == ExitCode.NOT_AS_EXPECTED
+    assert text.startswith(begins)
+    assert "s:b" in text
+
+
+def test_the_origin_of_a_report_for_kernelci(tmp_path: Path) -> None:
+    write(tmp_path / "good", REQUESTED, PLAN, exited("s:a"), exited("s:b"), END)
+    words = ["report", "good", "--format", "kcidb", "--origin"]
+    tests = json.loads(harness(tmp_path, *words, "myci")[1])["tests"]
+    assert {test["origin"] for test in tests} == {"myci"}
+    status, text = harness(tmp_path, *words, "My CI")
+    assert status == ExitCode.USER
+    assert "small letters" in text
+
+
 def test_what_failed_is_printed_as_entries_to_be_filled_in(tmp_path: Path) -> None:
     write(tmp_path / "bad", REQUESTED, PLAN, exited("s:a"), exited("s:b", 99), END)
     status, text = harness(tmp_path, "report", "bad", "--as-expectations")
@@ -181,7 +205,8 @@ def test_an_empty_name_is_no_run(tmp_path: Path, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["--out", "--junit", "--project", "--source", "--series", "--config", "--suite"]
+    "option",
+    ["--out", "--junit", "--summary", "--project", "--source", "--series", "--config", "--suite"],
 )
 def test_an_empty_value_of_an_option_is_refused(tmp_path: Path, option: str) -> None:
     status, text = harness(tmp_path, "run", option, "")
@@ -191,7 +216,7 @@ def test_an_empty_value_of_an_option_is_refused(tmp_path: Path, option: str) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("form", ["console", "json", "junit"])
+@pytest.mark.parametrize("form", ["console", "json", "html"])
 @pytest.mark.parametrize("where", ["/dev/full", "closed pipe"])
 def test_a_report_that_cannot_be_printed(tmp_path: Path, form: str, where: str) -> None:
     out = write(tmp_path / "out", REQUESTED, PLAN, exited("s:a"), exited("s:b"), END)

@@ -215,6 +215,29 @@ HOSTILE_RUN = run(
 )
 
 
+POSTED = run(
+    *ALL.tests,
+    kernel=r.Kernel(
+        release=KERNEL.release,
+        source=KERNEL.source,
+        base_commit=KERNEL.base_commit,
+        series=KERNEL.series,
+        series_name="v10",
+        cover_mail=r.CoverMail(
+            message_id="<20260701-v10-0@example.org>",
+            subject="[PATCH v10 0/9] KVM: mm: fd-based approach for supporting KVM",
+            sender="Ada Example <ada@example.org>",
+            to=("René, X <rene@example.org>", "kvm@example.org"),
+            cc=("linux-mm@example.org", "ada@example.org", "no address at all"),
+        ),
+        patches=KERNEL.patches,
+        patch_digests=("1" * 64, "2" * 64),
+        warnings=("mm/memfd.c:77:5: warning: unused variable 'x'",),
+    ),
+)
+"""A red run about a series that was read from its thread."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """A run and its name."""
@@ -231,6 +254,7 @@ SAMPLES = (
     Sample("interrupted", INTERRUPTED),
     Sample("interrupted-at-end", INTERRUPTED_AT_END),
     Sample("hostile", HOSTILE_RUN),
+    Sample("posted", POSTED),
 )
 
 

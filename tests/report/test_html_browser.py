@@ -13,9 +13,11 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from harness.judge.merge import merged
 from harness.model import results as r
 from harness.outcome import Outcome
 from harness.report import html
+from harness.report.formats import FORMATS, View
 from tests.report import samples as s
 from tests.report.browser import Visit, opened_browser
 
@@ -44,7 +46,9 @@ def visit(browser: Browser) -> Iterator[Visit]:
 def show(visit: Visit, place: Path, *runs: r.Results, **named: r.Results) -> Page:
     """Open the page about *runs*, by their names or that of their series."""
     results: Mapping[str, r.Results] = named or {run.kernel.release: run for run in runs}
-    (place / "report.html").write_bytes(html.render(results))
+    # As a run has them: those of several kernels in one.
+    page = FORMATS["html"].render(merged(results), View()) if len(results) > 1 else None
+    (place / "report.html").write_bytes(page or html.render(results))
     return visit.open(place / "report.html")
 
 
