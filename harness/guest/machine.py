@@ -45,6 +45,9 @@ CMDLINE = (
     "printk.devkmsg=on",
     # On a busy host the timer check of the I/O APIC sees no ticks in time, and panics.
     "no_timer_check",
+    # The processors' ticks come one after the other.  Where all have theirs at once, each is busy
+    # with its own when RCU looks whether it is idle, and a grace period takes a tick more.
+    "skew_tick=1",
     # A panic ends QEMU at once; a triple fault resets every machine type, the others take detours.
     "panic=-1",
     "reboot=t",
