@@ -22,6 +22,7 @@ _COMMANDS = {
     "run": "harness.cli.run",
     "series": "harness.cli.series",
     "shell": "harness.cli.shell",
+    "which-tests": "harness.cli.which_tests",
 }
 
 
@@ -34,7 +35,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name)
+        command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)  # noqa: S101  the table above says so
         return command
 

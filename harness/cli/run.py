@@ -29,6 +29,7 @@ from harness.report.console import make_progress, print_summary
 from harness.report.files import JUNIT, Reports
 from harness.report.text import short
 from harness.run import journal, rundir
+from harness.run.earlier import last_coverage, left_to
 from harness.run.job import Job, request_of
 from harness.run.request import Request
 from harness.store import Store
@@ -198,6 +199,19 @@ def _given(args: Sequence[str], option: str) -> str:
     help="Run each test again until it does not end as expected, at most N times with --repeat N.",
 )
 @click.option(
+    "--coverage",
+    is_flag=True,
+    help="Watch which changed lines of the series each test runs (docs/depth.md).  Guests are then "
+    "emulated, also where there is KVM.",
+)
+@click.option(
+    "--for-patch",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Leave out tests that ran no changed line of patch N in the last run with --coverage; "
+    "what it did not watch runs.",
+)
+@click.option(
     "--resume",
     metavar="RUN",
     help="Go on with a run that was cut off: its directory, its name below runs/, or 'latest'.  "
@@ -223,6 +237,8 @@ def run(
     summary: Path | None,
     repeat: int | None,
     until_fail: bool,
+    coverage: bool,
+    for_patch: int | None,
     resume: str | None,
     verbose: bool,
 ) -> int:
@@ -286,9 +302,13 @@ def run(
                 trust=Trust(trust) if trust else None,
                 repeat=repeat or (ENDLESS if until_fail else 1),
                 until_fail=until_fail,
+                coverage=coverage,
+                for_patch=for_patch,
                 command=command,
                 program=program,
             )
+            if for_patch is not None:
+                request = left_to(request, last_coverage(file.parent / rundir.RUNS))
         most_bytes()
         job = Job(
             request=request,

@@ -16,6 +16,7 @@ from harness.judge.boot import allowed_at
 from harness.lab.boot import observe_boot
 from harness.lab.executor import Attempt
 from harness.lab.observe import CappedLog, Observer
+from harness.lab.probes import LineProbe
 from harness.lab.templates import GUEST_ROOT, Template
 from harness.model.events import Command, Guest
 from harness.model.logfiles import LogFiles
@@ -66,8 +67,12 @@ class Place:
             raise of_os(error, "the log of a boot cannot be written") from error
 
 
-async def run_attempt(attempt: Attempt, template: Template, place: Place) -> TestEnded:
+async def run_attempt(
+    attempt: Attempt, template: Template, place: Place, watch: LineProbe | None = None
+) -> TestEnded:
     """Run *attempt* in a guest that *template* makes for it, and which is destroyed after it.
+
+    *watch* takes note of the lines that it runs, where its guest can be watched.
 
     Raises OSError where a log cannot be written, or no process be made.
     """
@@ -81,7 +86,7 @@ async def run_attempt(attempt: Attempt, template: Template, place: Place) -> Tes
         observer = Observer(output, kernel, patient=bool(allowed_at("test", test)))
         try:
             async with (
-                await template.start() as guest,
+                await _guest(attempt, template, watch) as guest,
                 contextlib.aclosing(guest.run(command)) as events,
             ):
                 if template.saved is None:
@@ -109,6 +114,13 @@ async def run_attempt(attempt: Attempt, template: Template, place: Place) -> Tes
         logs=logs,
         boot=boot,
     )
+
+
+async def _guest(attempt: Attempt, template: Template, watch: LineProbe | None) -> Guest:
+    if watch is None or template.watched is None:
+        return await template.start()
+    extra = watch.qemu_argv(attempt.test.name, attempt.started.attempt)
+    return await template.watched(extra)
 
 
 def _own_boot(attempt: Attempt, guest: Guest, place: Place) -> Boot:

@@ -16,6 +16,7 @@ from harness.lab import capacity
 from harness.lab.attempt import Place, run_attempt
 from harness.lab.boot import observe_boot
 from harness.lab.executor import Attempt, TemplateId
+from harness.lab.probes import LineProbe
 from harness.lab.templates import Foundry, Template
 from harness.model.events import How
 from harness.model.ids import KernelName
@@ -36,6 +37,8 @@ class Bench:
     foundry: Foundry
     suites: Mapping[str, Suite]
     logs: LogFiles
+    watch: LineProbe | None = None
+    """Takes note of which changed lines attempts run, if that is wanted."""
 
 
 @dataclass
@@ -107,7 +110,8 @@ class LocalExecutor:
         bench = self.benches[attempt.template.kernel]
         template = self._templates[attempt.template]
         try:
-            return await run_attempt(attempt, template, Place(self.out, bench.logs))
+            place = Place(self.out, bench.logs)
+            return await run_attempt(attempt, template, place, bench.watch)
         except OSError as error:
             # Nothing of the test's own: its logs cannot be written, or no process be made.  Or
             # another run has found the snapshot damaged and removed it.

@@ -4,9 +4,9 @@
 A directory holds all of it, so that a run that was killed, taken up again or rendered once more
 has the same coverage:
 
-    coverage/code.json    a CodeMap: which addresses are which line's, and which lines which patch's
-    coverage/ranges       the same addresses for QEMU's plugin
-    coverage/hits/TEST.N  one byte for each address, of attempt N at a test
+    logs/=coverage/code.json    a CodeMap: the addresses of lines, and the lines of patches
+    logs/=coverage/ranges       the same addresses for QEMU's plugin
+    logs/=coverage/hits/TEST.N  one byte for each address, of attempt N at a test
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import msgspec
 from harness.digest import digest
 from harness.guest import reached
 from harness.model.coverage import CodeMap, Coverage, evaluate
-from harness.model.logfiles import file_name
+from harness.model.logfiles import LOGS, file_name
 from harness.progress import Progress
 from harness.store import Store
 
-COVERAGE = "coverage"
-"""The directory's name below that of a run."""
+COVERAGE = Path(LOGS, "=coverage")
+"""The directory, relative to that of a run."""
 PLUGIN = "plugin"
 """The kind of entry that holds QEMU's plugin."""
 _CODE, _RANGES, _HITS = "code.json", "ranges", "hits"

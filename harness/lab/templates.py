@@ -71,6 +71,8 @@ class Template:
     """What of the cache guests are made from: where it is damaged, no failure tells a thing."""
     boot_log: bytes
     """The console's log of that first boot."""
+    watched: Callable[[Sequence[str]], Awaitable[Guest]] | None = None
+    """Makes a guest whose QEMU has more on its command line; None where it cannot be watched."""
 
 
 Answers = Mapping[GuestTable, Probe]
@@ -168,7 +170,14 @@ class Foundry:
         )
         entries = (*self.entries(suite, guest), (SNAPSHOT, saved.directory.name))
         restore = partial(snapshot.restore, saved)
-        return Template(saved.hello, machine, restore, saved, entries, saved.boot_log)
+        watched = None
+        # Plugins are part of QEMU's translation.
+        if probed.accelerator is Accelerator.TCG:
+
+            def watched(extra: Sequence[str]) -> Awaitable[Guest]:
+                return restore(extra=extra)
+
+        return Template(saved.hello, machine, restore, saved, entries, saved.boot_log, watched)
 
     def entries(self, suite: Suite, guest: GuestTable) -> tuple[Entry, ...]:
         """Return what of the cache such guests of *suite* boot from."""

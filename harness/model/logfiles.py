@@ -7,6 +7,7 @@
     logs/SUITE/=boot.kernel.log       of the guest's boot; =boot.2… of another guest
     logs/SUITE/=boot=PROGRAM.kernel.log   of a test's own boot, where the kernel complained in it
     logs/SUITE/build.log
+    logs/=coverage/                   of a run with --coverage (harness/lab/probes.py)
     logs/@KERNEL/...              the same of each kernel, where a run has several
 
 A name of letters, digits and ``_ + . -`` stays as it is.  Every other byte of its UTF-8 form is

@@ -45,6 +45,11 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     trust: Trust | None = None
     repeat: int = 1
     until_fail: bool = False
+    coverage: bool = False
+    """Whether it is watched which changed lines the tests run."""
+    for_patch: int | None = None
+    """The patch whose tests run, those in ``left_out`` not among them."""
+    left_out: tuple[str, ...] = ()
     kernels: tuple[KernelSpec, ...] = ()
     """What was asked for since schema 2, in place of the fields of one kernel."""
 

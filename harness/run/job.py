@@ -17,6 +17,7 @@ from harness.prune import prune_now_and_then
 from harness.report.display import Display
 from harness.report.files import Reports, Written
 from harness.run import journal, times
+from harness.run.coverage import with_coverage
 from harness.run.journal import Journal
 from harness.run.request import Request
 from harness.run.rundir import RunDirectory
@@ -126,7 +127,7 @@ class Job:
             book.keep()
         except HarnessError as failure:
             error = error or failure
-        results = merge.whole([*records, end])
+        results = with_coverage(merge.whole([*records, end]), self.place.path)
         try:
             return Outcome(results, self.reports.write(results), error)
         except HarnessError as failure:
@@ -163,7 +164,7 @@ def read_results(directory: Path) -> Results:
     """
     records = journal.read(directory)
     check_planned(records, directory)
-    return merge.whole(records)
+    return with_coverage(merge.whole(records), directory)
 
 
 def check_planned(records: list[Record], directory: Path) -> None:

@@ -290,9 +290,19 @@ def planned(built: Built, answers: Answers) -> Prepared:
         rerun=lambda suite, test: request.rerun(selected.spec, selected.asked[suite], test),
         build_logs=built.build_logs,
     )
+    left_out = [test.name for test in tests if test.name in request.left_out]
+    tests = tuple(test for test in tests if test.name not in request.left_out)
+    if not tests:
+        raise UserError(
+            f"no test runs a changed line of patch {request.for_patch}",
+            why=f"left out are {', '.join(left_out)}",
+            hint="harness run --coverage watches anew which lines tests run",
+        )
     tried = built.kernel.meta.tried
     notes = selected.notes + tuple(f"the sandbox has kept from the build: {each}" for each in tried)
     notes += built.unlike + _about_to_end(selected.suites)
+    if left_out:
+        notes += (f"left out, as patch {request.for_patch} needs none: {', '.join(left_out)}",)
     return Prepared(built, tests, notes + built.foundry.notes(test.guest for test in tests))
 
 

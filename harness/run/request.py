@@ -40,6 +40,12 @@ class Request:
     repeat: int = 1
     """How often each test runs; 0 is without end."""
     until_fail: bool = False
+    coverage: bool = False
+    """Whether it is watched which changed lines the tests run."""
+    for_patch: int | None = None
+    """Only tests that may run changed lines of this patch are planned, by its number from 1."""
+    left_out: tuple[str, ...] = ()
+    """The tests that run none of them, by the coverage of an earlier run."""
     command: tuple[str, ...] = ()
     """The command line, for the record."""
     program: tuple[str, ...] = ("harness",)
@@ -60,6 +66,9 @@ class Request:
             trust=self.trust,
             repeat=self.repeat,
             until_fail=self.until_fail,
+            coverage=self.coverage,
+            for_patch=self.for_patch,
+            left_out=self.left_out,
         )
 
     @classmethod
@@ -77,6 +86,9 @@ class Request:
             trust=asked.trust,
             repeat=asked.repeat,
             until_fail=asked.until_fail,
+            coverage=asked.coverage,
+            for_patch=asked.for_patch,
+            left_out=asked.left_out,
             command=asked.command,
             program=program,
         )
@@ -89,6 +101,9 @@ class Request:
     def guest_table(self) -> GuestTable:
         """Return what tests run in, unless their suite says otherwise."""
         asked = {"type": self.guest} if self.guest else {}
+        # Lines are watched where QEMU translates code.
+        if self.coverage and self.project.guest.accel == "auto":
+            asked["accel"] = "tcg"
         return msgspec.structs.replace(self.project.guest, **asked)
 
     def fragments(self, spec: KernelSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:

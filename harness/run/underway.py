@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, aclosing
+from dataclasses import replace
 from functools import partial
 
 from harness import __version__, kbuild
@@ -30,7 +31,7 @@ from harness.model.records import (
 )
 from harness.proc import signals
 from harness.report.display import Display, TestProgress
-from harness.run import times
+from harness.run import coverage, times
 from harness.run.attempts import Attempts
 from harness.run.builder import NICE, Builder
 from harness.run.journal import Journal
@@ -122,6 +123,12 @@ class Underway:
 
     def _once(self) -> None:
         specs = self._request.kernels
+        if self._request.coverage and len(specs) > 1:
+            raise UserError(
+                "the lines that tests run can be watched on one kernel only",
+                where="--coverage",
+                why=f"asked for are {len(specs)} kernels",
+            )
         for spec in specs:
             check_kernel_name(spec.name)
         selected = [select(self._request, spec, self._store, self._display) for spec in specs]
@@ -170,6 +177,10 @@ class Underway:
                 suites={suite.name: suite for suite in prepared.suites},
                 logs=LogFiles(head.tests, repeated=head.repeat != 1, kernel=each.name),
             )
+            if self._request.coverage:
+                watch = partial(coverage.watch, built, self._place.path, self._store, self._display)
+                bench = executor.benches[each.name]
+                executor.benches[each.name] = replace(bench, watch=await builder.do(watch))
             attempts = Attempts(head, times.load(self._store))
             for ended in verdict.outcomes(self._book.records(), each.name):
                 attempts.ended(*ended)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Coverage as part of a run: what is watched, and what of it the results have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import UserError
+from harness.kbuild.codelines import code_lines
+from harness.kbuild.kernel import refill
+from harness.lab import probes
+from harness.lab.probes import LineProbe
+from harness.model.coverage import PatchLines, as_files
+from harness.model.logfiles import kernel_build_log
+from harness.model.results import Results
+from harness.outcome import Outcome
+from harness.progress import Progress
+from harness.run.prepare import Built
+from harness.series.changed import changed_lines
+from harness.store import Store
+
+_UNKNOWN = frozenset({Outcome.ERROR, Outcome.NOTRUN})
+"""Ends after which it is not known what a test would have run."""
+
+
+def watch(built: Built, directory: Path, store: Store, progress: Progress) -> LineProbe:
+    """Return what watches the changed lines of the kernel that is *built*.
+
+    What is seen goes into the run's *directory*.  Raises UserError where there is no series, and
+    MachineError where a tool fails.
+    """
+    selected = built.selected
+    changed = changed_lines(selected.tree)
+    if not changed:
+        raise UserError("without a series no line is a changed one", where="--coverage")
+    wanted: dict[str, set[int]] = {}
+    for patch in changed:
+        for path, lines in patch.files.items():
+            wanted.setdefault(path, set()).update(lines)
+
+    def again() -> None:
+        refill(
+            built.kernel,
+            selected.tree,
+            selected.fragments,
+            selected.place,
+            store=store,
+            log=directory / kernel_build_log(selected.name),
+            limit_s=selected.request.project.limits.build_s,
+            progress=progress,
+        )
+
+    code = code_lines(built.kernel, selected.place, wanted, store, progress, again)
+    patches = tuple(
+        PatchLines(number=each.number, subject=each.subject, changed=as_files(each.files))
+        for each in changed
+    )
+    code = msgspec.structs.replace(code, patches=patches)
+    return probes.start(directory / probes.COVERAGE, code, store, progress)
+
+
+def with_coverage(results: Results, directory: Path) -> Results:
+    """Return *results* with what was watched in the run's *directory*, if anything was."""
+    planned = [test.name for test in results.tests]
+    ran = [test.name for test in results.tests if test.outcome not in _UNKNOWN]
+    coverage = probes.read(directory / probes.COVERAGE, planned, ran)
+    return msgspec.structs.replace(results, coverage=coverage) if coverage else results
