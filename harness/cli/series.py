@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``harness series``: look at a series, and apply it, without building anything."""
+"""``harness series``: look at a series, check it patch by patch, and apply it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ import click
 
 from harness import project
 from harness import series as series_room
-from harness.cli.options import FilePath, Name, find_project, project_option
+from harness.checks import CHECKS
+from harness.cli.options import FilePath, Name, find_project, program_words, project_option
 from harness.errors import UserError
+from harness.model.spec import KernelSpec, Trust
 from harness.report import series as report
 from harness.report.terminal import Safe, Terminal
 from harness.report.text import Span, paint, short
+from harness.run.request import Request
 from harness.series import Stack
 from harness.series.branch import apply_into
+from harness.series.finding import Severity
 from harness.series.shown import show as shown_of
 from harness.visible import visible
 
 
-@click.group(short_help="Look at a series, or apply it into a repository.")
+@click.group(short_help="Look at a series, check it patch by patch, or apply it.")
 def series() -> None:
-    """Work with a series without building it.
+    """Work with a series without running tests.
 
     SERIES is a stack of the project file or whatever holds a series: a directory of patches, a
     quilt directory, a patch, an mbox or maildir with the whole thread, commits of a local
@@ -153,6 +157,114 @@ def apply_command(
     ]
     told += [[("note: ", "warn"), (visible(note), "")] for note in (*stack.notes, *done.notes)]
     _print(told)
+
+
+@series.command(short_help="Check each patch for what it introduces.")
+@_which
+@click.option(
+    "--source",
+    type=Name(),
+    metavar="SPEC",
+    help="Take the kernel from there, as `harness run` does.  [default: kernel.source of the "
+    "project file]",
+)
+@click.option(
+    "--config",
+    multiple=True,
+    type=Name(),
+    metavar="NAME",
+    help="Build with this fragment of kernel-configs/.  [default: kernel.config of the project "
+    "file]",
+)
+@click.option(
+    "--trust",
+    type=click.Choice(["own", "stranger"]),
+    help="Build with your own rights, or as a stranger's in a sandbox (docs/sandbox.md).  "
+    "[default: by how source and series came]",
+)
+@click.option(
+    "--check",
+    "wanted",
+    multiple=True,
+    type=click.Choice(CHECKS),
+    help="Make only this check; give it several times for several.  [default: all]",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning"]),
+    default="error",
+    show_default=True,
+    help="From which severity on a finding fails the check.",
+)
+@click.option(
+    "--out",
+    type=FilePath(file_okay=False),
+    help="Write results.json, junit.xml and the build log into this directory.",
+)
+@click.option("--junit", type=FilePath(dir_okay=False), help="Write the JUnit report there.")
+@click.option("-v", "--verbose", is_flag=True, help="Show notes, too, and each check that passed.")
+def check(
+    which: tuple[str, ...],
+    project_file: Path | None,
+    series_version: int | None,
+    upto: int | None,
+    source: str | None,
+    config: tuple[str, ...],
+    trust: str | None,
+    wanted: tuple[str, ...],
+    fail_on: str,
+    out: Path | None,
+    junit: Path | None,
+    verbose: bool,
+) -> int:
+    """Check each patch of SERIES, and say only what that patch has introduced.
+
+    \b
+    signed-off  the author's and the sender's Signed-off-by are there
+    fixes       Fixes: names a commit that the source has, with its title
+    checkpatch  what the source's scripts/checkpatch.pl says
+    builds      the tree builds with the patches up to this one, and no other
+    warnings    compiler warnings at W=1 that are new, wherever old ones have moved
+    kernel-doc  what the tree's scripts/kernel-doc says anew of files that it touches
+    sparse      what sparse says anew of C files that it touches
+    headers     user-space headers that it removes (the others are notes)
+
+    \b
+    Examples:
+      harness series check thread.mbox
+      harness series check '../linux#v6.1..topic' --check signed-off --check checkpatch
+      harness series check v10 --fail-on warning --junit checks.xml
+
+    Exit status: 1 where a check has failed; 0 where none has.
+    """
+    from harness.cli.check import Wish, run
+
+    here = Path.cwd()
+    file = find_project(project_file, here)
+    wish = Wish(
+        request=Request(
+            project_file=file,
+            project=project.load(file),
+            working_dir=here,
+            kernels=(
+                KernelSpec(
+                    source=source,
+                    series=which,
+                    upto=upto,
+                    series_version=series_version,
+                    config=config,
+                ),
+            ),
+            trust=Trust(trust) if trust else None,
+            program=program_words(here),
+        ),
+        wanted=wanted or CHECKS,
+        fail_on=Severity(fail_on),
+        out=here / out if out else None,
+        junit=here / junit if junit else None,
+        verbose=verbose,
+    )
+    return run(wish)
 
 
 def _stack(

@@ -117,6 +117,17 @@ class Slot:
             return None
         return Sandbox((self.source, *readable), writable)
 
+    def make(self, log: Path, limit_s: float) -> Make:
+        """Return how the makefiles are called, a stranger's in a sandbox; hold the slot's lock."""
+        self.objects.mkdir(exist_ok=True)
+        self.ccache.mkdir(exist_ok=True)
+        self.request.touch()
+        if self.owner:
+            # What it makes set-user-ID there, no other user of this machine shall reach.
+            self.path.chmod(0o700)
+        sandbox = self.sandbox(readable=(self.request,), writable=(self.objects, self.ccache))
+        return Make(self.source, self.objects, self.ccache, log, limit_s, sandbox)
+
     @property
     def request(self) -> Path:
         """What options are asked for, as a file for make."""
@@ -248,7 +259,7 @@ class _Work:
         """Build in the slot and copy the result to *out*."""
         with self.store.lock(self.place.name, self.progress):
             worktree.checkout(self.tree.repo, self.tree.commit, self.place.source, self.progress)
-            make = self._make()
+            make = self.place.make(self.log, self.limit_s)
             unmet = configure(
                 make,
                 self.tree,
@@ -264,18 +275,6 @@ class _Work:
             with self.progress.step("Exporting the kernel's headers"):
                 make.must(["headers"], "the kernel's headers cannot be exported")
             self._collect(out, make, warnings, unmet)
-
-    def _make(self) -> Make:
-        """Return how the makefiles are called: a stranger's in a sandbox."""
-        place = self.place
-        place.objects.mkdir(exist_ok=True)
-        place.ccache.mkdir(exist_ok=True)
-        place.request.touch()
-        if place.owner:
-            # What it makes set-user-ID there, no other user of this machine shall reach.
-            place.path.chmod(0o700)
-        sandbox = place.sandbox(readable=(place.request,), writable=(place.objects, place.ccache))
-        return Make(place.source, place.objects, place.ccache, self.log, self.limit_s, sandbox)
 
     def _compile(self, make: Make, step: Step) -> list[str]:
         """Build the image; return the warnings."""

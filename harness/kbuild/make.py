@@ -28,6 +28,8 @@ class Make:
     """For each call."""
     sandbox: Sandbox | None = None
     """Where the makefiles run if they are a stranger's."""
+    options: tuple[str, ...] = ()
+    """Given to make besides, such as ``W=1``."""
     tried: list[str] = field(default_factory=list)
     """What the makefiles said of things that the sandbox has kept from them."""
 
@@ -72,7 +74,7 @@ class Make:
                 on_line(line)
 
         return run(
-            [*toolchain.make_arguments(self.source, self.objects), *targets],
+            [*toolchain.make_arguments(self.source, self.objects), *self.options, *targets],
             env={**toolchain.environment(self.ccache, self.source.parent), **env},
             limit_s=self.limit_s,
             log=self.log,

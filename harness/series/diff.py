@@ -130,7 +130,7 @@ class _Scan:
         if self._line().startswith("--- ") and self._line(1).startswith("+++ "):
             if not _HUNK.match(self._line(2)):
                 return False
-            names += [_name(self._line()[4:]), _name(self._line(1)[4:])]
+            names += [file_named(self._line()[4:]), file_named(self._line(1)[4:])]
             self.at += 2
             known = True
             begun = self.at
@@ -195,7 +195,7 @@ class _Scan:
             self.at += self.at < len(self.lines)
 
 
-def _name(text: str) -> str:
+def file_named(text: str) -> str:
     """Return the file of a ``---`` or ``+++`` line, empty for ``/dev/null``."""
     name = _unquote(text.partition("\t")[0].rstrip() if not text.startswith('"') else text)
     if name == "/dev/null":

@@ -48,6 +48,8 @@ class Patch:
     of how it was sent."""
     sha256: str
     """Of *data*, in hexadecimal."""
+    sender: str = ""
+    """The From: header of its mail; empty for what is no mail."""
     diff_line: int | None = None
     """The line of the file, from 1, at which the diff begins; None where an encoding hides it."""
     trailers: tuple[Trailer, ...] = ()

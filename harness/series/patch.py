@@ -93,6 +93,7 @@ def make(
             files=found.names,
             data=data,
             sha256=hashlib.sha256(data).hexdigest(),
+            sender=mail.sender,
             diff_line=at,
             trailers=trailers,
         ),

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What compilers say of a tree at W=1, object by object, and what of it is new.
+
+A slot of its own is built with W=1.  make prints only what it compiles anew, so the slot keeps by
+object what was said of it when it was compiled: together that is what a full build would print.
+Where a build was cut off that is no longer so, and the next one begins from nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from harness.digest import digest_file
+from harness.kbuild import toolchain
+from harness.kbuild.configure import check_taken, configure
+from harness.kbuild.fragments import Fragments
+from harness.kbuild.kernel import Slot, slot
+from harness.kbuild.left import file_left, is_left
+from harness.kbuild.make import Make
+from harness.proc.process import run
+from harness.progress import Progress
+from harness.series import Tree
+from harness.series.position import Lines
+from harness.source import worktree
+from harness.store import Store
+
+_STATE = "warnings.json"
+_OBJECT = re.compile(r"^  (?:CC|AS|HOSTCC|CPP|LDS)\s+(?:\[M\]\s+)?(\S+)")
+_SAID = re.compile(
+    r"^(?P<file>[^\s:]+):(?P<line>\d+)(?::\d+)?: (?P<kind>fatal error|error|warning): (?P<text>.+)$"
+)
+_MAKE_ERROR = re.compile(r"^make(?:\[\d+\])?: \*\*\* (?!.*Waiting for unfinished)(.+)")
+_W1 = ("W=1", "--output-sync=target")
+_LIMIT_S = 300
+
+
+class Warned(msgspec.Struct, frozen=True, order=True):
+    """One warning, as a compiler or another tool says it."""
+
+    file: str
+    """As the tree names it."""
+    line: int
+    text: str
+
+
+class _State(msgspec.Struct, frozen=True):
+    tree: str
+    objects: dict[str, tuple[Warned, ...]]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A tree that was built at W=1."""
+
+    error: str
+    """The first error; empty where it builds."""
+    warnings: tuple[Warned, ...]
+    """Of the whole tree; of what was built where it does not build."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The slot in which the trees of one source and one configuration are built at W=1."""
+
+    place: Slot
+    store: Store
+    log: Path
+    limit_s: float
+    progress: Progress
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        source: str,
+        fragments: Fragments,
+        lineage: str | None,
+        *,
+        log: Path,
+        limit_s: float,
+        progress: Progress,
+    ) -> Workshop:
+        """Return the workshop for a source and fragments; see :func:`harness.kbuild.slot`."""
+        named = replace(fragments, names=(*fragments.names, "W=1"))
+        return cls(slot(store, source, named, lineage), store, log, limit_s, progress)
+
+    def build(self, tree: Tree, fragments: Fragments, title: str) -> Built:
+        """Build *tree*, which the progress calls *title*, incrementally; hold the slot's lock.
+
+        Raises UserError where the tree cannot be configured or an option is not taken.
+        """
+        place = self.place
+        worktree.checkout(tree.repo, tree.commit, place.source, self.progress)
+        state = self._state()
+        if state is None:
+            self._clear()
+        make = self._make()
+        unmet = configure(
+            make,
+            tree,
+            fragments,
+            toolchain.identify(),
+            self.store,
+            self.progress,
+            place.owner,
+        )
+        check_taken(fragments, file_left(place.objects, ".config").read_text(), unmet)
+        said = _Said(place)
+        # From here on the slot holds more than is known, until all has been said.
+        (place.path / _STATE).unlink(missing_ok=True)
+        with self.progress.step(f"Building {title} at W=1") as step:
+            done = make.run(["bzImage"], said.hear)
+            step.result(f"{len(said.objects)} objects")
+        objects = {**(state.objects if state else {}), **said.objects}
+        kept = {
+            name: warnings
+            for name, warnings in objects.items()
+            if name in said.objects or is_left(place.objects, place.objects / name)
+        }
+        keep = _State(tree.tree, kept)
+        (place.path / _STATE).write_bytes(msgspec.json.encode(keep))
+        error = "" if done.ok else said.error or f"make ended with status {done.status}"
+        every = {each for warnings in kept.values() for each in warnings}
+        return Built(error, tuple(sorted(every)))
+
+    def headers(self) -> dict[str, str]:
+        """Return the digest of each user-space header of the tree that is in the slot, by name.
+
+        Raises UserError where ``make headers`` fails.
+        """
+        self._make().must(["headers"], "the kernel's headers cannot be exported")
+        root = self.place.objects / "usr/include"
+        found = {}
+        for path in sorted(root.rglob("*.h")):
+            if is_left(self.place.objects, path):
+                found[path.relative_to(root).as_posix()] = digest_file(path)
+        return found
+
+    def kernel_doc(self, names: Iterable[str]) -> list[Warned]:
+        """Return what the tree's kernel-doc says of files of the tree that is in the slot."""
+        script = self.place.source / "scripts/kernel-doc"
+        files = [name for name in names if name.endswith((".c", ".h")) and self._has(name)]
+        if not files or not script.is_file():
+            return []
+        done = run(
+            [str(script), "-none", *files],
+            cwd=self.place.source,
+            limit_s=_LIMIT_S,
+            sandbox=self.place.sandbox(),
+        )
+        return list(_warnings(done.output.splitlines(), self.place))
+
+    def sparse(self, names: Iterable[str]) -> list[Warned]:
+        """Return what sparse says of those C files *names* that the slot has compiled."""
+        objects = [
+            f"{name.removesuffix('.c')}.o"
+            for name in names
+            if name.endswith(".c") and self._has(name)
+        ]
+        compiled = [n for n in objects if is_left(self.place.objects, self.place.objects / n)]
+        if not compiled:
+            return []
+        said: list[str] = []
+        self._make().run([*compiled, "C=2", "CHECK=sparse"], said.append)
+        return list(_warnings(said, self.place))
+
+    def _has(self, name: str) -> bool:
+        return is_left(self.place.source, self.place.source / name)
+
+    def _state(self) -> _State | None:
+        """Return what is known of all objects in the slot; None where that is not whole."""
+        try:
+            return msgspec.json.decode((self.place.path / _STATE).read_bytes(), type=_State)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _clear(self) -> None:
+        """Throw away objects of which nothing is known."""
+        with self.store.for_make().scratch("objects") as grave:
+            if self.place.objects.exists():
+                self.place.objects.rename(grave / "objects")
+
+    def _make(self) -> Make:
+        make = self.place.make(self.log, self.limit_s)
+        return replace(make, options=_W1)
+
+
+class _Said:
+    """What make prints, by object; with --output-sync what belongs together comes together."""
+
+    def __init__(self, place: Slot) -> None:
+        self._place = place
+        self._object = ""
+        self.objects: dict[str, tuple[Warned, ...]] = {}
+        self.error = ""
+
+    def hear(self, line: str) -> None:
+        if match := _OBJECT.match(line):
+            self._object = match[1]
+            self.objects[self._object] = ()
+            return
+        for warned in _warnings([line], self._place):
+            there = self.objects.get(self._object, ())
+            self.objects[self._object] = (*there, warned)
+        if self.error:
+            return
+        if (match := _SAID.match(line)) and match["kind"] != "warning":
+            self.error = _relative(line, self._place)
+        elif match := _MAKE_ERROR.match(line):
+            self.error = match[1]
+
+
+def new_warnings(
+    before: Iterable[Warned],
+    after: Iterable[Warned],
+    lines: Mapping[str, Lines],
+    renamed: Mapping[str, str] | None = None,
+) -> list[Warned]:
+    """Return those of *after* that a patch has introduced; *lines* are those of its files.
+
+    *renamed* has the new names of files that it renames, by their old ones.
+
+    A warning was there before if one with the same words was at the line that has become this one.
+    One that a patch has taken away and brings again in the same file was moved, and is not new.
+    """
+    known: Counter[Warned] = Counter()
+    moved: Counter[tuple[str, str]] = Counter()
+    for earlier in before:
+        each = Warned((renamed or {}).get(earlier.file, earlier.file), earlier.line, earlier.text)
+        changed = lines.get(each.file)
+        line = changed.after(each.line) if changed else each.line
+        if line is None:
+            moved[(each.file, each.text)] += 1
+        else:
+            known[Warned(each.file, line, each.text)] += 1
+    new: list[Warned] = []
+    for each in sorted(after):
+        if known[each] > 0:
+            known[each] -= 1
+        elif moved[(each.file, each.text)] > 0:
+            moved[(each.file, each.text)] -= 1
+        else:
+            new.append(each)
+    return new
+
+
+def _warnings(rows: Iterable[str], place: Slot) -> Iterator[Warned]:
+    for row in rows:
+        match = _SAID.match(_relative(row, place))
+        if match and match["kind"] == "warning":
+            yield Warned(match["file"].removeprefix("./"), int(match["line"]), match["text"])
+
+
+def _relative(line: str, place: Slot) -> str:
+    """Name files as the tree does."""
+    for prefix in (f"{place.source}/", f"{place.objects}/", "../src/"):
+        line = line.replace(prefix, "")
+    return line

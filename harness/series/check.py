@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Checks of a patch that need no compiler: who has signed it, what it says it fixes, its style."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from email.utils import parseaddr
+from pathlib import Path
+
+from harness.errors import MachineError
+from harness.proc.git import git
+from harness.proc.process import capture, find
+from harness.proc.sandbox import Sandbox
+from harness.series.finding import Finding, Severity
+from harness.series.model import Patch
+from harness.series.position import line_in_file, lines_of
+
+_SIGNED = re.compile(r"^Signed-off-by:\s*(.+)$", re.M | re.I)
+_FIXES = re.compile(r"^(?P<tag>Fixes:)(?P<rest>.*)$", re.M | re.I)
+_FIXES_FORM = re.compile(r"\s*(?P<id>[0-9a-f]{5,64})\s+\((?P<quoted>\"(?P<title>.*)\")\)\s*")
+_SHORTEST_ID = 12
+_REPORT = re.compile(r"^(?P<level>ERROR|WARNING|CHECK):(?P<type>[A-Z0-9_]+): (?P<text>.*)$")
+_PLACE = re.compile(r"^#(?P<at>\d+): ?(?:FILE: (?P<file>.+):(?P<line>\d+):)?")
+_LEVELS = {"ERROR": Severity.ERROR, "WARNING": Severity.WARNING, "CHECK": Severity.NOTE}
+_CHECKPATCH = "scripts/checkpatch.pl"
+_LIMIT_S = 300
+
+Known = Callable[[str], str | None]
+"""Returns the title of the commit with this (short) id, None where it is not known."""
+
+
+def check_signed(patch: Patch) -> Iterator[Finding]:
+    """Yield what is wrong with the sign-offs: the author's and the sender's have to be there."""
+    message = _message(patch)
+    signed = [parseaddr(each) for each in _SIGNED.findall(message)]
+    author, sender = parseaddr(patch.author), parseaddr(patch.sender or patch.author)
+    if not signed:
+        yield Finding(Severity.ERROR, "there is no Signed-off-by")
+        return
+    if not any(_is_same(author, each) for each in signed):
+        yield Finding(
+            Severity.ERROR, f"the author has not signed it off: {patch.author} has written it"
+        )
+    if not _is_same(author, sender) and not any(_is_same(sender, each) for each in signed):
+        yield Finding(
+            Severity.ERROR, f"the sender has not signed it off: {patch.sender} has sent it"
+        )
+    elif not _is_same(sender, signed[-1]):
+        yield Finding(
+            Severity.WARNING,
+            f"the last Signed-off-by is not the sender's: {signed[-1][1]}, sent by {sender[1]}",
+        )
+
+
+def check_fixes(patch: Patch, titles: Known, *, history: bool) -> Iterator[Finding]:
+    """Yield what is wrong with its ``Fixes:`` tags; *titles* knows the commits of the source.
+
+    Without *history* the source has one commit only, and nothing can be said of others.
+    """
+    for tag in _FIXES.finditer(_message(patch)):
+        words = tag[0].strip()
+        form = _FIXES_FORM.fullmatch(tag["rest"])
+        if form is None or tag["tag"] != "Fixes:":
+            yield Finding(
+                Severity.ERROR, f'this is not Fixes: <12 digits or more> ("<title>"): {words}'
+            )
+            continue
+        if len(form["id"]) < _SHORTEST_ID:
+            yield Finding(Severity.WARNING, f"the id has fewer than {_SHORTEST_ID} digits: {words}")
+        if not history:
+            yield Finding(Severity.NOTE, f"the source has no history to look it up in: {words}")
+            continue
+        title = titles(form["id"])
+        if title is None:
+            yield Finding(Severity.ERROR, f"the source has no such commit: {words}")
+        elif title != form["title"]:
+            yield Finding(Severity.ERROR, f'the commit has another title, "{title}": {words}')
+
+
+def titles_in(repositories: Iterable[Path]) -> Known:
+    """Return what knows the titles of all commits that *repositories* (git directories) have."""
+    places = list(repositories)
+
+    def title(commit: str) -> str | None:
+        for repo in places:
+            asked = ("log", "-1", "--format=%s", "--end-of-options", f"{commit}^{{commit}}")
+            done = git(*asked, repo=repo)
+            if done.ok:
+                return done.text
+        return None
+
+    return title
+
+
+def check_style(patch: Patch, tree: Path, scratch: Path, sandbox: Sandbox | None) -> list[Finding]:
+    """Return what checkpatch.pl of *tree*, which has the patch, says of it.
+
+    Raises MachineError where it cannot run, or does not end as it does.
+    """
+    script = tree / _CHECKPATCH
+    if not script.is_file():
+        raise MachineError("the tree has no checkpatch", where=str(script))
+    if find("perl") is None:
+        raise MachineError("perl is not installed", hint="apt-get install perl")
+    mail = scratch / f"{patch.number:04d}.patch"
+    mail.write_bytes(patch.data)
+    argv = ["perl", str(script), f"--root={tree}", "--show-types", "--no-summary", "--color=never"]
+    argv.append("--ignore=UNKNOWN_COMMIT_ID")  # check_fixes knows which commits there are
+    done = capture([*argv, str(mail)], cwd=scratch, limit_s=_LIMIT_S, sandbox=sandbox)
+    text = done.stdout.decode(errors="replace")
+    found = list(_reports(text, patch))
+    words = done.stderr.decode(errors="replace").strip()
+    # It ends with 1 where it has found something, and with other words where it is broken.
+    if done.status not in (0, 1) or (done.status == 1 and not found):
+        raise MachineError(
+            "checkpatch did not work",
+            where=str(script),
+            why="\n".join((words or text).splitlines()[-6:]) or f"exit status {done.status}",
+        )
+    return found
+
+
+def _reports(text: str, patch: Patch) -> Iterator[Finding]:
+    before = patch.data[: len(patch.data) - len(patch.diff)].count(b"\n")
+    rows = text.splitlines()
+    for number, row in enumerate(rows):
+        report = _REPORT.match(row)
+        if not report:
+            continue
+        place = _PLACE.match(rows[number + 1]) if number + 1 < len(rows) else None
+        at = int(place["at"]) - 1 - before if place else -1
+        yield Finding(
+            _LEVELS[report["level"]],
+            f"{report['type']}: {report['text']}",
+            (place["file"] or "") if place else "",
+            int(place["line"]) if place and place["line"] else None,
+            line_in_file(patch, at if at >= 0 else None),
+        )
+
+
+def at(patch: Patch, severity: Severity, text: str, file: str, line: int | None) -> Finding:
+    """Return a finding at *file*:*line* of the patched tree, with its place in the patch."""
+    lines = lines_of(patch).get(file)
+    index = lines.in_diff.get(line) if lines and line is not None else None
+    return Finding(severity, text, file, line, line_in_file(patch, index))
+
+
+def _message(patch: Patch) -> str:
+    head = patch.data[: len(patch.data) - len(patch.diff)]
+    return head.partition(b"\n\n")[2].decode(errors="surrogateescape")
+
+
+def _is_same(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether two are one person: by address, whose upper case says nothing."""
+    return one[1].lower() == other[1].lower()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which line of the tree is which line of a patch, and which line it was before the patch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from harness.series import diff
+from harness.series.model import Patch
+
+_HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+_RENAME = re.compile(r"^rename from (.+)\nrename to (.+)$", re.M)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines of one file before and after a patch."""
+
+    in_diff: dict[int, int] = field(default_factory=dict)
+    """By the line after it: the line of the diff, from 0, of what the hunks show."""
+    added: set[int] = field(default_factory=set)
+    """Lines after it that it has added."""
+    removed: set[int] = field(default_factory=set)
+    """Lines before it that it has removed."""
+    shifts: list[tuple[int, int]] = field(default_factory=list)
+    """By the first line before it that follows a hunk: how much all from there on are shifted."""
+
+    def after(self, line: int) -> int | None:
+        """Return where *line* of the file before the patch is after it; None if it is removed."""
+        if line in self.removed:
+            return None
+        moved = 0
+        for start, shift in self.shifts:
+            if line < start:
+                break
+            moved = shift
+        return line + moved
+
+
+def lines_of(patch: Patch) -> dict[str, Lines]:
+    """Return the lines of each file that *patch* changes, by its name after the patch.
+
+    A file that it renames is found by both names.
+    """
+    found: dict[str, Lines] = {}
+    rows = patch.diff.decode(errors="surrogateescape").split("\n")
+    names: list[str] = []
+    at = 0
+    while at < len(rows):
+        row = rows[at]
+        if row.startswith("--- ") and at + 1 < len(rows) and rows[at + 1].startswith("+++ "):
+            names = [n for n in map(diff.file_named, (row[4:], rows[at + 1][4:])) if n]
+            lines = Lines()
+            found |= dict.fromkeys(names, lines)
+            at += 2
+        elif names and (hunk := _HUNK.match(row)):
+            at = _hunk(rows, at, hunk, found[names[-1]])
+        else:
+            at += 1
+    return found
+
+
+def renames_of(patch: Patch) -> dict[str, str]:
+    """Return the new name of each file that *patch* renames, by its old one."""
+    return dict(_RENAME.findall(patch.diff.decode(errors="surrogateescape")))
+
+
+def line_in_file(patch: Patch, index: int | None) -> int | None:
+    """Return the line of the patch's own file for line *index*, from 0, of its diff."""
+    if index is None or patch.diff_line is None:
+        return None
+    return patch.diff_line + index
+
+
+def _hunk(rows: list[str], at: int, hunk: re.Match[str], lines: Lines) -> int:
+    """Go over one hunk; return the index behind it."""
+    old, new = int(hunk[1]), int(hunk[3])
+    left_old, left_new = (int(n) if n is not None else 1 for n in (hunk[2], hunk[4]))
+    # "-5,0" means behind line 5, and likewise "+5,0".
+    old += left_old == 0
+    new += left_new == 0
+    at += 1
+    while (left_old > 0 or left_new > 0) and at < len(rows):
+        mark = rows[at][:1] or " "
+        if mark in " +":
+            lines.in_diff[new] = at
+        if mark == "+":
+            lines.added.add(new)
+            new, left_new = new + 1, left_new - 1
+        elif mark == "-":
+            lines.removed.add(old)
+            old, left_old = old + 1, left_old - 1
+        elif mark == " ":
+            new, left_new = new + 1, left_new - 1
+            old, left_old = old + 1, left_old - 1
+        if mark in "+- ":
+            lines.shifts.append((old, new - old))
+        at += 1
+    return at

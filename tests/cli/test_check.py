@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``harness series check`` as a user calls it, on the kernel in miniature."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli import projects
+from tests.cli.projects import Project
+from tests.kerneltree import FakeLinux, replace, sh
+
+pytestmark = pytest.mark.unit
+
+CHECKPATCH = r"""#!/usr/bin/env perl
+# SPDX-License-Identifier: GPL-2.0-only
+# Says of added lines with a word what the kernel's own says of others, in its form.
+my ($file, $found, $name, $line) = ($ARGV[-1], 0, "", 0);
+open(my $mail, "<", $file) or die "no mail";
+while (<$mail>) {
+	$name = $1 if m{^\+\+\+ b/(\S+)};
+	$line = $1 - 1 if /^@@ -\S+ \+(\d+)/;
+	$line++ if /^[+ ]/;
+	if (/^\+.*(BADLY|LONG|TASTE)/) {
+		my %level = (BADLY => "ERROR", LONG => "WARNING", TASTE => "CHECK");
+		print "$level{$1}:$1: a word\n#$.: FILE: $name:$line:\n$_\n";
+		$found = 1;
+	}
+}
+print "WARNING:NO_AUTHOR: of the message\n\n" and $found = 1 if -e "$file.never";
+exit $found;
+"""
+KERNEL_DOC = """#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+shift
+grep -n UNDOCUMENTED "$@" /dev/null | while IFS=: read -r file line rest; do
+	echo "$file:$line: warning: not described"
+done
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A project whose kernel in miniature has tools for checks, and history."""
+    made = projects.make(tmp_path)
+    for name, text in {"checkpatch.pl": CHECKPATCH, "kernel-doc": KERNEL_DOC}.items():
+        path = made.fake.work / "scripts" / name
+        path.write_text(text)
+        path.chmod(0o755)
+    made.fake.commit("scripts: Add checkers")
+    return made
+
+
+Edit = Callable[[FakeLinux], None]
+
+
+def series(project: Project, *patches: tuple[Edit, str], sign: bool = True) -> Path:
+    """Write a series of edits with their messages; return its directory."""
+    fake = project.fake
+    base = fake.git("rev-parse", "HEAD")
+    for edit, message in patches:
+        edit(fake)
+        signed = f"{message}\n\nSigned-off-by: Ada Example <ada@example.org>" if sign else message
+        fake.commit(signed)
+    out = project.root / "series"
+    fake.git("format-patch", "-q", "-n", "-o", str(out), base)
+    fake.git("reset", "-q", "--hard", base)
+    return out
+
+
+def foo(body: str, before: str = "") -> Edit:
+    """Write mm/foo.c with this body of its function, and lines before that."""
+
+    def edit(fake: FakeLinux) -> None:
+        fake.write(
+            mm__foo_dot_c=f"#include <linux/foo.h>\n{before}\nvoid foo(void)\n{{\n{body}}}\n"
+        )
+
+    return edit
+
+
+def outcomes(project: Project, path: Path, *arguments: str) -> tuple[int, dict[str, str], str]:
+    """Check the series; return the status, the outcome of each test, and what was printed."""
+    out = project.root / "out"
+    said = project.harness("series", "check", str(path), "--out", str(out), *arguments)
+    assert (out / "results.json").exists(), said.text
+    found = json.loads((out / "results.json").read_text())
+    return said.status, {t["name"]: t["outcome"] for t in found["tests"]}, said.text
+
+
+def test_a_good_series_passes_every_check(project: Project) -> None:
+    path = series(project, (foo("\tfor (;;)\n\t\t;\n"), "mm: Spin"), (foo(""), "mm: Do not"))
+    status, found, text = outcomes(project, path)
+    assert status == 0, text
+    static, built = ("signed-off", "fixes", "checkpatch"), ("builds", "warnings")
+    names = (*static, *built, "kernel-doc", "sparse", "headers")
+    assert list(found) == [f"series:{n}-{name}" for n in (1, 2) for name in names]
+    assert set(found.values()) <= {"pass", "skip"}
+    assert "16 tests" in text
+
+
+def test_warnings_are_those_that_a_patch_introduces_and_no_others(project: Project) -> None:
+    old = "\tint old;\n"
+    fake = project.fake
+    foo(old)(fake)
+    fake.commit("mm: A warning that was there before")
+    path = series(
+        project,
+        (foo(old, before="int one;\nint two;\nint three;\n"), "mm: Shift it"),
+        (foo(old + "\tint fresh;\n", before="int one;\nint two;\nint three;\n"), "mm: Add one"),
+        (foo(old, before="int one;\n"), "mm: Take one away"),
+        (
+            foo("\t/* Why. */\n" + old + "\tint old2;\n", before="int one;\n"),
+            "mm: One goes, one comes",
+        ),
+    )
+    status, found, text = outcomes(project, path)
+    assert status == 0, text
+    warned = [line for line in text.splitlines() if "warning:" in line and "unused" in line]
+    assert len(warned) == 2, text
+    assert "fresh" in warned[0]
+    assert "mm/foo.c:9, 0002-mm-Add-one.patch:" in warned[0]
+    assert "old2" in warned[1]
+    assert found["series:2-warnings"] == "pass"
+    status, found, _ = outcomes(project, path, "--fail-on", "warning")
+    assert status == 1
+    failed = [name for name, outcome in found.items() if outcome == "fail"]
+    assert [name for name in failed if "warnings" in name] == [
+        "series:2-warnings",
+        "series:4-warnings",
+    ]
+
+
+def test_a_file_that_is_renamed_brings_its_warnings_along(project: Project) -> None:
+    def use(name: str) -> Edit:
+        def edit(fake: FakeLinux) -> None:
+            replace(fake.work / "Makefile", "$(src)/mm/foo.c\n\n", f"$(src)/mm/{name}.c\n\n")
+            fake.git("mv", "mm/foo.c", f"mm/{name}.c")
+            makefile = fake.work / "Makefile"
+            makefile.write_text(makefile.read_text().replace("mm/foo.c", f"mm/{name}.c"))
+
+        return edit
+
+    foo("\tint old;\n")(project.fake)
+    project.fake.commit("mm: A warning that was there before")
+    path = series(project, (use("bar"), "mm: Rename it"))
+    assert "rename from mm/foo.c" in next(path.iterdir()).read_text()
+    status, found, text = outcomes(project, path, "--check", "warnings")
+    assert (status, found) == (0, {"series:1-warnings": "pass"}), text
+    assert "old" not in text
+
+
+def test_the_place_in_the_patch_is_the_line_of_its_file(project: Project) -> None:
+    path = series(project, (foo("\tint fresh;\n"), "mm: Add one"))
+    _, _, text = outcomes(project, path, "--check", "warnings")
+    place = next(line for line in text.splitlines() if "fresh" in line)
+    number = int(place.partition(".patch:")[2].partition(":")[0])
+    (patch,) = path.iterdir()
+    assert patch.read_text().splitlines()[number - 1] == "+\tint fresh;"
+
+
+def test_a_patch_that_does_not_build_alone(project: Project) -> None:
+    path = series(
+        project,
+        (foo("\tmissing();\n\tint x = 1 +;\n"), "mm: Break it"),
+        (foo(""), "mm: Mend it"),
+        (foo("\tint fresh;\n"), "mm: Warn"),
+    )
+    status, found, text = outcomes(project, path)
+    assert status == 1
+    assert found["series:1-builds"] == "fail"
+    assert (found["series:1-warnings"], found["series:2-warnings"]) == ("notrun", "notrun")
+    assert (found["series:2-builds"], found["series:3-builds"]) == ("pass", "pass")
+    assert found["series:3-warnings"] == "pass"
+    assert "mm/foo.c:6" in text
+    assert "patch 1 does not build" in text
+
+
+def test_a_source_that_does_not_build_blames_no_patch(project: Project) -> None:
+    foo("\tint x = 1 +;\n")(project.fake)
+    project.fake.commit("mm: Broken before")
+    path = series(project, (lambda fake: fake.write(README="x"), "doc: Add one"))
+    status, found, text = outcomes(project, path)
+    assert status == 1
+    assert (found["series:1-builds"], found["series:1-warnings"]) == ("notrun", "notrun")
+    assert "the source itself does not build" in text
+
+
+def test_checkpatch_of_the_source_with_places(project: Project) -> None:
+    path = series(
+        project,
+        (foo("\t/* BADLY */\n"), "mm: Bad"),
+        (foo("\t/* LONG */\n\t/* TASTE */\n"), "mm: Long"),
+    )
+    status, found, text = outcomes(project, path, "--check", "checkpatch")
+    assert status == 1
+    assert found == {"series:1-checkpatch": "fail", "series:2-checkpatch": "pass"}
+    assert "error: mm/foo.c:5, 0001-mm-Bad.patch:" in text
+    number = int(text.partition("0001-mm-Bad.patch:")[2].partition(":")[0])
+    assert "BADLY" in (path / "0001-mm-Bad.patch").read_text().splitlines()[number - 1]
+    assert "warning: mm/foo.c:5, 0002-mm-Long.patch:" in text
+    assert "TASTE" not in text
+    assert "TASTE" in outcomes(project, path, "--check", "checkpatch", "-v")[2]
+
+
+def test_a_series_cannot_silence_the_checkpatch_that_judges_it(project: Project) -> None:
+    def silence(fake: FakeLinux) -> None:
+        (fake.work / "scripts/checkpatch.pl").write_text("#!/usr/bin/env perl\nexit 0;\n")
+        foo("\t/* BADLY */\n")(fake)
+
+    path = series(project, (silence, "scripts: Be kind"))
+    assert outcomes(project, path, "--check", "checkpatch")[0] == 1
+
+
+def test_a_broken_checkpatch_is_an_error_and_no_pass(project: Project) -> None:
+    (project.fake.work / "scripts/checkpatch.pl").write_text("die 'broken';\n")
+    project.fake.commit("scripts: Break it")
+    path = series(project, (foo(""), "mm: Fine"))
+    status, found, text = outcomes(project, path, "--check", "checkpatch")
+    assert (status, found) == (1, {"series:1-checkpatch": "error"})
+    assert "checkpatch did not work" in text
+
+
+def test_signed_off_by_author_and_sender(project: Project) -> None:
+    path = series(project, (foo(""), "mm: Unsigned"), sign=False)
+    status, _, text = outcomes(project, path, "--check", "signed-off")
+    assert status == 1
+    assert "there is no Signed-off-by" in text
+    (patch,) = path.iterdir()
+    other = "Grace Other <grace@example.org>"
+    mail = patch.read_text().replace("From: Ada Example <ada@example.org>\n", f"From: {other}\n")
+    ada = "Ada Example <ADA@example.org>"
+    body = f"\n\nFrom: {ada}\n\nWhy.\n\nSigned-off-by: {ada}\n"
+    patch.write_text(mail.replace("\n\n---\n", f"{body}---\n"))
+    status, _, text = outcomes(project, path, "--check", "signed-off")
+    assert status == 1, text
+    assert "the sender has not signed it off: Grace Other" in text
+    patch.write_text(
+        patch.read_text().replace("org>\n---\n", f"org>\nSigned-off-by: {other}\n---\n")
+    )
+    status, _, text = outcomes(project, path, "--check", "signed-off")
+    assert status == 0, text
+
+
+@pytest.mark.parametrize(
+    ("tag", "words", "status"),
+    [
+        ('Fixes: {id:.12} ("scripts: Add checkers")', "", 0),
+        ('Fixes: {id:.8} ("scripts: Add checkers")', "fewer than 12 digits", 0),
+        ('Fixes: {id:.12} ("scripts: Add something")', 'another title, "scripts: Add checkers"', 1),
+        ('Fixes: 0123456789ab ("scripts: Add checkers")', "no such commit", 1),
+        ("Fixes: {id:.12}", "this is not Fixes:", 1),
+        ('fixes: {id:.12} ("scripts: Add checkers")', "this is not Fixes:", 1),
+    ],
+)
+def test_fixes_tags(project: Project, tag: str, words: str, status: int) -> None:
+    commit = project.fake.git("rev-parse", "HEAD")
+    path = series(project, (foo(""), f"mm: Mend it\n\n{tag.format(id=commit)}"))
+    said = outcomes(project, path, "--check", "fixes")
+    assert (said[0], words in said[2]) == (status, True), said[2]
+
+
+def test_kernel_doc_and_sparse_tell_what_is_new(project: Project) -> None:
+    before = "/* UNDOCUMENTED */\nint seen;\n"
+    foo("", before=before)(project.fake)
+    project.fake.commit("mm: What was there before")
+    after = "int shift;\n/* UNDOCUMENTED */\nint seen;\n/* UNDOCUMENTED */\nint unseen;\n"
+    path = series(project, (foo("", before=after), "mm: More"))
+    status, found, text = outcomes(project, path, "--check", "kernel-doc", "--check", "sparse")
+    assert status == 0
+    assert set(found) == {"series:1-kernel-doc", "series:1-sparse"}
+    assert text.count("not described") == 1
+    assert "mm/foo.c:5" in text
+    assert "'unseen' was not declared" in text
+    assert "'seen' was not declared" not in text
+
+
+def test_what_becomes_of_user_space_headers(project: Project) -> None:
+    name = "include/uapi/linux/foo.h"
+
+    def add(fake: FakeLinux) -> None:
+        fake.write(include__uapi__linux__bar_dot_h="#define BAR 1\n")
+        replace(fake.work / name, "FOO_LIMIT", "FOO_LIMIT 3\n#define OTHER")
+
+    def remove(fake: FakeLinux) -> None:
+        fake.git("rm", "-q", "include/uapi/linux/bar.h")
+
+    path = series(project, (add, "uapi: Add"), (remove, "uapi: Remove"), (foo(""), "mm: Other"))
+    wanted = ("--check", "headers")
+    status, found, text = outcomes(project, path, *wanted)
+    assert (status, set(found.values())) == (0, {"pass"}), text
+    assert text.count("header linux/bar.h is gone") == 1
+    text = outcomes(project, path, *wanted, "-v")[2]
+    assert text.count("header linux/bar.h is new") == 1
+    assert text.count("header linux/foo.h is another") == 1
+    assert outcomes(project, path, *wanted, "--fail-on", "warning")[0] == 1
+
+
+def test_the_reports_are_those_of_tests(project: Project) -> None:
+    path = series(project, (foo("\tint x = 1 +;\n"), "mm: Break it"))
+    junit = project.root / "checks.xml"
+    said = project.harness("series", "check", str(path), "--junit", str(junit))
+    assert said.status == 1
+    report = junit.read_text()
+    assert report.count("<testcase ") == 8
+    assert report.count("<failure ") == 1
+    assert 'name="series"' in report
+    assert "mm/foo.c:5" in report
+    rerun = next(line for line in report.splitlines() if "1-builds.rerun" in line)
+    assert "--upto 1 --check builds" in rerun
+
+
+def test_a_killed_build_is_not_taken_for_a_whole_one(project: Project) -> None:
+    foo("\tint old;\n")(project.fake)
+    project.fake.commit("mm: A warning that was there before")
+    path = series(project, (foo("\tint old;\n", before="int a;\n"), "mm: Shift it"))
+    assert "unused" not in outcomes(project, path, "--check", "warnings")[2]
+    (state,) = (project.root / "cache" / "places" / "build").glob("*/warnings.json")
+    state.unlink()
+    assert "unused" not in outcomes(project, path, "--check", "warnings")[2]
+    # The series again, and nothing is compiled that was compiled.
+    runs = next((project.root / "cache" / "places" / "build").glob("*/obj/compiler-runs"))
+    before = runs.read_text()
+    outcomes(project, path, "--check", "warnings")
+    assert len(runs.read_text().splitlines()) <= len(before.splitlines()) + 2
+
+
+def test_a_strangers_checks_run_in_the_sandbox(project: Project) -> None:
+    trap = project.root / "trap"
+
+    def attack(fake: FakeLinux) -> None:
+        script = fake.work / "scripts/kernel-doc"
+        script.write_text(f"#!/bin/sh\ntouch {trap}\n")
+        replace(fake.work / "Makefile", "headers:\n", f"$(shell touch {trap})\nheaders:\n")
+        foo("")(fake)
+
+    path = series(project, (attack, "scripts: Steal"))
+    status, found, text = outcomes(project, path, "--trust", "stranger")
+    assert found["series:1-builds"] == "pass", text
+    assert not trap.exists()
+    assert status == 0
+    outcomes(project, path)
+    assert trap.exists()  # what the test would see
+
+
+def test_what_is_wrong_with_the_request(project: Project) -> None:
+    assert project.harness("series", "check", "none").status == 2
+    said = project.harness("series", "check", "nowhere")
+    assert said.status == 2
+    assert "there is no series 'nowhere'" in said.text
+    assert sh("git", "status", "--porcelain", cwd=project.fake.work) == ""
