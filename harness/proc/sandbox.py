@@ -27,7 +27,7 @@ _GIB = 1 << 30
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d")
 _TOOLS = ("gcc", "ld", "make", "ccache", "nm", "readelf", "addr2line", "sparse", "perl")
-"""Programs that may lie elsewhere than below /usr; their directories are shown too."""
+"""Programs that may lie elsewhere than below /usr."""
 _TMP_BYTES = 4 * _GIB
 _FILE_BYTES = 8 * _GIB
 _CELL = "kernel-selftest-harness-"
@@ -179,13 +179,21 @@ def _system() -> Iterator[str]:
 
 
 def _elsewhere() -> Iterator[Path]:
-    """Yield the directories of tools that are not the system's, such as another compiler."""
+    """Yield tools that are not the system's, such as another compiler, and what belongs to it.
+
+    The tool alone and not its directory, which may be the user's own.
+    """
     seen = tuple(Path("/", name) for name in ("usr", *_SYSTEM))
     for tool in _TOOLS:
         found = shutil.which(tool, path=search_path())
-        for place in (Path(found).parent, Path(found).resolve().parent) if found else ():
-            if not any(place.is_relative_to(each) for each in seen):
-                yield place
+        for place in (Path(found), Path(found).resolve()) if found else ():
+            if any(place.is_relative_to(each) for each in seen):
+                continue
+            yield place
+            prefix = place.parent.parent
+            for part in ("lib/gcc", "lib64/gcc", "libexec/gcc"):
+                if tool == "gcc" and (prefix / part).is_dir():
+                    yield prefix / part
 
 
 def _memory() -> int:

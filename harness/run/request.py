@@ -152,12 +152,20 @@ class Request:
         """Return what the versions of a stranger's series on *source* have in common.
 
         None where the series and the source are the user's own; *source* is a specification.
+        Raises UserError where a stranger's kernel would run in guests that see the user's files.
         """
         kernel = self.project.kernel
         of_file = kernel.trust if spec.source is None else None
         base = of_file or of_source(source)
         if (self.trust or least((base, stack.trust))) is Trust.OWN:
             return None
+        if self.guest_table().type == "vng":
+            raise UserError(
+                "a stranger's series does not run in guests with your files",
+                where="--guest vng, or [guest] type of the project file",
+                why="such a guest sees the host's file system, and what it prints is kept",
+                hint="--guest sealed; or read the series first, and say --trust own",
+            )
         return stack.lineage + (source.partition("#")[0] if base is Trust.STRANGER else "")
 
     def unlike_posted(self, spec: KernelSpec) -> str:

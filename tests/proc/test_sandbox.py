@@ -170,7 +170,9 @@ def test_another_compiler_on_the_path_is_seen(
     gcc.write_text("#!/bin/sh\necho mine\n")
     gcc.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "other").write_text("secret")
     assert run(["gcc"], sandbox=Sandbox()).output == "mine"
+    assert not run(["cat", str(tmp_path / "other")], sandbox=Sandbox()).ok
 
 
 def test_processes_of_another_user_than_root_are_limited_without_a_cgroup(

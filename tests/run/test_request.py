@@ -258,6 +258,15 @@ def test_sources_of_the_project_file_are_trusted_as_it_says(directory: Path) -> 
     assert lineage_of(named, url) is not None
 
 
+def test_a_stranger_gets_no_guest_with_the_users_files(directory: Path) -> None:
+    asked = dataclasses.replace(request(directory, "one"), guest="vng", trust=Trust.STRANGER)
+    (spec,) = asked.kernels
+    with pytest.raises(UserError, match="in guests with your files"):
+        asked.lineage(spec, asked.stack(spec), "linux")
+    own = dataclasses.replace(asked, trust=Trust.OWN)
+    assert own.lineage(spec, own.stack(spec), "linux") is None
+
+
 def test_versions_of_a_strangers_series_have_one_lineage(directory: Path) -> None:
     found = []
     for name, thread in {
