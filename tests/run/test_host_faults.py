@@ -26,6 +26,7 @@ from harness.outcome import Outcome
 from harness.run import journal
 from harness.run.prepare import Prepared
 from harness.store import Store
+from tests.run.records import begun
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long(100)]
 REPOSITORY = Path(__file__).parents[2]
@@ -89,12 +90,6 @@ def test_a_killed_qemu_is_an_error_of_its_test_alone(prepared: Prepared, tmp_pat
         "c_good": Outcome.PASS,
     }
     assert "QEMU was killed by signal 9" in tests["b_slow"].reason
-
-
-def begun(out: Path, test: str) -> bool:
-    """Whether the journal says that *test* has begun."""
-    file = out / journal.FILE_NAME
-    return file.exists() and f'"test","name":"{test}"' in file.read_text()
 
 
 @dataclass(frozen=True)

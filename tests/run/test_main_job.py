@@ -23,6 +23,7 @@ from harness.model.results import Results, Test
 from harness.outcome import Outcome
 from harness.run.prepare import Prepared
 from harness.series import read
+from tests.run.records import begun, ended
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long(60)]
 REPOSITORY = Path(__file__).parents[2]
@@ -276,9 +277,7 @@ def test_an_interrupted_run_keeps_its_journal_and_leaves_no_guest(
         text=True,
     )
     deadline = time.monotonic() + 120
-    reached = ('"test-ended","name":"slow:a_good"', '"test","name":"slow:b_slow"')
-    journal = out / "journal.jsonl"
-    while not (journal.exists() and all(text in journal.read_text() for text in reached)):
+    while not (ended(out, "slow:a_good") and begun(out, "slow:b_slow")):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)

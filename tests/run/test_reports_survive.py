@@ -17,8 +17,8 @@ import pytest
 from harness.errors import ExitCode
 from harness.model import results
 from harness.outcome import Outcome
-from harness.run import journal
 from harness.run.prepare import Prepared
+from tests.run.records import begun
 
 pytestmark = pytest.mark.kernel
 REPOSITORY = Path(__file__).parents[2]
@@ -57,8 +57,8 @@ def start(out: Path, junit: Path, *options: str) -> subprocess.Popen[str]:
 
 def wait_for(process: subprocess.Popen[str], out: Path, test: str) -> None:
     """Wait until *test* has begun."""
-    file, end = out / journal.FILE_NAME, time.monotonic() + 600
-    while not (file.exists() and f'"test","name":"{test}"' in file.read_text()):
+    end = time.monotonic() + 600
+    while not begun(out, test):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end
         time.sleep(0.05)
