@@ -18,6 +18,7 @@ from harness.visible import visible
 _COMMANDS = {
     "doctor": "harness.cli.doctor",
     "ktap": "harness.cli.ktap",
+    "matrix": "harness.cli.matrix",
     "report": "harness.cli.report",
     "run": "harness.cli.run",
     "series": "harness.cli.series",

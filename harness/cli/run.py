@@ -3,200 +3,25 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
-from pathlib import Path
+import dataclasses
+from typing import Any
 
 import click
 
-from harness import project
-from harness.cli.options import (
-    FilePath,
-    Name,
-    find_project,
-    program_words,
-    project_option,
-    shell_command,
-)
-from harness.errors import HarnessError, UserError
-from harness.model.plan import ENDLESS
-from harness.model.spec import KernelSpec, Trust
-from harness.proc import signals
-from harness.prune import most_bytes
-from harness.report.console import make_progress, print_summary
-from harness.report.files import JUNIT, Reports
-from harness.report.text import short
-from harness.run import journal, rundir
+from harness.cli.testing import Asked, TestingCommand, conduct, testing_options
+from harness.run import rundir
 from harness.run.earlier import last_coverage, left_to
-from harness.run.job import Job, request_of
 from harness.run.request import Request
-from harness.store import Store
-from harness.visible import visible
 
 
-class _Run(click.Command):
-    """A command line that is wrong is a run that was refused: it leaves no good report behind."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse *args*; where they are wrong, say so in the reports that they name."""
-        given = tuple(args)
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            with suppress(HarnessError):
-                _refuse(given, error)
-            raise
-
-
-def _refuse(args: Sequence[str], error: click.UsageError) -> None:
-    here = Path.cwd()
-    junit, summary, out = (_given(args, name) for name in ("--junit", "--summary", "--out"))
-    reports = _reports(here, junit, summary, ("harness", "run", *args))
-    with suppress(UserError), ExitStack() as stack, reports.kept_true():
-        if out and (here / out).is_dir():
-            place = stack.enter_context(rundir.fresh(here / out, reports.junit))
-            reports.begin_in(place.path)
-        raise UserError(error.format_message())
-
-
-def _reports(
-    here: Path, junit: Path | str | None, summary: Path | str | None, command: Sequence[str]
-) -> Reports:
-    """Return the reports of a run that is called in *here*, with those that the user names."""
-    page = os.environ.get("GITHUB_STEP_SUMMARY")
-    return Reports(
-        here / junit if junit else None,
-        command,
-        summary=here / summary if summary else None,
-        job_page=here / page if page else None,
-    )
-
-
-def _given(args: Sequence[str], option: str) -> str:
-    """Return the value of *option* in a command line that cannot be parsed; empty for none."""
-    value = ""
-    for word, following in zip(args, (*args[1:], ""), strict=True):
-        if word == option:
-            value = following
-        elif word.startswith(f"{option}="):
-            value = word.partition("=")[2]
-    return value
-
-
-@click.command(cls=_Run)
-@project_option
-@click.option(
-    "--source",
-    type=Name(),
-    metavar="SPEC",
-    help="Take the kernel from debian:PACKAGE[=VERSION], a directory, a tarball, or a git URL or "
-    "path with #REF.  [default: kernel.source of the project file]",
-)
-@click.option(
-    "--series",
-    "series",
-    multiple=True,
-    type=Name(),
-    metavar="NAME|PATH|none",
-    help="Apply this series: a stack of the project file, or whatever holds one: a directory of "
-    "patches, a quilt directory, a patch, an mbox or maildir with the whole thread (FILE#2 is the "
-    "second of several series in it), or commits of a local repository (REPOSITORY#BASE..TIP); "
-    "'none' tests the source as it is.  Given several times, each applies upon the one before.  "
-    "[default: series of the project file]",
-)
+@click.command(cls=TestingCommand)
+@testing_options
 @click.option(
     "--upto",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     metavar="N",
-    help="Apply only the first N patches, counted through all series.  [default: all]",
-)
-@click.option(
-    "--series-version",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Of several versions of the series in one file, apply vN.  [default: the newest that is "
-    "whole]",
-)
-@click.option(
-    "--config",
-    "config",
-    multiple=True,
-    type=Name(),
-    metavar="NAME",
-    help="Build with this fragment of kernel-configs/; give it several times for several.  "
-    "[default: kernel.config of the project file]",
-)
-@click.option(
-    "--suite",
-    "suites",
-    multiple=True,
-    type=Name(),
-    metavar="NAME|DIR|kernel:NAME[:GLOB]",
-    help="Run this suite: one of the project file, a directory in kselftest layout, or one of the "
-    "kernel's own (kernel:mm), if need be only the programs that match (kernel:kvm:x86_64/*regs*); "
-    "give it several times for several.  [default: all of the project file]",
-)
-@click.option(
-    "-k",
-    "expression",
-    default="",
-    metavar="EXPR",
-    help="Run only tests whose names match, as in pytest: 'size and not mmap'.  A whole name "
-    "(SUITE:PROGRAM) matches that test alone.  [default: all tests]",
-)
-@click.option(
-    "--jobs",
-    "-j",
-    type=click.IntRange(min=1),
-    show_default="one per processor, if the memory suffices",
-    help="Run this many guests at a time.",
-)
-@click.option(
-    "--guest",
-    type=click.Choice(["sealed", "vng"]),
-    show_default="guest.type of the project file",
-    help="Run tests in this type of guest: 'sealed' has nothing of this machine's; 'vng' has its "
-    "files, read-only, by way of virtme-ng, so scripts run there.  For kernels of your own only.",
-)
-@click.option(
-    "--trust",
-    type=click.Choice(["own", "stranger"]),
-    help="Build source and series with your own rights, or as a stranger's in a sandbox "
-    "(docs/sandbox.md).  [default: stranger for mail and URLs, own for what is on this machine; "
-    "kernel.trust and [trust] of the project file say otherwise]",
-)
-@click.option(
-    "--out",
-    type=FilePath(file_okay=False),
-    help="Put journal, logs and reports of the run there.  The directory is new or empty, or that "
-    "of an earlier run, which is replaced when this one has a plan; any other is refused.  "
-    "[default: a new directory below runs/, with the link runs/latest]",
-)
-@click.option(
-    "--junit",
-    type=FilePath(dir_okay=False),
-    help="Write the JUnit report there; until the run ends, the file says that it was cut off.  "
-    "[default: junit.xml in the run's directory]",
-)
-@click.option(
-    "--summary",
-    type=FilePath(dir_okay=False),
-    help="Write a summary in Markdown there.  Where GITHUB_STEP_SUMMARY is set, it is appended to "
-    "that file in any case.",
-)
-@click.option(
-    "--repeat",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Run each test N times; one that does not pass each time is reported as '7/10 passed' and "
-    "never as a pass.  [default: 1; with --until-fail without end]",
-)
-@click.option(
-    "--until-fail",
-    is_flag=True,
-    help="Run each test again until it does not end as expected, at most N times with --repeat N.",
+    help="Apply only the first N patches, counted through all series; with 0 none, but what is "
+    "known of the series still holds.  [default: all]",
 )
 @click.option(
     "--coverage",
@@ -211,37 +36,7 @@ def _given(args: Sequence[str], option: str) -> str:
     help="Leave out tests that ran no changed line of patch N in the last run with --coverage; "
     "what it did not watch runs.",
 )
-@click.option(
-    "--resume",
-    metavar="RUN",
-    help="Go on with a run that was cut off: its directory, its name below runs/, or 'latest'.  "
-    "What has ended is kept, the rest is run with the options that the run began with.",
-)
-@click.option(
-    "-v", "--verbose", is_flag=True, help="List every case in the summary; give reasons in full."
-)
-def run(
-    project_file: Path | None,
-    source: str | None,
-    series: tuple[str, ...],
-    upto: int | None,
-    series_version: int | None,
-    config: tuple[str, ...],
-    suites: tuple[str, ...],
-    expression: str,
-    jobs: int | None,
-    guest: str | None,
-    trust: str | None,
-    out: Path | None,
-    junit: Path | None,
-    summary: Path | None,
-    repeat: int | None,
-    until_fail: bool,
-    coverage: bool,
-    for_patch: int | None,
-    resume: str | None,
-    verbose: bool,
-) -> int:
+def run(upto: int | None, coverage: bool, for_patch: int | None, **options: Any) -> int:
     """Apply the series, build the kernel and the suites, and run every test in its own guest.
 
     What was built before is taken from the cache (HARNESS_CACHE), so a second run goes straight to
@@ -261,105 +56,14 @@ def run(
       harness run --junit junit.xml --summary summary.md
       harness run --resume latest
     """
-    here = Path.cwd()
-    program = program_words(here)
-    command = (*program, *sys.argv[1:])
-    reports = _reports(here, junit, summary, command)
-    # First of all, so that no report of an earlier run is taken for this one's.
-    with signals.interruptible(), reports.kept_true(), ExitStack() as stack:
-        if resume is not None:
-            _refuse_with_resume()
-            directory = rundir.find(resume, here, _runs(project_file, here))
-            place = stack.enter_context(rundir.again(directory))
-            request = Request.again(request_of(journal.read(directory), directory), program)
-            name = ""
-        else:
-            name = rundir.new_name()
-            if out:
-                place = stack.enter_context(rundir.fresh(here / out, reports.junit))
-            else:
-                runs = find_project(project_file, here).parent / rundir.RUNS
-                place = stack.enter_context(rundir.fresh(runs / name))
-                rundir.point(runs / rundir.LATEST, name)
-            reports.begin_in(place.path)
-            file = find_project(project_file, here)
-            request = Request(
-                project_file=file,
-                project=project.load(file),
-                working_dir=here,
-                kernels=(
-                    KernelSpec(
-                        source=source,
-                        series=series,
-                        upto=upto,
-                        series_version=series_version,
-                        config=config,
-                    ),
-                ),
-                suites=suites,
-                expression=expression,
-                guest=guest or "",
-                trust=Trust(trust) if trust else None,
-                repeat=repeat or (ENDLESS if until_fail else 1),
-                until_fail=until_fail,
-                coverage=coverage,
-                for_patch=for_patch,
-                command=command,
-                program=program,
-            )
-            if for_patch is not None:
-                request = left_to(request, last_coverage(file.parent / rundir.RUNS))
-        most_bytes()
-        job = Job(
-            request=request,
-            store=Store.default(),
-            display=make_progress(sys.stderr, verbose=verbose),
-            jobs=jobs,
-            place=place,
-            reports=reports,
+    asked = Asked(**options)
+
+    def shape(request: Request) -> Request:
+        request = dataclasses.replace(
+            request, kernels=(asked.kernel(upto),), coverage=coverage, for_patch=for_patch
         )
-        ended = job.resume() if resume is not None else job.run(name)
-    written = ended.written
-    print_summary(
-        ended.results,
-        # What is read from standard output is the report and nothing else.
-        sys.stderr if reports.on_stdout else sys.stdout,
-        verbose=verbose,
-        directory=short(place.path, here),
-        junit=short(written.paths[JUNIT], here) if written else "",
-        shell=shell_command(place.path, here),
-    )
-    if written and written.note:
-        click.echo(visible(f"note: {written.note}"), err=True)
-    if ended.error is not None:
-        raise ended.error
-    return ended.results.exit_code
+        if for_patch is None:
+            return request
+        return left_to(request, last_coverage(request.project_dir / rundir.RUNS))
 
-
-_WITH_RESUME = frozenset({"resume", "jobs", "junit", "summary", "verbose", "project_file"})
-
-
-def _refuse_with_resume() -> None:
-    """Raise UserError for options that a run which is taken up again cannot obey."""
-    context = click.get_current_context()
-    given = [
-        name
-        for name in context.params
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    ]
-    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-    refused = [options[name] for name in given if name not in _WITH_RESUME]
-    if refused:
-        raise UserError(
-            f"{refused[0]} cannot be given with --resume",
-            why="a run goes on with the options that it began with",
-            hint="leave it out, or start a new run",
-        )
-
-
-def _runs(project_file: Path | None, here: Path) -> Path | None:
-    """Return where runs are kept; None outside a project, where a run's directory will do."""
-    try:
-        return find_project(project_file, here).parent / rundir.RUNS
-    except UserError:
-        return None
+    return conduct(asked, shape)

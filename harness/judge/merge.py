@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from harness.judge import verdict
-from harness.model.ids import KernelName
+from harness.model.ids import ONLY, KernelName
 from harness.model.records import Record
 from harness.model.results import BootReport, Results, Test
 
@@ -33,6 +33,45 @@ def merged(each: Mapping[KernelName, Results]) -> Results:
         tests=tuple(_on(name, test) for name, one in each.items() for test in one.tests),
         at_boot=tuple(_boot_on(name, boot) for name, one in each.items() for boot in one.at_boot),
         notes=_notes(each),
+    )
+
+
+def split(results: Results) -> dict[KernelName, Results]:
+    """Return the results of each kernel, with names as in a run over it alone; undoes merged()."""
+    if not results.kernels:
+        return {ONLY: results}
+    return {
+        name: msgspec.structs.replace(
+            results,
+            kernel=kernel,
+            kernels={},
+            tests=tuple(_off(name, test) for test in results.tests if test.kernel == name),
+            at_boot=tuple(
+                msgspec.structs.replace(boot, suites=suites)
+                for boot in results.at_boot
+                if (suites := tuple(_without(name, boot.suites)))
+            ),
+        )
+        for name, kernel in results.kernels.items()
+    }
+
+
+def _without(kernel: KernelName, names: Iterable[str]) -> Iterator[str]:
+    prefix = f"{kernel}@"
+    return (each.removeprefix(prefix) for each in names if each.startswith(prefix))
+
+
+def _off(kernel: KernelName, test: Test) -> Test:
+    prefix = f"{kernel}@"
+    cases = tuple(
+        msgspec.structs.replace(case, name=case.name.removeprefix(prefix)) for case in test.cases
+    )
+    return msgspec.structs.replace(
+        test,
+        name=test.name.removeprefix(prefix),
+        kernel=ONLY,
+        suite=test.suite.removeprefix(prefix),
+        cases=cases,
     )
 
 

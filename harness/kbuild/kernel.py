@@ -144,13 +144,21 @@ class Slot:
         return self.path / "obj"
 
 
-def slot(store: Store, source: str, fragments: Fragments, lineage: str | None = None) -> Slot:
+def slot(
+    store: Store,
+    source: str,
+    fragments: Fragments,
+    lineage: str | None = None,
+    purpose: str = "",
+) -> Slot:
     """Return the slot for a source specification (its ``#ref`` does not count) and fragments.
+
+    One with a *purpose* is for nothing else: builds of kernels do not move its work tree about.
 
     For a stranger's code *lineage* is what the versions of that series have in common; None is the
     user's own code.
     """
-    name = digest(source.split("#")[0], *fragments.names)[:12]
+    name = digest(source.split("#")[0], *fragments.names, *([purpose] if purpose else []))[:12]
     if lineage is not None:
         name = f"{_STRANGER}{digest(lineage)[:12]}-{name}"
     path = store.for_make().place("build", name)

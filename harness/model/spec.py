@@ -33,7 +33,9 @@ class KernelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Stacks of the project file and paths, the first at the bottom; or ``none`` alone.  None given
     means what the project file says."""
     upto: int | None = None
-    """How many patches of the stack are applied; None is all."""
+    """How many patches of the stack are applied; None is all, 0 is none: the base."""
+    tests_upto: int | None = None
+    """Suites of the kernel tree are those of the tree with so many patches, as for ``upto``."""
     series_version: int | None = None
     """Which version of the series, where there are several in one file; None is the newest."""
     config: tuple[str, ...] = ()

@@ -358,10 +358,10 @@ def _collect(
                     look_at = time.monotonic() + _LOOK_S
                     if why := cell.exceeded():
                         raise _Exceeded(why)
-                if stop is not None:
-                    stop.check()
                 if not ready.select(min(left, 1.0)):
                     continue
+                if stop is not None:
+                    stop.check()
                 chunk = os.read(child.stdout.fileno(), 1 << 16)
                 if sink and chunk:
                     sink.write(chunk)

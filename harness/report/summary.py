@@ -7,10 +7,13 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
+from harness.judge.compare import compare
+from harness.judge.merge import split
 from harness.model.ids import case_of
 from harness.model.results import Case, Results, Test
 from harness.outcome import Outcome
 from harness.report.coverage import coverage_lines
+from harness.report.matrix import matrix
 from harness.report.steps import cases_text, known_tags
 from harness.report.text import (
     LOG_COLUMNS,
@@ -61,7 +64,11 @@ def summary(
     *shell* is the command that opens a shell in a guest of the run.
     *unicode* says whether signs outside ASCII may be used.
     """
-    parts: list[Line] = [*_subject(results)]
+    if results.kernels:
+        parts: list[Line] = [*matrix(results, compare(split(results)))]
+        parts += _not_as_expected(results, directory, shell, unicode) if verbose else []
+        return [*parts, *_last(results, directory, junit), [], *verdict(results)]
+    parts = [*_subject(results)]
     if results.tests:
         parts += [[], *_table(results.tests, verbose, unicode)]
     parts += _at_boot(results, directory, unicode)
@@ -75,14 +82,17 @@ def summary(
     parts += _allowed(results)
     if results.coverage:
         parts += [[], *coverage_lines(results.coverage)]
-    last = [[("note:  ", "warn"), (one_line(note, 2000), "")] for note in results.notes]
+    return [*parts, *_last(results, directory, junit), [], *verdict(results)]
+
+
+def _last(results: Results, directory: str, junit: str) -> list[Line]:
+    """Tell notes, and where everything is."""
+    last: list[Line] = [[("note:  ", "warn"), (one_line(note, 2000), "")] for note in results.notes]
     if directory:
         last.append([("run:   ", "dim"), (visible(directory), "")])
     if junit:
         last.append([("junit: ", "dim"), (visible(junit), "")])
-    if last:
-        parts += [[], *last]
-    return [*parts, [], *verdict(results)]
+    return [[], *last] if last else []
 
 
 def _subject(results: Results) -> Iterator[Line]:

@@ -53,6 +53,10 @@ class Selected:
     """By the name of a suite, the ``--suite`` options that it comes from."""
     place: kbuild.Slot
     """Where the kernel is built."""
+    tests_tree: Tree
+    """Where suites of the kernel tree come from: the kernel's tree, or that with more patches."""
+    tests_place: kbuild.Slot
+    """Where suites are built."""
     notes: tuple[str, ...]
 
     @property
@@ -173,14 +177,18 @@ def select(request: Request, spec: KernelSpec, store: Store, progress: Progress)
         relative_to=request.working_dir if spec.source else request.project_dir,
     )
     tree = series.apply(stack.series, base, store, progress)
+    tests_tree = tree
+    if spec.tests_upto is not None:
+        whole = request.stack(msgspec.structs.replace(spec, upto=spec.tests_upto))
+        tests_tree = series.apply(whole.series, base, store, progress)
     found = [
         suites.find(
             name,
             project.suites,
             project_dir=request.project_dir,
             working_dir=request.working_dir,
-            repo=tree.repo,
-            commit=tree.commit,
+            repo=tests_tree.repo,
+            commit=tests_tree.commit,
         )
         for name in wanted
     ]
@@ -192,10 +200,14 @@ def select(request: Request, spec: KernelSpec, store: Store, progress: Progress)
     for each in found:
         for key, names in each.settings.required.items():
             check_names(names, f"{each.settings_file}: {key}")
-    fragments = _with_suites(fragments, found, request, tree)
+    fragments = _with_suites(fragments, found, request, tests_tree)
     lineage = request.lineage(spec, stack, base.spec)
     if lineage is not None:
         need_sandbox()
+    place = kbuild.slot(store, base.spec, fragments, lineage)
+    tests_place = place
+    if tests_tree.commit != tree.commit:
+        tests_place = kbuild.slot(store, base.spec, fragments, lineage, "suites")
     return Selected(
         request=request,
         spec=spec,
@@ -205,7 +217,9 @@ def select(request: Request, spec: KernelSpec, store: Store, progress: Progress)
         fragments=fragments,
         suites=tuple(found),
         asked=asked,
-        place=kbuild.slot(store, base.spec, fragments, lineage),
+        place=place,
+        tests_tree=tests_tree,
+        tests_place=tests_place,
         notes=((base.note,) if base.note else ()) + stack.notes + added,
     )
 
@@ -234,8 +248,8 @@ def build(selected: Selected, store: Store, out: Path, progress: Progress) -> Bu
         lambda each: suites.build(
             each,
             kernel,
-            selected.tree,
-            selected.place,
+            selected.tests_tree,
+            selected.tests_place,
             store=store,
             limit_s=project.limits.build_s,
             progress=progress,

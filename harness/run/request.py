@@ -132,7 +132,7 @@ class Request:
         and files, joined by ``+``.
         """
         names, paths = self._series(spec)
-        if not paths and spec.upto is not None:
+        if not paths and spec.upto:
             raise UserError(
                 "there is no series of which a part could be applied", where=f"--upto {spec.upto}"
             )

@@ -32,7 +32,7 @@ def read_stack(
     found: list[Series] = []
     left = upto
     for path in paths:
-        if left is not None and found and left == 0:
+        if left == 0:
             break
         series = read(path, upto=left, version=version)
         if trust and path in trust:

@@ -303,8 +303,8 @@ def test_two_runs_do_not_share_a_directory(project: Project) -> None:
 
 def test_a_fault_of_the_harness_is_no_failed_test(project: Project) -> None:
     script = (
-        "import harness.cli.run, harness.cli\n"
-        "harness.cli.run.Job = lambda *a, **k: 1 / 0\n"
+        "import harness.cli.testing, harness.cli\n"
+        "harness.cli.testing.Job = lambda *a, **k: 1 / 0\n"
         "import sys; sys.argv = ['harness', 'run']\n"
         "harness.cli.main()\n"
     )

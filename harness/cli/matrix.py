@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``harness matrix``: the tests on what a series is based on, and after each of its patches."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from harness.cli.testing import Asked, TestingCommand, conduct, testing_options
+from harness.errors import UserError
+from harness.run.matrix import patches_of, specs
+from harness.run.request import Request
+
+
+@click.command(cls=TestingCommand)
+@testing_options
+@click.option(
+    "--patches",
+    default="all",
+    show_default=True,
+    metavar="all|ends|LIST",
+    help="Test the base and the kernel after each of these patches: 'all', 'ends' (the last only), "
+    "or numbers and ranges such as 2,5-7, counted through all series.",
+)
+@click.option(
+    "--tests",
+    "tests_from",
+    type=click.Choice(["tip", "own"]),
+    default="tip",
+    show_default=True,
+    help="Take suites of the kernel tree from the last patch for every kernel, or from each "
+    "kernel's own tree.  Other suites are the same for all.",
+)
+def matrix(patches: str, tests_from: str, **options: Any) -> int:
+    """Run the suites on the base and after each patch, and name the patch that breaks a test.
+
+    Kernels are built one after the other, while tests of those before run.  A kernel that does not
+    build or boot is told with the reason, and the others are tested.  Exit code 0 means that each
+    test ended as expected on each kernel.
+
+    \b
+    Examples:
+      harness matrix
+      harness matrix --series ~/thread.mbox --suite kernel:memfd
+      harness matrix --patches 3,7-9 -k fstat
+      harness matrix --patches ends --suite kvm
+      harness matrix --resume latest
+    """
+    asked = Asked(**options)
+    if asked.until_fail and asked.repeat is None and asked.resume is None:
+        raise UserError(
+            "without a number of attempts the first kernel would be tested for ever",
+            where="--until-fail",
+            hint="add --repeat N",
+        )
+
+    def shape(request: Request) -> Request:
+        whole = asked.kernel()
+        count = len(request.stack(whole).patches)
+        if not count:
+            raise UserError(
+                "there is no series, so there are no patches to test one after the other",
+                where="harness matrix",
+                hint="name a series with --series, or use `harness run`",
+            )
+        kernels = specs(whole, patches_of(patches, count), count, own_tests=tests_from == "own")
+        return dataclasses.replace(request, kernels=kernels)
+
+    return conduct(asked, shape)

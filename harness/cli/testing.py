@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What commands that run tests have in common: their options, and a run from first to last."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from harness import project
+from harness.cli.options import (
+    FilePath,
+    Name,
+    find_project,
+    program_words,
+    project_option,
+    shell_command,
+)
+from harness.errors import HarnessError, UserError
+from harness.model.plan import ENDLESS
+from harness.model.spec import KernelSpec, Trust
+from harness.proc import signals
+from harness.prune import most_bytes
+from harness.report.console import make_progress, print_summary
+from harness.report.files import JUNIT, Reports
+from harness.report.text import short
+from harness.run import journal, rundir
+from harness.run.job import Job, request_of
+from harness.run.request import Request
+from harness.store import Store
+from harness.visible import visible
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class TestingCommand(click.Command):
+    """A command line that is wrong is a run that was refused: it leaves no good report behind."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse *args*; where they are wrong, say so in the reports that they name."""
+        given = tuple(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            with suppress(HarnessError):
+                _refuse(ctx.info_name or "", given, error)
+            raise
+
+
+def _refuse(name: str, args: Sequence[str], error: click.UsageError) -> None:
+    here = Path.cwd()
+    junit, summary, out = (_given(args, each) for each in ("--junit", "--summary", "--out"))
+    reports = _reports(here, junit, summary, ("harness", name, *args))
+    with suppress(UserError), ExitStack() as stack, reports.kept_true():
+        if out and (here / out).is_dir():
+            place = stack.enter_context(rundir.fresh(here / out, reports.junit))
+            reports.begin_in(place.path)
+        raise UserError(error.format_message())
+
+
+def _reports(
+    here: Path, junit: Path | str | None, summary: Path | str | None, command: Sequence[str]
+) -> Reports:
+    """Return the reports of a run that is called in *here*, with those that the user names."""
+    page = os.environ.get("GITHUB_STEP_SUMMARY")
+    return Reports(
+        here / junit if junit else None,
+        command,
+        summary=here / summary if summary else None,
+        job_page=here / page if page else None,
+    )
+
+
+def _given(args: Sequence[str], option: str) -> str:
+    """Return the value of *option* in a command line that cannot be parsed; empty for none."""
+    value = ""
+    for word, following in zip(args, (*args[1:], ""), strict=True):
+        if word == option:
+            value = following
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+    return value
+
+
+@project_option
+@click.option(
+    "--source",
+    type=Name(),
+    metavar="SPEC",
+    help="Take the kernel from debian:PACKAGE[=VERSION], a directory, a tarball, or a git URL or "
+    "path with #REF.  [default: kernel.source of the project file]",
+)
+@click.option(
+    "--series",
+    "series",
+    multiple=True,
+    type=Name(),
+    metavar="NAME|PATH|none",
+    help="Apply this series: a stack of the project file, or whatever holds one: a directory of "
+    "patches, a quilt directory, a patch, an mbox or maildir with the whole thread (FILE#2 is the "
+    "second of several series in it), or commits of a local repository (REPOSITORY#BASE..TIP); "
+    "'none' tests the source as it is.  Given several times, each applies upon the one before.  "
+    "[default: series of the project file]",
+)
+@click.option(
+    "--series-version",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of several versions of the series in one file, apply vN.  [default: the newest that is "
+    "whole]",
+)
+@click.option(
+    "--config",
+    "config",
+    multiple=True,
+    type=Name(),
+    metavar="NAME",
+    help="Build with this fragment of kernel-configs/; give it several times for several.  "
+    "[default: kernel.config of the project file]",
+)
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    type=Name(),
+    metavar="NAME|DIR|kernel:NAME[:GLOB]",
+    help="Run this suite: one of the project file, a directory in kselftest layout, or one of the "
+    "kernel's own (kernel:mm), if need be only the programs that match (kernel:kvm:x86_64/*regs*); "
+    "give it several times for several.  [default: all of the project file]",
+)
+@click.option(
+    "-k",
+    "expression",
+    default="",
+    metavar="EXPR",
+    help="Run only tests whose names match, as in pytest: 'size and not mmap'.  A whole name "
+    "(SUITE:PROGRAM) matches that test alone.  [default: all tests]",
+)
+@click.option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(min=1),
+    show_default="one per processor, if the memory suffices",
+    help="Run this many guests at a time.",
+)
+@click.option(
+    "--guest",
+    type=click.Choice(["sealed", "vng"]),
+    show_default="guest.type of the project file",
+    help="Run tests in this type of guest: 'sealed' has nothing of this machine's; 'vng' has its "
+    "files, read-only, by way of virtme-ng, so scripts run there.  For kernels of your own only.",
+)
+@click.option(
+    "--trust",
+    type=click.Choice(["own", "stranger"]),
+    help="Build source and series with your own rights, or as a stranger's in a sandbox "
+    "(docs/sandbox.md).  [default: stranger for mail and URLs, own for what is on this machine; "
+    "kernel.trust and [trust] of the project file say otherwise]",
+)
+@click.option(
+    "--out",
+    type=FilePath(file_okay=False),
+    help="Put journal, logs and reports of the run there.  The directory is new or empty, or that "
+    "of an earlier run, which is replaced when this one has a plan; any other is refused.  "
+    "[default: a new directory below runs/, with the link runs/latest]",
+)
+@click.option(
+    "--junit",
+    type=FilePath(dir_okay=False),
+    help="Write the JUnit report there; until the run ends, the file says that it was cut off.  "
+    "[default: junit.xml in the run's directory]",
+)
+@click.option(
+    "--summary",
+    type=FilePath(dir_okay=False),
+    help="Write a summary in Markdown there.  Where GITHUB_STEP_SUMMARY is set, it is appended to "
+    "that file in any case.",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run each test N times; one that does not pass each time is reported as '7/10 passed' and "
+    "never as a pass.  [default: 1; with --until-fail without end]",
+)
+@click.option(
+    "--until-fail",
+    is_flag=True,
+    help="Run each test again until it does not end as expected, at most N times with --repeat N.",
+)
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Go on with a run that was cut off: its directory, its name below runs/, or 'latest'.  "
+    "What has ended is kept, the rest is run with the options that the run began with.",
+)
+@click.option(
+    "-v", "--verbose", is_flag=True, help="List every case in the summary; give reasons in full."
+)
+def _carrier() -> None:
+    """Has the options that every command gets which runs tests."""
+
+
+def testing_options(function: F) -> F:
+    """Give a command the options of every command that runs tests."""
+    params: list[click.Parameter] = vars(_carrier)["__click_params__"]
+    own: list[click.Parameter] = vars(function).setdefault("__click_params__", [])
+    own.extend(params)
+    return function
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The values of :func:`testing_options`."""
+
+    project_file: Path | None
+    source: str | None
+    series: tuple[str, ...]
+    series_version: int | None
+    config: tuple[str, ...]
+    suites: tuple[str, ...]
+    expression: str
+    jobs: int | None
+    guest: str | None
+    trust: str | None
+    out: Path | None
+    junit: Path | None
+    summary: Path | None
+    repeat: int | None
+    until_fail: bool
+    resume: str | None
+    verbose: bool
+
+    def kernel(self, upto: int | None = None) -> KernelSpec:
+        """Return the kernel that is asked for, with *upto* patches."""
+        return KernelSpec(
+            source=self.source,
+            series=self.series,
+            upto=upto,
+            series_version=self.series_version,
+            config=self.config,
+        )
+
+
+def conduct(asked: Asked, shape: Callable[[Request], Request]) -> int:
+    """Run the tests that are *asked* for, and return the exit code.
+
+    *shape* returns the request with its kernels, and with what only one command knows of.
+    """
+    here = Path.cwd()
+    program = program_words(here)
+    command = (*program, *sys.argv[1:])
+    reports = _reports(here, asked.junit, asked.summary, command)
+    # First of all, so that no report of an earlier run is taken for this one's.
+    with signals.interruptible(), reports.kept_true(), ExitStack() as stack:
+        if asked.resume is not None:
+            _refuse_with_resume()
+            directory = rundir.find(asked.resume, here, _runs(asked.project_file, here))
+            place = stack.enter_context(rundir.again(directory))
+            request = Request.again(request_of(journal.read(directory), directory), program)
+            name = ""
+        else:
+            name = rundir.new_name()
+            if asked.out:
+                place = stack.enter_context(rundir.fresh(here / asked.out, reports.junit))
+            else:
+                runs = find_project(asked.project_file, here).parent / rundir.RUNS
+                place = stack.enter_context(rundir.fresh(runs / name))
+                rundir.point(runs / rundir.LATEST, name)
+            reports.begin_in(place.path)
+            file = find_project(asked.project_file, here)
+            request = Request(
+                project_file=file,
+                project=project.load(file),
+                working_dir=here,
+                suites=asked.suites,
+                expression=asked.expression,
+                guest=asked.guest or "",
+                trust=Trust(asked.trust) if asked.trust else None,
+                repeat=asked.repeat or (ENDLESS if asked.until_fail else 1),
+                until_fail=asked.until_fail,
+                command=command,
+                program=program,
+            )
+            request = shape(request)
+        most_bytes()
+        job = Job(
+            request=request,
+            store=Store.default(),
+            display=make_progress(sys.stderr, verbose=asked.verbose),
+            jobs=asked.jobs,
+            place=place,
+            reports=reports,
+        )
+        ended = job.resume() if asked.resume is not None else job.run(name)
+    written = ended.written
+    print_summary(
+        ended.results,
+        # What is read from standard output is the report and nothing else.
+        sys.stderr if reports.on_stdout else sys.stdout,
+        verbose=asked.verbose,
+        directory=short(place.path, here),
+        junit=short(written.paths[JUNIT], here) if written else "",
+        shell=shell_command(place.path, here),
+    )
+    if written and written.note:
+        click.echo(visible(f"note: {written.note}"), err=True)
+    if ended.error is not None:
+        raise ended.error
+    return ended.results.exit_code
+
+
+_WITH_RESUME = frozenset({"resume", "jobs", "junit", "summary", "verbose", "project_file"})
+
+
+def _refuse_with_resume() -> None:
+    """Raise UserError for options that a run which is taken up again cannot obey."""
+    context = click.get_current_context()
+    given = [
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    refused = [options[name] for name in given if name not in _WITH_RESUME]
+    if refused:
+        raise UserError(
+            f"{refused[0]} cannot be given with --resume",
+            why="a run goes on with the options that it began with",
+            hint="leave it out, or start a new run",
+        )
+
+
+def _runs(project_file: Path | None, here: Path) -> Path | None:
+    """Return where runs are kept; None outside a project, where a run's directory will do."""
+    try:
+        return find_project(project_file, here).parent / rundir.RUNS
+    except UserError:
+        return None

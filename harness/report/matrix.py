@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run over several kernels ends with on the screen: a matrix, and who changed what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.judge.compare import Change, Comparison, Row, Step
+from harness.model.ids import KernelName
+from harness.model.plan import ALL
+from harness.model.results import Kernel, Results, Test
+from harness.outcome import Outcome
+from harness.report.text import Span, columns, count, fit, one_line, pad, style_of
+from harness.visible import visible
+
+Line = list[Span]
+
+_LETTERS = {
+    Outcome.PASS: ".",
+    Outcome.XFAIL: "x",
+    Outcome.SKIP: "-",
+    Outcome.XPASS: "P",
+    Outcome.FAIL: "F",
+    Outcome.SPLAT: "S",
+    Outcome.TIMEOUT: "T",
+    Outcome.CRASH: "C",
+    Outcome.ERROR: "E",
+    Outcome.NOTRUN: "N",
+}
+_LEGEND = (
+    ". pass   x failed as expected   - skipped or not there   P passed, was expected to fail   "
+    "F fail   S splat   T timeout   C crash   E error   N not run"
+)
+_NAME_COLUMNS = 56
+_MOST = 10
+"""Tests that are named with what changed; the others are counted."""
+
+
+def matrix(results: Results, comparison: Comparison) -> Iterator[Line]:
+    """Yield the matrix of *results*, which *comparison* is made from, and who changed what."""
+    kernels = results.kernels
+    yield from _head(results, comparison)
+    yield from _table(comparison)
+    yield []
+    yield [(_LEGEND, "dim")]
+    yield from _always(comparison.rows, comparison.kernels[0])
+    for kernel in comparison.kernels[1:]:
+        yield from _changes(kernel, kernels[kernel], comparison)
+    yield from _not_bisectable(comparison)
+
+
+def of_patch(name: KernelName, kernel: Kernel) -> str:
+    """Return which kernel it is: ``patch 3, 'mm: Do it'``."""
+    if name.isdigit() and len(kernel.patches) == int(name):
+        return f"patch {name}, '{one_line(kernel.patches[-1])}',"
+    return f"kernel {name}"
+
+
+def _head(results: Results, comparison: Comparison) -> Iterator[Line]:
+    last = results.kernel
+    yield [
+        ("Kernels ", "dim"),
+        (", ".join(comparison.kernels), "bold"),
+        (" of ", "dim"),
+        (one_line(last.series or last.source), "bold"),
+    ]
+    yield []
+
+
+def _table(comparison: Comparison) -> Iterator[Line]:
+    wide = min(max([4, *(columns(one_line(row.test)) for row in comparison.rows)]), _NAME_COLUMNS)
+    widths = [max(2, columns(name)) for name in comparison.kernels]
+    heads = "  ".join(f"{name:>{w}}" for name, w in zip(comparison.kernels, widths, strict=True))
+    yield [(f"{'test':<{wide}}  {heads}", "dim")]
+    for row in comparison.rows:
+        line: Line = [(pad(fit(one_line(row.test), wide), wide), "")]
+        for test, width in zip(row.cells, widths, strict=True):
+            letter = _LETTERS[test.outcome] if test else "-"
+            style = style_of(test.outcome) if test else "dim"
+            line.append((f"  {letter:>{width}}", style))
+        yield line
+
+
+def _always(rows: Sequence[Row], first: KernelName) -> Iterator[Line]:
+    """Tell what was bad before any patch: it is not the series'."""
+    bad = [row for row in rows if row.always_bad]
+    if bad:
+        yield []
+        yield [(f"Not as expected on {first} already, so no patch has broken it:", "bold")]
+        for row in bad[:_MOST]:
+            yield from _story(row.test, row.cells[0])
+        yield from _more(len(bad))
+
+
+def _changes(name: KernelName, kernel: Kernel, comparison: Comparison) -> Iterator[Line]:
+    steps = comparison.of(name)
+    broken = [step for step in steps if step.change in (Change.BREAKS, Change.OTHER)]
+    whole = [step for step in broken if step.after and step.after.program == ALL]
+    whole += [step for step in broken if step.after and step.after.name != step.test]
+    if whole:
+        reasons = dict.fromkeys(one_line(each.after.reason) for each in whole if each.after)
+        yield []
+        yield [(f"{of_patch(name, kernel)} cannot be tested: ", "bad"), ("; ".join(reasons), "")]
+        broken = [step for step in broken if step not in whole]
+    for step in broken[:_MOST]:
+        yield []
+        yield from _broken(step, kernel)
+    yield from _more(len(broken))
+    good = _counted(steps, Change.MENDS, "mends") + _counted(steps, Change.BRINGS, "brings")
+    good += _counted(steps, Change.LOSES, "loses")
+    if good:
+        yield []
+        yield [(f"{of_patch(name, kernel)} {'; '.join(good)}", "")]
+
+
+def _broken(step: Step, kernel: Kernel) -> Iterator[Line]:
+    before = step.before.outcome if step.before else "not there"
+    verb = "breaks" if step.change is Change.BREAKS else "changes"
+    after = step.after.outcome if step.after else "not there"
+    yield [
+        (f"{of_patch(step.kernel, kernel)} {verb} {one_line(step.test)}: ", "bad"),
+        (f"{before}, then {after}", ""),
+    ]
+    yield from _story("", step.after)
+
+
+def _story(name: str, test: Test | None) -> Iterator[Line]:
+    if name:
+        yield [(f"  {one_line(name)}", ""), (f"  {test.outcome if test else ''}", "bad")]
+    if test and test.reason:
+        yield [(f"    {one_line(test.reason)}", "")]
+    if test and test.rerun:
+        yield [("    run again: ", "dim"), (visible(test.rerun), "")]
+
+
+def _counted(steps: Sequence[Step], change: Change, verb: str) -> list[str]:
+    these = [one_line(step.test) for step in steps if step.change is change]
+    if not these:
+        return []
+    more = f" and {len(these) - 3} more" if len(these) > 3 else ""
+    return [f"{verb} {count(len(these), 'test')} ({', '.join(these[:3])}{more})"]
+
+
+def _not_bisectable(comparison: Comparison) -> Iterator[Line]:
+    """Name what is broken by one patch and mended by a later one."""
+    found: dict[tuple[KernelName, KernelName], list[str]] = {}
+    for row in comparison.rows:
+        if row.mended:
+            broken, mended = row.mended
+            found.setdefault((broken.kernel, mended.kernel), []).append(one_line(row.test))
+    for (start, end), tests in found.items():
+        more = f" and {len(tests) - 3} more" if len(tests) > 3 else ""
+        yield []
+        yield [
+            ("Not bisectable: ", "bad"),
+            (f"{', '.join(tests[:3])}{more} broken by {start} and mended by {end}", ""),
+        ]
+
+
+def _more(number: int) -> Iterator[Line]:
+    if number > _MOST:
+        yield [(f"  and {number - _MOST} more", "dim")]

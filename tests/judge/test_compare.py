@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Results of several kernels held against each other: who broke what, and who mended it."""
+
+from __future__ import annotations
+
+import io
+
+import msgspec
+import pytest
+
+from harness.errors import ExitCode
+from harness.judge.compare import Change, compare
+from harness.judge.merge import merged, split
+from harness.model.results import Kernel, Machine, Results, Test
+from harness.outcome import Outcome
+from harness.report.console import print_summary
+
+pytestmark = pytest.mark.unit
+
+WORDS = {
+    ".": Outcome.PASS,
+    "x": Outcome.XFAIL,
+    "-": Outcome.SKIP,
+    "F": Outcome.FAIL,
+    "C": Outcome.CRASH,
+    "N": Outcome.NOTRUN,
+}
+
+
+def result(program: str, outcome: Outcome) -> Test:
+    reason = "" if outcome is Outcome.PASS else f"why {program} is {outcome}"
+    name = f"s:{program}"
+    rerun = f"harness run -k {name}"
+    return Test(name=name, suite="s", program=program, outcome=outcome, reason=reason, rerun=rerun)
+
+
+def run(**rows: str) -> dict[str, Results]:
+    """Return the results of kernels ``base``, ``1``, ``2``…; *rows* has an outcome for each."""
+    count = len(next(iter(rows.values())))
+    return {
+        name: Results(
+            run="r",
+            started="2026-07-01T03:00:00.000Z",
+            ended="2026-07-01T03:01:00.000Z",
+            kernel=Kernel(
+                release="6.1.0",
+                source="s",
+                base_commit="c",
+                patches=tuple(f"mm: Patch {n + 1}" for n in range(number)),
+            ),
+            machine=Machine(),
+            tests=tuple(
+                result(program, WORDS[row[number]])
+                for program, row in rows.items()
+                if row[number] != " "
+            ),
+        )
+        for number in range(count)
+        for name in ["base" if number == 0 else str(number)]
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "steps"),
+    [
+        ("....", []),
+        ("..FF", [("2", Change.BREAKS)]),
+        (".F..", [("1", Change.BREAKS), ("2", Change.MENDS)]),
+        ("FF..", [("2", Change.MENDS)]),
+        ("FFCC", [("2", Change.OTHER)]),
+        ("--..", [("2", Change.BRINGS)]),
+        ("--xx", [("2", Change.BRINGS)]),
+        ("--F.", [("2", Change.BREAKS), ("3", Change.MENDS)]),
+        ("..--", [("2", Change.LOSES)]),
+        ("..  ", [("2", Change.LOSES)]),
+        ("..xx", []),
+        (".N.F", [("1", Change.BREAKS), ("2", Change.MENDS), ("3", Change.BREAKS)]),
+    ],
+)
+def test_who_changed_what(row: str, steps: list[tuple[str, Change]]) -> None:
+    (found,) = compare(run(a=row)).rows
+    assert [(step.kernel, step.change) for step in found.steps] == steps
+
+
+@pytest.mark.parametrize(
+    ("row", "bad"), [("F...", True), ("....", False), ("-...", False), (".F..", False)]
+)
+def test_what_was_bad_before_is_not_the_series(row: str, bad: bool) -> None:
+    assert compare(run(a=row)).rows[0].always_bad is bad
+
+
+def test_what_one_patch_breaks_and_another_mends_is_not_bisectable() -> None:
+    (row,) = compare(run(a="..FC..")).rows
+    assert row.mended is not None
+    assert [step.kernel for step in row.mended] == ["2", "4"]
+    assert compare(run(a="..FF")).rows[0].mended is None
+
+
+def test_a_kernel_without_tests_stands_for_all_of_its_suites() -> None:
+    each = run(a="...", b="---")
+    broken = result("*", Outcome.ERROR)
+    each["1"] = msgspec.structs.replace(each["1"], tests=(broken,))
+    rows = {row.test: row for row in compare(each).rows}
+    assert set(rows) == {"s:a", "s:b"}
+    assert [step.change for step in rows["s:a"].steps] == [Change.BREAKS, Change.MENDS]
+
+
+def test_several_results_in_one_and_back() -> None:
+    each = run(a=".F.", b="-..")
+    whole = merged(each)
+    assert [test.name for test in whole.tests] == [
+        f"{kernel}@s:{program}" for kernel in ("base", "1", "2") for program in ("a", "b")
+    ]
+    assert whole.exit_code is ExitCode.NOT_AS_EXPECTED
+    assert split(whole) == each
+    only = {"": each["1"]}
+    assert merged(only) == each["1"]
+    assert split(each["1"]) == only
+
+
+def test_the_guilty_patch_is_named_in_one_line_with_the_command() -> None:
+    stream = io.StringIO()
+    print_summary(merged(run(good="...", guilty="..F", old="FFF", gap=".F.")), stream)
+    text = stream.getvalue()
+    assert "patch 2, 'mm: Patch 2', breaks s:guilty: pass, then fail" in text
+    assert "why guilty is fail" in text
+    assert "run again: harness run -k s:guilty" in text
+    assert "Not as expected on base already" in text
+    assert "s:old" in text.partition("Not as expected on base already")[2]
+    assert "Not bisectable: s:gap broken by 1 and mended by 2" in text
+    lines = text.splitlines()
+    assert any(line.split() == ["s:guilty", ".", ".", "F"] for line in lines)
