@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``harness matrix`` on a real series: which patch breaks what, and which mends it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ExitCode
+from harness.proc.git import git
+from harness.run.prepare import Prepared
+from tests.conftest import PROJECT_FILE
+
+pytestmark = [pytest.mark.kernel, pytest.mark.proof]
+
+FILE = "mm/memfd.c"
+HEAD = """\
+From: A Developer <a@example.org>
+Date: Wed, 1 Jul 2026 03:00:0{number} +0000
+Subject: [PATCH {number}/{total}] {subject}
+
+Signed-off-by: A Developer <a@example.org>
+---
+"""
+
+
+def planted(prepared: Prepared, directory: Path) -> Path:
+    """Return a series of four: harmless, breaks memfd's seals, does not compile, mends both."""
+    tree = prepared.tree
+    text = git("show", f"{tree.base_commit}:{FILE}", repo=tree.repo).text + "\n"
+    mark = "static int memfd_add_seals(struct file *file, unsigned int seals)\n{\n"
+    assert mark in text
+    broken = text.replace(mark, mark.replace("{\n", "{\n\tif (seals)\n\t\treturn -EBUSY;\n"))
+    stages = {
+        "mm: Say nothing new": f"/* planted */\n{text}",
+        "mm: Refuse all seals": f"/* planted */\n{broken}",
+        "mm: Break the build": f"#error planted\n{broken}",
+        "mm: Mend it": f"/* planted */\n{text}",
+    }
+    before = text
+    for number, (subject, after) in enumerate(stages.items(), 1):
+        diff = difflib.unified_diff(
+            before.splitlines(keepends=True),
+            after.splitlines(keepends=True),
+            f"a/{FILE}",
+            f"b/{FILE}",
+        )
+        head = HEAD.format(number=number, total=len(stages), subject=subject)
+        (directory / f"{number:04}.patch").write_text(head + "".join(diff))
+        before = after
+    return directory
+
+
+def test_the_guilty_patches_are_named(prepared: Prepared, tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    series = planted(prepared, tmp_path / "series")
+    argv = [sys.executable, "-m", "harness", "matrix", "--series", str(series)]
+    argv += ["--suite", "memfd", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        argv, cwd=PROJECT_FILE.parent, capture_output=True, text=True, timeout=1800, check=False
+    )
+    assert done.returncode == ExitCode.NOT_AS_EXPECTED, done.stdout + done.stderr
+    said = done.stdout
+    (row,) = (line for line in said.splitlines() if line.startswith("memfd:memfd_test "))
+    assert row.split() == ["memfd:memfd_test", ".", ".", "F", "E", "."]
+    assert "patch 2, 'mm: Refuse all seals', breaks memfd:memfd_test: pass, then fail" in said
+    assert f"run again: {sys.executable} -m harness run --series {series} --upto 2" in said
+    assert "patch 3, 'mm: Break the build', cannot be tested: the kernel does not compile" in said
+    assert "patch 4, 'mm: Mend it', mends 1 test (memfd:memfd_test)" in said
+    assert "Not bisectable: memfd:memfd_test broken by 2 and mended by 4" in said
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert list(results["kernels"]) == ["base", "1", "2", "3", "4"]
+    assert len(results["tests"]) == 5
+    again = subprocess.run(
+        [sys.executable, "-m", "harness", "report", str(tmp_path / "out")],
+        cwd=PROJECT_FILE.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert again.returncode == ExitCode.NOT_AS_EXPECTED
+    assert "Not bisectable" in again.stdout
