@@ -26,7 +26,7 @@ NICE = 10
 
 
 class Builder:
-    """Work in a thread of its own; with *nice*, all that it starts has that niceness."""
+    """Work in a thread of its own; with *nice*, all that it starts is so much nicer than this."""
 
     def __init__(self, nice: int = 0) -> None:
         self._nice = nice
@@ -35,7 +35,8 @@ class Builder:
     def _lower(self) -> None:
         if self._nice:
             # Of this thread alone, as Linux counts it, and of what it starts.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
+            mine = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), mine + self._nice)
 
     async def do(self, work: Callable[[], T]) -> T:
         """Return what *work* returns; when this is cancelled, its programs are ended first."""
