@@ -16,6 +16,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.visible import visible
 
 _COMMANDS = {
+    "compare": "harness.cli.compare",
     "doctor": "harness.cli.doctor",
     "ktap": "harness.cli.ktap",
     "matrix": "harness.cli.matrix",

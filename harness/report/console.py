@@ -8,6 +8,7 @@ is printed inside a guest can act on the terminal.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TextIO
 
 from harness.errors import HarnessError
@@ -26,6 +27,7 @@ __all__ = [
     "TestProgress",
     "make_progress",
     "print_error",
+    "print_lines",
     "print_summary",
 ]
 
@@ -65,6 +67,14 @@ def print_summary(
         junit=junit,
         shell=shell,
     )
+    print_lines(lines, stream, terminal)
+
+
+def print_lines(
+    lines: Iterable[list[Span]], stream: TextIO, terminal: Terminal | None = None
+) -> None:
+    """Print *lines*, in colour where *stream* is a terminal that has any."""
+    terminal = terminal or Terminal.of(stream)
     safe = Safe(stream)
     safe.write("".join(paint(line, terminal.colour) + "\n" for line in lines))
     safe.flush()
@@ -82,6 +92,4 @@ def print_error(error: HarnessError, stream: TextIO, terminal: Terminal | None =
         for number, line in enumerate(visible(text).rstrip("\n").split("\n") if text else ()):
             head = f"  {label + ':':<7}" if number == 0 else " " * 9
             lines.append([(head, "dim"), (line, style)])
-    safe = Safe(stream)
-    safe.write("".join(paint(line, terminal.colour) + "\n" for line in lines))
-    safe.flush()
+    print_lines(lines, stream, terminal)

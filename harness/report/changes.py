@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two runs side by side, on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.judge.changes import Changed, Changes, Kind, Said
+from harness.report.text import Span, count, one_line
+from harness.visible import visible
+
+Line = list[Span]
+
+_STYLES = {
+    Kind.REGRESSION: "bad",
+    Kind.NEW_FAILURE: "bad",
+    Kind.OTHER_FAILURE: "bad",
+    Kind.STILL_FAILING: "warn",
+    Kind.LOST: "warn",
+    Kind.GONE: "warn",
+    Kind.FIXED: "good",
+    Kind.NEW: "good",
+}
+_SHORT = frozenset({Kind.FIXED, Kind.NEW, Kind.GONE, Kind.LOST})
+"""Kinds of which a line with the name is enough."""
+MOST = 20
+"""Cases of a kind that are named, unless all are asked for."""
+
+
+def told(changes: Changes, *, verbose: bool = False) -> Iterator[Line]:
+    """Yield what has changed, the worst first, and one line that sums it up."""
+    yield [
+        ("Before ", "dim"),
+        (one_line(changes.before), "bold"),
+        ("   after ", "dim"),
+        (one_line(changes.after), "bold"),
+    ]
+    for kind, style in _STYLES.items():
+        these = changes.of(kind)
+        if not these:
+            continue
+        yield []
+        yield [(f"{kind.capitalize()}: ", style), (count(len(these), "case"), "")]
+        shown = these if verbose else these[:MOST]
+        for each in shown:
+            yield from _case(each)
+        if len(these) > len(shown):
+            yield [(f"  and {len(these) - len(shown)} more (-v names all)", "dim")]
+    counts = [
+        f"{len(changes.of(kind))} {kind}" for kind in (*_STYLES, Kind.SAME) if changes.of(kind)
+    ]
+    yield []
+    word, style = ("WORSE", "bad") if changes.worse else ("NOT WORSE", "good")
+    yield [(f"{word}: ", style), (", ".join(counts) or "neither run has a case", "")]
+
+
+def _case(each: Changed) -> Iterator[Line]:
+    yield [(f"  {one_line(each.name)}", "")]
+    if each.kind in _SHORT:
+        return
+    for label, said in (("before", each.before), ("after", each.after)):
+        if said is not None:
+            yield [(f"    {label + ':':<8}", "dim"), (_words(said), "")]
+    if each.after is not None and each.after.rerun:
+        yield [("    run again: ", "dim"), (visible(each.after.rerun), "")]
+
+
+def _words(said: Said) -> str:
+    return f"{said.outcome}{': ' if said.reason else ''}{one_line(said.reason)}"

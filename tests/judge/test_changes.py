@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two runs held against each other, case by case."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from harness.judge.changes import Kind, changes
+from harness.model.results import Results
+from harness.outcome import Outcome
+from harness.report.changes import told
+from harness.report.console import print_lines
+from tests.report import samples as s
+
+pytestmark = pytest.mark.unit
+
+PASS, SKIP, FAIL, CRASH, XFAIL = (
+    Outcome.PASS,
+    Outcome.SKIP,
+    Outcome.FAIL,
+    Outcome.CRASH,
+    Outcome.XFAIL,
+)
+
+
+def run(outcome: Outcome | None, reason: str = "") -> Results:
+    """Return a run of one test with one case of that *outcome*; None is a run without it."""
+    if outcome is None:
+        return s.run()
+    case = s.case("p", "c", outcome, reason)
+    return s.run(s.program("p", outcome, cases=(case,), reason=reason))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kind"),
+    [
+        (PASS, PASS, Kind.SAME),
+        (PASS, XFAIL, Kind.SAME),
+        (SKIP, SKIP, Kind.SAME),
+        (None, SKIP, Kind.SAME),
+        (SKIP, None, Kind.SAME),
+        (PASS, FAIL, Kind.REGRESSION),
+        (XFAIL, CRASH, Kind.REGRESSION),
+        (SKIP, FAIL, Kind.REGRESSION),
+        (None, FAIL, Kind.NEW_FAILURE),
+        (FAIL, CRASH, Kind.OTHER_FAILURE),
+        (FAIL, FAIL, Kind.STILL_FAILING),
+        (FAIL, PASS, Kind.FIXED),
+        (FAIL, SKIP, Kind.FIXED),
+        (None, PASS, Kind.NEW),
+        (SKIP, PASS, Kind.NEW),
+        (PASS, SKIP, Kind.LOST),
+        (PASS, None, Kind.GONE),
+        (FAIL, None, Kind.GONE),
+    ],
+)
+def test_each_way_to_change(before: Outcome | None, after: Outcome | None, kind: Kind) -> None:
+    found = changes(run(before, "why"), run(after, "why"))
+    assert [each.kind for each in found.cases] == [kind]
+    assert found.worse is (kind in (Kind.REGRESSION, Kind.NEW_FAILURE))
+
+
+def test_another_reason_is_another_failure() -> None:
+    (found,) = changes(run(FAIL, "line 3"), run(FAIL, "line 7")).cases
+    assert found.kind is Kind.OTHER_FAILURE
+
+
+def test_a_crash_of_the_program_is_no_case_of_it() -> None:
+    good = s.run(s.program("p", PASS, cases=(s.case("p", "c", PASS),)))
+    dead = s.run(s.program("p", CRASH, cases=(s.case("p", "c", PASS),), reason="oops"))
+    found = changes(good, dead)
+    assert [(each.name, each.kind) for each in found.cases] == [
+        ("kvm:p/c", Kind.SAME),
+        ("kvm:p", Kind.NEW_FAILURE),
+    ]
+    assert found.worse
+
+
+def test_what_is_worse_comes_first_with_both_reasons() -> None:
+    stream = io.StringIO()
+    print_lines(told(changes(run(PASS), run(FAIL, "it says 7"))), stream)
+    text = stream.getvalue()
+    assert "Regression: 1 case" in text
+    assert "after:  fail: it says 7" in text
+    assert "run again: harness run kvm:p" in text
+    assert text.splitlines()[-1] == "WORSE: 1 regression"
+    nothing = io.StringIO()
+    print_lines(told(changes(run(None), run(None))), nothing)
+    assert "neither run has a case" in nothing.getvalue()
