@@ -45,7 +45,7 @@ class _QuietStep:
 
 
 class Quiet:
-    """Progress that nobody sees."""
+    """Progress that is not shown."""
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:

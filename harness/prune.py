@@ -121,7 +121,7 @@ def _slots(store: Store) -> Iterator[_Item]:
 
 
 def _item(path: Path, remove: Callable[[], bool]) -> Iterator[_Item]:
-    # OSError: somebody else has removed it meanwhile.
+    # OSError: another run has removed it meanwhile.
     with contextlib.suppress(OSError):
         yield _Item(path.stat().st_mtime, _size(path), remove)
 

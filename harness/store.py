@@ -85,7 +85,7 @@ class Store:
             _check_ours(self.root)
             self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
             for name in _PARTS:
-                # Where a umask lets everybody write, nobody else shall put kernels here.
+                # Even where the umask lets all users write, no other user may put kernels here.
                 (self.root / name).mkdir(mode=0o755, exist_ok=True)
             _check_owner(self.root)
             if not (self.root / _TAG).exists():

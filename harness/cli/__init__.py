@@ -100,7 +100,7 @@ def _status(command: click.Command) -> int:
     except HarnessError as error:
         return _tell(error)
     except (BrokenPipeError, SystemExit):
-        # Whoever read our output has gone (`| head`), which is no verdict on any test.  Where that
+        # The reader of our output has gone (`| head`), which is no verdict on any test.  Where that
         # shows inside a command, click exits with 1.
         _drop_output()
         return ExitCode.MACHINE

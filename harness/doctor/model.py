@@ -20,7 +20,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     group: str
     """Stable too: ``setup``, ``machine``, ``guests`` or ``confidential``."""
     state: State
-    """``unknown`` where nobody has looked, or nobody can."""
+    """``unknown`` where it was not looked for, or cannot be."""
     required: bool = False
     """Whether ``make test-kernel`` does not work without it."""
     detail: str

@@ -79,7 +79,7 @@ async def probe(
     That ``/dev/kvm`` opens proves nothing: under a paravirtual or broken KVM a stock kernel spins
     for ever.  *kvm* says what can be done with that device.  A kernel that does not boot under KVM
     is booted under TCG as well: only if it boots there is KVM to blame.  And QEMU that ends without
-    a word may have been killed by anybody, so that is not believed for long.  Raises
+    a word may have been killed from outside, so that is not believed for long.  Raises
     :class:`MachineError` when KVM is demanded and does not work.
     """
     if wanted is Wanted.TCG:

@@ -74,7 +74,7 @@ class Survey:
 class Place:
     """Where a test would run.
 
-    ``type`` is ``sealed`` or ``vng``.  ``accelerator`` is None as long as nobody has found out, and
+    ``type`` is ``sealed`` or ``vng``.  ``accelerator`` is None as long as it is not known, and
     counts as TCG then.  ``refused`` says why the guest is not the confidential one that was asked
     for.
     """
@@ -225,4 +225,4 @@ REQUIREMENTS = {
 """What a test may require, by name."""
 
 ACCELERATED = frozenset({"kvm", "nested-kvm"})
-"""Those that depend on the accelerator, so that somebody has to find out about it first."""
+"""Those that depend on the accelerator, so that it has to be found out first."""

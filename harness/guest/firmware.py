@@ -97,7 +97,7 @@ def _described(root: Path) -> Iterator[Firmware]:
             text = named[name].read_text()
             firmware = _parse(json.loads(text), root) if text.strip() else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            # Somebody else's file; what cannot be read offers nothing.
+            # Not our file; what cannot be read offers nothing.
             continue
         if firmware is not None:
             yield firmware

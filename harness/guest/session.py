@@ -49,7 +49,7 @@ until the counter has come round, 43 s after the stop began."""
 _MARK_LIMIT_S = 5.0
 _AFTER_NMI_S = 12.0
 """A panic waits a second for processors that do not answer, and prints at the speed of TCG; it ends
-with a reset, so that nobody waits for the rest of this time."""
+with a reset, so that the rest of this time is not waited for."""
 _SETTLE_S = 0.05
 _DRAIN_LIMIT_S = 5.0
 _MONITOR_LIMIT_S = 10.0

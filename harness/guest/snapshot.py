@@ -8,7 +8,7 @@ migration format.  ``boot.log`` is the console until then, and ``machine.json`` 
 with checksums.
 
 A snapshot fits only the QEMU that made it, and under KVM only a host with the same processor
-features.  Kernel and initramfs are in the guest's memory: nobody needs their files any more.
+features.  Kernel and initramfs are in the guest's memory: their files are not needed any more.
 """
 
 from __future__ import annotations

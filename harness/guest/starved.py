@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 TICK_S = 0.25
-"""How often somebody who waits for a guest looks whether it could run."""
+"""How often it is looked whether a guest that is waited for could run."""
 MUTE_LIMIT_S = 60.0
 """How long QEMU may be stopped, or not answer its monitor, before that is its end."""
 _LEAST = 0.05
@@ -121,7 +121,7 @@ class GuestTime:
         self.stood_still_s = 0.0
         """Seconds in which the guest did not run at all, and its clock may have run on."""
         self.unseen_s = 0.0
-        """Seconds in which the caller did not run either, so that nobody knows."""
+        """Seconds in which the caller did not run either, so that it is not known."""
         self.mute_s = 0.0
         """Seconds since QEMU was last seen to run; 0 while it runs."""
 
@@ -180,7 +180,7 @@ class GuestTime:
                 await self._asked
 
     def _stopped(self) -> bool:
-        """Whether somebody has stopped the process, with SIGSTOP or as its debugger."""
+        """Whether the process was stopped, with SIGSTOP or by its debugger."""
         try:
             stat = (self._proc / str(self._pid) / "stat").read_text()
         except OSError:

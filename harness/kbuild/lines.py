@@ -349,7 +349,7 @@ def _sections(objects: Path, names: Collection[str], sandbox: Sandbox | None) ->
         below[:] = [d for d in below if Path(directory) != objects or d not in NOT_IN_VMLINUX]
         for record in inside:
             path = Path(directory) / record[1 : -len(".cmd")]
-            # vmlinux.o is made of others: it has all functions and nobody compiled it.
+            # vmlinux.o is made of others: it has all functions and was not compiled.
             if record.startswith(".") and record.endswith(".o.cmd") and is_compiled(objects, path):
                 compiled.append(str(path.relative_to(objects)))
     if not compiled:

@@ -119,7 +119,7 @@ def check(allowance: Allowance, where: str) -> Allowance:
     known = sorted(KINDS - {FLOOD.kind})
     if allowance.kind not in known:
         raise UserError(
-            f"'{allowance.kind}' is a kind that no rule finds, or that nobody may allow",
+            f"'{allowance.kind}' is a kind that no rule finds, or one that cannot be allowed",
             where=f"{where}.kind",
             hint=f"one of: {', '.join(known)}",
         )

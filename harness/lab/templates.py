@@ -128,7 +128,7 @@ class Foundry:
         return unfit(needs, place)
 
     def notes(self, guests: Iterable[GuestTable]) -> tuple[str, ...]:
-        """Tell what of these guests is not as somebody may have hoped, and why."""
+        """Tell what of these guests is not as it was asked for, and why."""
         found = (self._closed(guest).note for guest in guests)
         return tuple(dict.fromkeys(note for note in found if note))
 
@@ -268,7 +268,7 @@ class Foundry:
 
     @contextlib.asynccontextmanager
     async def _alone(self, name: str) -> AsyncIterator[None]:
-        """Let nobody else in this event loop do what is called *name* at the same time.
+        """Do what is called *name* once at a time in this event loop.
 
         The store's locks are for other processes and threads; here they would wait for ever.
         """
@@ -299,7 +299,7 @@ class Foundry:
         if refused := self._closed(guest).refused:
             raise MachineError("there is no such guest on this machine", why=refused)
         if gdb:
-            # Whoever stands at a breakpoint has all the time.
+            # A person at a breakpoint takes as long as it takes.
             config = replace(config, gdb=gdb, boot_limit_s=_WEEK_S, heartbeat_limit_s=_WEEK_S)
         if config.confidential:
             return await self._checked(await QemuGuest.boot(config, Accelerator.KVM, files))

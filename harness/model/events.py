@@ -115,7 +115,7 @@ class Exit:
     the program and the children it waited for, ``wall_s`` is guest time.
 
     ``log_complete`` is False when the end of the kernel log did not arrive: the test has turned
-    the console off, or the console is stuck.  Then nobody knows what the kernel had to say.
+    the console off, or the console is stuck.  Then it is not known what the kernel said.
 
     ``taint`` has the flags that the kernel got during the test, bit by bit as in
     /proc/sys/kernel/tainted: it has complained, whether that was to be read or not.
@@ -163,7 +163,7 @@ class How(StrEnum):
     UNKILLABLE = "unkillable"
     """A process of the test survived SIGKILL: it is stuck in the kernel."""
     QEMU_DIED = "qemu-died"
-    """QEMU exited or was killed by somebody else."""
+    """QEMU exited or was killed, and not by us."""
     QEMU_STUCK = "qemu-stuck"
     """QEMU lives and does not answer its monitor."""
     PROTOCOL = "protocol"

@@ -2,9 +2,9 @@
 """Event loops that a signal ends in an orderly way.
 
 A signal handler that raises does so between any two instructions, and what it interrupts may have
-just started a guest that nobody knows yet.  Here a signal cancels the main task instead, which
-happens only where that awaits something; and what must not be left half done, such as reaping a
-process that was killed, goes on to its end.
+just started a guest that is not yet in any list.  Here a signal cancels the main task instead,
+which happens only where that awaits something; and what must not be left half done, such as reaping
+a process that was killed, goes on to its end.
 """
 
 from __future__ import annotations

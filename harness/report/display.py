@@ -30,5 +30,5 @@ class Display(Progress, Protocol):
     def tests(self, planned: Sequence[str]) -> AbstractContextManager[TestProgress]:
         """Open the view of running tests.
 
-        *planned* are the labels of all that will be reported; none means that nobody knows.
+        *planned* are the labels of all that will be reported; none means that it is not known.
         """

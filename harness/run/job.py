@@ -178,7 +178,7 @@ def check_planned(records: list[Record], directory: Path) -> None:
 
 
 def request_of(records: list[Record], where: Path) -> Requested:
-    """Return what the user asked for when the run began; raises UserError where nobody knows."""
+    """Return what the user asked for when the run began; raises UserError where it does not say."""
     if records and isinstance(records[0], Requested):
         return records[0]
     raise UserError(

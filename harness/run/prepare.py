@@ -165,7 +165,7 @@ def select(request: Request, spec: KernelSpec, store: Store, progress: Progress)
     Raises UserError and MachineError as the rooms do.
     """
     project = request.project
-    # The cheap mistakes first: nobody wants to learn of a typing error after a download.
+    # The cheap mistakes first: a typing error is told before a download.
     names, added = request.fragments(spec)
     fragments = kbuild.load(request.project_dir / project.kernel.config_dir, names)
     stack = request.stack(spec)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The order in which everything runs: tests of the kernels that are there, while others are built.
 
-Kernels come one after the other from whoever builds them.  Workers take attempts, those of the
+Kernels come one after the other, as they are built.  Workers take attempts, those of the
 first kernel first, and tell the journal what was observed.
 """
 

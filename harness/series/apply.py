@@ -57,7 +57,7 @@ def _upon(base: Tree, series: Series, store: Store, progress: Progress) -> Tree:
         if known:  # another run was faster
             return known
         commit = am(series, base, scratch)
-        # Last, so that a killed run leaves commits which nobody finds, and nothing else.
+        # Last, so that a killed run leaves commits without a name, and nothing else.
         must(git("update-ref", ref, commit, repo=base.repo), "git cannot keep the commits")
     tree = _tree(series, base, ref)
     if tree is None:

@@ -84,7 +84,7 @@ class Terminal:
             try:
                 data = data[os.write(self.screen, data) :]
             except BlockingIOError:
-                # Whoever shares the terminal may have made it so.
+                # Another process on the terminal may have made it so.
                 select.select([], [self.screen], [])
 
 

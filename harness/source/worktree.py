@@ -89,7 +89,7 @@ def _remove_stale_locks(repo: Path, path: Path) -> None:
 def _move(commit: str, path: Path) -> bool:
     """Check out *commit* in place; False if this work tree cannot be brought there."""
     moved = git("checkout", "--quiet", "--detach", "--force", commit, cwd=path, limit_s=_LIMIT_S)
-    # Twice -f, or git keeps a repository that somebody has put inside.
+    # Twice -f, or git keeps a repository that was put inside.
     if not moved.ok or not git("clean", "-ffdxq", cwd=path, limit_s=_LIMIT_S).ok:
         return False
     state = git("status", "--porcelain", "--untracked-files=no", cwd=path, limit_s=_LIMIT_S)

@@ -210,7 +210,7 @@ def test_one_text_or_several(tmp_path: Path) -> None:
         (expect(test='"mm:size_test"'), "expect[0].test", "has a suite in it"),
         (expect(tset='"x"'), "expect[0].tset", "unknown key"),
         (allow(kind='"warnin"'), "allow[0].kind", "no rule finds"),
-        (allow(kind='"flood"'), "allow[0].kind", "nobody may allow"),
+        (allow(kind='"flood"'), "allow[0].kind", "one that cannot be allowed"),
         (allow(pattern="'['"), "allow[0].pattern", "no regular expression"),
         (allow(pattern="'.*'"), "allow[0].pattern", "matches everything"),
         (allow(message="'.+'"), "allow[0].message", "matches everything"),
