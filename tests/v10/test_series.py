@@ -12,7 +12,8 @@ import pytest
 from harness import project
 from harness.errors import ExitCode
 from harness.judge import verdict
-from harness.model.records import RunStarted
+from harness.model.ids import ONLY
+from harness.model.records import RunPlanned, RunStarted, of_kernel
 from harness.model.results import Results
 from harness.outcome import Outcome
 from harness.run import journal
@@ -41,11 +42,14 @@ def test_v10_ends_as_its_expectations_say_in_two_years(run_directory: Directorie
         msgspec.structs.replace(
             each, time=(datetime.fromisoformat(each.time) + timedelta(days=731)).isoformat()
         )
-        if isinstance(each, RunStarted)
+        if isinstance(each, RunPlanned)
         else each
         for each in records
     ]
-    assert verdict.day_of(next(r for r in later if isinstance(r, RunStarted))).year >= 2028
+    assert (
+        verdict.day_of(next(r for r in of_kernel(later, ONLY) if isinstance(r, RunStarted))).year
+        >= 2028
+    )
     assert verdict.results(later).exit_code is ExitCode.AS_EXPECTED
 
 
