@@ -7,7 +7,7 @@ PYTHON_I := .venv/bin/python -I -m
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-kernel test test-unit test-browser test-system lint bench proofs clean
+.PHONY: help setup test-kernel test-series test test-unit test-browser test-system lint bench proofs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,9 @@ setup: ## Install Debian packages and .venv; takes under a second where they are
 
 test-kernel: setup ## Apply the series, build the kernel, run its selftests in guests
 	@.venv/bin/harness run $(ARGS)
+
+test-series: setup ## Run the suites on the base and after each patch; name the patch that breaks a test
+	@.venv/bin/harness matrix $(ARGS)
 
 test: setup lint ## Everything that CI checks: lint, types, and all tests with a real kernel
 	$(PYTHON_I) pytest -m unit -n auto

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Figures of ``harness bench guest``: medians, bounds, and that the command gets through."""
+"""Figures of ``make bench``: medians, bounds, and that the command gets through."""
 
 from __future__ import annotations
 
