@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from harness.judge.merge import merged
 from harness.klog import Severity
 from harness.model.ids import case_of
 from harness.model.results import Case, KernelReport, Results, Test
@@ -71,7 +72,7 @@ def render(results: Mapping[str, Results], directory: str = "") -> bytes:
     red = [each for each in results.values() if each.exit_code]
     page = template.render(
         title=", ".join(head["title"] for head in heads[:3]),
-        headline=_headline(list(results.values())),
+        headline=_headline(results),
         green=not red,
         red=len(red),
         kernels=heads,
@@ -263,12 +264,11 @@ def _head(name: str, results: Results) -> dict[str, Any]:
     }
 
 
-def _headline(results: list[Results]) -> str:
-    """Return the verdict on all kernels: the last line of the worst."""
+def _headline(results: Mapping[str, Results]) -> str:
+    """Return the verdict on all kernels together."""
     if not results:
         return "NOT AS EXPECTED: no kernel was tested"
-    worst = max(results, key=lambda each: int(each.exit_code))
-    return "".join(text for text, _ in verdict(worst)[-1])
+    return "".join(text for text, _ in verdict(merged(results))[-1])
 
 
 def _not_as_expected(results: Results) -> list[Test]:

@@ -124,7 +124,7 @@ def test_a_hundred_thousand_tests_fit_too() -> None:
     assert bad["rerun"] == "harness run kvm:bad --seed=5a5a"
 
 
-def test_several_kernels_are_told_apart_and_the_worst_is_the_headline() -> None:
+def test_several_kernels_are_told_apart_and_summed_up_in_the_headline() -> None:
     page = html.render({"base": s.ALL_PASS, "v10": s.ALL})
     assert [each["name"] for each in data_of(page)["kernels"]] == ["base", "v10"]
     assert re.search(rb"<h1[^>]*>NOT AS EXPECTED \(exit 1\)", page)
