@@ -75,8 +75,10 @@ class QemuProcess:
         self._errors = errors
         self._pidfd = os.pidfd_open(process.pid)
         self._monitor = QMPClient()
-        # qemu.qmp fails an assertion where two wait for its disconnection.
+        # qemu.qmp fails an assertion where two wait for its disconnection; a connection that is
+        # cancelled waits for it, too.
         self._closing = asyncio.Lock()
+        self._connecting: asyncio.Task[None] | None = None
         # The library logs every lost connection as an error; here a killed guest is daily bread.
         self._monitor.logger = _LOG.getChild("monitor")
         self._events = EventListener()
@@ -133,8 +135,14 @@ class QemuProcess:
             sock=ends.agent, limit=_STREAM_LIMIT
         )
         self._transports.append(self.agent_writer.transport)
+        connecting = asyncio.create_task(self._monitor.connect(ends.monitor))
+        self._connecting = connecting
+
+        async def connected() -> None:
+            await connecting
+
         try:
-            await self.patience(_MONITOR_LIMIT_S).wait(self._monitor.connect(ends.monitor))
+            await self.patience(_MONITOR_LIMIT_S).wait(connected())
         except (QMPError, TimeoutError, OSError) as e:
             await asyncio.wait({self._exited}, timeout=1.0)
             why = self.errors() or f"{NO_ANSWER}: {e}"
@@ -255,6 +263,11 @@ class QemuProcess:
                     where=f"process {self._process.pid}",
                     hint="it is stuck in the host's kernel: look at its stack in /proc",
                 )
+        if self._connecting is not None:
+            # QEMU is gone, so this ends at once.
+            await asyncio.wait({self._connecting})
+            if not self._connecting.cancelled():
+                self._connecting.exception()  # has been told
         async with self._closing:
             with contextlib.suppress(QMPError, OSError, EOFError):
                 await self._monitor.disconnect()

@@ -141,6 +141,26 @@ def test_an_abandoned_run_kills_the_guest(guest_snapshot: Snapshot) -> None:
     asyncio.run(work())
 
 
+def test_a_restore_may_be_cancelled_at_any_moment(guest_snapshot: Snapshot) -> None:
+    """Also while QEMU's monitor is being connected, which is what takes the first milliseconds."""
+
+    async def cancelled(after_s: float) -> None:
+        restoring = asyncio.ensure_future(snapshot.restore(guest_snapshot))
+        await asyncio.sleep(after_s)
+        if restoring.done():
+            await (await restoring).kill()
+            return
+        restoring.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await restoring
+
+    async def go() -> None:
+        for step in range(60):
+            await cancelled(step * 0.002)
+
+    asyncio.run(go())
+
+
 def test_a_guest_may_be_killed_twice_at_once(guest_snapshot: Snapshot) -> None:
     """An interrupted run does so: its session kills the guest, and so does whoever has it."""
 

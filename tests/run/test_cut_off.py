@@ -197,8 +197,8 @@ def test_an_interrupted_run_can_be_taken_up_again(
         time.sleep(0.05)
     family = descendants(process.pid)
     os.kill(process.pid, number)
-    process.communicate(timeout=30)
-    assert process.returncode == ExitCode.INTERRUPTED
+    text = process.communicate(timeout=30)[0]
+    assert process.returncode == ExitCode.INTERRUPTED, text
     assert not any(Path(f"/proc/{pid}").exists() for pid in family)
     assert ended("report", str(out))[0] == ExitCode.INTERRUPTED
     kept = finished(out)
