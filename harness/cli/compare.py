@@ -33,7 +33,8 @@ def compare(
     any series, source and configuration, or a matrix: cases with the same name are compared.
 
     Exit code 1 means that something is worse: a regression, or a new case that fails.  What failed
-    before and still fails is told, and is none.
+    before and still fails is told, and is none.  It is 1 as well where AFTER was cut off or has no
+    test: then it cannot say that nothing is worse.
 
     \b
     Examples:
@@ -51,4 +52,5 @@ def compare(
         sys.stdout.buffer.write(encode(found))
     else:
         print_lines(told(found, verbose=verbose), sys.stdout)
-    return ExitCode.NOT_AS_EXPECTED if found.worse else ExitCode.AS_EXPECTED
+    bad = found.worse or found.unknown
+    return ExitCode.NOT_AS_EXPECTED if bad else ExitCode.AS_EXPECTED

@@ -61,6 +61,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     after: str
     cases: tuple[Changed, ...]
     """Every case of both, in the order of the second run; what only the first has comes last."""
+    unknown: str = ""
+    """Why the second run does not say all that it was to say; empty where it does."""
 
     def of(self, kind: Kind) -> tuple[Changed, ...]:
         """Return the cases of one *kind*."""
@@ -81,6 +83,7 @@ def changes(before: Results, after: Results) -> Changes:
     then, now = dict(_said(before)), dict(_said(after))
     gone = [name for name in then if name not in now]
     return Changes(
+        unknown=_unknown(after),
         before=before.run,
         after=after.run,
         cases=tuple(
@@ -93,6 +96,14 @@ def changes(before: Results, after: Results) -> Changes:
             for name in (*now, *gone)
         ),
     )
+
+
+def _unknown(after: Results) -> str:
+    if after.error:
+        return f"the run after was cut off: {after.error}"
+    if after.interrupted:
+        return "the run after was interrupted"
+    return "" if after.tests else "the run after has no test"
 
 
 def _said(results: Results) -> Iterator[tuple[str, Said]]:

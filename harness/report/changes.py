@@ -50,7 +50,11 @@ def told(changes: Changes, *, verbose: bool = False) -> Iterator[Line]:
         f"{len(changes.of(kind))} {kind}" for kind in (*_STYLES, Kind.SAME) if changes.of(kind)
     ]
     yield []
+    if changes.unknown:
+        yield [("NOT ALL IS KNOWN: ", "bad"), (one_line(changes.unknown), "")]
     word, style = ("WORSE", "bad") if changes.worse else ("NOT WORSE", "good")
+    if changes.unknown and not changes.worse:
+        word, style = "NOT WORSE AS FAR AS IS KNOWN", "bad"
     yield [(f"{word}: ", style), (", ".join(counts) or "neither run has a case", "")]
 
 

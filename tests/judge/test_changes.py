@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 
 from harness.judge.changes import Kind, changes
@@ -76,6 +77,20 @@ def test_a_crash_of_the_program_is_no_case_of_it() -> None:
         ("kvm:p", Kind.NEW_FAILURE),
     ]
     assert found.worse
+
+
+def test_a_run_that_does_not_say_all_is_not_taken_for_a_good_one() -> None:
+    good = run(PASS)
+    cut = msgspec.structs.replace(good, interrupted=True)
+    stopped = msgspec.structs.replace(good, error="no space is left")
+    for after, why in ((cut, "interrupted"), (stopped, "no space"), (run(None), "no test")):
+        found = changes(good, after)
+        assert why in found.unknown
+        stream = io.StringIO()
+        print_lines(told(found), stream)
+        assert "NOT ALL IS KNOWN" in stream.getvalue()
+        assert "NOT WORSE AS FAR AS IS KNOWN" in stream.getvalue()
+    assert changes(good, good).unknown == ""
 
 
 def test_what_is_worse_comes_first_with_both_reasons() -> None:
