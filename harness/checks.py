@@ -85,7 +85,7 @@ def run_checks(subject: Subject, wanted: Iterable[str] = CHECKS) -> tuple[Checke
     names = [name for name in CHECKS if name in set(wanted)]
     work = _Work(subject, names)
     workshop = subject.workshop
-    with workshop.store.lock(workshop.place.name, workshop.progress):
+    with workshop.context.lock(workshop.place.name):
         work.static()
         if set(names) & set(BUILT):
             work.build_all()
@@ -116,10 +116,12 @@ class _Work:
         history = bool(subject.histories) or _has_history(base)
         if "checkpatch" in self.wanted:
             # The source's own: that of the patched tree is the series' to change.
-            worktree.checkout(base.repo, base.commit, workshop.place.source, workshop.progress)
+            worktree.checkout(
+                base.repo, base.commit, workshop.place.source, workshop.context.progress
+            )
         with (
-            workshop.progress.step("Checking messages and style") as step,
-            workshop.store.for_make().scratch("checks") as scratch,
+            workshop.context.step("Checking messages and style") as step,
+            workshop.context.store.for_make().scratch("checks") as scratch,
         ):
             sandbox = workshop.place.sandbox(readable=(scratch,))
             source = workshop.place.source

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from harness.context import Context
 from harness.errors import UserError
 from harness.kbuild.kernel import Slot, slots
-from harness.progress import Progress
 from harness.store import Store
 
 MOST_GIB = 20.0
@@ -52,18 +52,18 @@ def most_bytes() -> int:
         ) from None
 
 
-def prune_now_and_then(store: Store, progress: Progress) -> None:
+def prune_now_and_then(context: Context) -> None:
     """Do :func:`prune` if the last time is an hour ago, and tell what went."""
-    stamp = store.place("prune") / "stamp"
+    stamp = context.store.place("prune") / "stamp"
     most = most_bytes()
     if stamp.exists() and time.time() - stamp.stat().st_mtime < _PAUSE_S:
         return
     stamp.touch()
-    freed = prune(store, most)
+    freed = prune(context.store, most)
     if freed:
         gib, limit = freed / (1 << 30), most / (1 << 30)
-        progress.note(
-            f"{gib:.1f} GiB that were not used for longest went from {store.root}: "
+        context.note(
+            f"{gib:.1f} GiB that were not used for longest went from {context.store.root}: "
             f"HARNESS_CACHE_GIB is {limit:g}"
         )
 

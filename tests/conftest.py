@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from harness import project, source
+from harness.context import Context
 from harness.progress import Quiet
 from harness.run.prepare import Prepared, prepare
 from harness.run.request import Request
@@ -53,7 +54,9 @@ def user_store() -> Store:
 def linux_source(user_store: Store) -> Source:
     """The project's kernel source, fetched and imported if need be."""
     specs = project.load(PROJECT_FILE).kernel.sources
-    return source.resolve_first(specs, user_store, Quiet(), relative_to=PROJECT_FILE.parent)
+    return source.resolve_first(
+        specs, Context(user_store, Quiet()), relative_to=PROJECT_FILE.parent
+    )
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +78,7 @@ def prepared(user_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Pre
         project=project.load(PROJECT_FILE),
         working_dir=PROJECT_FILE.parent,
     )
-    return prepare(request, user_store, tmp_path_factory.mktemp("prepare"), Quiet())
+    return prepare(request, Context(user_store, Quiet()), tmp_path_factory.mktemp("prepare"))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import prune
+from harness.context import Context
 from harness.errors import UserError
 from harness.kbuild import Fragments, Slot, slot
 from harness.progress import Quiet
@@ -100,13 +101,13 @@ def test_it_looks_once_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HARNESS_CACHE_GIB", "0.0001")
     store = Store(tmp_path)
     first = entry(store, "kernel", "a", 2 * DAYS)
-    prune.prune_now_and_then(store, Quiet())
+    prune.prune_now_and_then(Context(store, Quiet()))
     assert not first.exists()
     second = entry(store, "kernel", "b", 2 * DAYS)
-    prune.prune_now_and_then(store, Quiet())
+    prune.prune_now_and_then(Context(store, Quiet()))
     assert second.exists()
     os.utime(store.place("prune") / "stamp", (time.time() - 3601,) * 2)
-    prune.prune_now_and_then(store, Quiet())
+    prune.prune_now_and_then(Context(store, Quiet()))
     assert not second.exists()
 
 

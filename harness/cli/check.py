@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness import kbuild, series, source
 from harness.checks import BUILT, Subject, run_checks, to_tests
+from harness.context import Context
 from harness.errors import UserError
 from harness.foreign import told
 from harness.kbuild.warnings import Workshop
@@ -73,25 +74,23 @@ def _check(wish: Wish, place: Path) -> results.Results:
     stack = request.stack(spec)
     if not stack.series:
         raise UserError("there is nothing to check", where="'none' is the source as it is")
-    store = Store.default()
+    context = Context(Store.default(), progress)
     base = source.resolve_first(
         (spec.source,) if spec.source else request.project.kernel.sources,
-        store,
-        progress,
+        context,
         relative_to=request.working_dir if spec.source else request.project_dir,
     )
-    tree = series.apply(stack.series, base, store, progress)
+    tree = series.apply(stack.series, base, context)
     lineage = request.lineage(spec, stack, base.spec)
     if lineage is not None:
         need_sandbox()
     workshop = Workshop.of(
-        store,
+        context,
         base.spec,
         fragments,
         lineage,
         log=place / _LOG,
         limit_s=request.project.limits.build_s,
-        progress=progress,
     )
     where = request.working_dir if spec.source else request.project_dir
     subject = Subject(stack, base, tree, fragments, workshop, tuple(_history(base.spec, where)))

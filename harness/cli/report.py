@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from harness.cli.options import find_project, project_option, shell_command
+from harness.context import Context
 from harness.errors import UserError
 from harness.report import kcidb
 from harness.report.console import make_progress, print_summary
@@ -93,7 +94,7 @@ def report(
         runs = None  # outside a project a run's directory will do
     directory = rundir.find(run, here, runs)
     if decode:
-        decode_all(directory, Store.default(), make_progress(sys.stderr))
+        decode_all(directory, Context(Store.default(), make_progress(sys.stderr)))
     results = read_results(directory)
     if as_expectations:
         if form != _CONSOLE or verbose:

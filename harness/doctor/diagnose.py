@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from harness import __version__
+from harness.context import Context
 from harness.doctor import machine, setup, trial
 from harness.doctor.model import Check, Diagnosis
 from harness.errors import HarnessError, UserError
@@ -77,7 +78,7 @@ class Doctor:
                 cpus=self.guest.cpus,
                 memory_mib=self.guest.memory_mib,
             )
-            yield from trial.checks(store, self.survey, config, self.progress)
+            yield from trial.checks(Context(store, self.progress), self.survey, config)
 
 
 def missing(diagnosis: Diagnosis, names: tuple[str, ...]) -> list[Check]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.context import Context
 from harness.digest import digest
 from harness.doctor.model import Check, State
 from harness.errors import HarnessError, MachineError
@@ -24,7 +25,6 @@ from harness.lab.templates import Foundry
 from harness.model.events import Accelerator, Command, Exit, Stdout
 from harness.proc import signals
 from harness.proc.process import run
-from harness.progress import Progress
 from harness.store import Damaged, Store
 
 NESTED = Path(__file__).with_name("nested.c")
@@ -75,30 +75,28 @@ def not_tried(why: str, do: str) -> Iterator[Check]:
         yield Check(name=name, group="guests", state="unknown", detail=why, do=do)
 
 
-def checks(
-    store: Store, survey: Survey, config: GuestConfig, progress: Progress
-) -> Iterator[Check]:
+def checks(context: Context, survey: Survey, config: GuestConfig) -> Iterator[Check]:
     """Boot a kernel of the cache under each accelerator, and start a guest in the guest.
 
     Takes some 5 to 10 s.  What is found out about KVM is remembered, so that runs go by it.
     """
-    kernels = cached_kernels(store)[:_TRIES]
+    kernels = cached_kernels(context.store)[:_TRIES]
     if not kernels:
         yield from not_tried("there is no kernel in the cache to boot", _HOW)
         return
     tcg = Answer("nothing was tried")
     # One that a stranger's series has broken says nothing of the machine.
     for kernel in kernels:
-        foundry = Foundry(kernel, config.boot_limit_s, store, progress, survey)
+        foundry = Foundry(kernel, config.boot_limit_s, context, survey)
         try:
-            files = pack(foundry, store, progress)
+            files = pack(foundry, context)
         except MachineError as error:
             yield from not_tried(f"{error.what}: {error.why}".rstrip(": "), error.hint)
             return
-        with progress.step("Booting a guest under TCG") as step:
+        with context.step("Booting a guest under TCG") as step:
             tcg = signals.run(boot(config, Accelerator.TCG, files))
             if tcg.trouble:
-                tcg = Answer(_damage(store, kernel) or tcg.trouble)
+                tcg = Answer(_damage(context.store, kernel) or tcg.trouble)
             step.result(tcg.trouble.split("\n")[0] or f"{tcg.seconds:.1f} s")
         if not tcg.trouble:
             break
@@ -113,8 +111,10 @@ def checks(
         else "",
         required=True,
     )
-    memory = accel.Memory(store.place("accelerator"), survey.host)
-    known = signals.run(accel.find(config, files, accel.Wanted.AUTO, memory, progress, fresh=True))
+    memory = accel.Memory(context.store.place("accelerator"), survey.host)
+    known = signals.run(
+        accel.find(config, files, accel.Wanted.AUTO, memory, context.progress, fresh=True)
+    )
     kvm = Answer(known.why)
     if known.accelerator is Accelerator.KVM:
         kvm = signals.run(boot(config, Accelerator.KVM, files))
@@ -161,7 +161,7 @@ def _check(name: str, state: State, detail: str, do: str = "", *, required: bool
     return Check(name=name, group="guests", state=state, detail=detail, do=do, required=required)
 
 
-def pack(foundry: Foundry, store: Store, progress: Progress) -> BootFiles:
+def pack(foundry: Foundry, context: Context) -> BootFiles:
     """Return what boots a guest that holds the agent and the program that starts a guest."""
 
     def compile_it(out: Path) -> None:
@@ -175,7 +175,7 @@ def pack(foundry: Foundry, store: Store, progress: Progress) -> BootFiles:
             )
 
     key = digest(NESTED.read_bytes(), " ".join(_FLAGS))
-    made = store.obtain("agent", key, compile_it, progress)
+    made = context.obtain("agent", key, compile_it)
     return foundry.packed(key, [initramfs.file("bin/nested", made / "nested")])
 
 

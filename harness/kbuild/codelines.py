@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.context import Context
 from harness.digest import digest
 from harness.errors import MachineError
 from harness.kbuild import toolchain
@@ -37,7 +38,6 @@ from harness.kbuild.lines import (
 from harness.kbuild.linetable import Row, read_rows
 from harness.klog.decode import Symbols, read_symbols
 from harness.model.coverage import CodeLine, CodeMap
-from harness.progress import Progress
 from harness.store import Store
 
 _MORE_OBJECTS = 8
@@ -54,8 +54,7 @@ def code_lines(
     kernel: Kernel,
     place: Slot,
     wanted: Lines,
-    store: Store,
-    progress: Progress,
+    context: Context,
     refill: Callable[[], None],
 ) -> CodeMap:
     """Return where *kernel* has the code of the lines *wanted*; patches are the caller's to add.
@@ -66,7 +65,7 @@ def code_lines(
     """
     lines = {path: frozenset(numbers) for path, numbers in wanted.items() if numbers}
     key = digest(_RECIPE, kernel.key, *(f"{p}:{sorted(n)}" for p, n in sorted(lines.items())))
-    known = store.place("codelines") / f"{key}.json"
+    known = context.store.place("codelines") / f"{key}.json"
     try:
         return msgspec.json.decode(known.read_bytes(), type=CodeMap)
     except (OSError, msgspec.MsgspecError):
@@ -76,10 +75,10 @@ def code_lines(
         rows = read_rows(kernel.vmlinux, lambda name: _source_of(name, lines) is not None)
         code = _Found(lines, [(0, row) for row in rows], []).map()
     else:
-        found = _in_slot(kernel, place, lines, store, progress)
+        found = _in_slot(kernel, place, lines, context)
         if isinstance(found, str):
             refill()
-            found = _in_slot(kernel, place, lines, store, progress)
+            found = _in_slot(kernel, place, lines, context)
         if isinstance(found, str):
             raise MachineError("the kernel's objects are gone", where=str(place.path), why=found)
         code = found.map()
@@ -93,17 +92,16 @@ def _in_slot(
     kernel: Kernel,
     place: Slot,
     lines: Mapping[str, frozenset[int]],
-    store: Store,
-    progress: Progress,
+    context: Context,
 ) -> _Found | str:
     """Return what the kernel's objects say, or why the slot does not have them."""
     with (
-        store.lock(place.name, progress),
-        progress.step("Finding the code of the changed lines") as step,
+        context.lock(place.name),
+        context.step("Finding the code of the changed lines") as step,
     ):
         if why := next(obstacles(kernel, place), ""):
             return why
-        found = _compile_all(kernel, place, lines, store)
+        found = _compile_all(kernel, place, lines, context.store)
         step.result(f"{len(found.rows)} pieces")
         return found
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from harness.context import Context
 from harness.digest import digest
 from harness.errors import UserError
 from harness.kbuild import toolchain
@@ -17,9 +18,7 @@ from harness.kbuild.left import file_left, is_left, write_over
 from harness.kbuild.make import Make
 from harness.kbuild.toolchain import Toolchain
 from harness.proc.git import git, must
-from harness.progress import Progress
 from harness.series import Tree
-from harness.store import Store
 
 _RECIPE = "3"
 _MATTERS = re.compile(r"(^|/)(Kconfig[^/]*|Makefile)$|^scripts/")
@@ -35,8 +34,7 @@ def configure(
     tree: Tree,
     fragments: Fragments,
     tools: Toolchain,
-    store: Store,
-    progress: Progress,
+    context: Context,
     owner: str = "",
 ) -> dict[str, str]:
     """Put the ``.config`` into the object directory, untouched if it is there already.
@@ -47,17 +45,17 @@ def configure(
     """
     whose = (owner,) if owner else ()
     key = digest(_RECIPE, _inputs(tree), fragments.digest, tools.identity, *whose)
-    with store.draft("config", key, progress) as draft:
+    with context.store.draft("config", key, context.progress) as draft:
         if draft:
-            with progress.step("Configuring the kernel") as step:
+            with context.step("Configuring the kernel") as step:
                 text = _merge(make, fragments)
                 unmet = _unmet(make, tools, not_taken(fragments.options, text))
                 lost = f"{len(unmet)} of them not taken" if unmet else "all taken"
                 step.result(f"{len(fragments.options)} options asked for, {lost}")
             (draft / "config").write_text(text)
             (draft / "unmet.json").write_bytes(msgspec.json.encode(unmet))
-    store.check([("config", key)])
-    entry = store.path("config", key)
+    context.store.check([("config", key)])
+    entry = context.store.path("config", key)
     text = (entry / "config").read_text()
     target = make.objects / ".config"
     if not is_left(make.objects, target) or target.read_text(errors="replace") != text:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.context import Context
 from harness.digest import digest, digest_tree
 from harness.errors import MachineError, UserError
 from harness.kbuild import toolchain
@@ -30,7 +31,7 @@ from harness.kbuild.make import Make
 from harness.kbuild.toolchain import Toolchain
 from harness.proc.process import check, run
 from harness.proc.sandbox import Sandbox
-from harness.progress import Progress, Step
+from harness.progress import Step
 from harness.series import Tree
 from harness.source import worktree
 from harness.store import Store
@@ -183,10 +184,9 @@ def build(
     fragments: Fragments,
     place: Slot,
     *,
-    store: Store,
+    context: Context,
     log: Path,
     limit_s: float,
-    progress: Progress,
 ) -> Kernel:
     """Return the kernel of *tree* with *fragments*, building it if the store has none.
 
@@ -196,8 +196,8 @@ def build(
     tools = toolchain.identify()
     whose = (place.owner,) if place.owner else ()
     key = digest(_RECIPE, tree.tree, fragments.digest, tools.identity, toolchain.ARCH, *whose)
-    work = _Work(tree, fragments, place, tools, store, log, limit_s, progress)
-    path = store.obtain("kernel", key, work.build_into, progress)
+    work = _Work(tree, fragments, place, tools, context, log, limit_s)
+    path = context.obtain("kernel", key, work.build_into)
     meta = msgspec.json.decode((path / "kernel.json").read_bytes(), type=Meta)
     kernel = Kernel(key, path, meta)
     # It may have been built for a suite that only wished for what the user demands now.
@@ -211,17 +211,16 @@ def refill(
     fragments: Fragments,
     place: Slot,
     *,
-    store: Store,
+    context: Context,
     log: Path,
     limit_s: float,
-    progress: Progress,
 ) -> None:
     """Build *kernel* once more, so that *place* holds the objects that it was linked from.
 
     Raises what :func:`build` does, and MachineError where another kernel comes out.
     """
-    work = _Work(tree, fragments, place, toolchain.identify(), store, log, limit_s, progress)
-    with store.scratch("refill") as out:
+    work = _Work(tree, fragments, place, toolchain.identify(), context, log, limit_s)
+    with context.store.scratch("refill") as out:
         work.build_into(out)
         made = build_id(out / "vmlinux", place.sandbox(readable=(out,)))
     if made != kernel.meta.build_id:
@@ -232,10 +231,10 @@ def refill(
         )
 
 
-def move(place: Slot, tree: Tree, store: Store, progress: Progress) -> None:
+def move(place: Slot, tree: Tree, context: Context) -> None:
     """Let the work tree of *place* hold *tree* again, after other kernels were built there."""
-    with store.lock(place.name, progress):
-        worktree.checkout(tree.repo, tree.commit, place.source, progress)
+    with context.lock(place.name):
+        worktree.checkout(tree.repo, tree.commit, place.source, context.progress)
 
 
 def find(store: Store, shown: str) -> Kernel | None:
@@ -258,29 +257,29 @@ class _Work:
     fragments: Fragments
     place: Slot
     tools: Toolchain
-    store: Store
+    context: Context
     log: Path
     limit_s: float
-    progress: Progress
 
     def build_into(self, out: Path) -> None:
         """Build in the slot and copy the result to *out*."""
-        with self.store.lock(self.place.name, self.progress):
-            worktree.checkout(self.tree.repo, self.tree.commit, self.place.source, self.progress)
+        with self.context.lock(self.place.name):
+            worktree.checkout(
+                self.tree.repo, self.tree.commit, self.place.source, self.context.progress
+            )
             make = self.place.make(self.log, self.limit_s)
             unmet = configure(
                 make,
                 self.tree,
                 self.fragments,
                 self.tools,
-                self.store,
-                self.progress,
+                self.context,
                 self.place.owner,
             )
             check_taken(self.fragments, (self.place.objects / ".config").read_text(), unmet)
-            with self.progress.step("Building the kernel") as step:
+            with self.context.step("Building the kernel") as step:
                 warnings = self._compile(make, step)
-            with self.progress.step("Exporting the kernel's headers"):
+            with self.context.step("Exporting the kernel's headers"):
                 make.must(["headers"], "the kernel's headers cannot be exported")
             self._collect(out, make, warnings, unmet)
 

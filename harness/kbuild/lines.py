@@ -30,6 +30,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.context import Context
 from harness.digest import digest
 from harness.errors import MachineError, UserError
 from harness.kbuild import toolchain
@@ -46,7 +47,7 @@ from harness.klog.decode import (
 from harness.proc.git import git
 from harness.proc.process import check, run
 from harness.proc.sandbox import Sandbox
-from harness.progress import Progress, Step
+from harness.progress import Step
 from harness.store import Store
 
 _MOST_OBJECTS = 60
@@ -74,7 +75,7 @@ class Decoded:
 
 
 def decode_reports(
-    kernel: Kernel, place: Slot, store: Store, reports: Sequence[str], progress: Progress
+    kernel: Kernel, place: Slot, context: Context, reports: Sequence[str]
 ) -> Decoded:
     """Add ``(file:line)`` to the frames of *reports*, which *kernel* has printed.
 
@@ -83,13 +84,13 @@ def decode_reports(
     object or a slot that is of no use: the note says why.  Without frames nothing is done at all.
     """
     notes: list[str] = []
-    known = _Known(store, kernel.key)
+    known = _Known(context.store, kernel.key)
 
     def find(entries: Collection[Entry]) -> Mapping[Entry, str]:
         found = known.load()
         new = [entry for entry in entries if entry not in found]
         if new:
-            more = _find_new(kernel, place, store, new, notes, progress)
+            more = _find_new(kernel, place, context, new, notes)
             # Without a note there is nothing more to be found out about the others either.
             found |= more if notes else {entry: more.get(entry, "") for entry in new}
             known.save(found)
@@ -148,10 +149,9 @@ class _Known:
 def _find_new(
     kernel: Kernel,
     place: Slot,
-    store: Store,
+    context: Context,
     entries: Collection[Entry],
     notes: list[str],
-    progress: Progress,
 ) -> dict[Entry, str]:
     """Look *entries* up; add to *notes* why some were not found."""
     try:
@@ -159,13 +159,13 @@ def _find_new(
         if has_lines(kernel.vmlinux, looking):
             return find_in_vmlinux(kernel.vmlinux, entries, sandbox=looking)
         with (
-            progress.step("Looking up the lines of stack traces") as step,
-            store.try_lock(place.name) as mine,
+            context.step("Looking up the lines of stack traces") as step,
+            context.store.try_lock(place.name) as mine,
         ):
             notes.extend(obstacles(kernel, place) if mine else [_BUSY])
             if notes:
                 return {}
-            found = _find(kernel, place, store, entries, notes, step)
+            found = _find(kernel, place, context.store, entries, notes, step)
             step.result(f"{len(found)} of {len(entries)} frames")
             return found
     except (MachineError, UserError, OSError) as error:

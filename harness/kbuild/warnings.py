@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.context import Context
 from harness.digest import digest_file
 from harness.kbuild import toolchain
 from harness.kbuild.configure import check_taken, configure
@@ -24,11 +25,9 @@ from harness.kbuild.kernel import Slot, slot
 from harness.kbuild.left import file_left, is_left
 from harness.kbuild.make import Make
 from harness.proc.process import run
-from harness.progress import Progress
 from harness.series import Tree
 from harness.series.position import Lines
 from harness.source import worktree
-from harness.store import Store
 
 _STATE = "warnings.json"
 _OBJECT = re.compile(r"^  (?:CC|AS|HOSTCC|CPP|LDS)\s+(?:\[M\]\s+)?(\S+)")
@@ -69,26 +68,29 @@ class Workshop:
     """The slot in which the trees of one source and one configuration are built at W=1."""
 
     place: Slot
-    store: Store
+    context: Context
     log: Path
     limit_s: float
-    progress: Progress
 
     @classmethod
     def of(
         cls,
-        store: Store,
+        context: Context,
         source: str,
         fragments: Fragments,
         lineage: str | None,
         *,
         log: Path,
         limit_s: float,
-        progress: Progress,
     ) -> Workshop:
         """Return the workshop for a source and fragments; see :func:`harness.kbuild.slot`."""
         named = replace(fragments, names=(*fragments.names, "W=1"))
-        return cls(slot(store, source, named, lineage), store, log, limit_s, progress)
+        return cls(
+            slot(context.store, source, named, lineage),
+            context,
+            log,
+            limit_s,
+        )
 
     def build(self, tree: Tree, fragments: Fragments, title: str) -> Built:
         """Build *tree*, which the progress calls *title*, incrementally; hold the slot's lock.
@@ -96,7 +98,7 @@ class Workshop:
         Raises UserError where the tree cannot be configured or an option is not taken.
         """
         place = self.place
-        worktree.checkout(tree.repo, tree.commit, place.source, self.progress)
+        worktree.checkout(tree.repo, tree.commit, place.source, self.context.progress)
         state = self._state()
         if state is None:
             self._clear()
@@ -106,15 +108,14 @@ class Workshop:
             tree,
             fragments,
             toolchain.identify(),
-            self.store,
-            self.progress,
+            self.context,
             place.owner,
         )
         check_taken(fragments, file_left(place.objects, ".config").read_text(), unmet)
         said = _Said(place)
         # From here on the slot holds more than is known, until all has been said.
         (place.path / _STATE).unlink(missing_ok=True)
-        with self.progress.step(f"Building {title} at W=1") as step:
+        with self.context.step(f"Building {title} at W=1") as step:
             done = make.run(["bzImage"], said.hear)
             step.result(f"{len(said.objects)} objects")
         objects = {**(state.objects if state else {}), **said.objects}
@@ -182,7 +183,7 @@ class Workshop:
 
     def _clear(self) -> None:
         """Throw away objects of which nothing is known."""
-        with self.store.for_make().scratch("objects") as grave:
+        with self.context.store.for_make().scratch("objects") as grave:
             if self.place.objects.exists():
                 self.place.objects.rename(grave / "objects")
 

@@ -75,8 +75,10 @@ class LocalExecutor:
             # A kernel or an initramfs that has lost a bit does not boot either.
             entries = foundry.entries(bench.suites[name], guest)
             # What had not been made yet when it failed is not there.
-            there = [entry for entry in entries if foundry.store.path(*entry).exists()]
-            self._editions[template] = {entry: foundry.store.edition(entry) for entry in there}
+            there = [entry for entry in entries if foundry.context.store.path(*entry).exists()]
+            self._editions[template] = {
+                entry: foundry.context.store.edition(entry) for entry in there
+            }
             await self.check(template)
             if not isinstance(error, GuestNotBooted) or error.died.how in _HOST_FAILURES:
                 raise
@@ -93,7 +95,9 @@ class LocalExecutor:
         log = bench.logs.boot(template.group)
         place.keep(log, made.boot_log)
         self._templates[template] = made
-        self._editions[template] = {each: foundry.store.edition(each) for each in made.entries}
+        self._editions[template] = {
+            each: foundry.context.store.edition(each) for each in made.entries
+        }
         return GuestReady(
             kernel=template.kernel,
             suite=name,
@@ -116,13 +120,13 @@ class LocalExecutor:
             # Nothing of the test's own: its logs cannot be written, or no process be made.  Or
             # another run has found the snapshot damaged and removed it.
             editions = self._editions[attempt.template]
-            await asyncio.to_thread(bench.foundry.store.check_editions, editions)
+            await asyncio.to_thread(bench.foundry.context.store.check_editions, editions)
             raise of_os(error, f"the test {attempt.test.name} cannot be run") from error
 
     async def check(self, template: TemplateId) -> None:
         """Compare what the guests of *template* are made from with what was written; once."""
         if template not in self._checks:
-            check = self.benches[template.kernel].foundry.store.check_editions
+            check = self.benches[template.kernel].foundry.context.store.check_editions
             comparing = asyncio.to_thread(check, self._editions[template])
             self._checks[template] = asyncio.ensure_future(comparing)
         await asyncio.shield(self._checks[template])

@@ -18,12 +18,11 @@ from pathlib import Path
 
 import msgspec
 
+from harness.context import Context
 from harness.digest import digest
 from harness.guest import reached
 from harness.model.coverage import CodeMap, Coverage, evaluate
 from harness.model.logfiles import LOGS, file_name
-from harness.progress import Progress
-from harness.store import Store
 
 COVERAGE = Path(LOGS, "=coverage")
 """The directory, relative to that of a run."""
@@ -53,7 +52,7 @@ class LineProbe:
         return reached.plugin_argv(self.plugin, self.directory / _RANGES, hits)
 
 
-def start(directory: Path, code: CodeMap, store: Store, progress: Progress) -> LineProbe:
+def start(directory: Path, code: CodeMap, context: Context) -> LineProbe:
     """Return a probe that keeps what it sees in *directory*, which is made if need be.
 
     Raises MachineError where the plugin cannot be compiled.
@@ -63,7 +62,7 @@ def start(directory: Path, code: CodeMap, store: Store, progress: Progress) -> L
     def compile_plugin(out: Path) -> None:
         reached.build_plugin(out / "reached.so")
 
-    plugin = store.obtain(PLUGIN, key, compile_plugin, progress) / "reached.so"
+    plugin = context.obtain(PLUGIN, key, compile_plugin) / "reached.so"
     (directory / _HITS).mkdir(parents=True, exist_ok=True)
     (directory / _CODE).write_bytes(msgspec.json.encode(code))
     (directory / _RANGES).write_bytes(reached.encode_ranges(code.points))

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from harness.context import Context
 from harness.digest import digest
 from harness.errors import MachineError
 from harness.guest import accel, agent, confidential, initramfs, snapshot, vng
@@ -40,9 +41,8 @@ from harness.model.events import Accelerator, Guest, Hello
 from harness.model.results import Machine
 from harness.model.spec import GuestTable
 from harness.proc.process import which
-from harness.progress import Progress
 from harness.project import Project
-from harness.store import Damaged, Entry, Store
+from harness.store import Damaged, Entry
 from harness.suites import Suite, userland
 
 GUEST_ROOT = userland.GUEST_ROOT
@@ -86,8 +86,7 @@ class Foundry:
     kernel: Kernel
     boot_limit_s: float
     """Seconds after which a guest that has not booted never will."""
-    store: Store
-    progress: Progress
+    context: Context
 
     survey: Survey = field(default_factory=Survey)
     """What is known of this machine."""
@@ -199,7 +198,7 @@ class Foundry:
             booted = await VngGuest.boot_with(virtme, config, probed.accelerator, files)
             return await self._checked(booted)
 
-        with self.progress.step(f"Booting the guest of {suite.name}") as step:
+        with self.context.step(f"Booting the guest of {suite.name}") as step:
             first = await boot()
             step.result(f"{first.hello.release}, {probed.accelerator}")
         ready = [first]
@@ -222,7 +221,7 @@ class Foundry:
         packed = await asyncio.to_thread(self._initramfs, suite)
         files = BootFiles(self.kernel.image, packed)
         boot = partial(QemuGuest.boot, config, Accelerator.KVM, files)
-        with self.progress.step(f"Booting the guest of {suite.name}") as step:
+        with self.context.step(f"Booting the guest of {suite.name}") as step:
             async with await boot() as first:
                 hello, version, log = first.hello, first.qemu.version, first.boot_log
             step.result(f"{hello.release}, {Accelerator.KVM}, {config.confidential.kind}")
@@ -260,8 +259,8 @@ class Foundry:
             except (GuestNotBooted, Damaged):
                 raise
             except MachineError as damage:
-                self.progress.note(f"the snapshot of {suite.name} is made again: {damage.what}")
-                self.store.discard(SNAPSHOT, key)
+                self.context.note(f"the snapshot of {suite.name} is made again: {damage.what}")
+                self.context.store.discard(SNAPSHOT, key)
                 loaded = snapshot.load(await boot())
         self._check_build_id(loaded.hello)
         return loaded, probed
@@ -340,25 +339,25 @@ class Foundry:
         accelerator: Accelerator,
         name: str,
     ) -> Path:
-        async with self.store.draft_beside(SNAPSHOT, key, self.progress) as out:
+        async with self.context.store.draft_beside(SNAPSHOT, key, self.context.progress) as out:
             if out:
                 booted = (("kernel", self.kernel.key), (INITRAMFS, files.initramfs.parent.name))
-                await asyncio.to_thread(self.store.check, booted)
-                with self.progress.step(f"Booting the guest of {name}") as step:
+                await asyncio.to_thread(self.context.store.check, booted)
+                with self.context.step(f"Booting the guest of {name}") as step:
                     made = await snapshot.create(config, accelerator, files, out)
                     step.result(f"{made.hello.release}, {accelerator}")
-        return self.store.path(SNAPSHOT, key)
+        return self.context.store.path(SNAPSHOT, key)
 
     def _initramfs(self, suite: Suite, *, userland: bool = True) -> Path:
         def write(out: Path) -> None:
             agent_program = self._agent()
-            self.store.check([("suite", suite.key), (AGENT, self._agent_key())])
+            self.context.store.check([("suite", suite.key), (AGENT, self._agent_key())])
             packed = suite_entries(suite, userland=userland)
             entries = initramfs.guest_entries(agent_program, packed)
             initramfs.write_initramfs(out / "initramfs.cpio", entries)
 
         key = self._initramfs_key(suite, userland=userland)
-        return self.store.obtain(INITRAMFS, key, write, self.progress) / "initramfs.cpio"
+        return self.context.obtain(INITRAMFS, key, write) / "initramfs.cpio"
 
     def _initramfs_key(self, suite: Suite, *, userland: bool) -> str:
         return digest(_RECIPE, self._agent_key(), suite.key, suite.name, str(userland))
@@ -368,20 +367,18 @@ class Foundry:
 
         def write(out: Path) -> None:
             agent_program = self._agent()
-            self.store.check([(AGENT, self._agent_key())])
+            self.context.store.check([(AGENT, self._agent_key())])
             packed = initramfs.guest_entries(agent_program, entries)
             initramfs.write_initramfs(out / "initramfs.cpio", packed)
 
-        made = self.store.obtain(
-            INITRAMFS, digest(_RECIPE, self._agent_key(), key), write, self.progress
-        )
+        made = self.context.obtain(INITRAMFS, digest(_RECIPE, self._agent_key(), key), write)
         return BootFiles(self.kernel.image, made / "initramfs.cpio")
 
     def _agent(self) -> Path:
         def compile_agent(out: Path) -> None:
             agent.build_agent(out / "agent")
 
-        return self.store.obtain(AGENT, self._agent_key(), compile_agent, self.progress) / "agent"
+        return self.context.obtain(AGENT, self._agent_key(), compile_agent) / "agent"
 
     def _agent_key(self) -> str:
         sources = [path.read_bytes() for path in agent.source_files()]
@@ -389,9 +386,11 @@ class Foundry:
 
     async def _accelerator(self, config: GuestConfig, guest: GuestTable, files: BootFiles) -> Probe:
         """Probe once on this machine, and remember; several suites at a time wait for one probe."""
-        memory = Memory(self.store.place("accelerator"), self.survey.host)
+        memory = Memory(self.context.store.place("accelerator"), self.survey.host)
         async with self._alone("accelerator"):
-            return await accel.find(config, files, accel.Wanted(guest.accel), memory, self.progress)
+            return await accel.find(
+                config, files, accel.Wanted(guest.accel), memory, self.context.progress
+            )
 
 
 def _plain(guest: GuestTable, boot_limit_s: float) -> GuestConfig:
@@ -404,9 +403,9 @@ def _plain(guest: GuestTable, boot_limit_s: float) -> GuestConfig:
     )
 
 
-def foundry(project: Project, kernel: Kernel, store: Store, progress: Progress) -> Foundry:
+def foundry(project: Project, kernel: Kernel, context: Context) -> Foundry:
     """Return what makes guests for *kernel* within the limits of *project*."""
-    return Foundry(kernel, project.limits.boot_s, store, progress)
+    return Foundry(kernel, project.limits.boot_s, context)
 
 
 def suite_entries(suite: Suite, *, userland: bool) -> Iterator[initramfs.Entry]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.context import Context
 from harness.errors import UserError
 from harness.kbuild.codelines import code_lines
 from harness.kbuild.kernel import refill
@@ -16,16 +17,14 @@ from harness.model.coverage import PatchLines, as_files
 from harness.model.logfiles import kernel_build_log
 from harness.model.results import Results
 from harness.outcome import Outcome
-from harness.progress import Progress
 from harness.run.prepare import Built
 from harness.series.changed import changed_lines
-from harness.store import Store
 
 _UNKNOWN = frozenset({Outcome.ERROR, Outcome.NOTRUN})
 """Ends after which it is not known what a test would have run."""
 
 
-def watch(built: Built, directory: Path, store: Store, progress: Progress) -> LineProbe:
+def watch(built: Built, directory: Path, context: Context) -> LineProbe:
     """Return what watches the changed lines of the kernel that is *built*.
 
     What is seen goes into the run's *directory*.  Raises UserError where there is no series, and
@@ -46,19 +45,18 @@ def watch(built: Built, directory: Path, store: Store, progress: Progress) -> Li
             selected.tree,
             selected.fragments,
             selected.place,
-            store=store,
+            context=context,
             log=directory / kernel_build_log(selected.name),
             limit_s=selected.request.project.limits.build_s,
-            progress=progress,
         )
 
-    code = code_lines(built.kernel, selected.place, wanted, store, progress, again)
+    code = code_lines(built.kernel, selected.place, wanted, context, again)
     patches = tuple(
         PatchLines(number=each.number, subject=each.subject, changed=as_files(each.files))
         for each in changed
     )
     code = msgspec.structs.replace(code, patches=patches)
-    return probes.start(directory / probes.COVERAGE, code, store, progress)
+    return probes.start(directory / probes.COVERAGE, code, context)
 
 
 def with_coverage(results: Results, directory: Path) -> Results:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.context import Context
 from harness.errors import HarnessError, UserError
 from harness.foreign import translate
 from harness.judge import merge
@@ -139,7 +140,7 @@ class Job:
         try:
             with held.let_through():
                 times.remember(self.store, results)
-                prune_now_and_then(self.store, self.display)
+                prune_now_and_then(Context(self.store, self.display))
         except KeyboardInterrupt:
             pass
         except Exception as error:

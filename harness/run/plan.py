@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from harness.errors import UserError
 from harness.lab.room import too_small
@@ -22,34 +23,31 @@ NO_LIMIT_S = 3600.0
 """Stands for ``timeout=0`` in a suite's settings: kselftest's "none", which no guest gets."""
 
 
-def plan(
-    suites: Sequence[Suite],
-    *,
-    sources: Mapping[str, SuiteSource],
-    guest: GuestTable,
-    lacks: Lacks,
-    series: str,
-    expression: str,
-    default_timeout_s: float,
-    rerun: Callable[[str, str], str],
-    build_logs: Mapping[str, str],
-) -> tuple[PlannedTest, ...]:
+@dataclass(frozen=True)
+class Terms:
+    """What the plan of a kernel's tests depends on, beside the suites."""
+
+    sources: Mapping[str, SuiteSource]
+    """What is known of each suite and what it needs, by its name."""
+    guest: GuestTable
+    """What tests run in unless they need another."""
+    lacks: Lacks
+    series: str
+    """The name by which suites know the series."""
+    default_timeout_s: float
+    rerun: Callable[[str, str], str]
+    """Makes the command line for a suite's name and a test's name."""
+    build_logs: Mapping[str, str] = field(default_factory=dict)
+    """Each suite's build log, relative to the run's directory."""
+
+
+def plan(suites: Sequence[Suite], expression: str, terms: Terms) -> tuple[PlannedTest, ...]:
     """Return the tests of *suites* that *expression* selects, in the order of the suites.
 
-    *sources* has by name what is known of each suite and what it needs, *series* is the name by
-    which it knows the series.  *guest* is what tests run in unless they need another; *lacks* tells
-    why a guest does not meet needs, and is empty where it does.
-    *rerun* makes the command line for a suite's name and a test's name.  *build_logs* has
-    each suite's build log, relative to the run's directory.  Raises UserError when nothing is left:
-    a run without tests has nothing to say, least of all that all is well.
+    Raises UserError when nothing is left: a run without tests has nothing to say, least of all
+    that all is well.
     """
-    tests = [
-        test
-        for suite in suites
-        for test in _tests(
-            suite, sources[suite.name], guest, lacks, series, default_timeout_s, rerun, build_logs
-        )
-    ]
+    tests = [test for suite in suites for test in _tests(suite, terms)]
     selected = compile_expression(expression, {test.name for test in tests})
     chosen = tuple(test for test in tests if selected(test.name))
     if not chosen:
@@ -73,21 +71,13 @@ def needed(
     return found
 
 
-def _tests(
-    suite: Suite,
-    source: SuiteSource,
-    guest: GuestTable,
-    lacks: Lacks,
-    series: str,
-    default_timeout_s: float,
-    rerun: Callable[[str, str], str],
-    build_logs: Mapping[str, str],
-) -> list[PlannedTest]:
-    timeout = default_timeout_s if suite.timeout_s is None else suite.timeout_s or NO_LIMIT_S
+def _tests(suite: Suite, terms: Terms) -> list[PlannedTest]:
+    source, guest = terms.sources[suite.name], terms.guest
+    timeout = terms.default_timeout_s if suite.timeout_s is None else suite.timeout_s or NO_LIMIT_S
 
     def test(program: str, path: str = "", broken: str = "", unfit: str = "") -> PlannedTest:
         name = str(TestId(ONLY, suite.name, program))
-        expect, allow = for_program(source.expectations, program, series)
+        expect, allow = for_program(source.expectations, program, terms.series)
         mine, needs = source.settings.of(program, guest)
         broken = broken or too_small(suite, mine)
         return PlannedTest(
@@ -99,9 +89,9 @@ def _tests(
             timeout_s=timeout,
             guest=mine,
             broken=broken,
-            unfit=unfit or ("" if broken else lacks(mine, needs)),
-            build_log=build_logs.get(suite.name, ""),
-            rerun=rerun(suite.name, name),
+            unfit=unfit or ("" if broken else terms.lacks(mine, needs)),
+            build_log=terms.build_logs.get(suite.name, ""),
+            rerun=terms.rerun(suite.name, name),
             expect=expect,
             allow=allow,
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from harness import kbuild, series, source, suites
+from harness.context import Context
 from harness.entries import about_to_end
 from harness.errors import UserError
 from harness.guest.capabilities import check_names
@@ -28,12 +29,10 @@ from harness.model.plan import PlannedTest
 from harness.model.spec import KernelSpec
 from harness.proc import signals
 from harness.proc.process import need_sandbox
-from harness.progress import Progress
-from harness.run.plan import needed, plan
+from harness.run.plan import Terms, needed, plan
 from harness.run.request import Request
 from harness.series import Stack, Tree
 from harness.source import Source
-from harness.store import Store
 from harness.suites import Suite
 
 
@@ -159,7 +158,7 @@ class Prepared:
         return self.built.facts
 
 
-def select(request: Request, spec: KernelSpec, store: Store, progress: Progress) -> Selected:
+def select(request: Request, spec: KernelSpec, context: Context) -> Selected:
     """Find out what is to be built for *spec*; the tree is fetched and the series applied.
 
     Raises UserError and MachineError as the rooms do.
@@ -172,15 +171,14 @@ def select(request: Request, spec: KernelSpec, store: Store, progress: Progress)
     wanted = _wanted_suites(request)
     base = source.resolve_first(
         (spec.source,) if spec.source else project.kernel.sources,
-        store,
-        progress,
+        context,
         relative_to=request.working_dir if spec.source else request.project_dir,
     )
-    tree = series.apply(stack.series, base, store, progress)
+    tree = series.apply(stack.series, base, context)
     tests_tree = tree
     if spec.tests_upto is not None:
         whole = request.stack(msgspec.structs.replace(spec, upto=spec.tests_upto))
-        tests_tree = series.apply(whole.series, base, store, progress)
+        tests_tree = series.apply(whole.series, base, context)
     found = [
         suites.find(
             name,
@@ -204,10 +202,10 @@ def select(request: Request, spec: KernelSpec, store: Store, progress: Progress)
     lineage = request.lineage(spec, stack, base.spec)
     if lineage is not None:
         need_sandbox()
-    place = kbuild.slot(store, base.spec, fragments, lineage)
+    place = kbuild.slot(context.store, base.spec, fragments, lineage)
     tests_place = place
     if tests_tree.commit != tree.commit:
-        tests_place = kbuild.slot(store, base.spec, fragments, lineage, "suites")
+        tests_place = kbuild.slot(context.store, base.spec, fragments, lineage, "suites")
     return Selected(
         request=request,
         spec=spec,
@@ -224,7 +222,7 @@ def select(request: Request, spec: KernelSpec, store: Store, progress: Progress)
     )
 
 
-def build(selected: Selected, store: Store, out: Path, progress: Progress) -> Built:
+def build(selected: Selected, context: Context, out: Path) -> Built:
     """Build the kernel and the suites; what the store has is not made again.
 
     Logs go to *out*/logs.  Raises UserError where the kernel cannot be built, MachineError where
@@ -238,10 +236,9 @@ def build(selected: Selected, store: Store, out: Path, progress: Progress) -> Bu
         selected.tree,
         selected.fragments,
         selected.place,
-        store=store,
+        context=context,
         log=log,
         limit_s=project.limits.build_s,
-        progress=progress,
     )
     built = suites.build_all(
         selected.suites,
@@ -250,9 +247,8 @@ def build(selected: Selected, store: Store, out: Path, progress: Progress) -> Bu
             kernel,
             selected.tests_tree,
             selected.tests_place,
-            store=store,
+            context=context,
             limit_s=project.limits.build_s,
-            progress=progress,
         ),
     )
     for origin, suite in zip(selected.suites, built, strict=True):
@@ -268,12 +264,12 @@ def build(selected: Selected, store: Store, out: Path, progress: Progress) -> Bu
     ]
     unlike = _not_as_posted(selected)
     for text in unlike:
-        progress.note(text)
+        context.note(text)
     return Built(
         selected=selected,
         kernel=kernel,
         suites=tuple(built),
-        foundry=foundry(project, kernel, store, progress),
+        foundry=foundry(project, kernel, context),
         build_logs=saved,
         unlike=unlike,
     )
@@ -293,17 +289,16 @@ def planned(built: Built, answers: Answers) -> Prepared:
     Raises UserError where no test is selected, and for what no guest can be.
     """
     selected, request = built.selected, built.selected.request
-    tests = plan(
-        built.suites,
+    terms = Terms(
         sources={each.name: each.dated() if built.unlike else each for each in selected.suites},
         guest=request.guest_table(),
         lacks=lambda guest, needs: built.foundry.lacks(guest, needs, answers),
         series=selected.stack.name,
-        expression=request.expression,
         default_timeout_s=request.project.limits.test_s,
         rerun=lambda suite, test: request.rerun(selected.spec, selected.asked[suite], test),
         build_logs=built.build_logs,
     )
+    tests = plan(built.suites, request.expression, terms)
     left_out = [test.name for test in tests if test.name in request.left_out]
     tests = tuple(test for test in tests if test.name not in request.left_out)
     if not tests:
@@ -320,10 +315,10 @@ def planned(built: Built, answers: Answers) -> Prepared:
     return Prepared(built, tests, notes + built.foundry.notes(test.guest for test in tests))
 
 
-def prepare(request: Request, store: Store, out: Path, progress: Progress) -> Prepared:
+def prepare(request: Request, context: Context, out: Path) -> Prepared:
     """Do all of it for the only kernel of *request*, outside of a run."""
     (spec,) = request.kernels
-    built = build(select(request, spec, store, progress), store, out, progress)
+    built = build(select(request, spec, context), context, out)
     return planned(built, signals.run(probe(built)))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness import kbuild
+from harness.context import Context
 from harness.errors import UserError
 from harness.judge import verdict
 from harness.kbuild import Kernel, Slot
@@ -27,10 +28,8 @@ from harness.model.records import (
     of_kernel,
     standing,
 )
-from harness.progress import Progress
 from harness.run import journal, rundir
 from harness.run.journal import Journal
-from harness.store import Store
 
 
 def decode_unexpected(
@@ -38,8 +37,7 @@ def decode_unexpected(
     book: Journal,
     kernel: Kernel,
     place: Callable[[], Slot],
-    store: Store,
-    progress: Progress,
+    context: Context,
     name: KernelName = ONLY,
 ) -> None:
     """Write to *book* the decoded reports of what did not end as expected on *kernel*.
@@ -57,12 +55,11 @@ def decode_unexpected(
         book,
         kernel,
         place,
-        store,
-        progress,
+        context,
     )
 
 
-def decode_all(directory: Path, store: Store, progress: Progress) -> None:
+def decode_all(directory: Path, context: Context) -> None:
     """Add to the journal in *directory* the decoded reports of all tests that have none yet.
 
     Raises UserError where the kernel of the run, or what it was built from, is no longer there.
@@ -71,17 +68,17 @@ def decode_all(directory: Path, store: Store, progress: Progress) -> None:
         records = journal.read(directory)
         with Journal(directory) as book:
             for name in kernel_names(records):
-                _decode_kernel(of_kernel(records, name), directory, book, store, progress)
+                _decode_kernel(of_kernel(records, name), directory, book, context)
 
 
 def _decode_kernel(
-    records: Sequence[Record], directory: Path, book: Journal, store: Store, progress: Progress
+    records: Sequence[Record], directory: Path, book: Journal, context: Context
 ) -> None:
     tests = _undecoded(records)
     if not tests:
         return
     shown = next((each.build_id for each in records if isinstance(each, GuestReady)), "")
-    kernel = kbuild.find(store, shown) if shown else None
+    kernel = kbuild.find(context.store, shown) if shown else None
     if kernel is None:
         raise UserError(
             "the kernel of this run is no longer in the cache, so nothing can be decoded",
@@ -91,7 +88,7 @@ def _decode_kernel(
         )
 
     def place() -> Slot:
-        found = find_slot(kernel, store)
+        found = find_slot(kernel, context.store)
         if found is None:
             raise UserError(
                 "the directory in which this kernel was built is gone or holds another one now",
@@ -100,7 +97,7 @@ def _decode_kernel(
             )
         return found
 
-    _decode(tests, book, kernel, place, store, progress)
+    _decode(tests, book, kernel, place, context)
 
 
 def _undecoded(records: Sequence[Record]) -> list[TestEnded]:
@@ -118,16 +115,15 @@ def _decode(
     book: Journal,
     kernel: Kernel,
     place: Callable[[], Slot],
-    store: Store,
-    progress: Progress,
+    context: Context,
 ) -> None:
     if not tests:
         return
     # All at once: the same function stands in many reports.
     reports = [finding.report for test in tests for finding in test.findings]
-    found = decode_reports(kernel, place(), store, reports, progress)
+    found = decode_reports(kernel, place(), context, reports)
     if found.note:
-        progress.note(found.note)
+        context.note(found.note)
     upcoming = iter(found.reports)
     for test in tests:
         lines = tuple(next(upcoming) for _ in test.findings)

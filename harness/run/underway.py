@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from harness import __version__, kbuild
+from harness.context import Context
 from harness.errors import HarnessError, UserError
 from harness.judge import verdict
 from harness.kbuild import Slot
@@ -71,8 +72,8 @@ class Underway:
         self._name = name
         self._place = place
         self._book = book
-        self._store = store
         self._display = display
+        self._context = Context(store, display)
         self._jobs = jobs
         self._stood = stands
         self._resumed = bool(kernel_names(book.records()))
@@ -108,8 +109,7 @@ class Underway:
                     self._book,
                     prepared.kernel,
                     partial(self._place_of, prepared),
-                    self._store,
-                    self._display,
+                    self._context,
                     prepared.name,
                 )
             except HarnessError as error:
@@ -118,7 +118,7 @@ class Underway:
 
     def _place_of(self, prepared: Prepared) -> Slot:
         """Return where a kernel was built, with its sources: others may be there now."""
-        kbuild.move(prepared.place, prepared.tree, self._store, self._display)
+        kbuild.move(prepared.place, prepared.tree, self._context)
         return prepared.place
 
     def _once(self) -> None:
@@ -131,7 +131,7 @@ class Underway:
             )
         for spec in specs:
             check_kernel_name(spec.name)
-        selected = [select(self._request, spec, self._store, self._display) for spec in specs]
+        selected = [select(self._request, spec, self._context) for spec in specs]
         executor = LocalExecutor(self._place.path, self._jobs)
         with ExitStack() as stack:
             builder = stack.enter_context(Builder(NICE if len(selected) > 1 else 0))
@@ -161,7 +161,7 @@ class Underway:
             begun = time.monotonic()
             out = self._place.path if self.ready else self._place.work
             try:
-                built = await builder.do(partial(build, each, self._store, out, self._display))
+                built = await builder.do(partial(build, each, self._context, out))
             except UserError as error:
                 if len(selected) == 1:
                     raise
@@ -178,10 +178,10 @@ class Underway:
                 logs=LogFiles(head.tests, repeated=head.repeat != 1, kernel=each.name),
             )
             if self._request.coverage:
-                watch = partial(coverage.watch, built, self._place.path, self._store, self._display)
+                watch = partial(coverage.watch, built, self._place.path, self._context)
                 bench = executor.benches[each.name]
                 executor.benches[each.name] = replace(bench, watch=await builder.do(watch))
-            attempts = Attempts(head, times.load(self._store))
+            attempts = Attempts(head, times.load(self._context.store))
             for ended in verdict.outcomes(self._book.records(), each.name):
                 attempts.ended(*ended)
             yield Ready(each.name, head, attempts)

@@ -14,13 +14,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from harness.context import Context
 from harness.errors import MachineError, UserError
 from harness.proc.git import git, must, object_id
-from harness.progress import Progress
 from harness.series.failure import explain, is_in_the_tree
 from harness.series.model import AppliedPatch, Patch, Series, Tree
 from harness.source.model import Source
-from harness.store import Store
 
 _AM = ("am", "-3", "--patch-format=mboxrd", "--no-gpg-sign", "--keep-cr")
 _COMMITTER_DATES = "--committer-date-is-author-date"
@@ -30,7 +29,7 @@ _FROM = re.compile(rb"^(>*From )", re.M)
 _LIMIT_S = 600
 
 
-def apply(stack: Sequence[Series], source: Source, store: Store, progress: Progress) -> Tree:
+def apply(stack: Sequence[Series], source: Source, context: Context) -> Tree:
     """Return the tree of *source* with all series of *stack* on it, the first at the bottom.
 
     Raises UserError, naming patch, file and hunk, for a series that does not apply; the next
@@ -38,20 +37,20 @@ def apply(stack: Sequence[Series], source: Source, store: Store, progress: Progr
     """
     tree = Tree(source.repo, source.commit, source.tree, source.commit, ())
     for series in stack:
-        tree = _upon(tree, series, store, progress)
+        tree = _upon(tree, series, context)
     return tree
 
 
-def _upon(base: Tree, series: Series, store: Store, progress: Progress) -> Tree:
+def _upon(base: Tree, series: Series, context: Context) -> Tree:
     ref = f"refs/applied/{base.commit}/{series.digest}"
     known = _tree(series, base, ref)
     if known:
         return known
     count = len(series.patches)
     with (
-        store.lock(f"apply-{series.digest[:16]}", progress),
-        progress.step(f"Applying {count} patch{'es' if count > 1 else ''}"),
-        store.scratch("apply") as scratch,
+        context.lock(f"apply-{series.digest[:16]}"),
+        context.step(f"Applying {count} patch{'es' if count > 1 else ''}"),
+        context.store.scratch("apply") as scratch,
     ):
         known = _tree(series, base, ref)
         if known:  # another run was faster

@@ -106,9 +106,7 @@ class Place:
         """
         root: Path | None = None
         if self.guest.type == "sealed":
-            root = maker.store.obtain(
-                "shell", digest(userland.identity()), _pack_shell, maker.progress
-            )
+            root = maker.context.obtain("shell", digest(userland.identity()), _pack_shell)
         packed = (
             root.name if root else "",
             *(f"{suite.name}={suite.key}" for suite in self.suites),

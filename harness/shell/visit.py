@@ -124,7 +124,7 @@ class Visit:
                     ("kernel", self.maker.kernel.key),
                     (INITRAMFS, files.initramfs.parent.name),
                 )
-                self.maker.store.check(booted)
+                self.maker.context.store.check(booted)
                 self.screen.say(f"{error.what}; {error.why}")
                 return ExitCode.NOT_AS_EXPECTED
             async with guest:
@@ -147,7 +147,7 @@ class Visit:
 
     async def _boot(self, files: BootFiles, socket: str) -> QemuGuest:
         if not socket:
-            with self.maker.progress.step("Booting the guest") as step:
+            with self.maker.context.step("Booting the guest") as step:
                 guest = await self.maker.boot(self.place.guest, files)
                 step.result(f"{guest.hello.release}, {guest.accelerator}")
                 return guest

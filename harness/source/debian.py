@@ -15,15 +15,14 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.context import Context
 from harness.errors import MachineError, UserError
 from harness.proc.environment import network
 from harness.proc.git import git, must, object_id
 from harness.proc.process import check, run
-from harness.progress import Progress
 from harness.source.model import bad_spec
 from harness.source.repository import import_once
 from harness.source.tarball import decompressor, import_tarball
-from harness.store import Store
 
 _SPEC = re.compile(r"debian:(?P<package>linux-source-[0-9][a-z0-9.+-]*)(?:=(?P<version>\S+))?\Z")
 _VERSION = re.compile(
@@ -50,9 +49,7 @@ class _Offers(NamedTuple):
     """What apt says about the lists that could not be fetched."""
 
 
-def resolve_debian(
-    spec: str, repo: Path, store: Store, progress: Progress
-) -> tuple[str, str, str | None]:
+def resolve_debian(spec: str, repo: Path, context: Context) -> tuple[str, str, str | None]:
     """Return the ref, the description and the note of the package *spec*, importing it if needed.
 
     Raises UserError for a spec that is none, MachineError when no archive has the package or
@@ -65,9 +62,9 @@ def resolve_debian(
     version, note = wanted, None
     lists: Options = ()
     if wanted is None:
-        version, note, lists = _newest(package, repo, store, progress)
+        version, note, lists = _newest(package, repo, context)
     elif object_id(repo, _ref(package, wanted)) is None:
-        offers = _offers(package, store, progress)
+        offers = _offers(package, context)
         lists = offers.lists
         if not offers.versions:
             raise _nowhere(package, spec, offers.why)
@@ -79,9 +76,8 @@ def resolve_debian(
     import_once(
         repo,
         ref,
-        lambda: _download_and_import(package, version, lists, spec, repo, ref, store, progress),
-        store,
-        progress,
+        lambda: _download_and_import(package, version, lists, spec, repo, ref, context),
+        context,
     )
     return ref, f"Debian {package} {version}", note
 
@@ -99,7 +95,7 @@ def available(package: str, lists: Options = ()) -> list[str]:
     return list(dict.fromkeys(r[1].strip() for r in rows if len(r) == 3 and "Packages" in r[2]))
 
 
-def _offers(package: str, store: Store, progress: Progress) -> _Offers:
+def _offers(package: str, context: Context) -> _Offers:
     """Return the versions that can be downloaded, and the lists that offer them.
 
     The machine's own lists come first.  If they lack the package, the lists of the release of
@@ -113,8 +109,11 @@ def _offers(package: str, store: Store, progress: Progress) -> _Offers:
         return _Offers([])
     failures = []
     for archive in _archives():
-        lists = _private_lists(archive, suite, store.place("apt"))
-        with store.lock(f"apt-{suite}", progress), progress.step(f"Reading Debian {suite}") as step:
+        lists = _private_lists(archive, suite, context.store.place("apt"))
+        with (
+            context.lock(f"apt-{suite}"),
+            context.step(f"Reading Debian {suite}") as step,
+        ):
             # Without this option apt ignores a server that it cannot reach, and ends with 0.
             argv = ["apt-get", *lists, "-o", "APT::Update::Error-Mode=any", "update"]
             updated = run(argv, env=network(), limit_s=600)
@@ -165,11 +164,9 @@ def _private_lists(archive: str, suite: str, place: Path) -> Options:
     return tuple(word for key, value in settings.items() for word in ("-o", f"{key}={value}"))
 
 
-def _newest(
-    package: str, repo: Path, store: Store, progress: Progress
-) -> tuple[str, str | None, Options]:
+def _newest(package: str, repo: Path, context: Context) -> tuple[str, str | None, Options]:
     """Return the newest version that apt offers or, without apt, that is in the cache."""
-    offers = _offers(package, store, progress)
+    offers = _offers(package, context)
     if offers.versions:
         return offers.versions[0], None, offers.lists
     names = must(
@@ -195,12 +192,11 @@ def _download_and_import(
     spec: str,
     repo: Path,
     ref: str,
-    store: Store,
-    progress: Progress,
+    context: Context,
 ) -> None:
-    with store.scratch("debian") as scratch:
+    with context.store.scratch("debian") as scratch:
         name = f"{package} {version}"
-        with progress.step(f"Downloading {name}") as step:
+        with context.step(f"Downloading {name}") as step:
 
             def show(line: str) -> None:
                 # dlstatus:1:80.0000:Retrieving file 1 of 1
@@ -224,7 +220,7 @@ def _download_and_import(
         packages = list(scratch.glob("*.deb"))
         if len(packages) != 1:
             raise MachineError("apt-get download left no package", where=name, why=done.output)
-        with progress.step(f"Importing {name} into git") as step:
+        with context.step(f"Importing {name} into git") as step:
             step.update("unpacking")
             check(
                 run(["dpkg-deb", "-x", str(packages[0]), str(scratch / "root")], limit_s=600),

@@ -12,11 +12,12 @@ import os
 import stat
 from pathlib import Path
 
+from harness.context import Context
 from harness.digest import digest
 from harness.errors import UserError
 from harness.foreign import of_os
 from harness.proc.git import git, must, object_id
-from harness.progress import Progress, Step
+from harness.progress import Step
 from harness.source import leftout
 from harness.source.fastimport import (
     EXECUTABLE,
@@ -34,7 +35,7 @@ _STEP_FILES = 500
 
 
 def resolve_directory(
-    path: Path, spec: str, repo: Path, store: Store, progress: Progress
+    path: Path, spec: str, repo: Path, context: Context
 ) -> tuple[str, str, str | None]:
     """Return the ref, the description and the note of the tree at *path*, importing changes.
 
@@ -50,12 +51,15 @@ def resolve_directory(
     if version is None:
         raise not_a_kernel(spec)
     if (path / ".git").exists():
-        return _work_tree(path, spec, version, repo, store, progress)
+        return _work_tree(path, spec, version, repo, context)
     _refuse_built(path, spec)
     ref = f"refs/sources/directory/{digest(str(path))[:16]}"
-    with store.lock(LOCK, progress), progress.step(f"Reading {spec}") as step:
+    with (
+        context.lock(LOCK),
+        context.step(f"Reading {spec}") as step,
+    ):
         drop_unfinished(repo)
-        index = store.place("directories", digest(str(path))[:16]) / "index"
+        index = context.store.place("directories", digest(str(path))[:16]) / "index"
         index.with_suffix(".lock").unlink(missing_ok=True)  # of a killed run: the lock is ours
         env = {"GIT_INDEX_FILE": str(index)}
         if not index.exists() or object_id(repo, ref) is None:
@@ -136,7 +140,7 @@ def _refuse_nested(repo: Path, env: dict[str, str], spec: str) -> None:
 
 
 def _work_tree(
-    path: Path, spec: str, version: str, repo: Path, store: Store, progress: Progress
+    path: Path, spec: str, version: str, repo: Path, context: Context
 ) -> tuple[str, str, str | None]:
     head = git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", cwd=path)
     if not head.ok:
@@ -162,11 +166,11 @@ def _work_tree(
     untracked = [os.fsdecode(row[2:]) for row in rows if row.startswith(b"? ")]
     # 1 XY SUB MODE MODE MODE ID ID PATH (git-status(1), porcelain format 2)
     changed = [row.split(b" ", 8)[8] for row in rows if row.startswith(b"1 ")]
-    ref = fetch_commit(str(path), head.text, repo, store, progress)
+    ref = fetch_commit(str(path), head.text, repo, context)
     description = f"{path} at {head.text[:12]}"
     notes = []
     if changed:
-        ref = _with_changes(path, version, changed, head.text, repo, store)
+        ref = _with_changes(path, version, changed, head.text, repo, context.store)
         description += " with uncommitted changes"
         notes.append(f"the uncommitted changes of {len(changed)} file(s) are included")
     if object_id(repo, f"{ref}:Makefile") is None:

@@ -16,13 +16,13 @@ import urllib.request
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from harness.context import Context
 from harness.digest import digest_file
 from harness.errors import MachineError
-from harness.progress import Progress, Step
+from harness.progress import Step
 from harness.source.model import bad_spec
 from harness.source.repository import import_once
 from harness.source.tarball import decompressor, import_tarball
-from harness.store import Store
 
 _DIGEST = re.compile(r"sha256=([0-9a-f]{64})\Z")
 _SILENCE_S = 30.0
@@ -37,7 +37,7 @@ def is_tarball_url(url: str) -> bool:
 
 
 def resolve_download(
-    url: str, fragment: str, spec: str, repo: Path, store: Store, progress: Progress
+    url: str, fragment: str, spec: str, repo: Path, context: Context
 ) -> tuple[str, str, str | None]:
     """Return the ref, the description and no note of the tarball at *url*, importing it if needed.
 
@@ -54,9 +54,9 @@ def resolve_download(
     ref = f"refs/sources/tarball/{wanted}"
 
     def build() -> None:
-        with store.scratch("download") as scratch:
+        with context.store.scratch("download") as scratch:
             file = scratch / name
-            with progress.step(f"Downloading {name}") as step:
+            with context.step(f"Downloading {name}") as step:
                 _fetch(url, file, step)
             found = digest_file(file)
             if found != wanted:
@@ -66,10 +66,10 @@ def resolve_download(
                     why=f"its SHA-256 is {found}, not {wanted}",
                     hint="do not use it before you know why; the digest may be mistyped",
                 )
-            with progress.step(f"Importing {name} into git") as step:
+            with context.step(f"Importing {name} into git") as step:
                 import_tarball(file, repo, ref, spec, step)
 
-    import_once(repo, ref, build, store, progress)
+    import_once(repo, ref, build, context)
     return ref, f"{name} from {urlsplit(url).hostname}, sha256 {wanted[:12]}", None
 
 

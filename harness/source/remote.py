@@ -10,20 +10,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from harness.context import Context
 from harness.digest import digest
 from harness.errors import MachineError, UserError
 from harness.proc.git import git, must, object_id
-from harness.progress import Progress
 from harness.source.model import bad_spec
 from harness.source.repository import import_once
-from harness.store import Store
 
 _FULL_ID = re.compile(r"[0-9a-f]{40}\Z")
 _FETCH_LIMIT_S = 3600
 
 
 def resolve_git(
-    where: str, name: str, spec: str, repo: Path, store: Store, progress: Progress
+    where: str, name: str, spec: str, repo: Path, context: Context
 ) -> tuple[str, str, str | None]:
     """Return the ref, the description and no note for *name* in the repository *where*.
 
@@ -39,14 +38,14 @@ def resolve_git(
         commit = _local(where, name, spec)
     else:
         commit, is_tag = _remote(where, name, spec, repo)
-    ref = fetch_commit(where, commit, repo, store, progress)
+    ref = fetch_commit(where, commit, repo, context)
     if is_tag:
         kept = git("update-ref", _tag_ref(where, name), commit, repo=repo)
         must(kept, "git cannot keep the tag")
     return ref, f"{where} at {name} ({commit[:12]})", None
 
 
-def fetch_commit(where: str, commit: str, repo: Path, store: Store, progress: Progress) -> str:
+def fetch_commit(where: str, commit: str, repo: Path, context: Context) -> str:
     """Fetch the files of *commit*, without history, unless they are there; return its ref."""
     ref = f"{_prefix(where)}/commit/{commit}"
 
@@ -54,7 +53,7 @@ def fetch_commit(where: str, commit: str, repo: Path, store: Store, progress: Pr
         if object_id(repo, f"{commit}^{{tree}}"):
             must(git("update-ref", ref, commit, repo=repo), "git cannot keep the commit")
             return
-        with progress.step(f"Fetching {commit[:12]} from {where}"):
+        with context.step(f"Fetching {commit[:12]} from {where}"):
             done = git(
                 "-c", "fetch.prune=false", "-c", "fetch.pruneTags=false",
                 "fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head",
@@ -67,7 +66,7 @@ def fetch_commit(where: str, commit: str, repo: Path, store: Store, progress: Pr
                     f"the commit {commit[:12]} could not be fetched", where=where, why=done.stderr
                 )
 
-    import_once(repo, ref, fetch, store, progress)
+    import_once(repo, ref, fetch, context)
     return ref
 
 

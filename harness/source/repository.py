@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.context import Context
 from harness.proc.git import git, must, object_id
-from harness.progress import Progress
-from harness.store import Store
 
 LOCK = "git"
 """The store's lock that every import of a tree holds: packs that are not finished belong to it."""
@@ -43,12 +42,12 @@ _ATTRIBUTES = "* -text -ident !eol !filter !working-tree-encoding !merge\n"
 # Files come out of the repository exactly as they went in, whatever a .gitattributes says.
 
 
-def open_repository(store: Store, progress: Progress) -> Path:
+def open_repository(context: Context) -> Path:
     """Return the bare repository of the cache, made if absent."""
-    repo = store.place("git") / "linux.git"
+    repo = context.store.place("git") / "linux.git"
     if (repo / "HEAD").is_file():
         return repo
-    with store.lock(LOCK, progress), store.scratch("git") as work:
+    with context.lock(LOCK), context.store.scratch("git") as work:
         if not (repo / "HEAD").is_file():
             fresh = work / "linux.git"
             must(
@@ -74,13 +73,11 @@ def drop_unfinished(repo: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def import_once(
-    repo: Path, ref: str, build: Callable[[], None], store: Store, progress: Progress
-) -> None:
+def import_once(repo: Path, ref: str, build: Callable[[], None], context: Context) -> None:
     """Call *build*, which makes *ref*, unless it is there; of two runs that want it, one builds."""
     if object_id(repo, ref):
         return
-    with store.lock(LOCK, progress):
+    with context.lock(LOCK):
         if object_id(repo, ref) is None:
             drop_unfinished(repo)
             build()

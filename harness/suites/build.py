@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from harness.context import Context
 from harness.digest import digest, digest_file
 from harness.errors import HarnessError, MachineError, UserError
 from harness.kbuild import Kernel, Slot
@@ -29,7 +30,6 @@ from harness.model import expectations
 from harness.proc.environment import harmless
 from harness.proc.git import git, must
 from harness.proc.sandbox import Sandbox
-from harness.progress import Progress
 from harness.series import Tree
 from harness.source import worktree
 from harness.store import Store
@@ -110,9 +110,8 @@ def build(
     tree: Tree,
     place: Slot,
     *,
-    store: Store,
+    context: Context,
     limit_s: float,
-    progress: Progress,
 ) -> Suite:
     """Return the suite built for *kernel*, building it if the store has none.
 
@@ -138,8 +137,8 @@ def build(
         digest_sources(source.directory, but=_ABOUT) if source.directory else "",
         *(_digest_beside(source.directory) if source.directory else ()),
     )
-    work = _Work(source, kernel, tree, place, store, limit_s, progress)
-    return _read(key, source.name, store.obtain("suite", key, work.build_into, progress))
+    work = _Work(source, kernel, tree, place, context, limit_s)
+    return _read(key, source.name, context.obtain("suite", key, work.build_into))
 
 
 def build_all(
@@ -201,19 +200,20 @@ class _Work:
     kernel: Kernel
     tree: Tree
     place: Slot
-    store: Store
+    context: Context
     limit_s: float
-    progress: Progress
 
     def build_into(self, out: Path) -> None:
         # A program that does not compile for a bit that the headers have lost would stay broken.
-        self.store.check([("kernel", self.kernel.key)])
+        self.context.store.check([("kernel", self.kernel.key)])
         with (
-            self.store.lock(self.place.name, self.progress),
-            self.store.for_make().scratch("stage") as scratch,
-            self.progress.step(f"Building the suite {self.source.name}") as step,
+            self.context.lock(self.place.name),
+            self.context.store.for_make().scratch("stage") as scratch,
+            self.context.step(f"Building the suite {self.source.name}") as step,
         ):
-            worktree.checkout(self.tree.repo, self.tree.commit, self.place.source, self.progress)
+            worktree.checkout(
+                self.tree.repo, self.tree.commit, self.place.source, self.context.progress
+            )
             stage = scratch / "linux"
             directory, left_out = self._stage(stage)
             libc = sysroot.libc_includes(scratch / "libc")

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.context import Context
 from harness.lab import probes
 from harness.lab.probes import COVERAGE
 from harness.model.coverage import CodeLine, CodeMap, PatchLines, as_files
@@ -43,7 +44,7 @@ def watched(directory: Path, *records: Record, **hits: bytes) -> Path:
     """Write a run in which tests have reached what *hits* says."""
     write(directory, REQUESTED, THREE, *records, END)
     store = Store(directory.parent.parent / "cache")
-    probe = probes.start(directory / COVERAGE, CODE, store, Quiet())
+    probe = probes.start(directory / COVERAGE, CODE, Context(store, Quiet()))
     for name, data in hits.items():
         Path(probe.qemu_argv(f"s:{name}", 1)[1].split(",out=")[1]).write_bytes(data)
     return directory

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.context import Context
 from harness.doctor import trial
 from harness.doctor.model import Diagnosis
 from harness.errors import ExitCode
@@ -50,7 +51,7 @@ def test_what_a_boot_tells(prepared: Prepared, user_store: Store) -> None:
 
 
 def test_a_guest_without_svm_says_what_it_lacks(prepared: Prepared, user_store: Store) -> None:
-    files = trial.pack(prepared.foundry, user_store, Quiet())
+    files = trial.pack(prepared.foundry, Context(user_store, Quiet()))
     config = GuestConfig(cpu="qemu64,-svm")
     answer = asyncio.run(trial.boot(config, Accelerator.TCG, files))
     assert not answer.trouble
@@ -67,7 +68,9 @@ def test_a_kernel_that_is_none_is_told(
         for name in ("kernel.json", "config"):
             shutil.copy(prepared.kernel.path / name, broken / name)
         (broken / "bzImage").write_bytes(b"no kernel")
-    found = {each.name: each for each in trial.checks(store, Survey(), GuestConfig(), Quiet())}
+    found = {
+        each.name: each for each in trial.checks(Context(store, Quiet()), Survey(), GuestConfig())
+    }
     assert found["tcg"].fatal
     assert "QEMU does not start" in found["tcg"].detail
     assert found["nested-kvm"].state == "unknown"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import kbuild, project
+from harness.context import Context
 from harness.guest import snapshot
 from harness.guest.snapshot import Snapshot
 from harness.kbuild.codelines import code_lines
@@ -54,12 +55,12 @@ def code(
     def again() -> None:
         refill(
             prepared.kernel, prepared.tree, fragments, place,
-            store=user_store, log=tmp_path_factory.mktemp("again") / "log", limit_s=3600.0,
-            progress=Quiet(),
+            context=Context(user_store, Quiet()),
+            log=tmp_path_factory.mktemp("again") / "log", limit_s=3600.0,
         )  # fmt: skip
 
     wanted = {FILE: range(1, len(source) + 1)}
-    return code_lines(prepared.kernel, place, wanted, user_store, Quiet(), again)
+    return code_lines(prepared.kernel, place, wanted, Context(user_store, Quiet()), again)
 
 
 Watched = Callable[[Command], Outcome]
@@ -68,7 +69,7 @@ Watched = Callable[[Command], Outcome]
 @pytest.fixture
 def line_probe(code: CodeMap, user_store: Store, tmp_path: Path) -> LineProbe:
     # A comma ends an option of QEMU.
-    return probes.start(tmp_path / "a, b", code, user_store, Quiet())
+    return probes.start(tmp_path / "a, b", code, Context(user_store, Quiet()))
 
 
 @pytest.fixture

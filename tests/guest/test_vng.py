@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from harness import project
+from harness.context import Context
 from harness.errors import MachineError, UserError
 from harness.guest import initramfs, vng
 from harness.guest.agent import build_agent
@@ -143,7 +144,7 @@ def test_a_run_with_impossible_guests_ends_before_one_boots(
     kernel = Kernel("key", tmp_path, msgspec.convert(meta, Meta))
     kernel.config.write_text(options)
     suite = Suite(name="s", key="", path=tmp_path, programs=(), broken=(), timeout_s=None)
-    maker = Foundry(kernel, 1.0, Store(tmp_path / "cache"), Quiet())
+    maker = Foundry(kernel, 1.0, Context(Store(tmp_path / "cache"), Quiet()))
     with pytest.raises(UserError, match=message):
         asyncio.run(maker.template(suite, guest))
 
@@ -227,7 +228,7 @@ def vng_files(user_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Bo
         working_dir=PROJECT_FILE.parent,
         guest="vng",
     )
-    prepared = prepare(request, user_store, work, Quiet())
+    prepared = prepare(request, Context(user_store, Quiet()), work)
     assert "for vng guests the kernel is also built with: net, virtme" in prepared.notes
     flags = ["-static", "-O2", "-Wall", "-Wextra", "-Werror"]
     subprocess.run(["gcc", *flags, "-o", work / "probe", PROBE], check=True, timeout=60)

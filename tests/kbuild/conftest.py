@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.digest import digest
 from harness.kbuild.kernel import Kernel, Meta, Slot
 from harness.kbuild.lines import Decoded, decode_reports
@@ -86,7 +87,7 @@ class Built:
     """The same, linked from objects with debug information."""
 
     def lines(self, *reports: str) -> Decoded:
-        return decode_reports(self.kernel, self.slot, self.store, reports, Quiet())
+        return decode_reports(self.kernel, self.slot, Context(self.store, Quiet()), reports)
 
     @property
     def frames(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import MachineError
 from harness.guest.reached import encode_ranges
 from harness.kbuild import codelines
@@ -69,7 +70,7 @@ def never() -> None:
 
 
 def find(built: Built, wanted: dict[str, range], refill: Callable[[], None] = never) -> CodeMap:
-    return code_lines(built.kernel, built.slot, wanted, built.store, Quiet(), refill)
+    return code_lines(built.kernel, built.slot, wanted, Context(built.store, Quiet()), refill)
 
 
 def where(code: CodeMap) -> dict[tuple[str, int], tuple[set[int], set[int]]]:
@@ -137,7 +138,9 @@ def test_the_same_places_as_a_vmlinux_with_debug_information(built: Built) -> No
     with_lines = replace(built.kernel, key="other", path=built.kernel.path.parent / "debug")
     with_lines.path.mkdir()
     built.debug.rename(with_lines.vmlinux)
-    other = code_lines(with_lines, built.slot, everything(built), built.store, Quiet(), never)
+    other = code_lines(
+        with_lines, built.slot, everything(built), Context(built.store, Quiet()), never
+    )
     assert where(code) == where(other)
     lines = {(line.path, line.line) for line in code.lines}
     assert {("kernel/one.c", 5), ("kernel/one.c", 10), ("include/inner.h", 4)} <= lines

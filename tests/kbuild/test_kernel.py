@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import kbuild
+from harness.context import Context
 from harness.errors import ExitCode, UserError
 from harness.kbuild import Fragments, Kernel
 from harness.progress import Quiet
@@ -38,10 +39,9 @@ def build(tmp_path: Path) -> Build:
             tree,
             fragments,
             kbuild.slot(store, "fake", fragments),
-            store=store,
+            context=Context(store, Quiet()),
             log=tmp_path / "log",
             limit_s=60,
-            progress=Quiet(),
         )
 
     return call

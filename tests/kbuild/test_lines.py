@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness import store as store_module
+from harness.context import Context
 from harness.kbuild import lines
 from harness.kbuild.kernel import Kernel, Slot
 from harness.kbuild.lines import Decoded, decode_reports, find_slot
@@ -75,7 +76,7 @@ def test_lines_of_another_kernel_are_not_believed(built: Built) -> None:
     built.slot.objects.joinpath(".config").unlink()
     assert built.lines(built.frames) == first
     other = Kernel("other-key", built.kernel.path, built.kernel.meta)
-    done = decode_reports(other, built.slot, built.store, [built.frames], Quiet())
+    done = decode_reports(other, built.slot, Context(built.store, Quiet()), [built.frames])
     assert done.reports == (built.frames,)
     assert "is gone" in done.note
 
@@ -254,7 +255,7 @@ def test_debug_information_of_vmlinux_is_used_where_there_is_some(built: Built) 
     kernel.path.mkdir()
     built.debug.rename(kernel.vmlinux)
     another_commit(built)
-    done = decode_reports(kernel, built.slot, built.store, [report], Quiet())
+    done = decode_reports(kernel, built.slot, Context(built.store, Quiet()), [report])
     assert done == Decoded((decode(report, kernel.vmlinux),))
     assert "mm/two.c:" in done.reports[0]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import kbuild, project
+from harness.context import Context
 from harness.guest import initramfs
 from harness.guest.agent import build_agent
 from harness.guest.machine import BootFiles, GuestConfig
@@ -82,9 +83,9 @@ def slot_of(prepared: Prepared, linux_source: Source, user_store: Store, log: Pa
     with user_store.lock(place.name, Quiet()):
         there = find_slot(prepared.kernel, user_store)
     if there is None:
-        _Work(
-            prepared.tree, fragments, place, identify(), user_store, log / "log", 3600.0, Quiet()
-        ).build_into(log)
+        context = Context(user_store, Quiet())
+        work = _Work(prepared.tree, fragments, place, identify(), context, log / "log", 3600.0)
+        work.build_into(log)
     return place
 
 
@@ -103,7 +104,7 @@ def test_lines_of_real_reports(
     for number in range(10):
         (tmp_path / str(number)).mkdir()
         slot = slot_of(prepared, linux_source, user_store, tmp_path / str(number))
-        done = decode_reports(kernel, slot, user_store, reports, Quiet())
+        done = decode_reports(kernel, slot, Context(user_store, Quiet()), reports)
         # Other tests may build other kernels there meanwhile.
         if not done.note:
             break

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import kbuild, project
+from harness.context import Context
 from harness.digest import digest_file
 from harness.progress import Quiet
 from harness.run.prepare import Prepared
@@ -26,10 +27,9 @@ def test_two_builds_from_empty_directories_give_one_vmlinux(
         prepared.tree,
         fragments,
         kbuild.slot(store, "another slot", fragments),
-        store=store,
+        context=Context(store, Quiet()),
         log=tmp_path / "log",
         limit_s=3600,
-        progress=Quiet(),
     )
     assert again.key == prepared.kernel.key
     assert digest_file(again.vmlinux) == digest_file(prepared.kernel.vmlinux)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import kbuild
+from harness.context import Context
 from harness.digest import digest_tree
 from harness.errors import UserError
 from harness.kbuild import Kernel, Slot
@@ -45,10 +46,9 @@ class Host:
             self.fake.commit(),
             fragments,
             self.slot(lineage),
-            store=self.store,
+            context=Context(self.store, Quiet()),
             log=self.root / "log",
             limit_s=60,
-            progress=Quiet(),
         )
 
     def slot(self, lineage: str | None = "a series") -> Slot:

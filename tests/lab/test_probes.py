@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.guest.reached import build_plugin
 from harness.lab import probes
 from harness.model.coverage import CodeLine, CodeMap
@@ -37,7 +38,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def probe(directory: Path, tmp_path: Path) -> probes.LineProbe:
-    return probes.start(directory, CODE, Store(tmp_path / "cache"), Quiet())
+    return probes.start(directory, CODE, Context(Store(tmp_path / "cache"), Quiet()))
 
 
 def test_attempts_of_a_test_count_together(probe: probes.LineProbe, directory: Path) -> None:
@@ -72,7 +73,7 @@ def test_a_directory_without_coverage(directory: Path) -> None:
 
 
 def test_without_code_there_is_nothing_to_watch(directory: Path, tmp_path: Path) -> None:
-    probe = probes.start(directory, CodeMap(), Store(tmp_path / "cache"), Quiet())
+    probe = probes.start(directory, CodeMap(), Context(Store(tmp_path / "cache"), Quiet()))
     assert probe.qemu_argv("s:a", 1) == ()
     found = probes.read(directory, NAMES, ["s:a"])
     assert found is not None
@@ -84,7 +85,7 @@ def test_taking_a_run_up_again_keeps_what_is_known(
     probe: probes.LineProbe, directory: Path, tmp_path: Path
 ) -> None:
     hits_file(probe.qemu_argv("s:a", 1)).write_bytes(b"\1\0")
-    again = probes.start(directory, CODE, Store(tmp_path / "cache"), Quiet())
+    again = probes.start(directory, CODE, Context(Store(tmp_path / "cache"), Quiet()))
     hits_file(again.qemu_argv("s:a,b", 1)).write_bytes(b"\0\1")
     found = probes.read(directory, NAMES, NAMES)
     assert found is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import UserError
 from harness.guest.accel import SURE_S, Memory, Probe
 from harness.guest.capabilities import Survey
@@ -47,7 +48,7 @@ def foundry(root: Path, shape: str, options: str = "") -> Foundry:
     emulator = dataclasses.replace(EMULATORS["10.1"], sev=C_BIT)
     survey = Survey(host=host, emulator=emulator, images=[IMAGE])
     store = Store(root / "cache")
-    return Foundry(Kernel("key", kernel, meta), 60.0, store, Quiet(), survey)
+    return Foundry(Kernel("key", kernel, meta), 60.0, Context(store, Quiet()), survey)
 
 
 SEV = "CONFIG_AMD_MEM_ENCRYPT=y\nCONFIG_EFI_STUB=y\n"
@@ -126,7 +127,7 @@ def test_what_is_known_of_the_accelerator_decides(
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(fake.parent), prepend=":")
     monkeypatch.setattr(Foundry, "packed", lambda *_: None)
-    memory = Memory(maker.store.place("accelerator"), maker.survey.host)
+    memory = Memory(maker.context.store.place("accelerator"), maker.survey.host)
     memory.keep(GuestConfig(), Probe(accelerator, "as it was tried", SURE_S))
     answers = asyncio.run(maker.probe({GuestTable(): ["kvm"]}))
     reason = maker.lacks(GuestTable(), ["kvm"], answers)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import kbuild, prune, series, source, suites
+from harness.context import Context
 from harness.digest import digest_tree
 from harness.errors import UserError
 from harness.kbuild import toolchain
@@ -235,18 +236,17 @@ class Built:
 def built(root: Path, fake: FakeLinux, patches: Path, name: str, where: str = "leak") -> Built:
     """Apply, configure, build: what ``harness run`` does before it starts a guest."""
     store = Store(root / name)
-    base = source.resolve(str(fake.work), store, Quiet(), relative_to=root)
-    tree = series.apply((series.read(patches),), base, store, Quiet())
+    base = source.resolve(str(fake.work), Context(store, Quiet()), relative_to=root)
+    tree = series.apply((series.read(patches),), base, Context(store, Quiet()))
     fragments = kbuild.load(root, ["a"])
     place = kbuild.slot(store, "fake", fragments)
     kernel = kbuild.build(
         tree,
         fragments,
         place,
-        store=store,
+        context=Context(store, Quiet()),
         log=root / f"{name}.log",
         limit_s=60,
-        progress=Quiet(),
     )
     suite = suites.build(
         suites.find(
@@ -255,9 +255,8 @@ def built(root: Path, fake: FakeLinux, patches: Path, name: str, where: str = "l
         kernel,
         tree,
         place,
-        store=store,
+        context=Context(store, Quiet()),
         limit_s=60,
-        progress=Quiet(),
     )
     return Built(kernel, suite, digest_tree(suite.files) + digest_tree(kernel.path / "include"))
 
@@ -459,7 +458,9 @@ def test_git_reads_no_settings_and_runs_no_program_of_a_source(
     mark.unlink(missing_ok=True)
     index = (fake.repo / "index").read_bytes()
     fake.write(mm__foo_dot_c="void foo(void) { }\n")
-    found = source.resolve(str(fake.work), Store(tmp_path / "c"), Quiet(), relative_to=tmp_path)
+    found = source.resolve(
+        str(fake.work), Context(Store(tmp_path / "c"), Quiet()), relative_to=tmp_path
+    )
     assert "with uncommitted changes" in found.description
     assert not mark.exists()
     assert not Path(hostile["GIT_TRACE"]).exists()

@@ -16,6 +16,7 @@ from types import TracebackType
 
 import pytest
 
+from harness.context import Context
 from harness.errors import MachineError
 from harness.guest.qemu import GuestNotBooted
 from harness.judge import verdict
@@ -136,7 +137,7 @@ PANIC = GuestDied(How.PANIC, "the kernel panicked")
 class PlayedFoundry:
     """Makes guests of suite ``one`` from one snapshot, of ``two`` from another."""
 
-    store: Store
+    context: Context
     ends: dict[str, Event | Lost]
     boots: MachineError | None = None
     checks: list[tuple[Entry, ...]] = field(default_factory=list)
@@ -190,7 +191,7 @@ class Bench:
             kernel=Kernel(release="6.1.0", source="s", base_commit="c"),
             tests=tests,
         )
-        foundry = PlayedFoundry(self.store, ends, boots)
+        foundry = PlayedFoundry(Context(self.store, Quiet()), ends, boots)
         real = self.store.check
 
         def check(entries: tuple[Entry, ...]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import kbuild, klog, ktap
+from harness.context import Context
 from harness.errors import UserError
 from harness.kbuild import Kernel, Slot
 from harness.kbuild.kernel import Meta
@@ -26,7 +27,7 @@ from harness.model.records import (
 from harness.model.results import Kernel as Facts
 from harness.model.results import Machine
 from harness.model.spec import GuestTable
-from harness.progress import Progress, Quiet
+from harness.progress import Quiet
 from harness.run import journal, symbolize
 from harness.run.journal import Journal
 from harness.run.symbolize import decode_all, decode_unexpected
@@ -79,9 +80,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many reports were looked up, by call."""
     calls: list[int] = []
 
-    def fake(
-        kernel: Kernel, place: Slot, store: Store, reports: Sequence[str], progress: Progress
-    ) -> Lines:
+    def fake(kernel: Kernel, place: Slot, context: Context, reports: Sequence[str]) -> Lines:
         assert (kernel, place) == (KERNEL, PLACE)
         calls.append(len(reports))
         return Lines(tuple(report + " (mm/x.c:5)" for report in reports))
@@ -116,7 +115,9 @@ def test_only_what_did_not_end_as_expected_is_looked_up_at_once(
         ended("s:clean", 1, b""),
     )
     with Journal(tmp_path) as book:
-        decode_unexpected(records, book, KERNEL, lambda: PLACE, Store(tmp_path / "c"), Quiet())
+        decode_unexpected(
+            records, book, KERNEL, lambda: PLACE, Context(Store(tmp_path / "c"), Quiet())
+        )
     assert asked == [1]
     assert decoded(tmp_path) == [("s:splat", 2)]
 
@@ -124,7 +125,9 @@ def test_only_what_did_not_end_as_expected_is_looked_up_at_once(
 def test_a_run_as_expected_looks_nothing_up(tmp_path: Path, asked: list[int]) -> None:
     records = write(tmp_path, head("s:a"), ended("s:a", 4, b""))
     with Journal(tmp_path) as book:
-        decode_unexpected(records, book, KERNEL, lambda: PLACE, Store(tmp_path / "c"), Quiet())
+        decode_unexpected(
+            records, book, KERNEL, lambda: PLACE, Context(Store(tmp_path / "c"), Quiet())
+        )
     assert asked == []
 
 
@@ -144,8 +147,8 @@ def test_the_others_are_looked_up_on_demand_and_once(
         end,
     )
     store = Store(tmp_path / "c")
-    decode_all(tmp_path, store, Quiet())
-    decode_all(tmp_path, store, Quiet())
+    decode_all(tmp_path, Context(store, Quiet()))
+    decode_all(tmp_path, Context(store, Quiet()))
     assert asked == [1]
     assert decoded(tmp_path) == [("s:a", 1), ("s:b", 1)]
 
@@ -158,5 +161,5 @@ def test_on_demand_says_what_is_gone(
     write(tmp_path, head("s:a"), READY, ended("s:a", 0, WARNING))
     what = "holds another one now" if there == "kernel" else "no longer in the cache"
     with pytest.raises(UserError, match=what):
-        decode_all(tmp_path, Store(tmp_path / "c"), Quiet())
+        decode_all(tmp_path, Context(Store(tmp_path / "c"), Quiet()))
     assert asked == []

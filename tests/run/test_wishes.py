@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import project
+from harness.context import Context
 from harness.errors import UserError
 from harness.model.spec import KernelSpec
 from harness.progress import Quiet
@@ -49,7 +50,7 @@ def prepared(made: Project, *names: str, config: tuple[str, ...] = ()) -> Prepar
         suites=names,
         kernels=(KernelSpec(config=config),),
     )
-    return prepare(request, Store(made.root / "cache"), made.root / "out", Quiet())
+    return prepare(request, Context(Store(made.root / "cache"), Quiet()), made.root / "out")
 
 
 def test_no_suite_takes_the_others_along(made: Project) -> None:

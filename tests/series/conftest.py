@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.progress import Quiet
 from harness.source import Source, resolve
 from harness.store import Store
@@ -26,7 +27,7 @@ def linux(tmp_path: Path) -> Path:
 @pytest.fixture
 def source(linux: Path, store: Store, tmp_path: Path) -> Source:
     """The fake kernel, before any patch."""
-    return resolve("linux#HEAD", store, Quiet(), relative_to=tmp_path)
+    return resolve("linux#HEAD", Context(store, Quiet()), relative_to=tmp_path)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import UserError
 from harness.proc.git import git
 from harness.progress import Quiet
@@ -35,7 +36,7 @@ def worktrees(source: Source) -> int:
 def test_applies_all_kinds_of_change(
     patches: Path, source: Source, store: Store, linux: Path
 ) -> None:
-    tree = apply([read(patches)], source, store, Quiet())
+    tree = apply([read(patches)], source, Context(store, Quiet()))
     assert tree.tree == sh("git", "rev-parse", "HEAD^{tree}", cwd=linux)
     assert [(p.number, p.subject) for p in tree.patches] == [
         (1, "mm: change three"),
@@ -49,16 +50,16 @@ def test_applies_all_kinds_of_change(
 
 
 def test_none_is_the_base(source: Source, store: Store) -> None:
-    tree = apply([], source, store, Quiet())
+    tree = apply([], source, Context(store, Quiet()))
     assert (tree.commit, tree.tree, tree.patches) == (source.commit, source.tree, ())
 
 
 def test_second_time_runs_nothing(patches: Path, source: Source, store: Store) -> None:
     series = read(patches)
-    first = apply([series], source, store, Quiet())
+    first = apply([series], source, Context(store, Quiet()))
     progress = Recorder()
     start = time.monotonic()
-    assert apply([series], source, store, progress) == first
+    assert apply([series], source, Context(store, progress)) == first
     assert time.monotonic() - start < 1  # 0.03 s; the bound is for a busy machine
     assert progress.steps == []
 
@@ -66,13 +67,13 @@ def test_second_time_runs_nothing(patches: Path, source: Source, store: Store) -
 def test_same_ids_in_another_cache_at_another_time(
     patches: Path, source: Source, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = apply([read(patches)], source, store, Quiet())
+    first = apply([read(patches)], source, Context(store, Quiet()))
     monkeypatch.setenv("GIT_COMMITTER_NAME", "Someone Else")
     monkeypatch.setenv("GIT_COMMITTER_DATE", "@1234567890 +0000")
     monkeypatch.setenv("TZ", "Pacific/Auckland")
     store2 = Store(tmp_path / "cache2")
-    source2 = resolve("linux#HEAD~3", store2, Quiet(), relative_to=tmp_path)
-    again = apply([read(patches)], source2, store2, Quiet())
+    source2 = resolve("linux#HEAD~3", Context(store2, Quiet()), relative_to=tmp_path)
+    again = apply([read(patches)], source2, Context(store2, Quiet()))
     assert [p.commit for p in again.patches] == [p.commit for p in first.patches]
 
 
@@ -82,7 +83,7 @@ def test_a_mail_without_date_gives_the_same_id(
     for file in patches.glob("*.patch"):
         lines = file.read_bytes().split(b"\n")
         file.write_bytes(b"\n".join(line for line in lines if not line.startswith(b"Date: ")))
-    first = apply([read(patches)], source, store, Quiet())
+    first = apply([read(patches)], source, Context(store, Quiet()))
     date = git("log", "-1", *m.RAW_DATES, first.commit, repo=first.repo).text
     assert date == m.NO_DATE
 
@@ -111,7 +112,7 @@ def test_user_settings_have_no_say(
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "elsewhere/index"))
     monkeypatch.setenv("GIT_WORK_TREE", "/")
-    tree = apply([read(patches)], source, store, Quiet())
+    tree = apply([read(patches)], source, Context(store, Quiet()))
     assert "Message-Id" not in git("log", "-1", "--format=%B", tree.commit, repo=tree.repo).text
     assert not (tmp_path / "hook-ran").exists()
     assert len(tree.patches) == 3
@@ -126,11 +127,13 @@ def test_three_way(linux: Path, patches: Path, store: Store, tmp_path: Path) -> 
     replace(other / "mm/memory.c", "int memory_4(int a)\n{", "long memory_4(int a)\n{")
     replace(other / "mm/shmem.c", "int shmem_4(int a)", "long shmem_4(int a)")
     commit(other, "the base moves")
-    resolve("linux#HEAD~3", store, Quiet(), relative_to=tmp_path)  # brings the patches' blobs
-    base = resolve("other#HEAD", store, Quiet(), relative_to=tmp_path)
+    resolve(
+        "linux#HEAD~3", Context(store, Quiet()), relative_to=tmp_path
+    )  # brings the patches' blobs
+    base = resolve("other#HEAD", Context(store, Quiet()), relative_to=tmp_path)
     memory = git("cat-file", "blob", f"{base.commit}:mm/memory.c", repo=base.repo).text
     assert "long memory_4" in memory
-    tree = apply([read(patches)], base, store, Quiet())
+    tree = apply([read(patches)], base, Context(store, Quiet()))
     assert "return a + 33;" in show(tree, "mm/memory.c")
     assert "long memory_2" in show(tree, "mm/memory.c")
     assert "long shmem_4" in show(tree, "mm/shmem2.c")
@@ -143,10 +146,10 @@ def test_refusal_names_patch_file_and_hunk_then_next_apply_works(
     replace(other / "mm/memory.c", "return a + 9;", "return 9 * a;")
     replace(other / "mm/shmem.c", "return a + 5;", "return 5 * a;")
     commit(other, "a base that does not fit")
-    base = resolve("other", store, Quiet(), relative_to=tmp_path)
+    base = resolve("other", Context(store, Quiet()), relative_to=tmp_path)
     series = read(patches)
     with pytest.raises(UserError) as caught:
-        apply([series], base, store, Quiet())
+        apply([series], base, Context(store, Quiet()))
     assert caught.value.what == 'patch 2/3 "mm: add, rename, delete" does not apply'
     assert caught.value.where.endswith("0002-mm-add-rename-delete.patch")
     why = caught.value.why
@@ -157,7 +160,7 @@ def test_refusal_names_patch_file_and_hunk_then_next_apply_works(
     number = int(why.split(", line ")[1].split(" of the patch")[0])
     assert lines[number - 1].startswith("@@ -28,7 +28,7 @@")
     assert worktrees(base) == 0
-    assert len(apply([series], source, store, Quiet()).patches) == 3
+    assert len(apply([series], source, Context(store, Quiet())).patches) == 3
 
 
 def test_refusal_names_all_files(
@@ -168,9 +171,9 @@ def test_refusal_names_all_files(
     (other / "mm/memfd.c").write_text("already\n")
     (other / "scripts/check.sh").unlink()
     commit(other, "a base that does not fit")
-    base = resolve("other", store, Quiet(), relative_to=tmp_path)
+    base = resolve("other", Context(store, Quiet()), relative_to=tmp_path)
     with pytest.raises(UserError) as caught:
-        apply([read(patches)], base, store, Quiet())
+        apply([read(patches)], base, Context(store, Quiet()))
     assert "mm/memfd.c: already exists in index" in caught.value.why
     assert "scripts/check.sh: does not exist in index" in caught.value.why
 
@@ -179,7 +182,7 @@ def test_white_space_damage_is_told(patches: Path, source: Source, store: Store)
     file = next(patches.glob("*0003-*.patch"))
     file.write_bytes(file.read_bytes().replace(b"\treturn", b"        return"))
     with pytest.raises(UserError) as caught:
-        apply([read(patches)], source, store, Quiet())
+        apply([read(patches)], source, Context(store, Quiet()))
     assert "with other white space" in caught.value.why
     assert "take the original" in caught.value.hint
 
@@ -204,7 +207,7 @@ def test_paths_outside_the_tree_are_refused(
     file.write_bytes(mail(new_file(name)))
     before = {path for path in store.root.rglob("*") if "objects" not in path.parts}
     with pytest.raises(UserError, match='"mm: innocent" reaches outside the tree'):
-        apply([read(file)], source, store, Quiet())
+        apply([read(file)], source, Context(store, Quiet()))
     after = {path for path in store.root.rglob("*") if "objects" not in path.parts}
     assert {path.suffix for path in after - before} <= {".lock"}
     assert not list(tmp_path.rglob("escaped"))
@@ -217,7 +220,7 @@ def test_a_link_is_not_followed(source: Source, store: Store, tmp_path: Path) ->
     file = tmp_path / "evil.patch"
     file.write_bytes(mail(link + "\n\\ No newline at end of file\n" + new_file("mm/way/passwd")))
     with pytest.raises(UserError, match='"mm: innocent"'):
-        apply([read(file)], source, store, Quiet())
+        apply([read(file)], source, Context(store, Quiet()))
     assert list(target.iterdir()) == []
 
 
@@ -255,22 +258,22 @@ def test_what_is_in_the_tree_already_is_told(
     linux: Path, patches: Path, source: Source, store: Store, tmp_path: Path
 ) -> None:
     series = read(patches)
-    whole = resolve("linux#HEAD", store, Quiet(), relative_to=tmp_path)
+    whole = resolve("linux#HEAD", Context(store, Quiet()), relative_to=tmp_path)
     with pytest.raises(UserError) as caught:
-        apply([series], whole, store, Quiet())
+        apply([series], whole, Context(store, Quiet()))
     first = 'patch 1/3 "mm: change three" is in the tree already'
     assert caught.value.what == f"{first}, and so are 2 more"
     assert "--series none" in caught.value.hint
     assert caught.value.where.endswith("0001-mm-change-three.patch")
-    part = resolve("linux#HEAD~2", store, Quiet(), relative_to=tmp_path)
+    part = resolve("linux#HEAD~2", Context(store, Quiet()), relative_to=tmp_path)
     with pytest.raises(UserError) as caught:
-        apply([series], part, store, Quiet())
+        apply([series], part, Context(store, Quiet()))
     assert caught.value.what == first
     assert "leave it out" in caught.value.hint
     with pytest.raises(UserError, match="is in the tree already"):
-        apply([series, read(patches, upto=1)], source, store, Quiet())
+        apply([series, read(patches, upto=1)], source, Context(store, Quiet()))
     assert worktrees(source) == 0
-    assert len(apply([series], source, store, Quiet()).patches) == 3
+    assert len(apply([series], source, Context(store, Quiet())).patches) == 3
 
 
 def test_what_is_in_the_tree_with_other_lines_around_it(
@@ -282,9 +285,9 @@ def test_what_is_in_the_tree_with_other_lines_around_it(
     sh("git", "checkout", "-q", "HEAD~2", cwd=other)
     replace(other / "mm/memory.c", "int memory_4(int a)", "long memory_4(int a)")
     commit(other, "the base moves")
-    base = resolve("other#HEAD", store, Quiet(), relative_to=tmp_path)
+    base = resolve("other#HEAD", Context(store, Quiet()), relative_to=tmp_path)
     with pytest.raises(UserError, match='patch 1/3 "mm: change three" is in the tree already'):
-        apply([read(patches)], base, store, Quiet())
+        apply([read(patches)], base, Context(store, Quiet()))
 
 
 @pytest.mark.parametrize("pack", [None, gzip.compress])
@@ -300,9 +303,9 @@ def test_a_conflict_in_an_mbox_names_mail_and_line(
     other = make_repository(tmp_path / "other")
     replace(other / "mm/shmem.c", "return a + 5;", "return 5 * a;")
     commit(other, "a base that does not fit")
-    base = resolve("other", store, Quiet(), relative_to=tmp_path)
+    base = resolve("other", Context(store, Quiet()), relative_to=tmp_path)
     with pytest.raises(UserError) as caught:
-        apply([read(mbox)], base, store, Quiet())
+        apply([read(mbox)], base, Context(store, Quiet()))
     assert caught.value.where == f"{mbox}, mail 3"  # the cover letter is the first
     at = int(caught.value.why.split(", line ")[1].split(" of all.mbox")[0])
     assert data.decode().splitlines()[at - 1].startswith("@@ -28,7 +28,7 @@")
@@ -314,9 +317,9 @@ def test_the_base_that_a_series_names_is_told(patches: Path, store: Store, tmp_p
     other = make_repository(tmp_path / "other")
     replace(other / "mm/memory.c", "return a + 3;", "return 3 * a;")
     commit(other, "a base that does not fit")
-    base = resolve("other", store, Quiet(), relative_to=tmp_path)
+    base = resolve("other", Context(store, Quiet()), relative_to=tmp_path)
     with pytest.raises(UserError) as caught:
-        apply([read(patches)], base, store, Quiet())
+        apply([read(patches)], base, Context(store, Quiet()))
     assert f"base-commit {'ab' * 20}" in caught.value.hint
 
 
@@ -328,7 +331,7 @@ def test_crlf_mail_and_utf8_author(
     commit(linux, message, GIT_AUTHOR_NAME="Žofie Ünal")
     (file,) = format_patch(linux, tmp_path / "one", "--from=S <s@example.org>", count=1)
     file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
-    tree = apply([read(file)], source, store, Quiet())
+    tree = apply([read(file)], source, Context(store, Quiet()))
     told = git("log", "-1", "--format=%an%n%B", tree.commit, repo=tree.repo).text
     assert told.split("\n", 1)[0] == "Žofie Ünal"
     assert " ".join(told.split("\n", 1)[1].split()) == " ".join(message.split())
@@ -336,8 +339,8 @@ def test_crlf_mail_and_utf8_author(
 
 
 def test_upto_is_a_tree_of_its_own(patches: Path, source: Source, store: Store) -> None:
-    whole = apply([read(patches)], source, store, Quiet())
-    part = apply([read(patches, upto=2)], source, store, Quiet())
+    whole = apply([read(patches)], source, Context(store, Quiet()))
+    part = apply([read(patches, upto=2)], source, Context(store, Quiet()))
     assert part.commit == whole.patches[1].commit
     assert part.tree != whole.tree
 
@@ -350,5 +353,5 @@ def test_killed_runs_leave_nothing_in_the_way(patches: Path, source: Source, sto
     gone.rmdir()
     for path in (source.repo / "worktrees").rglob("*"):
         os.utime(path, (1, 1))
-    assert len(apply([read(patches)], source, store, Quiet()).patches) == 3
+    assert len(apply([read(patches)], source, Context(store, Quiet())).patches) == 3
     assert worktrees(source) == 0

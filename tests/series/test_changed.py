@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.progress import Quiet
 from harness.series import apply, read
 from harness.series.changed import changed_lines
@@ -42,9 +43,9 @@ def test_a_line_is_the_last_patchs_that_wrote_it(tmp_path: Path) -> None:
     kept.write_text("int kept;\n")
     sh("git", "checkout", "HEAD", "--", "mm/named ü.c", cwd=linux)
     commit(linux, "mm: four")
-    source = resolve(str(bare), Store(tmp_path / "cache"), Quiet(), relative_to=tmp_path)
+    source = resolve(str(bare), Context(Store(tmp_path / "cache"), Quiet()), relative_to=tmp_path)
     patches = read(series_of(linux, base, tmp_path / "patches"))
-    tree = apply([patches], source, Store(tmp_path / "cache"), Quiet())
+    tree = apply([patches], source, Context(Store(tmp_path / "cache"), Quiet()))
     found = changed_lines(tree)
     assert [(each.number, each.subject) for each in found] == [
         (1, "mm: one"), (2, "mm: two"), (3, "mm: three"), (4, "mm: four"),
@@ -72,8 +73,8 @@ def test_numbers_go_on_through_a_stack(tmp_path: Path) -> None:
     second = series_of(linux, middle, tmp_path / "second")
     sh("git", "checkout", "-q", middle, cwd=linux)
     first = series_of(linux, base, tmp_path / "first")
-    source = resolve(str(bare), store, Quiet(), relative_to=tmp_path)
-    tree = apply([read(first), read(second)], source, store, Quiet())
+    source = resolve(str(bare), Context(store, Quiet()), relative_to=tmp_path)
+    tree = apply([read(first), read(second)], source, Context(store, Quiet()))
     assert [(each.number, each.files) for each in changed_lines(tree)] == [
         (1, {"one.c": (1,)}),
         (2, {"two.c": (1,)}),
@@ -83,5 +84,7 @@ def test_numbers_go_on_through_a_stack(tmp_path: Path) -> None:
 
 def test_without_a_series_nothing_is_changed(tmp_path: Path) -> None:
     store = Store(tmp_path / "cache")
-    source = resolve(str(make_repository(tmp_path / "base")), store, Quiet(), relative_to=tmp_path)
-    assert changed_lines(apply([], source, store, Quiet())) == ()
+    source = resolve(
+        str(make_repository(tmp_path / "base")), Context(store, Quiet()), relative_to=tmp_path
+    )
+    assert changed_lines(apply([], source, Context(store, Quiet()))) == ()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import UserError
 from harness.progress import Quiet
 from harness.series import apply, exists, name_of, read
@@ -29,7 +30,7 @@ def test_a_range_is_the_same_as_its_patches(
         "mm: change nine",
     ]
     assert series.content == read(patches).content
-    tree = apply([series], source, store, Quiet())
+    tree = apply([series], source, Context(store, Quiet()))
     assert tree.tree == sh("git", "rev-parse", "HEAD^{tree}", cwd=linux)
     assert exists(asked)
     assert (name_of(asked), series.title) == ("topic", "topic")
@@ -53,7 +54,7 @@ def test_settings_of_the_repository_and_words_of_a_message_change_nothing(
     commit(linux, message)
     (patch,) = read(Path(f"{linux}#HEAD~1..HEAD")).patches
     assert patch.subject == "mm: x"
-    tree = apply([read(Path(f"{linux}#HEAD~1.."))], source, store, Quiet())
+    tree = apply([read(Path(f"{linux}#HEAD~1.."))], source, Context(store, Quiet()))
     assert tree.tree == sh("git", "rev-parse", "HEAD^{tree}", cwd=linux)
     said = sh("git", f"--git-dir={tree.repo}", "log", "-1", "--format=%B", tree.commit, cwd=linux)
     assert said.strip() == message.strip()

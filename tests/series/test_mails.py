@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.context import Context
 from harness.errors import UserError
 from harness.proc.git import git
 from harness.progress import Quiet
@@ -212,7 +213,7 @@ def test_messages_that_look_like_mail_apply_as_they_are(
     path.write_bytes(m.mboxrd([letter.bytes()]))
     series = read(path)
     assert series.patches[0].author == m.BOB
-    tree = apply([series], source, store, Quiet())
+    tree = apply([series], source, Context(store, Quiet()))
     said = git("log", "-1", "--format=%an%n%B", tree.commit, repo=tree.repo).text
     assert said.startswith(f"Bob Other\nmm: x\n\n{message}")
 
@@ -234,7 +235,7 @@ def test_a_date_that_cannot_be_read_is_a_fixed_one(
     path = tmp_path / "x.patch"
     path.write_bytes(m.patch("[PATCH] mm: x", 3, date=date).bytes())
     series = read(path)
-    tree = apply([series], source, store, Quiet())
+    tree = apply([series], source, Context(store, Quiet()))
     said = git("log", "-1", *m.RAW_DATES, tree.commit, repo=tree.repo).text
     assert said == m.NO_DATE
     assert any("has a Date: that cannot be read" in note for note in series.notes) is told
@@ -243,7 +244,7 @@ def test_a_date_that_cannot_be_read_is_a_fixed_one(
 def test_the_date_keeps_its_time_zone(source: Source, store: Store, tmp_path: Path) -> None:
     path = tmp_path / "x.patch"
     path.write_bytes(m.patch("[PATCH] x", 3, date="Tue, 14 Nov 2023 22:13:20 -0730").bytes())
-    tree = apply([read(path)], source, store, Quiet())
+    tree = apply([read(path)], source, Context(store, Quiet()))
     said = git("log", "-1", "--format=%aI", tree.commit, repo=tree.repo).text
     assert said == "2023-11-14T22:13:20-07:30"
 

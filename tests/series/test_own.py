@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import project, series
+from harness.context import Context
 from harness.model.spec import KernelSpec
 from harness.progress import Quiet
 from harness.run.prepare import prepare
@@ -77,6 +78,6 @@ def test_each_patch_builds_without_a_new_warning_and_boots(
         kernels=(KernelSpec(series=("v11",), upto=upto),),
         suites=("memfd",),
     )
-    built = prepare(request, user_store, tmp_path / "again", Quiet()).kernel.meta
+    built = prepare(request, Context(user_store, Quiet()), tmp_path / "again").kernel.meta
     # The kernel knows of no warning of its own with this configuration, so each would be new.
     assert built.warnings == ()

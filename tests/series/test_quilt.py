@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import UserError
 from harness.progress import Quiet
 from harness.series import apply, name_of, read
@@ -47,7 +48,7 @@ def test_order_and_choice_are_those_of_the_series_file(
     assert any("does not list, so it is left out: bad.patch" in note for note in series.notes)
     assert any("zzz-first.patch names no author" in note for note in series.notes)
     assert "Because." in series.patches[0].data.decode()
-    assert len(apply([series], source, store, Quiet()).patches) == 3
+    assert len(apply([series], source, Context(store, Quiet())).patches) == 3
 
 
 def test_the_series_file_or_the_directory_above_will_do(quilt: Path) -> None:
@@ -114,5 +115,5 @@ def test_a_plain_diff_is_a_patch_without_an_author(
     series = read(path)
     assert series.patches[0].subject == "fix"
     assert "names no author" in series.notes[0]
-    (patch,) = apply([series], source, store, Quiet()).patches
+    (patch,) = apply([series], source, Context(store, Quiet())).patches
     assert patch.subject == "fix"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import UserError
 from harness.progress import Quiet
 from harness.series import apply, read, read_stack
@@ -30,7 +31,7 @@ def test_series_apply_one_upon_the_other(
     patches: Path, fix: Path, source: Source, store: Store
 ) -> None:
     stack = read_stack("both", [patches, fix])
-    tree = apply(stack.series, source, store, Quiet())
+    tree = apply(stack.series, source, Context(store, Quiet()))
     assert [patch.subject for patch in tree.patches] == [
         "mm: change three",
         "mm: add, rename, delete",
@@ -39,10 +40,10 @@ def test_series_apply_one_upon_the_other(
     ]
     assert tree.base_commit == source.commit
     assert stack.title.endswith(" + mm: mend")
-    below = apply([read(patches)], source, store, Quiet())
+    below = apply([read(patches)], source, Context(store, Quiet()))
     assert tree.patches[:3] == below.patches
     with pytest.raises(UserError, match=r"mm/memfd\.c|does not apply"):
-        apply(read_stack("turned", [fix, patches]).series, source, store, Quiet())
+        apply(read_stack("turned", [fix, patches]).series, source, Context(store, Quiet()))
 
 
 def test_the_digest_is_that_of_the_patches(patches: Path, fix: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import MachineError
 from harness.proc.git import git
 from harness.progress import Quiet
@@ -109,14 +110,14 @@ def test_pinned_version_is_imported_once(apt: Apt, store: Store) -> None:
     apt.publish("6.1.176-1~bpo11+1")
     apt.offer("6.1.192-2", "6.1.176-1~bpo11+1")
     spec = f"debian:{PACKAGE}=6.1.176-1~bpo11+1"
-    source = resolve(spec, store, Quiet(), relative_to=Path("/"))
+    source = resolve(spec, Context(store, Quiet()), relative_to=Path("/"))
     assert source.description == "Linux 6.1.176 (Debian linux-source-6.1 6.1.176-1~bpo11+1)"
     assert source.note is None
     text = git("cat-file", "blob", f"{source.commit}:debian-version", repo=source.repo).text
     assert text == "6.1.176-1~bpo11+1"
     assert any(call.startswith("get download ") for call in apt.calls())
     progress = Recorder()
-    assert resolve(spec, store, progress, relative_to=Path("/")) == source
+    assert resolve(spec, Context(store, progress), relative_to=Path("/")) == source
     assert (apt.calls(), progress.steps) == ([], [])
     assert list((store.root / "tmp").iterdir()) == []
 
@@ -126,14 +127,14 @@ def test_version_that_is_gone_is_replaced_and_said(apt: Apt, store: Store) -> No
     apt.offer("6.1.192-2", "6.1.190-1")
     progress = Recorder()
     spec = f"debian:{PACKAGE}=6.1.1-1"
-    source = resolve(spec, store, progress, relative_to=Path("/"))
+    source = resolve(spec, Context(store, progress), relative_to=Path("/"))
     assert source.spec == spec
     note = "linux-source-6.1 6.1.1-1 is no longer in the archive; 6.1.192-2 was taken instead"
     assert source.note == note
     assert progress.notes == [note]
     assert "6.1.192-2" in source.description
-    assert resolve(spec, store, Quiet(), relative_to=Path("/")).note == note
-    pinned = resolve(f"debian:{PACKAGE}=6.1.192-2", store, Quiet(), relative_to=Path("/"))
+    assert resolve(spec, Context(store, Quiet()), relative_to=Path("/")).note == note
+    pinned = resolve(f"debian:{PACKAGE}=6.1.192-2", Context(store, Quiet()), relative_to=Path("/"))
     assert (pinned.commit, pinned.note) == (source.commit, None)
 
 
@@ -142,11 +143,11 @@ def test_without_version_the_newest(apt: Apt, store: Store) -> None:
     for version in ("6.1.99-1", "6.1.176-1"):
         apt.publish(version)
         apt.offer(version)
-        source = resolve(spec, store, Quiet(), relative_to=Path("/"))
+        source = resolve(spec, Context(store, Quiet()), relative_to=Path("/"))
         assert version in source.description
     apt.calls()
     (apt.root / "offered").unlink()
-    offline = resolve(spec, store, Quiet(), relative_to=Path("/"))
+    offline = resolve(spec, Context(store, Quiet()), relative_to=Path("/"))
     assert offline.commit == source.commit
     assert offline.note is not None
     assert "6.1.176-1 from the cache" in offline.note
@@ -156,14 +157,14 @@ def test_without_version_the_newest(apt: Apt, store: Store) -> None:
 @pytest.mark.parametrize("pin", ["", "=6.1.176-1"])
 def test_empty_lists_hint_at_update(apt: Apt, store: Store, pin: str) -> None:
     with pytest.raises(MachineError) as caught:
-        resolve(f"debian:{PACKAGE}{pin}", store, Quiet(), relative_to=Path("/"))
+        resolve(f"debian:{PACKAGE}{pin}", Context(store, Quiet()), relative_to=Path("/"))
     assert "apt-get update" in caught.value.hint
 
 
 def test_failed_download_hints_at_update(apt: Apt, store: Store) -> None:
     apt.offer("6.1.176-1")
     with pytest.raises(MachineError, match="could not be downloaded") as caught:
-        resolve(f"debian:{PACKAGE}=6.1.176-1", store, Quiet(), relative_to=Path("/"))
+        resolve(f"debian:{PACKAGE}=6.1.176-1", Context(store, Quiet()), relative_to=Path("/"))
     assert caught.value.why == "E: Failed to fetch: 404 Not Found"
     assert "apt-get update" in caught.value.hint
 
@@ -189,7 +190,7 @@ def test_a_later_release_takes_the_package_from_the_archive_of_the_older_one(
         "Debian|Debian|http://deb.example.org/debian/\n"
     )
     apt.publish("6.1.176-1")
-    source = resolve(f"debian:{PACKAGE}{pin}", store, Quiet(), relative_to=Path("/"))
+    source = resolve(f"debian:{PACKAGE}{pin}", Context(store, Quiet()), relative_to=Path("/"))
     assert source.description == "Linux 6.1.176 (Debian linux-source-6.1 6.1.176-1)"
     assert (apt.root / "updated").read_text() == (
         f"deb [signed-by={keyring}] http://deb.example.org/debian/ bookworm main\n"
@@ -197,7 +198,7 @@ def test_a_later_release_takes_the_package_from_the_archive_of_the_older_one(
     assert (apt.root / "proxy").read_text() == "http://proxy.example.org:3128\n"
     download = next(call for call in apt.calls() if " download " in call)
     assert f"Dir::State::Lists={store.root}" in download
-    assert resolve(f"debian:{PACKAGE}{pin}", store, Quiet(), relative_to=Path("/")).tree
+    assert resolve(f"debian:{PACKAGE}{pin}", Context(store, Quiet()), relative_to=Path("/")).tree
 
 
 @pytest.mark.parametrize("pin", ["", "=6.1.176-1"])
@@ -206,7 +207,7 @@ def test_an_archive_that_cannot_be_reached_is_the_reason(
 ) -> None:
     (apt.root / "away").touch()
     with pytest.raises(MachineError, match="apt offers no package") as caught:
-        resolve(f"debian:{PACKAGE}{pin}", store, Quiet(), relative_to=Path("/"))
+        resolve(f"debian:{PACKAGE}{pin}", Context(store, Quiet()), relative_to=Path("/"))
     why = "E: Failed to fetch http://deb.example.org/debian/dists  Cannot resolve"
     assert caught.value.why == why
     assert "check the network" in caught.value.hint
@@ -219,7 +220,7 @@ def test_without_network_one_error_names_the_archive_and_the_tarball(
     package = f"debian:{PACKAGE}=6.1.176-1"
     tarball = f"http://127.0.0.1:1/linux-6.1.tar.xz#sha256={64 * '0'}"
     with pytest.raises(MachineError, match="none of the kernel sources") as caught:
-        resolve_first([package, tarball], store, Quiet(), relative_to=Path("/"))
+        resolve_first([package, tarball], Context(store, Quiet()), relative_to=Path("/"))
     assert caught.value.where == f"{package}, {tarball}"
     assert "Cannot resolve" in caught.value.why
     assert "Connection refused" in caught.value.why
@@ -230,7 +231,7 @@ def test_lists_of_another_day_will_do(apt: Apt, store: Store, keyring: Path) -> 
     apt.publish("6.1.176-1")
     (apt.root / "updated").touch()
     (apt.root / "away").touch()
-    source = resolve(f"debian:{PACKAGE}", store, Quiet(), relative_to=Path("/"))
+    source = resolve(f"debian:{PACKAGE}", Context(store, Quiet()), relative_to=Path("/"))
     assert "6.1.176-1" in source.description
 
 
@@ -240,5 +241,5 @@ def test_without_debian_s_keyring_no_archive_is_asked(
     monkeypatch.setattr(debian, "_KEYRING", tmp_path / "missing.gpg")
     (apt.root / "archives").write_text("Debian|Debian|http://deb.example.org/debian/\n")
     with pytest.raises(MachineError, match="apt offers no package"):
-        resolve(f"debian:{PACKAGE}=6.1.176-1", store, Quiet(), relative_to=Path("/"))
+        resolve(f"debian:{PACKAGE}=6.1.176-1", Context(store, Quiet()), relative_to=Path("/"))
     assert not any(" update" in call for call in apt.calls())

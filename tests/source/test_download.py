@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import MachineError, UserError
 from harness.progress import Quiet
 from harness.source import resolve, resolve_first
@@ -76,11 +77,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def test_a_tarball_is_fetched_once_and_needs_no_network_then(site: Site, store: Store) -> None:
-    first = resolve(site.spec, store, Quiet(), relative_to=Path("/"))
+    first = resolve(site.spec, Context(store, Quiet()), relative_to=Path("/"))
     assert "linux-6.1.tar.xz from 127.0.0.1, sha256 " in first.description
     asked = site.asked
     site.close()
-    assert resolve(site.spec, store, Quiet(), relative_to=Path("/")) == first
+    assert resolve(site.spec, Context(store, Quiet()), relative_to=Path("/")) == first
     assert asked == 1
     assert list((store.root / "tmp").iterdir()) == []
 
@@ -88,9 +89,10 @@ def test_a_tarball_is_fetched_once_and_needs_no_network_then(site: Site, store: 
 def test_the_same_bytes_from_a_file_are_the_same_source(
     site: Site, store: Store, tmp_path: Path
 ) -> None:
-    fetched = resolve(site.spec, store, Quiet(), relative_to=tmp_path)
+    fetched = resolve(site.spec, Context(store, Quiet()), relative_to=tmp_path)
     assert (
-        resolve("linux-6.1.tar.xz", store, Quiet(), relative_to=tmp_path).commit == fetched.commit
+        resolve("linux-6.1.tar.xz", Context(store, Quiet()), relative_to=tmp_path).commit
+        == fetched.commit
     )
 
 
@@ -98,20 +100,20 @@ def test_other_bytes_than_the_digest_s_are_refused(site: Site, store: Store) -> 
     spec = site.spec
     site.data = site.data[:-1] + bytes([site.data[-1] ^ 1])
     with pytest.raises(MachineError, match="not the file that was asked for") as caught:
-        resolve(spec, store, Quiet(), relative_to=Path("/"))
+        resolve(spec, Context(store, Quiet()), relative_to=Path("/"))
     assert "SHA-256" in caught.value.why
 
 
 def test_a_download_that_is_cut_off_is_an_error(site: Site, store: Store) -> None:
     site.cut = 100
     with pytest.raises(MachineError, match=r"cut off|could not be downloaded"):
-        resolve(site.spec, store, Quiet(), relative_to=Path("/"))
+        resolve(site.spec, Context(store, Quiet()), relative_to=Path("/"))
 
 
 @pytest.mark.parametrize("end", ["", "#", "#v6.1", "#sha256=abc", "#sha1=" + 40 * "0"])
 def test_a_url_without_a_digest_says_what_is_missing(site: Site, store: Store, end: str) -> None:
     with pytest.raises(UserError) as caught:
-        resolve(site.url + end, store, Quiet(), relative_to=Path("/"))
+        resolve(site.url + end, Context(store, Quiet()), relative_to=Path("/"))
     assert "#sha256=" in caught.value.why
 
 
@@ -120,13 +122,15 @@ def test_the_first_place_that_can_be_had_is_taken_and_said(
 ) -> None:
     gone = site.spec.replace("linux-6.1.tar.xz", "linux-6.0.tar.xz")
     progress = Recorder()
-    found = resolve_first([gone, site.spec], store, progress, relative_to=tmp_path)
+    found = resolve_first([gone, site.spec], Context(store, progress), relative_to=tmp_path)
     assert found.spec == site.spec
     assert found.note is not None
     assert found.note.startswith(f"the kernel source is {site.spec}")
     assert f"{gone}: linux-6.0.tar.xz could not be downloaded" in found.note
     assert progress.notes == [found.note]
-    assert resolve_first([site.spec, gone], store, Quiet(), relative_to=tmp_path).note is None
+    assert (
+        resolve_first([site.spec, gone], Context(store, Quiet()), relative_to=tmp_path).note is None
+    )
 
 
 def test_if_no_place_can_be_had_one_error_names_them_all(
@@ -135,7 +139,7 @@ def test_if_no_place_can_be_had_one_error_names_them_all(
     first, second = site.spec, site.spec.replace("v6.x", "v6.y")
     site.close()
     with pytest.raises(MachineError, match="none of the kernel sources") as caught:
-        resolve_first([first, second], store, Quiet(), relative_to=tmp_path)
+        resolve_first([first, second], Context(store, Quiet()), relative_to=tmp_path)
     text = str(caught.value)
     assert first in text
     assert second in text
@@ -146,4 +150,4 @@ def test_a_spec_that_cannot_be_understood_is_not_passed_over(
     site: Site, store: Store, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError):
-        resolve_first(["no/such/tree", site.spec], store, Quiet(), relative_to=tmp_path)
+        resolve_first(["no/such/tree", site.spec], Context(store, Quiet()), relative_to=tmp_path)

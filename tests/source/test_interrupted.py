@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.digest import digest_file
 from harness.proc.git import git, object_id
 from harness.progress import Quiet
@@ -78,9 +79,9 @@ def test_killed_in_the_middle_leaves_nothing_half(store: Store, tmp_path: Path) 
     child.send_signal(signal.SIGKILL)
     child.communicate(timeout=60)
     assert object_id(repo, ref) is None
-    source = resolve(str(path), store, Quiet(), relative_to=Path("/"))
+    source = resolve(str(path), Context(store, Quiet()), relative_to=Path("/"))
     assert git("fsck", "--strict", "--no-dangling", repo=repo).ok
     assert list(repo.glob("objects/pack/tmp_*")) == []
     assert list(repo.glob("fast_import_crash_*")) == []
-    other = resolve(str(path), Store(tmp_path / "other"), Quiet(), relative_to=Path("/"))
+    other = resolve(str(path), Context(Store(tmp_path / "other"), Quiet()), relative_to=Path("/"))
     assert source.commit == other.commit

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.proc.git import git
 from harness.progress import Quiet
 from harness.series import apply, read
@@ -23,9 +24,9 @@ SPEC = "debian:linux-source-6.1=6.1.176-1"
 
 def test_the_real_tree(tmp_path: Path) -> None:
     store = Store.default()
-    source = resolve(SPEC, store, Quiet(), relative_to=tmp_path)
+    source = resolve(SPEC, Context(store, Quiet()), relative_to=tmp_path)
     start = time.monotonic()
-    assert resolve(SPEC, store, Quiet(), relative_to=tmp_path) == source
+    assert resolve(SPEC, Context(store, Quiet()), relative_to=tmp_path) == source
     assert time.monotonic() - start < 1
     if source.note is None:
         # The id of the tree that `git add -A -f` makes of the unpacked package.
@@ -41,7 +42,7 @@ def test_the_real_tree(tmp_path: Path) -> None:
         replace(work / "mm/memory.c", "#include <linux/mm.h>\n", "#include <linux/mm.h>\n\n")
         sh("git", "commit", "-q", "-a", "-m", f"mm: change {number}", cwd=work)
     format_patch(work, tmp_path / "patches", count=2)
-    tree = apply([read(tmp_path / "patches")], source, store, Quiet())
+    tree = apply([read(tmp_path / "patches")], source, Context(store, Quiet()))
     path = store.place("worktrees") / "test"
     with store.lock("worktrees-test", Quiet()):
         checkout(source.repo, source.commit, path, Quiet())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import MachineError, UserError
 from harness.proc.git import git
 from harness.progress import Quiet
@@ -53,7 +54,7 @@ def make_tarball(tmp_path: Path, name: str = "linux-6.1.tar", *, prefix: str = "
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.xz", ".tar.zst"])
 def test_tarball(tmp_path: Path, store: Store, suffix: str) -> None:
     path = make_tarball(tmp_path, f"linux-6.1{suffix}")
-    source = resolve(path.name, store, Quiet(), relative_to=tmp_path)
+    source = resolve(path.name, Context(store, Quiet()), relative_to=tmp_path)
     assert source.description == f"Linux 6.1.176 ({path.name})"
     got = files(source)
     assert got["scripts/check.sh"].startswith("100755 ")
@@ -66,32 +67,34 @@ def test_tarball(tmp_path: Path, store: Store, suffix: str) -> None:
 @pytest.mark.parametrize("prefix", ["linux-6.1", ".", "./linux-6.1", "6.1"])
 def test_top_directory_is_stripped(tmp_path: Path, store: Store, prefix: str) -> None:
     make_tarball(tmp_path, prefix=prefix)
-    source = resolve("linux-6.1.tar", store, Quiet(), relative_to=tmp_path)
+    source = resolve("linux-6.1.tar", Context(store, Quiet()), relative_to=tmp_path)
     assert "mm/memory.c" in files(source)
 
 
 def test_one_tree_has_one_commit(tmp_path: Path, store: Store) -> None:
     """By tarball or directory, in whatever cache and at whatever time."""
     path = make_tarball(tmp_path, "a.tar.gz")
-    one = resolve(str(path), store, Quiet(), relative_to=Path("/"))
-    two = resolve("to-pack", Store(tmp_path / "other"), Quiet(), relative_to=tmp_path)
+    one = resolve(str(path), Context(store, Quiet()), relative_to=Path("/"))
+    two = resolve("to-pack", Context(Store(tmp_path / "other"), Quiet()), relative_to=tmp_path)
     assert (one.commit, one.tree) == (two.commit, two.tree)
 
 
 def test_second_time_imports_nothing(tmp_path: Path, store: Store) -> None:
     make_tarball(tmp_path)
-    first = resolve("linux-6.1.tar", store, Quiet(), relative_to=tmp_path)
+    first = resolve("linux-6.1.tar", Context(store, Quiet()), relative_to=tmp_path)
     progress = Recorder()
-    assert resolve("linux-6.1.tar", store, progress, relative_to=tmp_path) == first
+    assert resolve("linux-6.1.tar", Context(store, progress), relative_to=tmp_path) == first
     assert progress.steps == []
 
 
 def test_replaced_tarball_is_seen(tmp_path: Path, store: Store) -> None:
     make_tarball(tmp_path)
-    first = resolve("linux-6.1.tar", store, Quiet(), relative_to=tmp_path)
+    first = resolve("linux-6.1.tar", Context(store, Quiet()), relative_to=tmp_path)
     replace(tmp_path / "to-pack/mm/memory.c", "a + 3", "a + 4")
     make_tarball(tmp_path)
-    assert resolve("linux-6.1.tar", store, Quiet(), relative_to=tmp_path).tree != first.tree
+    assert (
+        resolve("linux-6.1.tar", Context(store, Quiet()), relative_to=tmp_path).tree != first.tree
+    )
 
 
 def test_ignored_and_odd_files_are_kept_as_they_are(tmp_path: Path, store: Store) -> None:
@@ -107,8 +110,8 @@ def test_ignored_and_odd_files_are_kept_as_they_are(tmp_path: Path, store: Store
     os.link(tree / "dos.c", tree / "hard.c")
     with tarfile.open(tmp_path / "l.tar", "w") as tar:
         tar.add(tree, "l")
-    by_dir = resolve("linux", store, Quiet(), relative_to=tmp_path)
-    by_tar = resolve("l.tar", Store(tmp_path / "b"), Quiet(), relative_to=tmp_path)
+    by_dir = resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
+    by_tar = resolve("l.tar", Context(Store(tmp_path / "b"), Quiet()), relative_to=tmp_path)
     assert by_dir.tree == by_tar.tree
     listed = git("ls-tree", "-rz", "--name-only", by_dir.commit, repo=by_dir.repo)
     names = set(listed.stdout.decode().rstrip("\0").split("\0"))
@@ -125,14 +128,14 @@ def test_ignored_and_odd_files_are_kept_as_they_are(tmp_path: Path, store: Store
 
 def test_directory_changes_are_seen(tmp_path: Path, store: Store) -> None:
     tree = make_tree(tmp_path / "linux")
-    first = resolve("linux", store, Quiet(), relative_to=tmp_path)
-    assert resolve("linux", store, Quiet(), relative_to=tmp_path) == first
+    first = resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
+    assert resolve("linux", Context(store, Quiet()), relative_to=tmp_path) == first
     replace(tree / "mm/memory.c", "a + 3", "a + 4")  # the size stays
     (tree / "mm/new.c").write_text("int x;\n")
     (tree / ".gitignore").write_text("*.o\n")
     (tree / "mm/blob.o").write_text("x")
     (tree / "scripts/check.sh").unlink()
-    second = resolve("linux", store, Quiet(), relative_to=tmp_path)
+    second = resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     assert files(second).keys() - files(first).keys() == {
         "mm/new.c",
         "mm/blob.o",
@@ -141,23 +144,23 @@ def test_directory_changes_are_seen(tmp_path: Path, store: Store) -> None:
     assert files(first).keys() - files(second).keys() == {"scripts/check.sh"}
     assert files(first)["mm/memory.c"] != files(second)["mm/memory.c"]
     assert not (tree / ".git").exists()
-    again = resolve("linux", Store(tmp_path / "other"), Quiet(), relative_to=tmp_path)
+    again = resolve("linux", Context(Store(tmp_path / "other"), Quiet()), relative_to=tmp_path)
     assert again.commit == second.commit
 
 
 def test_stale_lock_of_a_killed_run_is_no_obstacle(tmp_path: Path, store: Store) -> None:
     make_tree(tmp_path / "linux")
-    first = resolve("linux", store, Quiet(), relative_to=tmp_path)
+    first = resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     (index,) = store.place("directories").glob("*/index")
     index.with_suffix(".lock").write_bytes(b"")
-    assert resolve("linux", store, Quiet(), relative_to=tmp_path) == first
+    assert resolve("linux", Context(store, Quiet()), relative_to=tmp_path) == first
 
 
 def test_built_directory_is_refused(tmp_path: Path, store: Store) -> None:
     tree = make_tree(tmp_path / "linux")
     (tree / ".config").write_text("CONFIG_X=y\n")
     with pytest.raises(UserError, match="built in") as caught:
-        resolve("linux", store, Quiet(), relative_to=tmp_path)
+        resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     assert "mrproper" in caught.value.hint
 
 
@@ -165,15 +168,15 @@ def test_built_directory_is_refused(tmp_path: Path, store: Store) -> None:
 def test_nested_repository_is_refused(tmp_path: Path, store: Store, later: bool) -> None:
     tree = make_tree(tmp_path / "linux")
     if later:
-        resolve("linux", store, Quiet(), relative_to=tmp_path)
+        resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     make_repository(tree / "inner")
     with pytest.raises(UserError, match="another git repository"):
-        resolve("linux", store, Quiet(), relative_to=tmp_path)
+        resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
 
 
 def test_work_tree_as_it_is_seen(tmp_path: Path, store: Store) -> None:
     linux = make_repository(tmp_path / "linux")
-    clean = resolve("linux", store, Quiet(), relative_to=tmp_path)
+    clean = resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     assert clean.commit == sh("git", "rev-parse", "HEAD", cwd=linux)
     assert clean.note is None
     replace(linux / "mm/memory.c", "a + 3", "a + 4")
@@ -183,7 +186,7 @@ def test_work_tree_as_it_is_seen(tmp_path: Path, store: Store) -> None:
     (linux / "mm/forgotten.c").write_text("int f;\n")
     before = (linux / ".git/index").read_bytes()
     progress = Recorder()
-    dirty = resolve("linux", store, progress, relative_to=tmp_path)
+    dirty = resolve("linux", Context(store, progress), relative_to=tmp_path)
     assert progress.notes == [dirty.note]
     assert dirty.note == (
         "the uncommitted changes of 3 file(s) are included; "
@@ -194,7 +197,7 @@ def test_work_tree_as_it_is_seen(tmp_path: Path, store: Store) -> None:
     assert files(dirty)["mm/memory.c"] != files(clean)["mm/memory.c"]
     parent = git("rev-parse", f"{dirty.commit}^", repo=dirty.repo).text
     assert parent == clean.commit
-    assert resolve("linux", store, Quiet(), relative_to=tmp_path) == dirty
+    assert resolve("linux", Context(store, Quiet()), relative_to=tmp_path) == dirty
     assert (linux / ".git/index").read_bytes() == before
     assert not git("-C", str(linux), "cat-file", "-e", dirty.commit).ok
 
@@ -210,7 +213,7 @@ def test_work_tree_with_conflicts_is_refused(tmp_path: Path, store: Store) -> No
     with pytest.raises(subprocess.CalledProcessError):
         sh("git", "merge", "-q", one, cwd=linux)
     with pytest.raises(UserError, match="conflicts"):
-        resolve("linux", store, Quiet(), relative_to=tmp_path)
+        resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
 
 
 def test_git_path_with_ref(tmp_path: Path, store: Store) -> None:
@@ -226,10 +229,10 @@ def test_git_path_with_ref(tmp_path: Path, store: Store) -> None:
         (second[:10], second),
         (first, first),
     ):
-        source = resolve(f"linux#{name}", store, Quiet(), relative_to=tmp_path)
+        source = resolve(f"linux#{name}", Context(store, Quiet()), relative_to=tmp_path)
         assert source.commit == wanted
     progress = Recorder()
-    resolve("linux#v6.1", store, progress, relative_to=tmp_path)
+    resolve("linux#v6.1", Context(store, progress), relative_to=tmp_path)
     assert progress.steps == []
 
 
@@ -238,18 +241,18 @@ def test_git_url_fetches_a_tag_once_and_a_branch_anew(tmp_path: Path, store: Sto
     first = sh("git", "rev-parse", "HEAD", cwd=linux)
     sh("git", "tag", "-a", "-m", "x", "v6.1", cwd=linux)
     url = f"file://{linux}"
-    assert resolve(f"{url}#v6.1", store, Quiet(), relative_to=tmp_path).commit == first
-    assert resolve(f"{url}#master", store, Quiet(), relative_to=tmp_path).commit == first
+    assert resolve(f"{url}#v6.1", Context(store, Quiet()), relative_to=tmp_path).commit == first
+    assert resolve(f"{url}#master", Context(store, Quiet()), relative_to=tmp_path).commit == first
     replace(linux / "mm/memory.c", "a + 3", "a + 4")
     second = commit(linux, "two")
-    assert resolve(f"{url}#master", store, Quiet(), relative_to=tmp_path).commit == second
+    assert resolve(f"{url}#master", Context(store, Quiet()), relative_to=tmp_path).commit == second
     linux.rename(tmp_path / "moved")
     for name in ("v6.1", first, second):
         progress = Recorder()
-        resolve(f"{url}#{name}", store, progress, relative_to=tmp_path)
+        resolve(f"{url}#{name}", Context(store, progress), relative_to=tmp_path)
         assert progress.steps == []
     with pytest.raises(MachineError, match="could not be asked"):
-        resolve(f"{url}#master", store, Quiet(), relative_to=tmp_path)
+        resolve(f"{url}#master", Context(store, Quiet()), relative_to=tmp_path)
 
 
 def test_git_fetch_takes_no_history(tmp_path: Path, store: Store) -> None:
@@ -257,7 +260,7 @@ def test_git_fetch_takes_no_history(tmp_path: Path, store: Store) -> None:
     first = sh("git", "rev-parse", "HEAD", cwd=linux)
     replace(linux / "mm/memory.c", "a + 3", "a + 4")
     commit(linux, "two")
-    source = resolve("linux#HEAD", store, Quiet(), relative_to=tmp_path)
+    source = resolve("linux#HEAD", Context(store, Quiet()), relative_to=tmp_path)
     assert not git("cat-file", "-e", first, repo=source.repo).ok
 
 
@@ -282,7 +285,7 @@ def test_bad_spec_lists_the_forms(tmp_path: Path, store: Store, spec: str) -> No
     make_repository(tmp_path / "linux")
     (tmp_path / "file.txt").write_text("x")
     with pytest.raises(UserError) as caught:
-        resolve(spec, store, Quiet(), relative_to=tmp_path)
+        resolve(spec, Context(store, Quiet()), relative_to=tmp_path)
     for form in ("debian:linux-source-6.1=", ".tar.xz", "#v6.1", "https://"):
         assert form in caught.value.hint
 
@@ -292,7 +295,7 @@ def test_unknown_ref(tmp_path: Path, store: Store, name: str) -> None:
     linux = make_repository(tmp_path / "linux")
     for where in ("linux", f"file://{linux}"):
         with pytest.raises(UserError, match=name):
-            resolve(f"{where}#{name}", store, Quiet(), relative_to=tmp_path)
+            resolve(f"{where}#{name}", Context(store, Quiet()), relative_to=tmp_path)
 
 
 def test_not_a_kernel(tmp_path: Path, store: Store) -> None:
@@ -304,7 +307,7 @@ def test_not_a_kernel(tmp_path: Path, store: Store) -> None:
     (tmp_path / "empty").mkdir()
     for spec in ("other", "other#HEAD", "other.tar", "empty"):
         with pytest.raises(UserError, match="not a Linux kernel tree"):
-            resolve(spec, store, Quiet(), relative_to=tmp_path)
+            resolve(spec, Context(store, Quiet()), relative_to=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["linux-6.1.tar", "linux-6.1.tar.xz", "linux-6.1.tar.gz"])
@@ -314,9 +317,9 @@ def test_damaged_tarball(tmp_path: Path, store: Store, name: str) -> None:
     for data in (whole[: len(whole) // 2], b"garbage", b""):
         path.write_bytes(data)
         with pytest.raises(UserError, match=r"damaged"):
-            resolve(name, store, Quiet(), relative_to=tmp_path)
+            resolve(name, Context(store, Quiet()), relative_to=tmp_path)
     path.write_bytes(whole)
-    assert resolve(name, store, Quiet(), relative_to=tmp_path).tree
+    assert resolve(name, Context(store, Quiet()), relative_to=tmp_path).tree
 
 
 @pytest.mark.parametrize("harm", ["cut before a header", "header damaged", "no end"])
@@ -334,7 +337,7 @@ def test_tarball_that_tarfile_would_take_for_whole(tmp_path: Path, store: Store,
         del data[end:]
     path.write_bytes(data)
     with pytest.raises(UserError, match="damaged"):
-        resolve(path.name, store, Quiet(), relative_to=tmp_path)
+        resolve(path.name, Context(store, Quiet()), relative_to=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["linux/../../x", "/abs", "linux/.git/config", "linux/a/.GIT/x"])
@@ -344,14 +347,14 @@ def test_tarball_with_a_path_that_has_no_place(tmp_path: Path, store: Store, nam
         member = tarfile.TarInfo(name)
         tar.addfile(member)
     with pytest.raises(UserError, match=r"no work tree may have|not a Linux kernel"):
-        resolve(path.name, store, Quiet(), relative_to=tmp_path)
+        resolve(path.name, Context(store, Quiet()), relative_to=tmp_path)
 
 
 def test_unreadable_repository_is_told(tmp_path: Path, store: Store) -> None:
     linux = make_tree(tmp_path / "linux")
     (linux / ".git").write_text("gitdir: /nowhere\n")
     with pytest.raises(UserError, match="work tree"):
-        resolve("linux", store, Quiet(), relative_to=tmp_path)
+        resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
 
 
 def test_variables_of_a_hook_have_no_say(
@@ -362,7 +365,7 @@ def test_variables_of_a_hook_have_no_say(
     for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_OBJECT_DIRECTORY"):
         monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
     for spec in ("linux", "linux#master", "plain"):
-        assert "mm/memory.c" in files(resolve(spec, store, Quiet(), relative_to=tmp_path))
+        assert "mm/memory.c" in files(resolve(spec, Context(store, Quiet()), relative_to=tmp_path))
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -371,10 +374,10 @@ def test_unchanged_directory_is_not_read_again(tmp_path: Path, store: Store) -> 
     old = time.time() - 3600
     for path in tree.rglob("*"):
         os.utime(path, (old, old), follow_symlinks=False)
-    first = resolve("linux", store, Quiet(), relative_to=tmp_path)
+    first = resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     index = next(store.place("directories").glob("*/index"))
     before = index.read_bytes()
-    assert resolve("linux", store, Quiet(), relative_to=tmp_path) == first
+    assert resolve("linux", Context(store, Quiet()), relative_to=tmp_path) == first
     assert index.read_bytes() == before
 
 
@@ -395,7 +398,7 @@ def test_kernel_version(makefile: bytes, version: str | None) -> None:
 def test_ignored_files_that_a_build_needs_are_named(tmp_path: Path, store: Store) -> None:
     linux = make_repository(tmp_path / "linux")
     (linux / ".git/info/exclude").write_text("/*\n")
-    assert resolve("linux", store, Quiet(), relative_to=tmp_path).note is None
+    assert resolve("linux", Context(store, Quiet()), relative_to=tmp_path).note is None
     for name in (
         "mm/one.c",
         "mm/two.h",
@@ -407,14 +410,14 @@ def test_ignored_files_that_a_build_needs_are_named(tmp_path: Path, store: Store
         (linux / name).parent.mkdir(parents=True, exist_ok=True)
         (linux / name).write_text("x\n")
     before = sorted(linux.rglob("*"))
-    found = resolve("linux", store, Quiet(), relative_to=tmp_path)
+    found = resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     assert found.note == (
         "4 files that .gitignore covers are not included: "
         "firmware/blob.bin, fs/new/Makefile, mm/one.c and 1 more (git add --force brings them in)"
     )
     assert sorted(linux.rglob("*")) == before
     sh("git", "add", "--force", "mm", "firmware", "fs", cwd=linux)
-    added = resolve("linux", store, Quiet(), relative_to=tmp_path)
+    added = resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     assert added.note == "the uncommitted changes of 4 file(s) are included"
     assert {"mm/one.c", "firmware/blob.bin", "fs/new/Makefile"} <= files(added).keys()
 
@@ -429,9 +432,9 @@ def test_what_a_build_has_made_is_no_source_that_was_left_out(tmp_path: Path, st
         (linux / name).write_text("x\n")
     (linux / "mm/made.c").write_text("x\n")
     (linux / "mm/.made.c.cmd").write_text("cmd_mm/made.c := echo\n")
-    assert resolve("linux", store, Quiet(), relative_to=tmp_path).note is None
+    assert resolve("linux", Context(store, Quiet()), relative_to=tmp_path).note is None
     (linux / "mm/mine.c").write_text("x\n")
-    found = resolve("linux", store, Quiet(), relative_to=tmp_path)
+    found = resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     assert found.note == (
         "1 file that .gitignore covers is not included: mm/mine.c (git add --force brings it in)"
     )
@@ -441,7 +444,7 @@ def test_changes_that_git_was_told_not_to_see_are_named(tmp_path: Path, store: S
     linux = make_repository(tmp_path / "linux")
     sh("git", "update-index", "--assume-unchanged", "mm/memory.c", cwd=linux)
     replace(linux / "mm/memory.c", "a + 3", "a + 4")
-    found = resolve("linux", store, Quiet(), relative_to=tmp_path)
+    found = resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     assert found.note is not None
     assert "assume-unchanged are not included: mm/memory.c" in found.note
 
@@ -455,7 +458,7 @@ def test_a_kernel_that_its_repository_ignores_is_refused(tmp_path: Path, store: 
     sh("git", "add", "debian", cwd=linux)
     sh("git", "commit", "-q", "-m", "packaging", cwd=linux)
     with pytest.raises(UserError, match="does not track the kernel") as caught:
-        resolve("linux", store, Quiet(), relative_to=tmp_path)
+        resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     assert "Makefile" in caught.value.why
     assert "add --all --force" in caught.value.hint
 
@@ -490,13 +493,13 @@ def test_where_a_source_lies_is_no_matter(
     else:
         make_repository(below / "linux")
         spec += "/linux" if kind == "changed" else "/linux#HEAD"
-    found = resolve(spec, store, Quiet(), relative_to=tmp_path)
+    found = resolve(spec, Context(store, Quiet()), relative_to=tmp_path)
     tree = found.tree
     assert found.note is None
     if kind == "changed":
         replace(below / "linux/mm/memory.c", "a + 3", "a + 4")
-        changed = resolve(spec, store, Quiet(), relative_to=tmp_path)
+        changed = resolve(spec, Context(store, Quiet()), relative_to=tmp_path)
         assert changed.note == "the uncommitted changes of 1 file(s) are included"
         assert changed.tree != tree
     plain = make_repository(tmp_path / "plain")
-    assert resolve("plain#HEAD", store, Quiet(), relative_to=tmp_path).tree == tree, plain
+    assert resolve("plain#HEAD", Context(store, Quiet()), relative_to=tmp_path).tree == tree, plain

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.errors import MachineError
 from harness.proc.git import git
 from harness.progress import Quiet
@@ -23,12 +24,12 @@ pytestmark = pytest.mark.unit
 @pytest.fixture
 def sources(tmp_path: Path, store: Store) -> tuple[Source, Source]:
     linux = make_repository(tmp_path / "linux")
-    one = resolve("linux#HEAD", store, Quiet(), relative_to=tmp_path)
+    one = resolve("linux#HEAD", Context(store, Quiet()), relative_to=tmp_path)
     replace(linux / "mm/memory.c", "a + 3", "a + 4")
     (linux / "mm/sub").mkdir()
     (linux / "mm/sub/new.c").write_text("int n;\n")
     commit(linux, "two")
-    return one, resolve("linux#HEAD", store, Quiet(), relative_to=tmp_path)
+    return one, resolve("linux#HEAD", Context(store, Quiet()), relative_to=tmp_path)
 
 
 def state(path: Path) -> dict[str, bytes]:

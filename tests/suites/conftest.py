@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness import kbuild, suites
+from harness.context import Context
 from harness.progress import Quiet
 from harness.store import Store
 from harness.suites import Suite, SuiteSource, userland
@@ -36,12 +37,13 @@ class Bench:
             tree,
             fragments,
             place,
-            store=store,
+            context=Context(store, Quiet()),
             log=self.root / "log",
             limit_s=60,
-            progress=Quiet(),
         )
-        return suites.build(source, kernel, tree, place, store=store, limit_s=60, progress=Quiet())
+        return suites.build(
+            source, kernel, tree, place, context=Context(store, Quiet()), limit_s=60
+        )
 
     def suite(self, makefile: str, **files: str) -> SuiteSource:
         directory = self.root / "mine"

@@ -21,7 +21,7 @@ from harness import suites
 from harness.errors import UserError
 from harness.lab.room import needed_mib, too_small
 from harness.model.spec import GuestTable
-from harness.run.plan import plan
+from harness.run.plan import Terms, plan
 from harness.suites import Suite, SuiteSource, sources
 from harness.suites.files import why_no_file, why_no_program
 from harness.suites.part import MakefileBroken, first_error
@@ -232,17 +232,15 @@ def test_a_makefile_that_prints(bench: Bench) -> None:
 
 
 def planned(suite: Suite, kind: str = "sealed") -> dict[str, tuple[str, str]]:
-    tests = plan(
-        [suite],
+    terms = Terms(
         sources={"mine": SuiteSource("mine", "mine", None)},
         guest=GuestTable(type="vng" if kind == "vng" else "sealed"),
         lacks=lambda _guest, _needs: "",
         series="none",
-        expression="",
         default_timeout_s=1,
         rerun=lambda _suite, _test: "",
-        build_logs={},
     )
+    tests = plan([suite], "", terms)
     return {test.program: (test.broken, test.unfit) for test in tests}
 
 

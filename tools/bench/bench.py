@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.context import Context
 from harness.errors import ExitCode, MachineError, UserError
 from harness.guest.machine import MachineType
 from harness.guest.snapshot import Snapshot
@@ -74,7 +75,9 @@ class Bench:
         """
         with tempfile.TemporaryDirectory(prefix="harness-bench-") as name:
             scratch = Path(name)
-            prepared = prepare(self.request, self.store, scratch / "prepare", self.progress)
+            prepared = prepare(
+                self.request, Context(self.store, self.progress), scratch / "prepare"
+            )
             suite, program = _first_program(prepared)
             guests, accelerator = self._guests(prepared, suite, program)
             unchanged = self._unchanged(scratch)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What work needs wherever it is done, handed down as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.progress import Progress, Step
+from harness.store import Store
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where work keeps what it makes, and where it tells of itself."""
+
+    store: Store
+    progress: Progress
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Hold the lock of a place; waiting is told.  See :meth:`harness.store.Store.lock`."""
+        return self.store.lock(name, self.progress)
+
+    def obtain(self, kind: str, key: str, build: Callable[[Path], None]) -> Path:
+        """Return an entry, made if need be; waiting is told.  See :meth:`Store.obtain`."""
+        return self.store.obtain(kind, key, build, self.progress)
+
+    def step(self, title: str) -> AbstractContextManager[Step]:
+        """Open a step of the work; see :meth:`harness.progress.Progress.step`."""
+        return self.progress.step(title)
+
+    def note(self, text: str) -> None:
+        """Tell one line that stays."""
+        self.progress.note(text)
