@@ -12,6 +12,7 @@ from harness import klog, ktap
 from harness.model.events import (
     Event,
     Exit,
+    Final,
     GuestDied,
     Heartbeat,
     How,
@@ -111,7 +112,7 @@ class Observer:
             case Heartbeat():
                 self._beat()
             case Exit() | NotStarted() | GuestDied():
-                self.ending = _ending(event)
+                self.ending = ending_of(event)
                 if isinstance(event, Exit):
                     self.guest_s = event.wall_s
 
@@ -122,7 +123,7 @@ class Observer:
         self._silent_beats += 1
         if self._silent_beats >= _SILENT_BEATS:
             why = f"its kernel had crashed, and it said nothing more for {_SILENT_BEATS} s"
-            self.ending = _ending(GuestDied(How.CRASHED, why))
+            self.ending = ending_of(GuestDied(How.CRASHED, why))
 
     def _crashed(self) -> bool:
         return self._scanner.severity() is klog.Severity.CRASH
@@ -133,7 +134,8 @@ class Observer:
         return self._parser.close(), self._scanner.close(), text
 
 
-def _ending(event: Exit | NotStarted | GuestDied) -> Ending:
+def ending_of(event: Final) -> Ending:
+    """Return a test's last *event* as the journal has it."""
     match event:
         case NotStarted(detail=detail):
             return Ending(how="not-started", detail=detail)

@@ -160,7 +160,9 @@ class Foundry:
             return await self._vng_template(suite, guest, config)
         if config.confidential:
             return await self._booted(suite, guest, config)
-        saved, probed = await self._snapshot(suite, config, guest)
+        packed = await asyncio.to_thread(self._initramfs, suite)
+        files = BootFiles(self.kernel.image, packed)
+        saved, probed = await self._snapshot(suite.name, files, config, guest)
         machine = Machine(
             accelerator=probed.accelerator,
             accelerator_reason=probed.why,
@@ -235,12 +237,24 @@ class Foundry:
         )
         return Template(hello, machine, boot, None, self.entries(suite, guest), log)
 
+    async def starter(
+        self, name: str, guest: GuestTable, files: BootFiles
+    ) -> Callable[[], Awaitable[QemuGuest]]:
+        """Return what makes guests that boot from *files*: restored ones where they can be saved.
+
+        *name* is what they are called while the first one boots.  Raises as :meth:`boot`.
+        """
+        config = self.config(guest)
+        if guest.type == "vng" or config.confidential or self._closed(guest).refused:
+            return partial(self.boot, guest, files)
+        saved, _ = await self._snapshot(name, files, config, guest)
+        return partial(snapshot.restore, saved)
+
     async def _snapshot(
-        self, suite: Suite, config: GuestConfig, guest: GuestTable
+        self, name: str, files: BootFiles, config: GuestConfig, guest: GuestTable
     ) -> tuple[Snapshot, Probe]:
+        """Return the snapshot of what boots from *files*, and what accelerates it."""
         qemu = await asyncio.to_thread(identity, Path(which(config.qemu)))
-        packed = await asyncio.to_thread(self._initramfs, suite)
-        files = BootFiles(self.kernel.image, packed)
         probed = await self._accelerator(config, guest, files)
         key = digest(
             _RECIPE,
@@ -251,7 +265,7 @@ class Foundry:
             self._processor(probed.accelerator),
             qemu,
         )
-        boot = partial(self._boot, key, config, files, probed.accelerator, suite.name)
+        boot = partial(self._boot, key, config, files, probed.accelerator, name)
         # Two guests that are asked for in different words can be the same machine.
         async with self._alone(key):
             try:
@@ -259,7 +273,7 @@ class Foundry:
             except (GuestNotBooted, Damaged):
                 raise
             except MachineError as damage:
-                self.context.note(f"the snapshot of {suite.name} is made again: {damage.what}")
+                self.context.note(f"the snapshot of {name} is made again: {damage.what}")
                 self.context.store.discard(SNAPSHOT, key)
                 loaded = snapshot.load(await boot())
         self._check_build_id(loaded.hello)

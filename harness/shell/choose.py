@@ -71,12 +71,7 @@ class Place:
     @property
     def path(self) -> str:
         """``PATH`` in the guest: every directory that has programs of the suites comes first."""
-        mine = {
-            posixpath.normpath(f"/{GUEST_ROOT}/{suite.name}/{posixpath.dirname(program.path)}"): ""
-            for suite in self.suites
-            for program in suite.programs
-        }
-        return ":".join((*mine, *_SYSTEM))
+        return path_of(self.suites)
 
     def shell(
         self, environ: Mapping[str, str], line: str = "", window: Window | None = None
@@ -100,18 +95,32 @@ class Place:
         )
 
     def files(self, maker: Foundry) -> BootFiles:
-        """Return what the guest boots from: the suites, and a shell where the host's is not there.
+        """Return what the guest boots from; see :func:`shell_files`."""
+        return shell_files(maker, self.suites, self.guest)
 
-        Raises MachineError where there is no shell for it.
-        """
-        root: Path | None = None
-        if self.guest.type == "sealed":
-            root = maker.context.obtain("shell", digest(userland.identity()), _pack_shell)
-        packed = (
-            root.name if root else "",
-            *(f"{suite.name}={suite.key}" for suite in self.suites),
-        )
-        return maker.packed(digest("shell", *packed), shell_entries(self.suites, root))
+
+def path_of(packed: Iterable[Suite]) -> str:
+    """Return ``PATH`` in a guest with these suites: their directories, then the system's."""
+    mine = {
+        posixpath.normpath(f"/{GUEST_ROOT}/{suite.name}/{posixpath.dirname(program.path)}"): ""
+        for suite in packed
+        for program in suite.programs
+    }
+    return ":".join((*mine, *_SYSTEM))
+
+
+def shell_files(maker: Foundry, packed: Sequence[Suite], guest: GuestTable) -> BootFiles:
+    """Return what a *guest* boots from: the suites, and a shell where the host's is not there.
+
+    Raises MachineError where there is no shell for it.
+    """
+    root: Path | None = None
+    if guest.type == "sealed":
+        root = maker.context.obtain("shell", digest(userland.identity()), _pack_shell)
+    key = digest(
+        "shell", root.name if root else "", *(f"{suite.name}={suite.key}" for suite in packed)
+    )
+    return maker.packed(key, shell_entries(packed, root))
 
 
 def _pack_shell(out: Path) -> None:
