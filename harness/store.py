@@ -310,6 +310,20 @@ class Store:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
+    def content(self, kind: str, key: str, name: str) -> str:
+        """Return a digest of the file *name* of an entry, as it was written.
+
+        Files with the same hold the same bytes, whatever they were made from.  Raises
+        :class:`Damaged` where the entry does not say.
+        """
+        try:
+            written = json.loads((self.path(kind, key) / _MANIFEST).read_text())[name]
+            return digest(str(written["size"]), written["sparse"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            self.discard(kind, key)
+            why = f"{_MANIFEST} does not tell of {name}: {error}"
+            raise Damaged({(kind, key): why}, self.root) from None
+
     def path(self, kind: str, key: str) -> Path:
         """Return where the entry is once it exists."""
         return self.root / "entries" / kind / key

@@ -37,8 +37,9 @@ def matrix(patches: str, tests_from: str, **options: Any) -> int:
     """Run the suites on the base and after each patch, and name the patch that breaks a test.
 
     Kernels are built one after the other, while tests of those before run.  A kernel that does not
-    build or boot is told with the reason, and the others are tested.  Exit code 0 means that each
-    test ended as expected on each kernel.
+    build or boot is told with the reason, and the others are tested.  A patch that makes the same
+    kernel as before it is shown as '=', and is not tested.  Exit code 0 means that each test ended
+    as expected on each kernel.
 
     \b
     Examples:
@@ -46,6 +47,7 @@ def matrix(patches: str, tests_from: str, **options: Any) -> int:
       harness matrix --series ~/thread.mbox --suite kernel:memfd
       harness matrix --patches 3,7-9 -k fstat
       harness matrix --patches ends --suite kvm
+      harness matrix --fresh
       harness matrix --resume latest
     """
     asked = Asked(**options)
@@ -66,6 +68,7 @@ def matrix(patches: str, tests_from: str, **options: Any) -> int:
                 hint="name a series with --series, or use `harness run`",
             )
         kernels = specs(whole, patches_of(patches, count), count, own_tests=tests_from == "own")
-        return dataclasses.replace(request, kernels=kernels)
+        reuse = asked.reuse is not False
+        return dataclasses.replace(request, kernels=kernels, reuse=reuse)
 
     return conduct(asked, shape)

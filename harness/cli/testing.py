@@ -195,6 +195,13 @@ def _given(args: Sequence[str], option: str) -> str:
     help="Run each test again until it does not end as expected, at most N times with --repeat N.",
 )
 @click.option(
+    "--reuse/--fresh",
+    default=None,
+    help="Leave tests to an earlier run that has seen them end as expected on the same, told by "
+    "content (docs/matrix.md), or run all of them.  --repeat, --until-fail and --coverage run all "
+    "in any case.  [default: --reuse for matrix, --fresh for run]",
+)
+@click.option(
     "--resume",
     metavar="RUN",
     help="Go on with a run that was cut off: its directory, its name below runs/, or 'latest'.  "
@@ -234,6 +241,7 @@ class Asked:
     summary: Path | None
     repeat: int | None
     until_fail: bool
+    reuse: bool | None
     resume: str | None
     verbose: bool
 
@@ -285,6 +293,7 @@ def conduct(asked: Asked, shape: Callable[[Request], Request]) -> int:
                 trust=Trust(asked.trust) if asked.trust else None,
                 repeat=asked.repeat or (ENDLESS if asked.until_fail else 1),
                 until_fail=asked.until_fail,
+                reuse=bool(asked.reuse),
                 command=command,
                 program=program,
             )

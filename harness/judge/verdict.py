@@ -9,7 +9,7 @@ and never ended is ``notrun`` or ``error``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -35,6 +35,7 @@ from harness.model.plan import Group, PlannedTest
 from harness.model.records import (
     Boot,
     CacheDamaged,
+    CellPlanned,
     Decoded,
     Ending,
     GuestFailed,
@@ -67,6 +68,11 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
     There must be a plan for it (ValueError otherwise); every planned test comes out, in the order
     of the plan.
     """
+    same = {
+        record.suite: record.same_as
+        for record in records
+        if isinstance(record, CellPlanned) and record.kernel == kernel_name
+    }
     records = standing(of_kernel(records, kernel_name))
     head = next(record for record in records if isinstance(record, RunStarted))
     failed = {
@@ -101,6 +107,8 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
             timeout_s=test.timeout_s,
             guest=ran_on.guest,
             accelerator=ran_on.accelerator,
+            reused=_reused(told[test.name]),
+            same_as=same.get(test.suite),
         )
         for test in head.tests
         for ran_on in [machines.get(test.group, Machine()) if test.runnable else Machine()]
@@ -126,8 +134,25 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
             *(_damage(record) for record in records if isinstance(record, CacheDamaged)),
             *boot_notes(head, records),
             *rest_notes(records),
+            *_notes_elsewhere(tests),
         ),
     )
+
+
+def _notes_elsewhere(tests: Sequence[Test]) -> Iterator[str]:
+    """Yield where the verdicts come from that are not of this run on this kernel."""
+    runs = dict.fromkeys(test.reused for test in tests if test.reused)
+    if runs:
+        yield f"verdicts are reused from {', '.join(runs)}, which ran the same tests on the same"
+    same = dict.fromkeys(test.same_as for test in tests if test.same_as is not None)
+    if same:
+        yield f"not tested, as the kernel is the same as {', '.join(same)}"
+
+
+def _reused(mine: Sequence[_OfTest]) -> str:
+    """Return the earlier run that observed a test; empty where it ran in this one."""
+    ended = [record for record in mine if isinstance(record, TestEnded)]
+    return ended[-1].reused if ended else ""
 
 
 def _damage(record: CacheDamaged) -> str:

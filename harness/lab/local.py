@@ -107,6 +107,7 @@ class LocalExecutor:
             machine=made.machine,
             seconds=time.monotonic() - begun,
             boot=observe_boot(made.boot_log, made.hello, log),
+            identity=made.identity,
         )
 
     async def run(self, attempt: Attempt) -> TestEnded:

@@ -73,10 +73,23 @@ class Template:
     """The console's log of that first boot."""
     watched: Callable[[Sequence[str]], Awaitable[Guest]] | None = None
     """Makes a guest whose QEMU has more on its command line; None where it cannot be watched."""
+    identity: str = ""
+    """That of :meth:`Foundry.identity`."""
 
 
 Answers = Mapping[GuestTable, Probe]
 """What accelerates guests, as far as it was asked for."""
+
+
+@dataclass(frozen=True)
+class _Boots:
+    """What a guest that can be saved is booted with."""
+
+    config: GuestConfig
+    files: BootFiles
+    probed: Probe
+    beside: tuple[str, ...]
+    """What decides what it does, beside its kernel and its initramfs."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +174,8 @@ class Foundry:
         if config.confidential:
             return await self._booted(suite, guest, config)
         packed = await asyncio.to_thread(self._initramfs, suite)
-        files = BootFiles(self.kernel.image, packed)
-        saved, probed = await self._snapshot(suite.name, files, config, guest)
+        boots = await self._boots(BootFiles(self.kernel.image, packed), config, guest)
+        saved, probed = await self._snapshot(suite.name, boots), boots.probed
         machine = Machine(
             accelerator=probed.accelerator,
             accelerator_reason=probed.why,
@@ -178,7 +191,52 @@ class Foundry:
             def watched(extra: Sequence[str]) -> Awaitable[Guest]:
                 return restore(extra=extra)
 
-        return Template(saved.hello, machine, restore, saved, entries, saved.boot_log, watched)
+        return Template(
+            saved.hello,
+            machine,
+            restore,
+            saved,
+            entries,
+            saved.boot_log,
+            watched,
+            self._identity(suite, boots),
+        )
+
+    async def content(self, suite: Suite, guest: GuestTable) -> str:
+        """Return a digest of the kernel and of what its guests of *suite* boot from, by content.
+
+        What the commits or the names of these were does not count.
+        """
+        if suite.key:
+            await asyncio.to_thread(self._initramfs, suite, userland=guest.type != "vng")
+        return self._content(suite, userland=guest.type != "vng")
+
+    def _content(self, suite: Suite, *, userland: bool) -> str:
+        packed = ""
+        if suite.key:
+            key = self._initramfs_key(suite, userland=userland)
+            packed = self.context.store.content(INITRAMFS, key, "initramfs.cpio")
+        return digest(self.kernel_content(), packed)
+
+    def kernel_content(self) -> str:
+        """Return a digest of the bootable image: the same for kernels that are the same."""
+        return self.context.store.content("kernel", self.kernel.key, self.kernel.image.name)
+
+    async def identity(self, suite: Suite, guest: GuestTable) -> str:
+        """Return a digest of all that decides what such a guest of *suite* does, by content.
+
+        That is what it boots from, its machine, QEMU, and the processor where it sees that.  Empty
+        where it sees still more of this host: its files, or a processor that closes its memory.
+        """
+        config = self.config(guest)
+        if guest.type == "vng" or config.confidential or not suite.key:
+            return ""
+        packed = await asyncio.to_thread(self._initramfs, suite)
+        boots = await self._boots(BootFiles(self.kernel.image, packed), config, guest)
+        return self._identity(suite, boots)
+
+    def _identity(self, suite: Suite, boots: _Boots) -> str:
+        return digest(_RECIPE, self._content(suite, userland=True), *boots.beside)
 
     def entries(self, suite: Suite, guest: GuestTable) -> tuple[Entry, ...]:
         """Return what of the cache such guests of *suite* boot from."""
@@ -247,25 +305,26 @@ class Foundry:
         config = self.config(guest)
         if guest.type == "vng" or config.confidential or self._closed(guest).refused:
             return partial(self.boot, guest, files)
-        saved, _ = await self._snapshot(name, files, config, guest)
+        saved = await self._snapshot(name, await self._boots(files, config, guest))
         return partial(snapshot.restore, saved)
 
-    async def _snapshot(
-        self, name: str, files: BootFiles, config: GuestConfig, guest: GuestTable
-    ) -> tuple[Snapshot, Probe]:
-        """Return the snapshot of what boots from *files*, and what accelerates it."""
+    async def _boots(self, files: BootFiles, config: GuestConfig, guest: GuestTable) -> _Boots:
+        """Return what a guest that can be saved is booted with, from *files*."""
         qemu = await asyncio.to_thread(identity, Path(which(config.qemu)))
         probed = await self._accelerator(config, guest, files)
-        key = digest(
-            _RECIPE,
-            self.kernel.key,
-            files.initramfs.parent.name,
+        beside = (
             json.dumps(asdict(config), sort_keys=True),
             " ".join(CMDLINE),
             self._processor(probed.accelerator),
             qemu,
         )
-        boot = partial(self._boot, key, config, files, probed.accelerator, name)
+        return _Boots(config, files, probed, beside)
+
+    async def _snapshot(self, name: str, boots: _Boots) -> Snapshot:
+        """Return the snapshot of what boots so; *name* is what it is called while that boots."""
+        files = boots.files
+        key = digest(_RECIPE, self.kernel.key, files.initramfs.parent.name, *boots.beside)
+        boot = partial(self._boot, key, boots.config, files, boots.probed.accelerator, name)
         # Two guests that are asked for in different words can be the same machine.
         async with self._alone(key):
             try:
@@ -277,7 +336,7 @@ class Foundry:
                 self.context.store.discard(SNAPSHOT, key)
                 loaded = snapshot.load(await boot())
         self._check_build_id(loaded.hello)
-        return loaded, probed
+        return loaded
 
     @contextlib.asynccontextmanager
     async def _alone(self, name: str) -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ better verdict can be had later from an old journal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -47,6 +47,8 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     until_fail: bool = False
     coverage: bool = False
     """Whether it is watched which changed lines the tests run."""
+    reuse: bool = False
+    """Whether what earlier runs observed of the same may stand for a test."""
     for_patch: int | None = None
     """The patch whose tests run, those in ``left_out`` not among them."""
     left_out: tuple[str, ...] = ()
@@ -121,6 +123,9 @@ class CellPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="cell"):
     kernel: KernelName = ONLY
     suite: str
     tests: tuple[PlannedTest, ...]
+    same_as: KernelName | None = None
+    """The kernel of the run that is the same by content, with the same tests: they run on that one
+    only, and what is observed there counts for this cell too."""
 
 
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
@@ -176,6 +181,10 @@ class GuestReady(msgspec.Struct, frozen=True, kw_only=True, tag="guest"):
     seconds: float
     boot: Boot | None = None
     """Of the guest that tests are restored from; None in the journals of old versions."""
+    identity: str = ""
+    """Digest of all that its guests are made from, by content; empty where they see more."""
+    reused: str = ""
+    """The earlier run in which it was up; empty for this one."""
 
 
 class GuestFailed(msgspec.Struct, frozen=True, kw_only=True, tag="guest-failed"):
@@ -213,6 +222,8 @@ class TestStarted(msgspec.Struct, frozen=True, kw_only=True, tag="test"):
     seed: str
     limit_s: float = 0.0
     """The time limit in seconds of guest time, scaled by how fast the accelerator is."""
+    reused: str = ""
+    """The earlier run in which it was begun; empty for this one."""
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,6 +267,8 @@ class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):
     logs: Logs = Logs()
     boot: Boot | None = None
     """Of its own guest, where each test has one that is booted for it."""
+    reused: str = ""
+    """The earlier run that observed it, on the same in every respect; empty for this one."""
 
 
 class Decoded(msgspec.Struct, frozen=True, kw_only=True, tag="decoded"):
@@ -343,14 +356,15 @@ def of_kernel(records: Sequence[Record], name: KernelName) -> list[Record]:
     """Return what *records* say of the kernel *name*, as the journal of a run over it alone.
 
     Its plan stands there as one :class:`RunStarted`; ValueError where the run has no such kernel.
-    A cell whose tests are not known is in it as one test: an error with the reason where there is
-    no kernel, and else one that was never begun.
+    Of a cell that is the same on another kernel it has what was observed there.  A cell whose tests
+    are not known is in it as one test: an error with the reason where there is no kernel, and else
+    one that was never begun.
     """
     names = kernel_names(records)
     if name not in names:
         what = f"a plan without the kernel '{name}'" if names else "a journal without a plan"
         raise ValueError(f"{what} says nothing of it")
-    mine = [each for each in records if not isinstance(each, OfKernel) or each.kernel == name]
+    mine = list(_told_of(records, name))
     planned = next((each for each in mine if isinstance(each, RunPlanned)), None)
     if planned is None:
         return mine
@@ -360,6 +374,32 @@ def of_kernel(records: Sequence[Record], name: KernelName) -> list[Record]:
         for each in mine
         if not isinstance(each, KernelBuilt | KernelFailed | CellPlanned)
     ]
+
+
+def _told_of(records: Sequence[Record], name: KernelName) -> Iterator[Record]:
+    """Yield the records that speak of the kernel *name*, and those of cells that are the same.
+
+    What was observed on another kernel, for a cell that is the same there, is told of this one.
+    """
+    cells = [each for each in records if isinstance(each, CellPlanned) and each.kernel == name]
+    same = {each.suite: each.same_as for each in cells if each.same_as is not None}
+    suites = {test.name: each.suite for each in cells if each.suite in same for test in each.tests}
+    others = frozenset(same.values())
+    for each in records:
+        if not isinstance(each, OfKernel) or each.kernel == name:
+            yield each
+        elif each.kernel not in others:
+            continue
+        elif isinstance(each, GuestReady | GuestFailed):
+            if same.get(each.suite) == each.kernel:
+                yield msgspec.structs.replace(each, kernel=name)
+        elif isinstance(each, TestStarted | TestEnded | Decoded):
+            if same.get(suites.get(each.name, "")) == each.kernel:
+                yield msgspec.structs.replace(each, kernel=name)
+        elif isinstance(each, CacheDamaged):
+            tests = [test for test in each.tests if same.get(suites.get(test, "")) == each.kernel]
+            if tests:
+                yield msgspec.structs.replace(each, kernel=name, tests=tuple(tests))
 
 
 def _whole_plan(planned: RunPlanned, name: KernelName, mine: Sequence[Record]) -> RunStarted:

@@ -135,6 +135,18 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """A command line for a shell that runs this test alone."""
     attempts: tuple[Attempt, ...] = ()
     """Every attempt, where the test was to be repeated; all else is then that of the worst one."""
+    reused: str = ""
+    """The earlier run that observed it, where it did not run in this one: it is no run of its own
+    in any count of how often a test fails."""
+    same_as: str | None = None
+    """The kernel of the run on which it ran, where that is the same as its own; else null."""
+
+    @property
+    def elsewhere(self) -> str:
+        """Where it ran, if not in this run on this kernel: ``reused from RUN``; empty otherwise."""
+        if self.reused:
+            return f"reused from {self.reused}"
+        return "" if self.same_as is None else f"the same as on kernel {self.same_as}"
 
 
 class CoverMail(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +188,8 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     """What the compiler warned of when the kernel was built, one line each."""
     build_id: str = ""
     """The GNU build ID that the running kernel showed to the agent, in hex."""
+    same_as: str | None = None
+    """The first kernel of the run that is the same by content; null where there is none before."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

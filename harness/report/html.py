@@ -146,6 +146,7 @@ def _test(
     if not reports and test.kernel_log:
         reports = [_log_excerpt(test, texts)]
     facts = [
+        ("verdict", test.elsewhere),
         ("ended", test.ending),
         ("began", test.started),
         ("seconds in the guest", "" if test.guest_s is None else f"{test.guest_s:.3f}"),
@@ -159,7 +160,7 @@ def _test(
         "outcome": _number(test.outcome),
         "reason": texts.place(one_line(test.reason, 1000)),
         "seconds": test.total_s,
-        "start": _since(results.started, test.started),
+        "start": None if test.elsewhere else _since(results.started, test.started),
         "tally": _tally(test),
         "cases": _cases(test, texts, names),
         "output": texts.place(story_text(test.output, TEXT_LIMIT)),

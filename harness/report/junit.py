@@ -11,10 +11,11 @@ exactly when ``harness run`` does not return 0.
 Outcomes are those of :mod:`harness.report.testcases`.
 
 ``time`` stands where it was measured: at the suite, and at testcases that stand for a whole
-program.  Cases are not timed one by one, so they have none.  Seeds, log files and the command
-that runs a test again are suite properties named ``suite:program.seed`` and so on, since the
-format has no properties of a testcase.  The first failure of a program repeats them in its text,
-with the kernel log, and has its log files attached; the others say how to run it again.
+program that ran in this run on this kernel.  Cases are not timed one by one, so they have none.
+Seeds, log files and the command that runs a test again are suite properties named
+``suite:program.seed`` and so on, since the format has no properties of a testcase.  The first
+failure of a program repeats them in its text, with the kernel log, and has its log files attached;
+the others say how to run it again.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ def render(results: Results, directory: str = "") -> bytes:
     for test in results.tests:
         suites.setdefault(test.suite, []).append(test)
     rendered = [_suite(name, tests, results, directory) for name, tests in suites.items()]
-    seconds = [sum(test.total_s or 0.0 for test in tests) for tests in suites.values()]
+    seconds = [
+        sum(test.total_s or 0.0 for test in tests if not test.elsewhere)
+        for tests in suites.values()
+    ]
     complaints = complaints_at_boot(results)
     if complaints:
         rendered.append(_boot_suite(complaints, results))
@@ -147,7 +151,7 @@ def _testcase(
         said.outcome,
         said.reason,
         _story(test, case, whole) if told else "",
-        seconds=None if case else test.total_s,
+        seconds=None if case or test.elsewhere else test.total_s,
         attached=[path for _, path in attached_logs(test, directory or "")] if whole else (),
     )
 
@@ -168,6 +172,8 @@ def _story(test: Test, case: Case | None, whole: bool) -> str:
     facts = [f"{kind} log: {path}" for kind, path in _logs(test) if whole]
     if test.seed and whole:
         facts.append(f"random seed: {test.seed}")
+    if test.elsewhere:
+        facts.append(f"verdict: {test.elsewhere}")
     if test.rerun:
         facts.append(f"run it again: {test.rerun}")
     sections.append(story_text("\n".join(facts)))
@@ -206,6 +212,7 @@ def _properties(results: Results, tests: list[Test]) -> dict[str, str]:
         found[f"{test.name}.seed"] = test.seed
         found[f"{test.name}.seconds"] = "" if test.total_s is None else f"{test.total_s:.3f}"
         found[f"{test.name}.rerun"] = test.rerun
+        found[f"{test.name}.verdict"] = test.elsewhere
         found[f"{test.name}.guest"] = ", ".join(filter(None, (test.accelerator, test.guest)))
         for number, each in enumerate(test.findings, 1):
             allowed = f" (allowed: {each.allowed})" if each.allowed else ""

@@ -209,6 +209,7 @@ def _of_program(test: Test, started: str) -> Iterator[Table]:
         "environment": {"comment": one_line(machine)} if machine else None,
     }
     table["misc"] |= _facts(seed=test.seed, rerun=test.rerun, ending=test.ending)
+    table["misc"] |= _facts(verdict=test.elsewhere)
     if test.findings:
         table["misc"]["kernel"] = [_finding(each) for each in test.findings]
     if test.attempts:

@@ -105,6 +105,8 @@ def _of_test(test: Test) -> Iterator[str]:
     yield from _wrapped(f"{one_line(test.name)}: {test.outcome}")
     if test.reason:
         yield from _wrapped(one_line(test.reason), "  ")
+    if test.elsewhere:
+        yield from _wrapped(f"verdict: {one_line(test.elsewhere)}", "  ")
     if test.outcome is Outcome.NOTRUN:
         return
     for each in evidence(test):

@@ -65,6 +65,8 @@ def _table(tests: list[Test]) -> Iterator[str]:
 
 def _details(test: Test, directory: str) -> Iterator[str]:
     yield from ("", f"<details><summary>{test.outcome}: {_tag(test.name)}</summary>", "")
+    if test.elsewhere:
+        yield from (f"Verdict: {_code(test.elsewhere)}", "")
     for each in evidence(test):
         yield f"{_code(each.title)}"
         yield ""
@@ -87,7 +89,7 @@ def _suites(results: Results) -> Iterator[str]:
     yield from ("", "| suite | tests | cases | time | known failures |", "|---|---|---|---|---|")
     for name, tests in list(suites.items())[:_MOST_ROWS]:
         cases = count_outcomes(case.outcome for test in tests for case in test.cases)
-        seconds = sum(test.total_s or 0.0 for test in tests)
+        seconds = sum(test.total_s or 0.0 for test in tests if not test.elsewhere)
         known = dict.fromkeys(
             known_as(test.reason) for test in tests if test.outcome is Outcome.XFAIL
         )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from harness.judge.compare import Change, Comparison, Row, Step
@@ -27,9 +28,14 @@ _LETTERS = {
     Outcome.ERROR: "E",
     Outcome.NOTRUN: "N",
 }
+_SAME = "="
 _LEGEND = (
     ". pass   x failed as expected   - skipped or not there   P passed, was expected to fail   "
     "F fail   S splat   T timeout   C crash   E error   N not run"
+)
+_LEGEND_SAME = (
+    "= the kernel is the same as the one before, and was not tested   "
+    "=F, =. the same as an earlier one, on which that came out"
 )
 _NAME_COLUMNS = 56
 _MOST = 10
@@ -43,6 +49,9 @@ def matrix(results: Results, comparison: Comparison) -> Iterator[Line]:
     yield from _table(comparison)
     yield []
     yield [(_LEGEND, "dim")]
+    if any(test and test.same_as is not None for row in comparison.rows for test in row.cells):
+        yield [(_LEGEND_SAME, "dim")]
+    yield from _elsewhere(results)
     yield from _always(comparison.rows, comparison.kernels[0])
     for kernel in comparison.kernels[1:]:
         yield from _changes(kernel, kernels[kernel], comparison)
@@ -74,11 +83,35 @@ def _table(comparison: Comparison) -> Iterator[Line]:
     yield [(f"{'test':<{wide}}  {heads}", "dim")]
     for row in comparison.rows:
         line: Line = [(pad(fit(one_line(row.test), wide), wide), "")]
-        for test, width in zip(row.cells, widths, strict=True):
-            letter = _LETTERS[test.outcome] if test else "-"
+        before: tuple[KernelName, Test | None] | None = None
+        for name, test, width in zip(comparison.kernels, row.cells, widths, strict=True):
             style = style_of(test.outcome) if test else "dim"
-            line.append((f"  {letter:>{width}}", style))
+            line.append((f"  {letter(test, before):>{width}}", style))
+            before = name, test
         yield line
+
+
+def letter(test: Test | None, before: tuple[KernelName, Test | None] | None = None) -> str:
+    """Return how *test* ended on a kernel, in a letter or two.
+
+    *before* is the kernel before that, with its result of the same test.
+    """
+    if test is None:
+        return "-"
+    of_outcome = _LETTERS[test.outcome]
+    if test.same_as is None:
+        return of_outcome
+    name, neighbour = before or ("", None)
+    root = neighbour.same_as if neighbour and neighbour.same_as is not None else name
+    return _SAME if root == test.same_as else f"{_SAME}{of_outcome}"
+
+
+def _elsewhere(results: Results) -> Iterator[Line]:
+    """Tell which verdicts are not of this run."""
+    runs = Counter(test.reused for test in results.tests if test.reused)
+    for run, number in runs.items():
+        what = f"{number} of {count(len(results.tests), 'verdict')}"
+        yield [("reused: ", "dim"), (f"{what} from {one_line(run)}, on the same kernels", "")]
 
 
 def _always(rows: Sequence[Row], first: KernelName) -> Iterator[Line]:

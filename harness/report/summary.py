@@ -191,6 +191,8 @@ def _details(
     if not bad:
         yield from _asserted(test.output)
     yield from _attempts(test, directory)
+    if test.elsewhere:
+        yield [("  verdict:    ", "dim"), (one_line(test.elsewhere), "")]
     if test.kernel_log:
         yield [("  the kernel said:", "dim")]
         lines, gone = essence(visible(test.kernel_log).strip("\n").split("\n"))

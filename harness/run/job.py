@@ -21,6 +21,7 @@ from harness.run import journal, times
 from harness.run.coverage import with_coverage
 from harness.run.journal import Journal
 from harness.run.request import Request
+from harness.run.reuse import Verdicts
 from harness.run.rundir import RunDirectory
 from harness.run.schedule import now
 from harness.run.underway import Underway
@@ -117,7 +118,7 @@ class Job:
             error=_words(error),
         )
         outcome = self._report(book, end, error)
-        self._tidy(outcome.results, held)
+        self._tidy(outcome.results, book, held)
         return outcome
 
     def _report(self, book: Journal, end: RunEnded, error: Exception | None) -> Outcome:
@@ -135,12 +136,16 @@ class Job:
             self.reports.stopped(error or failure)
             return Outcome(results, None, error or failure)
 
-    def _tidy(self, results: Results, held: signals.Held) -> None:
+    def _tidy(self, results: Results, book: Journal, held: signals.Held) -> None:
         """Do what the next run has something of; whatever goes wrong, this one is over."""
         try:
             with held.let_through():
                 times.remember(self.store, results)
-                prune_now_and_then(Context(self.store, self.display))
+                context = Context(self.store, self.display)
+                if not self.request.coverage:
+                    verdicts = Verdicts(context, self.request.project.limits.tcg_factor)
+                    verdicts.remember(book.records(), self.place.path)
+                prune_now_and_then(context)
         except KeyboardInterrupt:
             pass
         except Exception as error:

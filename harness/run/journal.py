@@ -37,9 +37,9 @@ class Journal:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._encoder = msgspec.json.Encoder()
 
-    def write(self, record: Record) -> None:
-        """Append *record* and return when it is on the disk; MachineError where that fails."""
-        line = self._encoder.encode(record) + b"\n"
+    def write(self, *records: Record) -> None:
+        """Append *records* and return when they are on the disk; MachineError where that fails."""
+        line = b"".join(self._encoder.encode(record) + b"\n" for record in records)
         with told("the run's journal cannot be written", self.path):
             while line:
                 line = line[os.write(self._fd, line) :]

@@ -42,6 +42,8 @@ class Request:
     until_fail: bool = False
     coverage: bool = False
     """Whether it is watched which changed lines the tests run."""
+    reuse: bool = False
+    """Whether what earlier runs observed of the same may stand for a test."""
     for_patch: int | None = None
     """Only tests that may run changed lines of this patch are planned, by its number from 1."""
     left_out: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class Request:
             repeat=self.repeat,
             until_fail=self.until_fail,
             coverage=self.coverage,
+            reuse=self.reuse,
             for_patch=self.for_patch,
             left_out=self.left_out,
         )
@@ -87,11 +90,17 @@ class Request:
             repeat=asked.repeat,
             until_fail=asked.until_fail,
             coverage=asked.coverage,
+            reuse=asked.reuse,
             for_patch=asked.for_patch,
             left_out=asked.left_out,
             command=asked.command,
             program=program,
         )
+
+    @property
+    def reuses(self) -> bool:
+        """Whether a test may be left to an earlier run, or to another kernel that is the same."""
+        return self.reuse and self.repeat == 1 and not self.until_fail and not self.coverage
 
     @property
     def project_dir(self) -> Path:

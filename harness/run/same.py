@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether a run that is taken up again would go on with what it began with."""
+"""Whether two things are the same: kernels of a run, and a run then and now."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import msgspec
 
+from harness.digest import digest
 from harness.errors import UserError
+from harness.model.ids import KernelName
+from harness.model.plan import PlannedTest
 from harness.model.records import RunStarted
 from harness.run.prepare import Prepared
 
@@ -18,6 +23,42 @@ _SAME = {
 }
 
 
+@dataclass
+class Same:
+    """The kernels of a run so far, by content: which is the same as one before it."""
+
+    _kernels: dict[str, KernelName] = field(default_factory=dict)
+    _cells: dict[tuple[str, str], KernelName] = field(default_factory=dict)
+
+    def kernel(self, prepared: Prepared) -> KernelName | None:
+        """Return the first kernel with the same image as that of *prepared*; None if it is that."""
+        content = prepared.foundry.kernel_content()
+        first = self._kernels.setdefault(content, prepared.name)
+        return None if first == prepared.name else first
+
+    async def cells(self, prepared: Prepared) -> dict[str, KernelName]:
+        """Return by suite the kernel on which the same tests run in the same guests."""
+        found = {}
+        for suite in prepared.suites:
+            tests = [test for test in prepared.tests if test.suite == suite.name]
+            guests = dict.fromkeys(test.guest for test in tests)
+            contents = [await prepared.foundry.content(suite, guest) for guest in guests]
+            content = digest(*contents, *(msgspec.json.encode(bare(test)) for test in tests))
+            first = self._cells.setdefault((suite.name, content), prepared.name)
+            if first != prepared.name:
+                found[suite.name] = first
+        return found
+
+
+def bare(test: PlannedTest) -> PlannedTest:
+    """Return what decides how *test* goes, beside its guest.
+
+    What it is called by a user, and where its build's log lies, changes nothing of what it does;
+    the suite's files are part of its guest.
+    """
+    return msgspec.structs.replace(test, rerun="", build_log="", suite_key="")
+
+
 def check_same(head: RunStarted, prepared: Prepared) -> None:
     """Raise UserError unless what is ready now is what the plan was made for."""
     for fact, what in _SAME.items():
@@ -28,11 +69,11 @@ def check_same(head: RunStarted, prepared: Prepared) -> None:
     if then_names != [test.name for test in prepared.tests]:
         _changed("the plan", "other tests than then")
     for planned, test in zip(head.tests, prepared.tests, strict=True):
-        for field in msgspec.structs.fields(type(test)):
-            if field.name in ("rerun", "build_log"):
+        for each in msgspec.structs.fields(type(test)):
+            if each.name in ("rerun", "build_log"):
                 continue
-            if getattr(planned, field.name) != getattr(test, field.name):
-                _changed(f"the test {test.name}", f"its {field.name} is another than then")
+            if getattr(planned, each.name) != getattr(test, each.name):
+                _changed(f"the test {test.name}", f"its {each.name} is another than then")
 
 
 def _changed(what: str, why: str) -> None:

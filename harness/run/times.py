@@ -25,7 +25,8 @@ def load(store: Store) -> dict[str, float]:
 
 def remember(store: Store, results: Results) -> None:
     """Keep what the tests of *results* took, in seconds on the host."""
-    new = {test.name: test.total_s for test in results.tests if test.total_s is not None}
+    ran = (test for test in results.tests if not test.elsewhere)
+    new = {test.name: test.total_s for test in ran if test.total_s is not None}
     old = {name: seconds for name, seconds in load(store).items() if name not in new}
     kept = dict(list({**old, **new}.items())[-_MOST:])
     path = store.place("times") / "times.json"

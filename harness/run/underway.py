@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from functools import partial
+
+import msgspec
 
 from harness import __version__, kbuild
 from harness.context import Context
@@ -15,7 +18,7 @@ from harness.errors import HarnessError, UserError
 from harness.judge import verdict
 from harness.kbuild import Slot
 from harness.lab.local import Bench, LocalExecutor
-from harness.model.ids import check_kernel_name
+from harness.model.ids import KernelName, check_kernel_name
 from harness.model.logfiles import LogFiles, kernel_build_log
 from harness.model.plan import Cell
 from harness.model.records import (
@@ -27,6 +30,7 @@ from harness.model.records import (
     RunPlanned,
     RunResumed,
     RunStarted,
+    TestEnded,
     kernel_names,
     of_kernel,
 )
@@ -38,8 +42,9 @@ from harness.run.builder import NICE, Builder
 from harness.run.journal import Journal
 from harness.run.prepare import Prepared, Selected, build, planned, probe, select
 from harness.run.request import Request
+from harness.run.reuse import Verdicts
 from harness.run.rundir import RunDirectory
-from harness.run.same import check_same
+from harness.run.same import Same, check_same
 from harness.run.schedule import Ready, Schedule, now
 from harness.run.symbolize import decode_unexpected
 from harness.store import Damaged, Store
@@ -80,6 +85,10 @@ class Underway:
         self._repairs: list[str] = []
         """What was damaged in the cache before the plan stood."""
         self._prepared: dict[str, Prepared] = {}
+        self._known: list[Record] = []
+        """What the journal says when this begins, and the plan that it has got since."""
+        self._same = Same()
+        self._verdicts = Verdicts(self._context, request.project.limits.tcg_factor)
 
     def execute(self) -> None:
         """Build what is to be built, and run what is left.
@@ -102,10 +111,11 @@ class Underway:
 
     def symbolize(self) -> None:
         """Look up lines for what tests ended in that did not end as expected."""
+        records = self._book.records()
         for prepared in reversed(self._prepared.values()):
             try:
                 decode_unexpected(
-                    self._book.records(),
+                    records,
                     self._book,
                     prepared.kernel,
                     partial(self._place_of, prepared),
@@ -123,6 +133,7 @@ class Underway:
 
     def _once(self) -> None:
         specs = self._request.kernels
+        self._known, self._same = self._book.records(), Same()
         if self._request.coverage and len(specs) > 1:
             raise UserError(
                 "the lines that tests run can be watched on one kernel only",
@@ -170,7 +181,8 @@ class Underway:
                 continue
             prepared = planned(built, await probe(built))
             self._plan(selected)
-            head = self._head(prepared, time.monotonic() - begun)
+            same = await self._same.cells(prepared) if self._request.reuses else {}
+            head = self._head(prepared, time.monotonic() - begun, same)
             self._prepared[each.name] = prepared
             executor.benches[each.name] = Bench(
                 foundry=prepared.foundry,
@@ -181,10 +193,47 @@ class Underway:
                 watch = partial(coverage.watch, built, self._place.path, self._context)
                 bench = executor.benches[each.name]
                 executor.benches[each.name] = replace(bench, watch=await builder.do(watch))
-            attempts = Attempts(head, times.load(self._context.store))
-            for ended in verdict.outcomes(self._book.records(), each.name):
-                attempts.ended(*ended)
-            yield Ready(each.name, head, attempts)
+            yield await self._ready(head, prepared)
+
+    async def _ready(self, head: RunStarted, prepared: Prepared) -> Ready:
+        """Return what is left to run on a kernel, once it is written what need not run."""
+        name = prepared.name
+        # Tests of a cell that is the same on another kernel run on that one.
+        elsewhere = {
+            each.suite
+            for each in self._known
+            if isinstance(each, CellPlanned) and each.kernel == name and each.same_as is not None
+        }
+        mine = tuple(test for test in head.tests if test.suite not in elsewhere)
+        head = msgspec.structs.replace(head, tests=mine)
+        ended = verdict.outcomes(self._known, name)
+        reused: tuple[Record, ...] = ()
+        if self._request.reuses:
+            reused = await self._reused(head, prepared, {test for test, _, _ in ended})
+            self._book.write(*reused)
+            ended = verdict.outcomes([*self._known, *reused], name)
+        attempts = Attempts(head, times.load(self._context.store))
+        for each in ended:
+            attempts.ended(*each)
+        return Ready(name, head, attempts)
+
+    async def _reused(
+        self, head: RunStarted, prepared: Prepared, ended: set[str]
+    ) -> tuple[Record, ...]:
+        """Return what earlier runs have seen of tests of *head* that have not *ended* in this."""
+        left = tuple(test for test in head.tests if test.runnable and test.name not in ended)
+        suites = {suite.name: suite for suite in prepared.suites}
+        identities = {}
+        for suite, guest in dict.fromkeys(test.group for test in left):
+            known = await prepared.foundry.identity(suites[suite], guest)
+            identities[suite, guest] = known
+        found = self._verdicts.records(head, left, prepared.name, identities, self._place.path)
+        runs = Counter(each.reused for each in found if isinstance(each, TestEnded))
+        for run, number in runs.items():
+            where = f"kernel {prepared.name}: " if prepared.name else ""
+            what = f"{number} of {len(head.tests)} verdicts"
+            self._display.note(f"{where}{what} are reused from {run}")
+        return found
 
     def _plan(self, selected: Sequence[Selected]) -> None:
         """Write which kernels and cells there are, unless that stands; nothing ran before."""
@@ -193,7 +242,7 @@ class Underway:
         if self._resumed:
             self._book.write(RunResumed(time=now(), notes=tuple(self._repairs)))
         else:
-            self._book.write(
+            self._write(
                 RunPlanned(
                     run=self._name,
                     time=now(),
@@ -218,29 +267,46 @@ class Underway:
             self.ready = time.monotonic()
             self._stood()
 
-    def _head(self, prepared: Prepared, seconds: float) -> RunStarted:
-        """Write the plan for a kernel, or make sure that it is what stands there; return it."""
-        records = self._book.records()
-        head = _plan_of(records, prepared)
+    def _head(
+        self, prepared: Prepared, seconds: float, same: Mapping[str, KernelName]
+    ) -> RunStarted:
+        """Write the plan for a kernel, or make sure that it is what stands there; return it.
+
+        *same* names by suite the kernel on which its tests run instead.
+        """
+        head = _plan_of(self._known, prepared)
         if head is None:
-            for suite in prepared.suites:
-                tests = tuple(test for test in prepared.tests if test.suite == suite.name)
-                self._book.write(CellPlanned(kernel=prepared.name, suite=suite.name, tests=tests))
-            self._book.write(
+            cells = [
+                CellPlanned(
+                    kernel=prepared.name,
+                    suite=suite.name,
+                    tests=tuple(test for test in prepared.tests if test.suite == suite.name),
+                    same_as=same.get(suite.name),
+                )
+                for suite in prepared.suites
+            ]
+            facts = msgspec.structs.replace(prepared.facts, same_as=self._same.kernel(prepared))
+            self._write(
+                *cells,
                 KernelBuilt(
                     kernel=prepared.name,
-                    facts=prepared.facts,
+                    facts=facts,
                     warnings=prepared.kernel.meta.warnings,
                     seconds=seconds,
                     notes=(*prepared.notes, *self._notes_once()),
-                )
+                ),
             )
-            head = _plan_of(self._book.records(), prepared)
+            head = _plan_of(self._known, prepared)
             assert head is not None  # noqa: S101  it was written just now
         else:
             check_same(head, prepared)
         self._stands()
         return head
+
+    def _write(self, *records: Record) -> None:
+        """Write *records* of the plan, and know them."""
+        self._book.write(*records)
+        self._known += records
 
     def _notes_once(self) -> list[str]:
         """Return what was mended before the plan stood, once; a resumed run has said it."""
@@ -251,7 +317,7 @@ class Underway:
         """Write that a kernel cannot be had: all its cells say so."""
         log = kernel_build_log(selected.name)
         self._stands()
-        self._book.write(
+        self._write(
             KernelFailed(
                 kernel=selected.name,
                 reason=error.what,

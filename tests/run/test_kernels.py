@@ -55,7 +55,7 @@ diff --git a/mm/memfd.c b/mm/memfd.c
 """
 
 
-def job(out: Path, store: Store, *kernels: KernelSpec) -> Job:
+def job(out: Path, store: Store, *kernels: KernelSpec, reuse: bool = False) -> Job:
     """Return a run of the suite ``memfd`` over *kernels*; its progress goes nowhere."""
     out.mkdir(exist_ok=True)
     reports = Reports()
@@ -66,6 +66,7 @@ def job(out: Path, store: Store, *kernels: KernelSpec) -> Job:
         working_dir=PROJECT_FILE.parent,
         kernels=kernels,
         suites=("memfd",),
+        reuse=reuse,
     )
     place = rundir.RunDirectory(out, out)
     return Job(request, store, PlainProgress(io.StringIO()), 1, place, reports)
@@ -133,6 +134,52 @@ def test_a_run_over_two_kernels_goes_on_where_it_was_cut_off(
     assert [test.outcome for test in ended.results.tests] == [Outcome.PASS, Outcome.PASS]
     begun = [each.kernel for each in journal.read(out) if isinstance(each, TestEnded)]
     assert begun == ["base", "tip"]
+
+
+PAGE = """\
+From: A <a@example.org>
+Subject: [PATCH] Documentation: Say more
+
+Signed-off-by: A <a@example.org>
+---
+ Documentation/a-page.rst | 1 +
+
+diff --git a/Documentation/a-page.rst b/Documentation/a-page.rst
+new file mode 100644
+--- /dev/null
++++ b/Documentation/a-page.rst
+@@ -0,0 +1 @@
++Nothing that is compiled.
+"""
+
+
+@pytest.mark.usefixtures("prepared")
+def test_what_is_the_same_is_not_tested_again(user_store: Store, tmp_path: Path) -> None:
+    (tmp_path / "page.patch").write_text(PAGE)
+    series = ("none",)
+    kernels = (
+        KernelSpec(name="base", series=series),
+        KernelSpec(name="1", series=(str(tmp_path / "page.patch"),)),
+    )
+    first = job(tmp_path / "first", user_store, *kernels, reuse=True).run("first")
+    base, one = first.results.tests
+    assert [base.outcome, one.outcome] == [Outcome.PASS, Outcome.PASS]
+    assert [base.same_as, one.same_as] == [None, "base"]
+    assert first.results.kernels["1"].same_as == "base"
+    assert first.results.kernels["1"].build_id == first.results.kernels["base"].build_id
+    assert first.results.kernels["1"].series_commit != first.results.kernels["base"].series_commit
+    ran = [each.kernel for each in journal.read(tmp_path / "first") if isinstance(each, TestEnded)]
+    assert ran in (["base"], [])
+    # Whether this one ran depends on what was tested on this machine before; the next does not.
+    second = job(tmp_path / "second", user_store, *kernels, reuse=True).run("second")
+    records = journal.read(tmp_path / "second")
+    (ended,) = (each for each in records if isinstance(each, TestEnded))
+    assert ended.reused == (base.reused or "first")
+    assert [test.reused for test in second.results.tests] == [ended.reused] * 2
+    assert (tmp_path / "second" / ended.logs.output).is_file() is bool(base.logs.output)
+    # With --fresh all of it runs, and so it does where it is repeated.
+    fresh = job(tmp_path / "fresh", user_store, *kernels).run("fresh")
+    assert [test.elsewhere for test in fresh.results.tests] == ["", ""]
 
 
 def _write(out: Path, records: Sequence[Record]) -> None:
