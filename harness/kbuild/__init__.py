@@ -2,12 +2,13 @@
 """From a tree and configuration fragments to a kernel with its headers."""
 
 from harness.kbuild.fragments import Fragments, load, with_companion, with_suite
-from harness.kbuild.kernel import Kernel, Slot, build, find, move, slot
+from harness.kbuild.kernel import Kernel, Slot, are_built, build, find, move, slot
 
 __all__ = [
     "Fragments",
     "Kernel",
     "Slot",
+    "are_built",
     "build",
     "find",
     "load",

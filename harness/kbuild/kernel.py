@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,8 +195,7 @@ def build(
     dropped or the tree does not compile, MachineError when the machine fails.
     """
     tools = toolchain.identify()
-    whose = (place.owner,) if place.owner else ()
-    key = digest(_RECIPE, tree.tree, fragments.digest, tools.identity, toolchain.ARCH, *whose)
+    key = _key(tree, fragments, place, tools)
     work = _Work(tree, fragments, place, tools, context, log, limit_s)
     path = context.obtain("kernel", key, work.build_into)
     meta = msgspec.json.decode((path / "kernel.json").read_bytes(), type=Meta)
@@ -203,6 +203,18 @@ def build(
     # It may have been built for a suite that only wished for what the user demands now.
     check_taken(fragments, kernel.config.read_text(), meta.unmet)
     return kernel
+
+
+def are_built(wanted: Iterable[tuple[Tree, Fragments, Slot]], context: Context) -> list[bool]:
+    """Return of each kernel whether the store has it, so that there is nothing to build."""
+    tools = toolchain.identify()
+    paths = (context.store.path("kernel", _key(*each, tools)) for each in wanted)
+    return [path.exists() for path in paths]
+
+
+def _key(tree: Tree, fragments: Fragments, place: Slot, tools: Toolchain) -> str:
+    whose = (place.owner,) if place.owner else ()
+    return digest(_RECIPE, tree.tree, fragments.digest, tools.identity, toolchain.ARCH, *whose)
 
 
 def refill(

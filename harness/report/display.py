@@ -3,25 +3,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from harness.model.ids import KernelName
 from harness.model.results import Test
 from harness.progress import Progress
+from harness.report.board import CellOf, Forecast
 
 
 class TestProgress(Protocol):
     """Where the schedule tells what its tests do; one thread calls it."""
-
-    def planned(self, labels: Sequence[str]) -> None:
-        """Say that these will be reported as well."""
 
     def started(self, label: str) -> None:
         """Say that a test, or one attempt at it, has begun."""
 
     def finished(self, test: Test, label: str) -> None:
         """Say how what is called *label* ended; it need not have started."""
+
+
+class MatrixProgress(Protocol):
+    """Where a run over several kernels tells how far it is."""
+
+    def building(self, kernel: KernelName) -> None:
+        """Say that *kernel* is being built."""
+
+    def failed(self, kernel: KernelName, reason: str) -> None:
+        """Say that *kernel* cannot be had."""
+
+    def built(self, kernel: KernelName, cells: Mapping[str, CellOf], forecast: Forecast) -> None:
+        """Say that *kernel* is there, with its tests by suite, and what is expected of the rest."""
+
+    def tests(self, kernel: KernelName) -> TestProgress:
+        """Return where the tests of *kernel* are shown."""
 
 
 class Display(Progress, Protocol):
@@ -32,3 +47,8 @@ class Display(Progress, Protocol):
 
         *planned* are the labels of all that will be reported; none means that it is not known.
         """
+
+    def matrix(
+        self, kernels: Mapping[KernelName, Forecast], suites: Sequence[str]
+    ) -> AbstractContextManager[MatrixProgress]:
+        """Open the view of a run over several *kernels*, each with what is expected of it."""

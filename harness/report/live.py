@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, TextIO, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from harness.report.steps import ActiveStep, ActiveTests, BaseProgress
+from harness.report.steps import ActiveMatrix, ActiveStep, ActiveTests, BaseProgress
 from harness.report.terminal import Safe, Terminal
 from harness.report.text import STYLES, Span, duration, one_line, tally
 
@@ -21,6 +21,8 @@ _BARS = (("━", "─"), ("#", "-"))
 _BAR_WIDTH = 24
 _REFRESH_PER_S = 8
 _MAX_RUNNING = 6
+_AROUND_TABLE = 4
+"""Lines of a terminal beside the rows of the table, the running tests and the steps."""
 
 
 class RichProgress(BaseProgress):
@@ -72,9 +74,11 @@ class RichProgress(BaseProgress):
     def view(self) -> RenderableType:
         """Return what is under way at this moment; the drawing thread calls this too."""
         lines = [self._step_line_live(step) for step in list(self.steps)]
-        tests = self.active_tests
+        tests, matrix = self.active_tests, self.active_matrix
         if tests is not None:
             lines += self._test_lines(tests)
+        if matrix is not None:
+            lines += self._matrix_lines(matrix)
         return Group(*lines)
 
     def _step_line_live(self, step: ActiveStep) -> Text:
@@ -107,12 +111,25 @@ class RichProgress(BaseProgress):
         if counts:
             spans.append((f"  {tally(counts)}", "bad" if bad else "good"))
         lines = [to_text(spans)]
+        return lines + self._running_lines(running)
+
+    def _running_lines(self, running: Mapping[str, float]) -> list[Text]:
+        now, lines = self.clock(), []
         room = max(1, min(_MAX_RUNNING, self._console.height // 3))
         for name, at in list(running.items())[:room]:
             lines.append(to_text([(f"  {one_line(name)}", ""), (f"  {duration(now - at)}", "dim")]))
         if len(running) > room:
             lines.append(to_text([(f"  and {len(running) - room} more", "dim")]))
         return lines
+
+    def _matrix_lines(self, matrix: ActiveMatrix) -> list[Text]:
+        """Return the table, and under it what runs and how far it is."""
+        under = self._running_lines(matrix.running)
+        steps = len(self.steps)
+        rows = self._console.height - len(under) - steps - _AROUND_TABLE
+        now = f"  {duration(self.clock() - matrix.board.begun)}"
+        head = [(self._frame(), "bold"), (f" {matrix.board.progress}", "bold"), (now, "dim")]
+        return [*map(to_text, matrix.board.table(rows)), to_text(head), *under]
 
     def _frame(self) -> str:
         frames = _FRAMES[0 if self.terminal.unicode else 1]

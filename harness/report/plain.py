@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
-from harness.report.steps import ActiveStep, BaseProgress
+from harness.report.steps import ActiveMatrix, ActiveStep, BaseProgress
 from harness.report.terminal import Safe, Terminal
 from harness.report.text import Span, duration, one_line, paint
 
@@ -60,7 +60,9 @@ class PlainProgress(BaseProgress):
         with self._lock:
             if self.clock() - self._last < self._interval_s:
                 return
-            if self.steps:
+            if self.active_matrix is not None:
+                self.emit([(self._matrix_sign(self.active_matrix), "dim")])
+            elif self.steps:
                 step = self.steps[-1]
                 self.emit([(self._step_sign(step), "dim")], step.depth)
             elif self.active_tests is not None:
@@ -82,11 +84,19 @@ class PlainProgress(BaseProgress):
         tests = self.active_tests
         if tests is None:
             return ""
-        running = [
+        return f"  {tests.progress} done; running: {self._named(tests.running) or 'none'}"
+
+    def _named(self, running: Mapping[str, float]) -> str:
+        named = [
             f"{one_line(name)} ({duration(self.clock() - at)})"
-            for name, at in list(tests.running.items())[:_MAX_NAMED]
+            for name, at in list(running.items())[:_MAX_NAMED]
         ]
-        more = len(tests.running) - len(running)
-        if more > 0:
-            running.append(f"{more} more")
-        return f"  {tests.progress} done; running: {', '.join(running) or 'none'}"
+        more = len(running) - len(named)
+        return ", ".join([*named, f"{more} more"] if more > 0 else named)
+
+    def _matrix_sign(self, matrix: ActiveMatrix) -> str:
+        parts = [f"  {matrix.board.progress}"]
+        parts += [self._step_sign(step).strip() for step in self.steps[-1:]]
+        if matrix.running:
+            parts.append(f"running: {self._named(matrix.running)}")
+        return "; ".join(parts)

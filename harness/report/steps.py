@@ -7,13 +7,15 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from harness.model.ids import KernelName
 from harness.model.results import Test
 from harness.outcome import Outcome
 from harness.progress import Step
-from harness.report.display import TestProgress
+from harness.report.board import Board, CellOf, Forecast
+from harness.report.display import MatrixProgress, TestProgress
 from harness.report.terminal import Terminal
 from harness.report.text import (
     LOG_COLUMNS,
@@ -109,6 +111,55 @@ class ActiveTests:
         self._emit(test, label, self._width)
 
 
+class ActiveMatrix:
+    """A run over several kernels under way."""
+
+    def __init__(self, board: Board, progress: BaseProgress) -> None:
+        self.board = board
+        self.running: dict[str, float] = {}
+        """As of :class:`ActiveTests`."""
+        self._progress = progress
+
+    def building(self, kernel: KernelName) -> None:
+        """Say that *kernel* is being built."""
+        self.board.building(kernel)
+
+    def failed(self, kernel: KernelName, reason: str) -> None:
+        """Say that *kernel* cannot be had."""
+        self.board.failed(kernel, reason)
+        self._progress.tell_kernels(self.board)
+
+    def built(self, kernel: KernelName, cells: Mapping[str, CellOf], forecast: Forecast) -> None:
+        """Say that *kernel* is there, with its tests by suite, and what is expected of the rest."""
+        self.board.built(kernel, cells, forecast)
+        self._progress.tell_kernels(self.board)
+
+    def tests(self, kernel: KernelName) -> TestProgress:
+        """Return where the tests of *kernel* are shown."""
+        return _TestsOfKernel(kernel, self, self._progress)
+
+
+class _TestsOfKernel:
+    """The tests of one kernel of several; of those as expected only the number is shown."""
+
+    def __init__(self, kernel: KernelName, matrix: ActiveMatrix, progress: BaseProgress) -> None:
+        self._kernel = kernel
+        self._matrix = matrix
+        self._progress = progress
+
+    def started(self, label: str) -> None:
+        """Show *label* as running."""
+        self._matrix.running = {**self._matrix.running, label: self._progress.clock()}
+
+    def finished(self, test: Test, label: str) -> None:
+        """Count *test*; leave its line where it is not as expected."""
+        running = self._matrix.running.items()
+        self._matrix.running = {name: at for name, at in running if name != label}
+        self._matrix.board.finished(self._kernel, test)
+        self._progress.tell_test(test, label)
+        self._progress.tell_kernels(self._matrix.board)
+
+
 class BaseProgress(ABC):
     """Progress over a stream; what a line looks like is left to the kinds of it."""
 
@@ -124,6 +175,7 @@ class BaseProgress(ABC):
         self.clock = clock
         self.steps: list[ActiveStep] = []
         self.active_tests: ActiveTests | None = None
+        self.active_matrix: ActiveMatrix | None = None
         self._lock = threading.RLock()
 
     @abstractmethod
@@ -187,13 +239,41 @@ class BaseProgress(ABC):
                 self.active_tests = None
                 self._watch_if_busy()
 
+    @contextmanager
+    def matrix(
+        self, kernels: Mapping[KernelName, Forecast], suites: Sequence[str]
+    ) -> Iterator[MatrixProgress]:
+        """Open the view of a run over several kernels."""
+        with self._lock:
+            matrix = ActiveMatrix(Board(kernels, suites, self.clock), self)
+            self.active_matrix = matrix
+            self._watch_if_busy()
+        try:
+            yield matrix
+        finally:
+            with self._lock:
+                self.active_matrix = None
+                self._watch_if_busy()
+
+    def tell_kernels(self, board: Board) -> None:
+        """Leave a line for each kernel that is over now."""
+        with self._lock:
+            for line in board.newly_over():
+                self.emit(line)
+
+    def tell_test(self, test: Test, label: str) -> None:
+        """Leave the line of a *test* of several kernels, unless it ended as expected."""
+        if self.verbose or not test.outcome.as_expected:
+            self._test_finished(test, label, _NAME_WIDTH)
+
     def _test_finished(self, test: Test, label: str, width: int) -> None:
         with self._lock:
             room = sys.maxsize if self.verbose else self.columns
             self.emit(finished_line(test, label, width, self.terminal.unicode, room))
 
     def _watch_if_busy(self) -> None:
-        self.watch(bool(self.steps) or self.active_tests is not None)
+        active = (self.active_tests, self.active_matrix)
+        self.watch(bool(self.steps) or any(each is not None for each in active))
 
     def _step_line(self, step: ActiveStep, ended: str) -> list[Span]:
         style = "bad" if ended else "good"

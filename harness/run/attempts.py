@@ -79,12 +79,16 @@ class Attempts:
             if test.name not in self._stopped and (test.name, attempt) not in self._begun
         ]
 
+    def left(self) -> list[tuple[PlannedTest, int]]:
+        """Return the attempts that have not begun; nothing where there is no end to them."""
+        return [] if self._head.repeat == ENDLESS else list(self._left())
+
     def labels(self) -> list[str]:
         """Return what is left, by names for the eye; nothing where there is no end to it."""
         if self._head.repeat == ENDLESS:
             return []
         known = [test.name for test in self._head.tests if not test.runnable]
-        return known + [self.label(*each) for each in self._left()]
+        return known + [self.label(*each) for each in self.left()]
 
     def label(self, test: PlannedTest, attempt: int) -> str:
         """Return the name of an attempt for the eye."""

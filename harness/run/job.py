@@ -140,11 +140,11 @@ class Job:
         """Do what the next run has something of; whatever goes wrong, this one is over."""
         try:
             with held.let_through():
-                times.remember(self.store, results)
-                context = Context(self.store, self.display)
+                context, records = Context(self.store, self.display), book.records()
+                times.remember(self.store, results, records)
                 if not self.request.coverage:
                     verdicts = Verdicts(context, self.request.project.limits.tcg_factor)
-                    verdicts.remember(book.records(), self.place.path)
+                    verdicts.remember(records, self.place.path)
                 prune_now_and_then(context)
         except KeyboardInterrupt:
             pass

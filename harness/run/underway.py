@@ -35,7 +35,7 @@ from harness.model.records import (
     of_kernel,
 )
 from harness.proc import signals
-from harness.report.display import Display, TestProgress
+from harness.report.display import Display
 from harness.run import coverage, times
 from harness.run.attempts import Attempts
 from harness.run.builder import NICE, Builder
@@ -46,6 +46,7 @@ from harness.run.reuse import Verdicts
 from harness.run.rundir import RunDirectory
 from harness.run.same import Same, check_same
 from harness.run.schedule import Ready, Schedule, now
+from harness.run.shown import Shown
 from harness.run.symbolize import decode_unexpected
 from harness.store import Damaged, Store
 
@@ -146,17 +147,9 @@ class Underway:
         executor = LocalExecutor(self._place.path, self._jobs)
         with ExitStack() as stack:
             builder = stack.enter_context(Builder(NICE if len(selected) > 1 else 0))
-            shown: list[TestProgress] = []
-
-            def watch(ready: Ready) -> TestProgress:
-                if shown:
-                    shown[0].planned(ready.labels())
-                else:
-                    shown.append(stack.enter_context(self._display.tests(ready.labels())))
-                return shown[0]
-
+            self._shown = Shown(self._display, selected, self._context, stack)
             factor = self._request.project.limits.tcg_factor
-            schedule = Schedule(executor, self._book, watch, factor)
+            schedule = Schedule(executor, self._book, self._shown.watch, factor)
 
             async def go() -> None:
                 async with aclosing(self._kernels(selected, builder, executor)) as kernels:
@@ -170,6 +163,7 @@ class Underway:
         """Build one kernel after the other; yield each with what is left to run on it."""
         for each in selected:
             begun = time.monotonic()
+            self._shown.building(each.name)
             out = self._place.path if self.ready else self._place.work
             try:
                 built = await builder.do(partial(build, each, self._context, out))
@@ -200,11 +194,11 @@ class Underway:
         name = prepared.name
         # Tests of a cell that is the same on another kernel run on that one.
         elsewhere = {
-            each.suite
-            for each in self._known
-            if isinstance(each, CellPlanned) and each.kernel == name and each.same_as is not None
+            cell.suite: cell.same_as
+            for cell in self._known
+            if isinstance(cell, CellPlanned) and cell.kernel == name and cell.same_as is not None
         }
-        mine = tuple(test for test in head.tests if test.suite not in elsewhere)
+        whole, mine = head, tuple(test for test in head.tests if test.suite not in elsewhere)
         head = msgspec.structs.replace(head, tests=mine)
         ended = verdict.outcomes(self._known, name)
         reused: tuple[Record, ...] = ()
@@ -212,9 +206,11 @@ class Underway:
             reused = await self._reused(head, prepared, {test for test, _, _ in ended})
             self._book.write(*reused)
             ended = verdict.outcomes([*self._known, *reused], name)
-        attempts = Attempts(head, times.load(self._context.store))
+        known = times.load(self._context.store)
+        attempts = Attempts(head, known.of_tests(name, [test.name for test in mine]))
         for each in ended:
             attempts.ended(*each)
+        self._shown.built(name, whole, attempts, elsewhere)
         return Ready(name, head, attempts)
 
     async def _reused(
@@ -229,10 +225,10 @@ class Underway:
             identities[suite, guest] = known
         found = self._verdicts.records(head, left, prepared.name, identities, self._place.path)
         runs = Counter(each.reused for each in found if isinstance(each, TestEnded))
-        for run, number in runs.items():
-            where = f"kernel {prepared.name}: " if prepared.name else ""
-            what = f"{number} of {len(head.tests)} verdicts"
-            self._display.note(f"{where}{what} are reused from {run}")
+        if len(self._request.kernels) == 1:
+            for run, number in runs.items():
+                verdicts = f"{number} of {len(head.tests)} verdicts"
+                self._display.note(f"{verdicts} are reused from {run}")
         return found
 
     def _plan(self, selected: Sequence[Selected]) -> None:
@@ -325,7 +321,7 @@ class Underway:
                 log=str(log) if (self._place.path / log).exists() else "",
             )
         )
-        self._display.note(f"kernel {selected.name}: {error.what}: {error.why or error.where}")
+        self._shown.failed(selected.name, f"{error.what}: {error.why or error.where}")
 
     def _tell(self, damage: Damaged) -> None:
         """Show what was damaged; and keep it for the plan's notes, where there is no plan yet."""

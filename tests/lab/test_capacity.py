@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.lab import capacity
+from harness.model.records import KernelBuilt
 from harness.model.results import Kernel, Machine, Results, Test
 from harness.model.spec import GuestTable
 from harness.outcome import Outcome
@@ -62,11 +64,55 @@ def said(name: str, seconds: float | None) -> Results:
 
 def test_what_tests_took_is_kept(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert times.load(store) == {}
-    times.remember(store, said("s:a", 1.5))
-    times.remember(store, said("s:b", 2.0))
-    times.remember(store, said("s:a", 3.0))
-    times.remember(store, said("s:c", None))
-    assert times.load(store) == {"s:a": 3.0, "s:b": 2.0}
+    assert times.load(store).tests == {}
+    times.remember(store, said("s:a", 1.5), ())
+    times.remember(store, said("s:b", 2.0), ())
+    times.remember(store, said("s:a", 3.0), ())
+    times.remember(store, said("s:c", None), ())
+    assert times.load(store).tests == {"s:a": 3.0, "s:b": 2.0}
     (store.place("times") / "times.json").write_text("[")
-    assert times.load(store) == {}
+    assert times.load(store).tests == {}
+
+
+def test_what_a_run_over_several_kernels_took_serves_the_next(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = said("3@s:a", 9.0)
+    (test,) = run.tests
+    times.remember(store, said("s:a", 1.0), ())
+    times.remember(store, said("s:b", 2.0), ())
+    mine = msgspec.structs.replace(test, kernel="3")
+    times.remember(store, msgspec.structs.replace(run, tests=(mine,)), ())
+    known = times.load(store)
+    assert known.of_tests("3", ["s:a", "s:b", "s:new"]) == {"s:a": 9.0, "s:b": 2.0}
+    # What is not known is taken for a middle one.
+    assert known.expected("3", ["s:a", "s:b", "s:new"]) == 9.0 + 2.0 + 5.5
+    assert known.expected("3", ["s:new"]) is None
+    assert known.expected("3", []) == 0.0
+    assert known.of_suites("3", ["s"]) == 11.0
+    assert known.of_suites("3", ["t"]) is None
+
+
+def test_what_did_not_run_takes_no_time(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = said("s:a", 9.0)
+    (test,) = run.tests
+    for more in ({"reused": "r0"}, {"same_as": "base"}):
+        other = msgspec.structs.replace(test, **more)
+        times.remember(store, msgspec.structs.replace(run, tests=(other,)), ())
+    assert times.load(store).tests == {}
+
+
+def test_builds_are_expected_to_take_what_they_took(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    facts = Kernel(release="", source="", base_commit="", series_name="v10")
+    records = [
+        KernelBuilt(kernel=name, facts=facts, seconds=seconds)
+        for name, seconds in (("base", 200.0), ("1", 20.0), ("2", 30.0), ("3", 0.3))
+    ]
+    times.remember(store, said("s:a", 1.0), records)
+    known = times.load(store)
+    assert known.of_build("v10", "base") == 200.0
+    assert known.of_build("v10", "2") == 30.0
+    # What was in the cache says nothing, and a middle one stands for it.
+    assert known.of_build("v10", "3") == 30.0
+    assert known.of_build("v11", "1") is None

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the user sees of a run under way: its tests, or where it has several kernels, the table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
+from harness import kbuild
+from harness.context import Context
+from harness.model.ids import KernelName
+from harness.model.records import RunStarted
+from harness.report.board import CellOf, Forecast
+from harness.report.display import Display, MatrixProgress, TestProgress
+from harness.run import times
+from harness.run.attempts import Attempts
+from harness.run.prepare import Selected
+from harness.run.schedule import Ready
+
+
+class Shown:
+    """Opens what is shown of the kernels *selected*; *stack* closes it."""
+
+    def __init__(
+        self, display: Display, selected: Sequence[Selected], context: Context, stack: ExitStack
+    ) -> None:
+        self._display = display
+        self._stack = stack
+        self._tests: TestProgress | None = None
+        self._matrix: MatrixProgress | None = None
+        self._times = times.load(context.store)
+        if len(selected) > 1:
+            kernels = _forecasts(selected, self._times, context)
+            suites = dict.fromkeys(suite.name for each in selected for suite in each.suites)
+            self._matrix = stack.enter_context(display.matrix(kernels, list(suites)))
+
+    def building(self, kernel: KernelName) -> None:
+        """Show that *kernel* is being built."""
+        if self._matrix is not None:
+            self._matrix.building(kernel)
+
+    def failed(self, kernel: KernelName, reason: str) -> None:
+        """Show that *kernel* cannot be had."""
+        if self._matrix is not None:
+            self._matrix.failed(kernel, reason)
+
+    def built(
+        self,
+        kernel: KernelName,
+        head: RunStarted,
+        attempts: Attempts,
+        same: Mapping[str, KernelName],
+    ) -> None:
+        """Show that *kernel* is there, with the tests of *head*, of which *attempts* are left.
+
+        Those of a suite in *same* run on another kernel.
+        """
+        if self._matrix is None:
+            return
+        left = attempts.left()
+        names = {test.name for test, _ in left}
+        before = Counter(
+            test.suite for test in head.tests if test.runnable and test.name not in names
+        )
+        total = Counter(test.suite for test in head.tests if test.name not in names)
+        total.update(test.suite for test, _ in left)
+        cells = {
+            suite: CellOf(number, before[suite], same.get(suite)) for suite, number in total.items()
+        }
+        tests_s = self._times.expected(kernel, [test.name for test, _ in left])
+        forecast = Forecast(build_s=0.0, tests_s=tests_s)
+        self._matrix.built(kernel, cells, forecast)
+
+    def watch(self, ready: Ready) -> TestProgress:
+        """Begin to show the tests of a kernel, and return where they are shown."""
+        if self._matrix is not None:
+            return self._matrix.tests(ready.name)
+        if self._tests is None:
+            self._tests = self._stack.enter_context(self._display.tests(ready.labels()))
+        return self._tests
+
+
+def _forecasts(
+    selected: Sequence[Selected], known: times.Times, context: Context
+) -> dict[KernelName, Forecast]:
+    there = kbuild.are_built(
+        [(each.tree, each.fragments, each.place) for each in selected], context
+    )
+    return {
+        each.name: Forecast(
+            build_s=0.0 if built else known.of_build(each.stack.name, each.name),
+            tests_s=known.of_suites(each.name, [suite.name for suite in each.suites]),
+        )
+        for each, built in zip(selected, there, strict=True)
+    }
