@@ -16,8 +16,9 @@ from harness.judge.boot import allowed_at
 from harness.lab.boot import observe_boot
 from harness.lab.executor import Attempt
 from harness.lab.observe import CappedLog, Observer
+from harness.lab.packing import GUEST_ROOT
 from harness.lab.probes import LineProbe
-from harness.lab.templates import GUEST_ROOT, Template
+from harness.lab.templates import Template
 from harness.model.events import Command, Guest
 from harness.model.logfiles import LogFiles
 from harness.model.plan import PlannedTest

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import stat
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
     Collection,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -37,15 +35,15 @@ from harness.guest.qemu import GuestNotBooted, QemuGuest
 from harness.guest.snapshot import Snapshot
 from harness.guest.vng import Virtme, VngGuest
 from harness.kbuild import Kernel, fragments
+from harness.lab.packing import suite_entries
 from harness.model.events import Accelerator, Guest, Hello
 from harness.model.results import Machine
 from harness.model.spec import GuestTable
 from harness.proc.process import which
 from harness.project import Project
 from harness.store import Damaged, Entry
-from harness.suites import Suite, userland
+from harness.suites import Suite
 
-GUEST_ROOT = userland.GUEST_ROOT
 AGENT, INITRAMFS, SNAPSHOT = "agent", "initramfs", "snapshot"
 """Kinds of entries that are made here."""
 _RECIPE = "3"
@@ -479,30 +477,3 @@ def _plain(guest: GuestTable, boot_limit_s: float) -> GuestConfig:
 def foundry(project: Project, kernel: Kernel, context: Context) -> Foundry:
     """Return what makes guests for *kernel* within the limits of *project*."""
     return Foundry(kernel, project.limits.boot_s, context)
-
-
-def suite_entries(suite: Suite, *, userland: bool) -> Iterator[initramfs.Entry]:
-    """Yield the suite's files as they lie in the guest; with *userland* also what it needs."""
-    root = f"{GUEST_ROOT}/{suite.name}"
-    yield initramfs.directory(root)
-    yield from tree_entries(suite.files, f"{root}/")
-    # Its directories may be those of the user space as well.
-    beside = tree_entries(suite.beside, "")
-    yield from (entry for entry in beside if not stat.S_ISDIR(entry.mode))
-    if userland:
-        yield from tree_entries(suite.root, "")
-
-
-def tree_entries(directory: Path, prefix: str) -> Iterator[initramfs.Entry]:
-    """Yield what is below *directory*; *prefix* goes before each name, as it is."""
-    for path in sorted(directory.rglob("*")):
-        name = f"{prefix}{path.relative_to(directory).as_posix()}"
-        mode = path.lstat().st_mode
-        if stat.S_ISLNK(mode):
-            yield initramfs.symlink(name, str(path.readlink()))
-        elif stat.S_ISDIR(mode):
-            yield initramfs.directory(name)
-        else:
-            # As git has it: a user's umask is none of the guest's.
-            special = mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX)
-            yield initramfs.file(name, path, special | (0o755 if mode & 0o100 else 0o644))

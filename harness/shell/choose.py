@@ -23,7 +23,8 @@ from harness.guest.machine import BootFiles
 from harness.judge import verdict
 from harness.kbuild import Kernel
 from harness.lab.attempt import command_of
-from harness.lab.templates import GUEST_ROOT, Foundry, suite_entries, tree_entries
+from harness.lab.packing import GUEST_ROOT, suite_entries, tree_entries
+from harness.lab.templates import Foundry
 from harness.model.events import Command, Window
 from harness.model.ids import KernelName
 from harness.model.plan import PlannedTest

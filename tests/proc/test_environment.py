@@ -18,7 +18,7 @@ from harness.digest import digest_tree
 from harness.errors import UserError
 from harness.kbuild import toolchain
 from harness.kbuild.kconfig import unmet
-from harness.lab.templates import suite_entries
+from harness.lab.packing import suite_entries
 from harness.proc import environment, process
 from harness.proc.git import git
 from harness.progress import Quiet

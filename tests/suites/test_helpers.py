@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.lab.templates import suite_entries
+from harness.lab.packing import suite_entries
 from harness.suites import Suite, SuiteSource
 from tests.suites.conftest import MAKEFILE, Bench, linkage
 

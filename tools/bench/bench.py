@@ -24,7 +24,7 @@ from harness.context import Context
 from harness.errors import ExitCode, MachineError, UserError
 from harness.guest.machine import MachineType
 from harness.guest.snapshot import Snapshot
-from harness.lab.templates import GUEST_ROOT
+from harness.lab.packing import GUEST_ROOT
 from harness.model import results
 from harness.model.records import TestStarted
 from harness.outcome import Outcome
