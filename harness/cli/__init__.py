@@ -16,6 +16,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.visible import visible
 
 _COMMANDS = {
+    "b4-check": "harness.cli.b4_check",
     "compare": "harness.cli.compare",
     "doctor": "harness.cli.doctor",
     "ktap": "harness.cli.ktap",

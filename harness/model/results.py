@@ -75,6 +75,19 @@ class BootReport(msgspec.Struct, frozen=True, kw_only=True):
     """The console's log of the first such boot, relative to the run's directory."""
 
 
+class Remark(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a check of a patch has found."""
+
+    severity: str
+    """``error``, ``warning`` or ``note``."""
+    text: str
+    """The tool's words, in one line."""
+    file: str = ""
+    """As the patched tree names it; empty where it is about the patch as a whole."""
+    line: int | None = None
+    """In that file, from 1."""
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One of several attempts at a test."""
 
@@ -112,6 +125,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """The reports that the kernel printed under this test; empty if it had no complaint."""
     findings: tuple[KernelReport, ...] = ()
     """The same one by one, with those that are no complaint."""
+    remarks: tuple[Remark, ...] = ()
+    """What a check of a patch has found; empty for what runs in guests."""
     at_boot: tuple[str, ...] = ()
     """Fingerprints of those reports in ``Results.at_boot`` that count against it."""
     started: str = ""
@@ -181,6 +196,8 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     patches: tuple[str, ...] = ()
     patch_digests: tuple[str, ...] = ()
     """SHA-256 of each patch in hex."""
+    patch_contents: tuple[str, ...] = ()
+    """16 hex digits for each patch, the same as long as it changes the same lines."""
     config: tuple[str, ...] = ()
     config_digest: str = ""
     toolchain: str = ""

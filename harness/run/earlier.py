@@ -31,7 +31,7 @@ def last_coverage(runs: Path) -> LastCoverage:
 
     Raises UserError where there is none.
     """
-    for directory in _newest(runs):
+    for directory in newest(runs):
         found = coverage_of(directory)
         if found is not None:
             return LastCoverage(directory, found)
@@ -48,7 +48,7 @@ def coverage_of(directory: Path) -> Coverage | None:
         return None
 
 
-def _newest(runs: Path) -> Iterator[Path]:
+def newest(runs: Path) -> Iterator[Path]:
     """Yield the runs below *runs*, the newest first: their names begin with the time."""
     if runs.is_dir():
         each = [path for path in runs.iterdir() if path.is_dir() and not path.is_symlink()]

@@ -77,6 +77,7 @@ class Selected:
             cover_mail=self.stack.cover_mail,
             patches=tuple(patch.subject for patch in self.stack.patches),
             patch_digests=tuple(patch.sha256 for patch in self.stack.patches),
+            patch_contents=tuple(patch.content for patch in self.stack.patches),
             config=self.fragments.names,
         )
 

@@ -2,13 +2,14 @@
 """Patch series: reading them, judging that they are whole, and applying them to a kernel tree."""
 
 from harness.series.apply import apply
-from harness.series.model import AppliedPatch, Patch, Series, Stack, Trailer, Tree
-from harness.series.read import exists, name_of, read
+from harness.series.model import AppliedPatch, OneMail, Patch, Series, Stack, Trailer, Tree
+from harness.series.read import exists, name_of, read, read_mail
 from harness.series.stack import read_stack
 from harness.series.wanted import resolve
 
 __all__ = [
     "AppliedPatch",
+    "OneMail",
     "Patch",
     "Series",
     "Stack",
@@ -18,6 +19,7 @@ __all__ = [
     "exists",
     "name_of",
     "read",
+    "read_mail",
     "read_stack",
     "resolve",
 ]

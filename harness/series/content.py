@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+
+from harness.digest import digest
 
 _BEGINS = re.compile(r"^(?:diff --git |--- \S)", re.M)
 _HUNK = re.compile(r"(@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@)")
@@ -41,3 +44,9 @@ def changes(diff: str) -> str:
         elif line.startswith("\\") or (binary and line.strip()):
             kept.append(line)
     return "\n".join(kept)
+
+
+def content_digest(diffs: Iterable[bytes]) -> str:
+    """Return 16 hex digits that stay the same as long as the *diffs* change the same lines."""
+    texts = (changes(each.decode(errors="surrogateescape")) for each in diffs)
+    return digest(*(text.encode(errors="surrogateescape") for text in texts))[:16]

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.digest import digest
 from harness.model.results import CoverMail
 from harness.model.spec import Trust
+from harness.series.content import content_digest
 from harness.source.trust import least
 
 
@@ -61,9 +62,26 @@ class Patch:
         return self.data.partition(b"\n---\n\n")[2]
 
     @property
+    def content(self) -> str:
+        """16 hex digits, the same as long as it changes the same lines."""
+        return content_digest([self.diff])
+
+    @property
     def title(self) -> str:
         """How messages name it: ``patch 2/9 "mm: do this"``."""
         return f'patch {self.number}/{self.total} "{self.subject}"'
+
+
+@dataclass(frozen=True)
+class OneMail:
+    """A mail of a series, by itself."""
+
+    message_id: str
+    """Without angle brackets; empty where it has none."""
+    subject: str
+    """Decoded, with its prefix."""
+    patch: Patch | None
+    """None for a cover letter."""
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from harness.model.results import CoverMail
 from harness.model.spec import Trust
 from harness.series import commits, diff, files, lore, quilt
 from harness.series.choose import Choice, choose
-from harness.series.content import changes
+from harness.series.content import content_digest
 from harness.series.files import Files
 from harness.series.mail import Content, Kind, Mail, content_of, index
 from harness.series.mime import decode_words
-from harness.series.model import Patch, Series, Trailer
+from harness.series.model import OneMail, Patch, Series, Trailer
 from harness.series.origin import trust_of
 from harness.series.patch import make
 from harness.series.postings import Posting, version_text
@@ -95,6 +95,23 @@ def read(path: Path, *, upto: int | None = None, version: int | None = None) -> 
         return replace(series, patches=tuple(patches), trust=trust)
 
 
+def read_mail(path: Path) -> OneMail:
+    """Return what the mail at *path* is by itself, whatever series it belongs to.
+
+    Raises UserError where it is neither a patch nor a cover letter.
+    """
+    with Files(files.find(path)) as opened:
+        mails = [mail for raw in opened.mails() for mail in index(opened, raw)]
+        if len(mails) != 1 or mails[0].kind not in (Kind.PATCH, Kind.COVER):
+            found = ", ".join(mail.kind.value for mail in mails) or "nothing"
+            raise UserError("this is no mail of a series", where=str(path), why=f"it is: {found}")
+        mail = mails[0]
+        patch = None
+        if mail.kind is Kind.PATCH:
+            patch, _ = make(opened, mail, 1, 1, 1, lenient=False)
+        return OneMail(mail.message_id.partition("#")[0], mail.subject.raw, patch)
+
+
 def _read(path: Path, upto: int | None, version: int | None) -> Series:
     place, pick = split_pick(path)
     found = files.find(place)
@@ -163,14 +180,7 @@ def _series(
         patches=tuple(patches),
         cover=f"Subject: {cover.subject.raw}\n\n{about}" if cover else None,
         digest=digest(*(patch.data for patch in patches)),
-        content=digest(
-            *(
-                changes(patch.diff.decode(errors="surrogateescape")).encode(
-                    errors="surrogateescape"
-                )
-                for patch in patches
-            )
-        )[:16],
+        content=content_digest(patch.diff for patch in patches),
         base_commit=base[1] if base else "",
         change_id=named[0] if named else "",
         prerequisites=tuple(_PREREQUISITE.findall(about) or _PREREQUISITE.findall(first)),
