@@ -7,7 +7,7 @@ PYTHON_I := .venv/bin/python -I -m
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-kernel test-series test test-unit test-browser test-system lint bench proofs clean
+.PHONY: help setup test-kernel test-series test test-unit test-browser test-extra test-system lint bench proofs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +26,7 @@ test-series: setup ## Run the suites on the base and after each patch; name the 
 test: setup lint ## Everything that CI checks: lint, types, and all tests with a real kernel
 	$(PYTHON_I) pytest -m unit -n auto
 	@$(MAKE) --no-print-directory test-browser
+	@$(MAKE) --no-print-directory test-extra
 	@$(MAKE) --no-print-directory test-system
 	$(PYTHON_I) pytest -m "kernel and not proof" $(TWO) --durations=30 $(ARGS)
 
@@ -56,6 +57,10 @@ test-unit: setup ## Only the tests that need no kernel; takes some two minutes
 test-browser: ## Tests of the HTML report in Chromium, which is installed on Debian
 	@flock .setup.lock scripts/setup.sh browser
 	$(PYTHON_I) pytest -m browser
+
+test-extra: ## Documentation site, MCP server, readers of reports: with packages that no run needs
+	@flock .setup.lock scripts/setup.sh extra
+	$(PYTHON_I) pytest -m extra
 
 lint: setup ## Style, types, and who imports whom
 	$(PYTHON_I) ruff check .

@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.errors import HarnessError, MachineError, UserError
 from harness.kbuild import Fragments
 from harness.kbuild.warnings import Built, Warned, Workshop, new_warnings
-from harness.model.results import Test
+from harness.model.results import Remark, Test
 from harness.outcome import Outcome
 from harness.proc.git import git, object_id
 from harness.proc.process import find
@@ -320,6 +320,10 @@ def _test(each: Checked, fail_on: Severity, rerun: str) -> Test:
         reason=reason,
         planned=True,
         output=text + (f"\n[... {left} more findings]" if left > 0 else "") if lines else "",
+        remarks=tuple(
+            Remark(severity=found.severity, text=found.text, file=found.file, line=found.line)
+            for found in each.findings
+        ),
         total_s=round(each.seconds, 3),
         rerun=rerun,
     )

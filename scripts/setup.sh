@@ -5,6 +5,7 @@
 # Does nothing, in well under a second, where all is there. Exit 3: something is missing and
 # cannot be installed; the list is printed.
 # With the word "browser" it also installs one for the tests of the HTML report.
+# With the word "extra" it also installs the Python packages of extras, for `make test-extra`.
 # With the word "system" it also makes an environment in .venv-system with the Python that the
 # distribution has, where that is another version (3.11 or later) than that of .venv.
 set -eu
@@ -135,6 +136,22 @@ python=${PYTHON:-python3}
 "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
 	fail "$python is older than 3.11; name another one with PYTHON=..."
 
+# pip_install DIRECTORY ARGUMENT...: install into the environment in that directory
+pip_install() {
+	# Build requirements are pinned by the same file, which pip only takes from the environment,
+	# where a blank ends a name; a relative one it takes from where it builds.
+	pins=$(mktemp)
+	cp constraints.txt "$pins"
+	environment=$1
+	shift
+	PIP_CONSTRAINT=$pins PIP_USER=0 "$environment/bin/python" -I -m pip install \
+		--quiet --disable-pip-version-check "$@" || {
+		rm -f "$pins"
+		fail "pip could not install the Python packages"
+	}
+	rm -f "$pins"
+}
+
 # make_environment DIRECTORY PYTHON
 make_environment() {
 	want=$("$2" -I -c 'import sys; print(sys.version)' |
@@ -143,16 +160,7 @@ make_environment() {
 	echo "setup: making the Python environment in $1"
 	rm -rf "./$1"
 	"$2" -I -m venv "$1" || fail "$2 -m venv does not work"
-	# Build requirements are pinned by the same file, which pip only takes from the environment,
-	# where a blank ends a name; a relative one it takes from where it builds.
-	pins=$(mktemp)
-	cp constraints.txt "$pins"
-	PIP_CONSTRAINT=$pins PIP_USER=0 "$1/bin/python" -I -m pip install \
-		--quiet --disable-pip-version-check --editable '.[dev]' || {
-		rm -f "$pins"
-		fail "pip could not install the Python packages"
-	}
-	rm -f "$pins"
+	pip_install "$1" --editable '.[dev]'
 	# In place of pip's own: PYTHONPATH and the like would count before any line of ours runs (-I),
 	# and the interpreter's path may hold what a #! line cannot.
 	cat >"$1/bin/harness" <<-'EOF'
@@ -170,6 +178,17 @@ make_environment() {
 }
 
 make_environment .venv "$python"
+
+# Together with the environment it goes, and is made again.
+if [ "${1-}" = extra ] && [ ! -e .venv/extra-stamp ]; then
+	echo "setup: installing what tests of extras need into .venv"
+	command=.venv/bin/harness
+	cp "$command" "$command.ours"
+	pip_install .venv --editable '.[dev,mcp,docs,consumers]'
+	# pip has put its own in its place.
+	mv "$command.ours" "$command"
+	: >.venv/extra-stamp
+fi
 
 if [ "${1-}" = system ]; then
 	system=/usr/bin/python3

@@ -97,6 +97,23 @@ def test_a_clone_of_any_name(tmp_path: Path, name: str) -> None:
     assert "Install Debian packages" in clone.make("help")[1]
 
 
+def test_what_only_tests_of_extras_need_is_installed_once_and_for_them(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path, "clone")
+    assert clone.make("setup")[0] == 0
+    called = tmp_path / "called.argv"
+    assert "mcp" not in called.read_text()
+    before = (clone.path / ".venv" / "bin" / "harness").read_text()
+    script = ["sh", str(clone.path / "scripts" / "setup.sh"), "extra"]
+    for _ in range(2):
+        done = subprocess.run(script, env=clone.env, capture_output=True, text=True, check=True)
+        assert called.read_text().count(".[dev,mcp,docs,consumers]") == 1, done.stdout
+    assert (clone.path / ".venv" / "bin" / "harness").read_text() == before
+    # What belongs to an environment of another day is gone with it.
+    (clone.path / ".venv" / "setup-stamp").write_text("older")
+    subprocess.run(script, env=clone.env, capture_output=True, text=True, check=True)
+    assert called.read_text().count(".[dev,mcp,docs,consumers]") == 2
+
+
 @pytest.mark.parametrize("name", ["a:b", "a\nb"])
 def test_a_clone_that_python_refuses_is_told_at_once(tmp_path: Path, name: str) -> None:
     clone = make_clone(tmp_path, name)

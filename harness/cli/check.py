@@ -25,6 +25,7 @@ from harness.proc.process import need_sandbox
 from harness.report import checks as report
 from harness.report.console import make_progress
 from harness.report.files import Reports, is_stdout
+from harness.report.formats import FORMATS, View
 from harness.report.terminal import Safe, Terminal
 from harness.report.text import paint
 from harness.report.verdict import verdict
@@ -46,6 +47,8 @@ class Wish:
     out: Path | None
     junit: Path | None
     verbose: bool
+    form: str
+    """Of what is printed; empty for the lines that a person reads."""
 
 
 def run(wish: Wish) -> int:
@@ -124,10 +127,13 @@ def _check(wish: Wish, place: Path) -> results.Results:
         unicode=terminal.unicode,
     )
     # What is read from standard output is the report and nothing else.
-    safe = Safe(sys.stderr if wish.junit and is_stdout(wish.junit) else sys.stdout)
+    on_stdout = wish.form or (wish.junit and is_stdout(wish.junit))
+    safe = Safe(sys.stderr if on_stdout else sys.stdout)
     for line in [*shown, *([[]] if shown else []), *verdict(found)]:
         safe.write(paint(line, terminal.colour) + "\n")
     safe.flush()
+    if wish.form:
+        sys.stdout.buffer.write(FORMATS[wish.form].render(found, View()))
     return found
 
 

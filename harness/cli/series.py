@@ -26,6 +26,9 @@ from harness.series.finding import Severity
 from harness.series.shown import show as shown_of
 from harness.visible import visible
 
+FORMS = ("sarif", "json", "junit", "markdown", "html")
+"""Formats of reports that have something to say of checks."""
+
 
 @click.group(short_help="Look at a series, check it patch by patch, or apply it.")
 def series() -> None:
@@ -202,6 +205,12 @@ def apply_command(
     help="Write results.json, junit.xml and the build log into this directory.",
 )
 @click.option("--junit", type=FilePath(dir_okay=False), help="Write the JUnit report there.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    help="Print the whole report in this format instead: SARIF is for code scanning and editors.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show notes, too, and each check that passed.")
 def check(
     which: tuple[str, ...],
@@ -215,6 +224,7 @@ def check(
     fail_on: str,
     out: Path | None,
     junit: Path | None,
+    form: str | None,
     verbose: bool,
 ) -> int:
     """Check each patch of SERIES, and say only what that patch has introduced.
@@ -234,6 +244,7 @@ def check(
       harness series check thread.mbox
       harness series check '../linux#v6.1..topic' --check signed-off --check checkpatch
       harness series check v10 --fail-on warning --junit checks.xml
+      harness series check thread.mbox --format sarif >checks.sarif
 
     Exit status: 1 where a check has failed; 0 where none has.
     """
@@ -263,6 +274,7 @@ def check(
         out=here / out if out else None,
         junit=here / junit if junit else None,
         verbose=verbose,
+        form=form or "",
     )
     return run(wish)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.model.results import Results, encode
-from harness.report import html, junit, kcidb, mail, markdown
+from harness.report import html, junit, kcidb, mail, markdown, sarif
 from harness.report.coverage import lcov
 from harness.report.kernels import by_kernel
 
@@ -42,5 +42,6 @@ FORMATS: dict[str, Format] = {
     "lcov": Format(lambda results, _: lcov(results)),
     "mail": Format(lambda results, _: mail.render(results)),
     "markdown": Format(lambda results, view: markdown.render(results, view.directory)),
+    "sarif": Format(lambda results, _: sarif.render(results)),
 }
 """By name, in the order in which a run writes them: all others can be made again from the JSON."""

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -352,3 +354,17 @@ def test_what_is_wrong_with_the_request(project: Project) -> None:
     assert said.status == 2
     assert "there is no series 'nowhere'" in said.text
     assert sh("git", "status", "--porcelain", cwd=project.fake.work) == ""
+
+
+def test_sarif_has_what_was_found_and_nothing_else_on_standard_output(project: Project) -> None:
+    out = series(project, (foo("\tBADLY();\n"), "mm: Do it"))
+    argv = [sys.executable, "-m", "harness", "series", "check", str(out)]
+    argv += ["--check", "checkpatch", "--format", "sarif"]
+    done = subprocess.run(argv, cwd=project.root, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    (found,) = json.loads(done.stdout)["runs"][0]["results"]
+    place = found["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "mm/foo.c"
+    assert place["region"]["startLine"] > 1
+    assert found["level"] == "error"
+    assert b"checkpatch" in done.stderr
