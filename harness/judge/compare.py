@@ -2,11 +2,13 @@
 """Results held against results: what is another way, and from which kernel on.
 
 A test is good on a kernel where it ends as expected, bad where it does not, and absent where it is
-skipped or is not there: then it says nothing of that kernel.
+skipped or is not there: then it says nothing of that kernel.  Where it was not run it is not known
+which of these it is, so no kernel is held against that one.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
@@ -40,6 +42,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """``suite:program``, without a kernel."""
     kernel: KernelName
     """The kernel on which it is another way."""
+    since: KernelName
+    """The last one before on which it ran: what is between them was not tested."""
     change: Change
     before: Test | None
     after: Test | None
@@ -56,7 +60,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def always_bad(self) -> bool:
         """Whether it was bad on the first kernel, so that none of the others has broken it."""
-        return _state(self.cells[0]) == _BAD
+        first = self.cells[0]
+        return _state(first) == _BAD and first is not None and first.outcome is not Outcome.NOTRUN
 
     @property
     def mended(self) -> tuple[Step, Step] | None:
@@ -129,10 +134,18 @@ def _steps(
     name: str, kernels: Sequence[KernelName], cells: Sequence[Test | None]
 ) -> tuple[Step, ...]:
     steps = []
-    for kernel, before, after in zip(kernels[1:], cells, cells[1:], strict=False):
+    known = [
+        (kernel, test)
+        for kernel, test in zip(kernels, cells, strict=True)
+        if test is None or test.outcome is not Outcome.NOTRUN
+    ]
+    for (since, before), (kernel, after) in itertools.pairwise(known):
         change = _change(before, after)
         if change is not None:
-            steps.append(Step(test=name, kernel=kernel, change=change, before=before, after=after))
+            step = Step(
+                test=name, kernel=kernel, since=since, change=change, before=before, after=after
+            )
+            steps.append(step)
     return tuple(steps)
 
 

@@ -24,6 +24,9 @@ KernelName = str
 ONLY: KernelName = ""
 """The name of the kernel of a run that has one."""
 
+BASE: KernelName = "base"
+"""The name of the kernel without a patch; the others are called by the number of their last one."""
+
 _KERNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
 _ESCAPE = re.compile("%(?=25|3A|40)|:")
 _ESCAPED = re.compile("%(25|3A|40)")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from harness.judge.compare import Change, Comparison, Row, Step
-from harness.model.ids import KernelName
+from harness.model.ids import BASE, KernelName
 from harness.model.plan import ALL
 from harness.model.results import Kernel, Results, Test
 from harness.outcome import Outcome
@@ -63,6 +63,14 @@ def of_patch(name: KernelName, kernel: Kernel) -> str:
     if name.isdigit() and len(kernel.patches) == int(name):
         return f"patch {name}, '{one_line(kernel.patches[-1])}',"
     return f"kernel {name}"
+
+
+def _guilty(step: Step, kernel: Kernel) -> str:
+    """Return which patch it is; or among which it is, where the kernel before was not tested."""
+    since = "0" if step.since == BASE else step.since
+    if step.kernel.isdigit() and since.isdigit() and int(step.kernel) > int(since) + 1:
+        return f"one of patches {int(since) + 1} to {step.kernel}"
+    return of_patch(step.kernel, kernel)
 
 
 def _head(results: Results, comparison: Comparison) -> Iterator[Line]:
@@ -151,7 +159,7 @@ def _broken(step: Step, kernel: Kernel) -> Iterator[Line]:
     verb = "breaks" if step.change is Change.BREAKS else "changes"
     after = step.after.outcome if step.after else "not there"
     yield [
-        (f"{of_patch(step.kernel, kernel)} {verb} {one_line(step.test)}: ", "bad"),
+        (f"{_guilty(step, kernel)} {verb} {one_line(step.test)}: ", "bad"),
         (f"{before}, then {after}", ""),
     ]
     yield from _story("", step.after)

@@ -22,6 +22,8 @@ class Attempts:
         self._head = head
         self._begun: set[tuple[str, int]] = set()
         self._stopped: set[str] = set()
+        self._rounds: dict[int, dict[str, PlannedTest]] = {}
+        """What is left of the rounds that were looked at, in order."""
         self._first = 1
         """The first round of which something is left."""
         known = seconds or {}
@@ -33,13 +35,15 @@ class Attempts:
 
     def ended(self, name: str, attempt: int, outcome: Outcome) -> None:
         """Take note of the end of an attempt."""
-        self._begun.add((name, attempt))
+        self._take(name, attempt)
         if self._head.until_fail and not outcome.as_expected:
-            self._stopped.add(name)
+            self._stop(name)
 
     def dropped(self, group: Group) -> None:
         """Take note that there is no guest for the tests of *group*."""
-        self._stopped |= {test.name for test in self._tests if test.group == group}
+        for test in self._tests:
+            if test.group == group:
+                self._stop(test.name)
 
     def begin(self, fits: Callable[[PlannedTest], bool]) -> tuple[PlannedTest, int] | None:
         """Return the next attempt at a test that *fits*, which is now under way; None for none.
@@ -51,7 +55,7 @@ class Attempts:
         near = itertools.islice(self._left(), most)
         found = next((each for each in near if fits(each[0])), None)
         if found is not None:
-            self._begun.add((found[0].name, found[1]))
+            self._take(found[0].name, found[1])
         return found
 
     @property
@@ -64,20 +68,34 @@ class Attempts:
         endless = self._head.repeat == ENDLESS
         for attempt in itertools.count(self._first):
             over = not endless and attempt > self._head.repeat
-            if over or all(test.name in self._stopped for test in self._tests):
+            if over or len(self._stopped) == len(self._tests):
                 return
             left = self._of_round(attempt)
             if not left and attempt == self._first:
                 self._first += 1
-            for test in left:
+                self._rounds.pop(attempt)
+            for test in left.values():
                 yield test, attempt
 
-    def _of_round(self, attempt: int) -> list[PlannedTest]:
-        return [
-            test
-            for test in self._tests
-            if test.name not in self._stopped and (test.name, attempt) not in self._begun
-        ]
+    def _of_round(self, attempt: int) -> dict[str, PlannedTest]:
+        if attempt not in self._rounds:
+            self._rounds[attempt] = {
+                test.name: test
+                for test in self._tests
+                if test.name not in self._stopped and (test.name, attempt) not in self._begun
+            }
+        return self._rounds[attempt]
+
+    def _take(self, name: str, attempt: int) -> None:
+        """Take an attempt from what is left."""
+        self._begun.add((name, attempt))
+        self._rounds.get(attempt, {}).pop(name, None)
+
+    def _stop(self, name: str) -> None:
+        """Leave out all further attempts at a test."""
+        self._stopped.add(name)
+        for left in self._rounds.values():
+            left.pop(name, None)
 
     def left(self) -> list[tuple[PlannedTest, int]]:
         """Return the attempts that have not begun; nothing where there is no end to them."""

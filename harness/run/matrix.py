@@ -9,10 +9,8 @@ from collections.abc import Sequence
 import msgspec
 
 from harness.errors import UserError
+from harness.model.ids import BASE
 from harness.model.spec import KernelSpec
-
-BASE = "base"
-"""The name of the kernel without a patch; the others are called by the number of their last one."""
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 

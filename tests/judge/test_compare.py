@@ -74,7 +74,13 @@ def run(**rows: str) -> dict[str, Results]:
         ("..--", [("2", Change.LOSES)]),
         ("..  ", [("2", Change.LOSES)]),
         ("..xx", []),
-        (".N.F", [("1", Change.BREAKS), ("2", Change.MENDS), ("3", Change.BREAKS)]),
+        # What was not run is not known to be another way.
+        (".N.F", [("3", Change.BREAKS)]),
+        (".NNF", [("3", Change.BREAKS)]),
+        ("NF..", [("2", Change.MENDS)]),
+        (".N..", []),
+        ("...N", []),
+        ("N...", []),
     ],
 )
 def test_who_changed_what(row: str, steps: list[tuple[str, Change]]) -> None:
@@ -87,6 +93,20 @@ def test_who_changed_what(row: str, steps: list[tuple[str, Change]]) -> None:
 )
 def test_what_was_bad_before_is_not_the_series(row: str, bad: bool) -> None:
     assert compare(run(a=row)).rows[0].always_bad is bad
+
+
+def test_where_the_kernel_before_was_not_tested_no_single_patch_is_named() -> None:
+    stream = io.StringIO()
+    print_summary(merged(run(one="..F.", gap=".NNF", never="...N")), stream)
+    text = stream.getvalue()
+    assert "patch 2, 'mm: Patch 2', breaks s:one" in text
+    assert "one of patches 1 to 3 breaks s:gap: pass, then fail" in text
+    assert "breaks s:never" not in text
+    # A matrix over a part of the patches leaves out the same.
+    each = run(a="..F")
+    stream = io.StringIO()
+    print_summary(merged({"base": each["base"], "4": each["1"], "9": each["2"]}), stream)
+    assert "one of patches 5 to 9 breaks s:a: pass, then fail" in stream.getvalue()
 
 
 def test_what_one_patch_breaks_and_another_mends_is_not_bisectable() -> None:
