@@ -308,6 +308,7 @@ def test_the_schema_has_the_structures_that_the_documentation_is_about() -> None
         "Machine",
         "Test",
         "Attempt",
+        "Remark",
         "BootReport",
         "Coverage",
         "FileLines",
