@@ -50,6 +50,7 @@ def together(head: RunStarted, plan: PlannedTest, attempts: Sequence[Test]) -> T
                 total_s=each.total_s,
                 seed=each.seed,
                 logs=each.logs,
+                metrics=each.metrics,
             )
             for each in attempts
         ),

@@ -293,6 +293,8 @@ def judge_test(
         at_boot=tuple(each.fingerprint for each in booted.complaints),
         guest_s=ended.guest_s,
         total_s=ended.total_s,
+        metrics=ended.metrics,
+        metric_faults=ended.metric_faults,
         seed=started.seed if started else "",
         started=started.time if started else "",
         limit_s=started.limit_s if started else 0.0,

@@ -99,6 +99,7 @@ async def run_attempt(
         except MachineError as error:
             failure = str(error)
         report, findings, tail = observer.close()
+        metrics, faults = observer.metrics()
     ending = observer.ending
     if failure or ending is None:
         ending = Ending(how="harness", detail=failure or "the guest gave no end of the test")
@@ -112,6 +113,8 @@ async def run_attempt(
         output=tail,
         guest_s=observer.guest_s,
         total_s=time.monotonic() - begun,
+        metrics=metrics,
+        metric_faults=faults,
         logs=logs,
         boot=boot,
     )

@@ -21,6 +21,7 @@ from harness.model.events import (
     Stderr,
     Stdout,
 )
+from harness.model.metrics import Metric, Reader
 from harness.model.records import Ending
 
 LOG_HEAD = 32 << 20
@@ -92,6 +93,8 @@ class Observer:
         self._kernel_log = kernel
         self._parser = ktap.Parser()
         self._scanner = klog.Scanner()
+        self._metrics = Reader()
+        self._usage: tuple[Metric, ...] = ()
         self._tail = b""
         self._patient = patient
         self._silent_beats = 0
@@ -105,6 +108,7 @@ class Observer:
                 self._silent_beats = 0
                 self._output_log.write(data)
                 self._parser.feed(data)
+                self._metrics.feed(data)
                 self._tail = (self._tail + data)[-_OUTPUT_TAIL:]
             case KernelLog(data):
                 self._kernel_log.write(data)
@@ -115,6 +119,7 @@ class Observer:
                 self.ending = ending_of(event)
                 if isinstance(event, Exit):
                     self.guest_s = event.wall_s
+                    self._usage = _usage(event)
 
     def _beat(self) -> None:
         """End the test, as far as this listener is concerned, if a crash has silenced it."""
@@ -132,6 +137,23 @@ class Observer:
         """Return what the test reported, what the kernel complained of, and the output's end."""
         text = self._tail.decode(errors="replace")
         return self._parser.close(), self._scanner.close(), text
+
+    def metrics(self) -> tuple[tuple[Metric, ...], tuple[str, ...]]:
+        """Return the test's figures, and which of them could not be read, once it has ended."""
+        printed, faults = self._metrics.close()
+        return (*printed, *self._usage), faults
+
+
+def _usage(end: Exit) -> tuple[Metric, ...]:
+    """Return what the kernel counted of the program and the children that it waited for."""
+    times = {"user_time": end.utime_s, "system_time": end.stime_s, "wall_time": end.wall_s}
+    return (
+        *(
+            Metric(name=name, value=value, unit="s", better="less", by="agent")
+            for name, value in times.items()
+        ),
+        Metric(name="peak_memory", value=end.maxrss_kib, unit="KiB", better="less", by="agent"),
+    )
 
 
 def ending_of(event: Final) -> Ending:

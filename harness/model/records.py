@@ -16,6 +16,7 @@ from harness.klog import Finding
 from harness.ktap import Report
 from harness.model.events import How
 from harness.model.ids import ONLY, KernelName, TestId
+from harness.model.metrics import Metric
 from harness.model.plan import ALL, Cell, PlannedTest
 from harness.model.results import Kernel, Logs, Machine
 from harness.model.spec import GuestTable, KernelSpec, Trust
@@ -264,6 +265,10 @@ class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):
     """The end of its output."""
     guest_s: float | None = None
     total_s: float
+    metrics: tuple[Metric, ...] = ()
+    """Its figures: those that it printed, and those that were measured around it."""
+    metric_faults: tuple[str, ...] = ()
+    """Lines with a metric that cannot be read, and figures that could not be taken."""
     logs: Logs = Logs()
     boot: Boot | None = None
     """Of its own guest, where each test has one that is booted for it."""

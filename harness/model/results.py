@@ -14,6 +14,7 @@ import msgspec
 
 from harness.errors import ExitCode
 from harness.model.coverage import Coverage
+from harness.model.metrics import Metric
 from harness.outcome import Outcome
 from harness.visible import defuse_json
 
@@ -97,6 +98,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float | None = None
     seed: str = ""
     logs: Logs = Logs()
+    metrics: tuple[Metric, ...] = ()
 
 
 class Test(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +147,10 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """``tcg`` or ``kvm``; empty where it had no guest."""
     seed: str = ""
     """The random seed set in the guest, 32 bytes in hex."""
+    metrics: tuple[Metric, ...] = ()
+    """Its figures: those that it printed, and those that were measured around it."""
+    metric_faults: tuple[str, ...] = ()
+    """Lines with a metric that cannot be read, each with the reason."""
     logs: Logs = Logs()
     rerun: str = ""
     """A command line for a shell that runs this test alone."""

@@ -24,6 +24,7 @@ import msgspec
 from harness.judge.merge import merged
 from harness.klog import Severity
 from harness.model.ids import case_of
+from harness.model.metrics import amount
 from harness.model.results import Case, KernelReport, Results, Test
 from harness.outcome import Outcome
 from harness.report.junit import attached_logs
@@ -153,6 +154,8 @@ def _test(
         ("time limit", f"{test.limit_s:g} s" if test.limit_s else ""),
         ("guest", ", ".join(filter(None, (test.accelerator, test.guest)))),
         ("seed", test.seed),
+        *((f"metric {each.name}", f"{amount(each.value)} {each.unit}") for each in test.metrics),
+        *(("metric that cannot be read", fault) for fault in test.metric_faults),
     ]
     return {
         "name": one_line(test.name, _NAME_LIMIT),

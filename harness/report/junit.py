@@ -213,6 +213,11 @@ def _properties(results: Results, tests: list[Test]) -> dict[str, str]:
         found[f"{test.name}.seconds"] = "" if test.total_s is None else f"{test.total_s:.3f}"
         found[f"{test.name}.rerun"] = test.rerun
         found[f"{test.name}.verdict"] = test.elsewhere
+        for metric in test.metrics:
+            better = f" (better: {metric.better})" if metric.better else ""
+            found[f"{test.name}.metric.{metric.name}"] = f"{metric.value} {metric.unit}{better}"
+        for number, fault in enumerate(test.metric_faults, 1):
+            found[f"{test.name}.metric-fault.{number}"] = fault
         found[f"{test.name}.guest"] = ", ".join(filter(None, (test.accelerator, test.guest)))
         for number, each in enumerate(test.findings, 1):
             allowed = f" (allowed: {each.allowed})" if each.allowed else ""

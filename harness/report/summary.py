@@ -67,6 +67,7 @@ def summary(
     if results.kernels:
         parts: list[Line] = [*matrix(results, compare(split(results)))]
         parts += _not_as_expected(results, directory, shell, unicode) if verbose else []
+        parts += _metric_faults(results)
         return [*parts, *_last(results, directory, junit), [], *verdict(results)]
     parts = [*_subject(results)]
     if results.tests:
@@ -80,6 +81,7 @@ def summary(
         "Failed as expected", results.tests if verbose else (), Outcome.XFAIL, "warn"
     )
     parts += _allowed(results)
+    parts += _metric_faults(results)
     if results.coverage:
         parts += [[], *coverage_lines(results.coverage)]
     return [*parts, *_last(results, directory, junit), [], *verdict(results)]
@@ -135,6 +137,33 @@ def _table(tests: Sequence[Test], verbose: bool, unicode: bool) -> Iterator[Line
                 (f"{mark(style, unicode)} {case.outcome}", style),
             ]
             yield [*row, (f"  {one_line(case.reason)}", "dim")] if case.reason else row
+        if verbose and test.metrics:
+            yield from _metrics(test)
+
+
+def _metrics(test: Test) -> Iterator[Line]:
+    """Tell what the program printed line by line, and in one line what was measured around it."""
+    for metric in test.metrics:
+        if metric.by == "test":
+            better = f"  ({metric.better} is better)" if metric.better else ""
+            yield [(f"    {one_line(str(metric))}", ""), (better, "dim")]
+    if around := [str(each) for each in test.metrics if each.by != "test"]:
+        yield [(f"    {', '.join(around)}", "dim")]
+
+
+def _metric_faults(results: Results) -> Iterator[Line]:
+    """Tell which metrics cannot be read: each would be missed by a comparison."""
+    found = [(test.name, fault) for test in results.tests for fault in test.metric_faults]
+    if found:
+        yield []
+    for name, fault in found[:MAX_CASES]:
+        yield [
+            ("Metric not read: ", "warn"),
+            (one_line(fault), ""),
+            (f" ({one_line(name)})", "dim"),
+        ]
+    if len(found) > MAX_CASES:
+        yield [(f"  ... and {count(len(found) - MAX_CASES, 'more metric')}", "dim")]
 
 
 def _at_boot(results: Results, directory: str, unicode: bool) -> Iterator[Line]:
