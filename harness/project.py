@@ -105,6 +105,13 @@ def load(path: Path) -> Project:
             convert(entry, kind, str(path), f"{key}.{name}")
     project = convert(tables, Project, str(path))
     _check_stacks(project, path)
+    if project.guest.counted:
+        raise UserError(
+            "a project cannot ask for counted instructions",
+            where=f"{path}: guest.counted",
+            why="such guests have one processor, and are for runs that ask what tests cost",
+            hint="remove the key, and run the tests with --cost",
+        )
     for name in project.suites:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             raise UserError(

@@ -106,3 +106,9 @@ def test_trust_is_told_of_series_that_there_are(tmp_path: Path) -> None:
             load(tmp_path, f"{KERNEL}{stacks}[trust]\n{lines}\n")
         assert words in str(caught.value)
         assert "trust" in caught.value.where
+
+
+def test_instructions_are_counted_by_an_option_alone(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="counted instructions") as caught:
+        load(tmp_path, f"{KERNEL}[guest]\ncounted = true\n")
+    assert "--cost" in caught.value.hint

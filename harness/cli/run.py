@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from harness.cli.testing import Asked, TestingCommand, conduct, testing_options
+from harness.errors import UserError
 from harness.run import rundir
 from harness.run.earlier import last_coverage, left_to
 from harness.run.request import Request
@@ -30,13 +31,31 @@ from harness.run.request import Request
     "emulated, also where there is KVM.",
 )
 @click.option(
+    "--cost",
+    is_flag=True,
+    help="Count the instructions of each test, in a guest of one processor in which the same test "
+    "takes the same instructions each time (docs/cost.md).",
+)
+@click.option(
+    "--functions",
+    is_flag=True,
+    help="With --cost: count by function of the kernel, too, and draw a flame graph of each test.",
+)
+@click.option(
     "--for-patch",
     type=click.IntRange(min=1),
     metavar="N",
     help="Leave out tests that ran no changed line of patch N in the last run with --coverage; "
     "what it did not watch runs.",
 )
-def run(upto: int | None, coverage: bool, for_patch: int | None, **options: Any) -> int:
+def run(
+    upto: int | None,
+    coverage: bool,
+    cost: bool,
+    functions: bool,
+    for_patch: int | None,
+    **options: Any,
+) -> int:
     """Apply the series, build the kernel and the suites, and run every test in its own guest.
 
     What was built before is taken from the cache (HARNESS_CACHE), so a second run goes straight to
@@ -53,14 +72,29 @@ def run(upto: int | None, coverage: bool, for_patch: int | None, **options: Any)
       harness run --source ~/linux#my-branch --series none
       harness run --guest vng --suite ~/my-shell-scripts
       harness run -k punch --repeat 100
+      harness run -k punch --cost --functions
       harness run --junit junit.xml --summary summary.md
       harness run --resume latest
     """
     asked = Asked(**options)
+    if functions and not cost:
+        raise UserError(
+            "--functions counts instructions, so it goes with --cost", hint="add --cost"
+        )
+    if cost and coverage:
+        raise UserError(
+            "--cost and --coverage are two runs",
+            why="what watches lines would be counted, or what counts be slowed down by it",
+        )
 
     def shape(request: Request) -> Request:
         request = dataclasses.replace(
-            request, kernels=(asked.kernel(upto),), coverage=coverage, for_patch=for_patch
+            request,
+            kernels=(asked.kernel(upto),),
+            coverage=coverage,
+            cost=cost,
+            functions=functions,
+            for_patch=for_patch,
         )
         if for_patch is None:
             return request

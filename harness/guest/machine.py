@@ -64,6 +64,26 @@ CMDLINE = (
 )
 """Kernel parameters of every sealed guest."""
 
+COUNTED_CMDLINE = (
+    # The agent waits for the host without sleep, and for a round time before a test.
+    "harness.counted",
+    # Where programs lie in memory decides how many page tables they have.
+    "norandmaps",
+)
+"""More of them, for guests whose instructions are counted."""
+
+_COUNTED = (
+    # Each instruction takes 8 ns.  With less, a kernel that waits for devices boots too slowly;
+    # with more, the ticks of the clock are a larger part of all.  Where the guest is idle its
+    # clock goes to the next timer at once, and not by the host's.
+    *("-icount", "shift=3,align=off,sleep=off"),
+    # What it would take from the host: the time, and random numbers of RDRAND and RDSEED.
+    *("-rtc", "base=2026-01-01T00:00:00,clock=vm"),
+    *("-seed", "1"),
+)
+_DEVICE_AT_ONCE = ",ioeventfd=off"
+"""QEMU handles what the guest writes to the port at once, not when its main loop comes to it."""
+
 
 @dataclass(frozen=True)
 class GuestConfig:
@@ -80,6 +100,9 @@ class GuestConfig:
     ``heartbeat_limit_s`` is how long the agent may be silent while the processors run, before
     the guest counts as hung.
 
+    With ``counted`` each instruction moves the guest's clock on by 8 ns, and nothing else does: the
+    same snapshot and the same command give the same instructions.  One processor, under TCG only.
+
     With ``confidential`` the guest's memory is closed to the host: it runs under KVM only, on q35
     only, and cannot be saved as a snapshot.
     """
@@ -95,12 +118,15 @@ class GuestConfig:
     boot_limit_s: float = 60.0
     heartbeat_limit_s: float = 10.0
     gdb: str = ""
+    counted: bool = False
     confidential: Launch | None = None
 
     def __str__(self) -> str:
         nodes = f", {self.numa_nodes} nodes" if self.numa_nodes > 1 else ""
         closed = f", {self.confidential.kind}" if self.confidential else ""
-        return f"{self.machine}, {self.cpus} CPUs, {self.memory_mib} MiB{nodes}{closed}"
+        counted = ", instructions counted" if self.counted else ""
+        cpus = f"{self.cpus} CPU{'s' * (self.cpus > 1)}"
+        return f"{self.machine}, {cpus}, {self.memory_mib} MiB{nodes}{closed}{counted}"
 
     def __post_init__(self) -> None:
         if self.cpus < 1 or self.memory_mib < 64:
@@ -122,6 +148,11 @@ class GuestConfig:
             )
         if self.tcg_thread not in ("multi", "single"):
             raise UserError("tcg_thread is multi or single", where=repr(self.tcg_thread))
+        if self.counted and (self.cpus > 1 or self.confidential):
+            raise UserError(
+                "a guest whose instructions are counted has one processor, and open memory",
+                where=f"cpus={self.cpus}",
+            )
         if min(self.boot_limit_s, self.heartbeat_limit_s) <= 0:
             raise UserError("a guest's time limits must be more than 0 seconds")
         if self.confidential and self.machine is not MachineType.Q35:
@@ -176,6 +207,8 @@ def qemu_argv(
     if config.machine is MachineType.MICROVM:
         port_bus = "virtio-serial-device"
     backend = ",memory-backend=ram0" if config.numa_nodes == 1 else ""
+    # A microvm's bus has it off.
+    at_once = _DEVICE_AT_ONCE if config.counted and port_bus == "virtio-serial-pci" else ""
     argv = [
         config.qemu,
         "-nodefaults",
@@ -201,15 +234,17 @@ def qemu_argv(
         *("-chardev", f"file,id=console,path=/dev/fdset/{_CONSOLE_SET},append=on"),
         *("-serial", "chardev:console"),
         *("-chardev", f"socket,id=agent,fd={channels.agent}"),
-        *("-device", f"{port_bus},id=ports,max_ports=2{confidential.device}"),
+        *("-device", f"{port_bus},id=ports,max_ports=2{confidential.device}{at_once}"),
         *("-device", f"virtserialport,bus=ports.0,nr=1,chardev=agent,name={PORT_NAME}"),
         *confidential.options,
+        *(_COUNTED if config.counted else ()),
     ]
     if boot is None:
         return [*argv, "-incoming", "defer"]
     if config.gdb:
         argv += ["-S", "-gdb", f"unix:{escaped(config.gdb)},server=on,wait=off"]
-    cmdline = " ".join((*CMDLINE, *config.cmdline))
+    counted = COUNTED_CMDLINE if config.counted else ()
+    cmdline = " ".join((*CMDLINE, *counted, *config.cmdline))
     return [
         *argv,
         *("-kernel", str(boot.kernel)),
@@ -220,7 +255,7 @@ def qemu_argv(
 
 def _accel(config: GuestConfig, accelerator: Accelerator) -> str:
     if accelerator is Accelerator.TCG:
-        return f"tcg,thread={config.tcg_thread}"
+        return f"tcg,thread={'single' if config.counted else config.tcg_thread}"
     return "kvm"
 
 

@@ -78,12 +78,14 @@ class QemuGuest:
         accelerator: Accelerator,
         hello: Hello,
         boot_log: bytes,
+        let_go: Callable[[], None] | None = None,
     ) -> None:
         self.qemu = qemu
         self.config = config
         self.accelerator = accelerator
         self.hello = hello
         self.boot_log = boot_log
+        self._let_go = let_go
         self._alive = True
 
     @classmethod
@@ -157,7 +159,9 @@ class QemuGuest:
         if not self.alive:
             raise MachineError("the guest is dead, nothing can run in it")
         self._alive = False
-        session = Session(self.qemu, command, self.config.heartbeat_limit_s)
+        limit_s = self.config.heartbeat_limit_s
+        session = Session(self.qemu, command, limit_s, let_go=self._let_go)
+        self._let_go = None
         try:
             async with contextlib.aclosing(session.events()) as events:
                 async for event in events:

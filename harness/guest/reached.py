@@ -16,12 +16,12 @@ FLAGS = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-fvisibility
 _LIMIT_S = 120
 
 
-def build_plugin(out: Path, compiler: str = "gcc") -> Path:
-    """Compile the plugin to *out* and return that.
+def build_plugin(source: Path, out: Path, compiler: str = "gcc") -> Path:
+    """Compile the plugin in *source* to *out* and return that.
 
     Raises :class:`MachineError` with the compiler's words when that does not work.
     """
-    command = [compiler, *FLAGS, "-o", str(out), str(SOURCE)]
+    command = [compiler, *FLAGS, "-o", str(out), str(source)]
     if find(compiler) is None:
         raise MachineError(
             "no C compiler for the plugin that watches guests",

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import re
 import secrets
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+import sys
+import termios
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +41,7 @@ _READ = 1 << 18
 _QUEUE = 64
 """Events that may wait for the consumer; when it does not read, the guest has to wait."""
 _TICK_S = 0.25
+_POLL_S = 0.002
 _LOOKS = 4
 _IN_DOUBT_S = 1.25
 """A silence that is longer than from one heartbeat to the next."""
@@ -87,13 +91,23 @@ _Item = frames.Frame | KernelLog | _Closed | _Mark | _Silence | Shutdown | Exite
 class Session:
     """Runs *command* in the guest of *qemu*; :meth:`events` is its only use.
 
+    A guest that stands still goes on with *let_go*, which is called when its command is there.
+
     The guest is useless after a :class:`GuestDied`, and after an abandoned generator.
     """
 
-    def __init__(self, qemu: QemuProcess, command: Command, heartbeat_limit_s: float) -> None:
+    def __init__(
+        self,
+        qemu: QemuProcess,
+        command: Command,
+        heartbeat_limit_s: float,
+        *,
+        let_go: Callable[[], None] | None = None,
+    ) -> None:
         self._qemu = qemu
         self._command = command
         self._heartbeat_limit_s = heartbeat_limit_s
+        self._let_go = let_go
         self._token = secrets.token_bytes(frames.TOKEN_SIZE)
         self._queue: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE)
         self._lines = ConsoleLines()
@@ -113,6 +127,8 @@ class Session:
         self._qemu.agent_writer.write(frames.encode(self._frame()))
         tasks = [asyncio.create_task(work) for work in self._work()]
         try:
+            if self._let_go:
+                await self._wake(self._let_go)
             async for event in self._merge():
                 yield event
         finally:
@@ -120,6 +136,33 @@ class Session:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._time.close()
+
+    async def _wake(self, let_go: Callable[[], None]) -> None:
+        """Let a guest that stands still go on, as soon as QEMU has put the command into its port.
+
+        So the command comes at the same instruction each time.
+        """
+        channel = self._qemu.agent_writer.get_extra_info("socket").fileno()
+        left = bytearray(4)
+
+        async def taken() -> None:
+            await self._qemu.agent_writer.drain()
+            while True:
+                fcntl.ioctl(channel, termios.TIOCOUTQ, left)
+                if not int.from_bytes(left, sys.byteorder):
+                    return
+                await asyncio.sleep(_POLL_S)
+                # Its main loop asks the port for room only when there is something to do.
+                await self._qemu.execute("query-status", _MONITOR_LIMIT_S)
+
+        try:
+            await self._qemu.patience(_MONITOR_LIMIT_S).wait(taken())
+            let_go()
+        except (TimeoutError, QMPError, OSError) as error:
+            # What has become of a QEMU that is gone, its channels tell.
+            if self._qemu.returncode is None:
+                detail = f"QEMU does not take the command: {type(error).__name__}: {error}"
+                await self._queue.put(_Silence(How.QEMU_STUCK, detail))
 
     def _frame(self) -> frames.Run:
         c = self._command

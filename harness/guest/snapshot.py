@@ -201,10 +201,13 @@ async def restore(
     on_monitor: Callable[[], None] = lambda: None,
     *,
     extra: Sequence[str] = (),
+    let_go: Callable[[], None] | None = None,
 ) -> QemuGuest:
     """Wake a guest from *snapshot*; it runs when this returns.  Any number at once is safe.
 
-    *extra* is added to QEMU's command line, and must leave the machine as it is.  *on_monitor* is
+    *extra* is added to QEMU's command line, and must leave the machine as it is.  If that makes the
+    processor stand still, *let_go* is called when the guest's first command has come to its port.
+    *on_monitor* is
     called when QEMU is up and has loaded nothing yet, which is for measuring.
     Raises :class:`MachineError` when QEMU is another one than at the snapshot's making, or does
     not take the state.
@@ -227,7 +230,14 @@ async def restore(
             raise
     finally:
         os.close(state)
-    return QemuGuest(qemu, snapshot.config, snapshot.accelerator, snapshot.hello, snapshot.boot_log)
+    return QemuGuest(
+        qemu,
+        snapshot.config,
+        snapshot.accelerator,
+        snapshot.hello,
+        snapshot.boot_log,
+        let_go=let_go,
+    )
 
 
 async def _load(qemu: QemuProcess, snapshot: Snapshot, fd: int) -> None:

@@ -295,6 +295,7 @@ def judge_test(
         total_s=ended.total_s,
         metrics=ended.metrics,
         metric_faults=ended.metric_faults,
+        functions=ended.functions,
         seed=started.seed if started else "",
         started=started.time if started else "",
         limit_s=started.limit_s if started else 0.0,

@@ -17,7 +17,7 @@ from harness.lab.boot import observe_boot
 from harness.lab.executor import Attempt
 from harness.lab.observe import CappedLog, Observer
 from harness.lab.packing import GUEST_ROOT
-from harness.lab.probes import LineProbe
+from harness.lab.probes import Probe, Seen
 from harness.lab.templates import Template
 from harness.model.events import Command, Guest
 from harness.model.logfiles import LogFiles
@@ -33,6 +33,10 @@ _ENVIRONMENT = (
 )
 
 
+COUNTED_TIME_NS = 1_767_225_600 * 10**9
+"""When it is in each guest whose instructions are counted: the beginning of 2026."""
+
+
 def command_of(test: PlannedTest, seed: str, limit_s: float) -> Command:
     """Return what runs *test*, from now on by the guest's clock; *seed* is in hex."""
     directory = f"/{GUEST_ROOT}/{test.suite}"
@@ -40,7 +44,7 @@ def command_of(test: PlannedTest, seed: str, limit_s: float) -> Command:
         argv=(f"{directory}/{test.path}",),
         timeout_s=limit_s,
         seed=bytes.fromhex(seed),
-        wall_clock_ns=time.time_ns(),
+        wall_clock_ns=COUNTED_TIME_NS if test.guest.counted else time.time_ns(),
         env=_ENVIRONMENT,
         # As the kernel's own runner does: scripts call what lies beside them.
         cwd=str(PurePosixPath(directory, test.path).parent),
@@ -69,11 +73,11 @@ class Place:
 
 
 async def run_attempt(
-    attempt: Attempt, template: Template, place: Place, watch: LineProbe | None = None
+    attempt: Attempt, template: Template, place: Place, watch: Probe | None = None
 ) -> TestEnded:
     """Run *attempt* in a guest that *template* makes for it, and which is destroyed after it.
 
-    *watch* takes note of the lines that it runs, where its guest can be watched.
+    *watch* measures something of it, where its guest can be watched.
 
     Raises OSError where a log cannot be written, or no process be made.
     """
@@ -100,6 +104,9 @@ async def run_attempt(
             failure = str(error)
         report, findings, tail = observer.close()
         metrics, faults = observer.metrics()
+    seen = Seen()
+    if watch is not None and template.watched is not None and not failure:
+        seen = watch.seen(test.name, started.attempt)
     ending = observer.ending
     if failure or ending is None:
         ending = Ending(how="harness", detail=failure or "the guest gave no end of the test")
@@ -113,18 +120,19 @@ async def run_attempt(
         output=tail,
         guest_s=observer.guest_s,
         total_s=time.monotonic() - begun,
-        metrics=metrics,
-        metric_faults=faults,
-        logs=logs,
+        metrics=(*metrics, *seen.metrics),
+        metric_faults=(*faults, *seen.faults),
+        functions=seen.functions,
+        logs=msgspec.structs.replace(logs, folded=seen.folded, graph=seen.graph),
         boot=boot,
     )
 
 
-async def _guest(attempt: Attempt, template: Template, watch: LineProbe | None) -> Guest:
+async def _guest(attempt: Attempt, template: Template, watch: Probe | None) -> Guest:
     if watch is None or template.watched is None:
         return await template.start()
-    extra = watch.qemu_argv(attempt.test.name, attempt.started.attempt)
-    return await template.watched(extra)
+    which = attempt.test.name, attempt.started.attempt
+    return await template.watched(watch.qemu_argv(*which), watch.let_go(*which))
 
 
 def _own_boot(attempt: Attempt, guest: Guest, place: Place) -> Boot:

@@ -16,7 +16,7 @@ from harness.lab import capacity
 from harness.lab.attempt import Place, run_attempt
 from harness.lab.boot import observe_boot
 from harness.lab.executor import Attempt, TemplateId
-from harness.lab.probes import LineProbe
+from harness.lab.probes import Probe
 from harness.lab.templates import Foundry, Template
 from harness.model.events import How
 from harness.model.ids import KernelName
@@ -37,8 +37,8 @@ class Bench:
     foundry: Foundry
     suites: Mapping[str, Suite]
     logs: LogFiles
-    watch: LineProbe | None = None
-    """Takes note of which changed lines attempts run, if that is wanted."""
+    watch: Probe | None = None
+    """Measures something of each attempt, if that is wanted."""
 
 
 @dataclass

@@ -12,17 +12,20 @@ has the same coverage:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from harness.context import Context
 from harness.digest import digest
 from harness.guest import reached
+from harness.model.cost import FunctionCost
 from harness.model.coverage import CodeMap, Coverage, evaluate
 from harness.model.logfiles import LOGS, file_name
+from harness.model.metrics import Metric
 
 COVERAGE = Path(LOGS, "=coverage")
 """The directory, relative to that of a run."""
@@ -30,6 +33,34 @@ PLUGIN = "plugin"
 """The kind of entry that holds QEMU's plugin."""
 _CODE, _RANGES, _HITS = "code.json", "ranges", "hits"
 _NUMBERED = re.compile(r"^(?P<name>.*)\.\d+$")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was measured of an attempt; paths are relative to the run's directory."""
+
+    metrics: tuple[Metric, ...] = ()
+    faults: tuple[str, ...] = ()
+    """Figures that could not be taken, with the reason."""
+    functions: tuple[FunctionCost, ...] = ()
+    folded: str = ""
+    graph: str = ""
+
+
+class Probe(Protocol):
+    """Measures something of each attempt, by way of QEMU."""
+
+    def let_go(self, test: str, attempt: int) -> Callable[[], None] | None:
+        """Return what lets the guest go that waits for its command without a step, if it does."""
+        ...
+
+    def qemu_argv(self, test: str, attempt: int) -> tuple[str, ...]:
+        """Return what the command line of QEMU needs for an attempt at *test*."""
+        ...
+
+    def seen(self, test: str, attempt: int) -> Seen:
+        """Return what was measured of an attempt whose guest is gone."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,18 +82,34 @@ class LineProbe:
         hits.write_bytes(bytes(self.points))
         return reached.plugin_argv(self.plugin, self.directory / _RANGES, hits)
 
+    def let_go(self, test: str, attempt: int) -> None:
+        """Return nothing: the guest wakes at once."""
+
+    def seen(self, test: str, attempt: int) -> Seen:
+        """Return nothing: what lines were run is read when all tests have ended."""
+        return Seen()
+
+
+def compiled(source: Path, context: Context) -> Path:
+    """Return the plugin of QEMU that *source* is the code of, compiled if need be.
+
+    Raises MachineError where it cannot be compiled.
+    """
+    key = digest(source.read_bytes(), " ".join(reached.FLAGS))
+    name = source.with_suffix(".so").name
+
+    def compile_plugin(out: Path) -> None:
+        reached.build_plugin(source, out / name)
+
+    return context.obtain(PLUGIN, key, compile_plugin) / name
+
 
 def start(directory: Path, code: CodeMap, context: Context) -> LineProbe:
     """Return a probe that keeps what it sees in *directory*, which is made if need be.
 
     Raises MachineError where the plugin cannot be compiled.
     """
-    key = digest(reached.SOURCE.read_bytes(), " ".join(reached.FLAGS))
-
-    def compile_plugin(out: Path) -> None:
-        reached.build_plugin(out / "reached.so")
-
-    plugin = context.obtain(PLUGIN, key, compile_plugin) / "reached.so"
+    plugin = compiled(reached.SOURCE, context)
     (directory / _HITS).mkdir(parents=True, exist_ok=True)
     (directory / _CODE).write_bytes(msgspec.json.encode(code))
     (directory / _RANGES).write_bytes(reached.encode_ranges(code.points))

@@ -30,7 +30,7 @@ from harness.guest.accel import Memory, Probe
 from harness.guest.capabilities import ACCELERATED, Place, Survey, unfit
 from harness.guest.confidential import TECHNOLOGIES, Choice
 from harness.guest.emulator import identity
-from harness.guest.machine import CMDLINE, BootFiles, GuestConfig, MachineType
+from harness.guest.machine import CMDLINE, COUNTED_CMDLINE, BootFiles, GuestConfig, MachineType
 from harness.guest.qemu import GuestNotBooted, QemuGuest
 from harness.guest.snapshot import Snapshot
 from harness.guest.vng import Virtme, VngGuest
@@ -47,6 +47,8 @@ from harness.suites import Suite
 AGENT, INITRAMFS, SNAPSHOT = "agent", "initramfs", "snapshot"
 """Kinds of entries that are made here."""
 _RECIPE = "3"
+COUNTED_FACTOR = 6.0
+"""How many times longer all takes where instructions are counted."""
 _WEEK_S = 7 * 24 * 3600.0
 
 
@@ -69,8 +71,9 @@ class Template:
     """What of the cache guests are made from: where it is damaged, no failure tells a thing."""
     boot_log: bytes
     """The console's log of that first boot."""
-    watched: Callable[[Sequence[str]], Awaitable[Guest]] | None = None
-    """Makes a guest whose QEMU has more on its command line; None where it cannot be watched."""
+    watched: Callable[[Sequence[str], Callable[[], None] | None], Awaitable[Guest]] | None = None
+    """Makes a guest whose QEMU has more on its command line, and what lets it go if that makes it
+    stand still; None where it cannot be watched."""
     identity: str = ""
     """That of :meth:`Foundry.identity`."""
 
@@ -186,8 +189,10 @@ class Foundry:
         # Plugins are part of QEMU's translation.
         if probed.accelerator is Accelerator.TCG:
 
-            def watched(extra: Sequence[str]) -> Awaitable[Guest]:
-                return restore(extra=extra)
+            def watched(
+                extra: Sequence[str], let_go: Callable[[], None] | None
+            ) -> Awaitable[Guest]:
+                return restore(extra=extra, let_go=let_go)
 
         return Template(
             saved.hello,
@@ -312,7 +317,7 @@ class Foundry:
         probed = await self._accelerator(config, guest, files)
         beside = (
             json.dumps(asdict(config), sort_keys=True),
-            " ".join(CMDLINE),
+            " ".join((*CMDLINE, *(COUNTED_CMDLINE if config.counted else ()))),
             self._processor(probed.accelerator),
             qemu,
         )
@@ -465,13 +470,21 @@ class Foundry:
 
 
 def _plain(guest: GuestTable, boot_limit_s: float) -> GuestConfig:
-    return GuestConfig(
+    config = GuestConfig(
         machine=MachineType(guest.machine),
         cpus=guest.cpus,
         memory_mib=guest.memory_mib,
         numa_nodes=guest.numa_nodes,
         boot_limit_s=boot_limit_s,
+        counted=guest.counted,
     )
+    if guest.counted:
+        # A second of its clock takes several of the host's.
+        slower = config.heartbeat_limit_s * COUNTED_FACTOR
+        config = replace(
+            config, boot_limit_s=boot_limit_s * COUNTED_FACTOR, heartbeat_limit_s=slower
+        )
+    return config
 
 
 def foundry(project: Project, kernel: Kernel, context: Context) -> Foundry:

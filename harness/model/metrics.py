@@ -51,6 +51,7 @@ PER = (*_TIMES, *_SIZES, *_COUNTS.values())
 RESERVED = frozenset(
     {
         "instructions",
+        "instructions_elsewhere",
         "instructions_kernel",
         "instructions_user",
         "peak_memory",
@@ -87,8 +88,7 @@ def amount(value: float) -> str:
 
 
 def parse(rest: str) -> Metric:
-    """Return the metric in *rest*, which stands behind ``metric:``; ValueError says what is wrong.
-    """
+    """Return the metric in *rest*, behind ``metric:``; ValueError says what is wrong with it."""
     words = rest.split()
     if len(words) < 3:
         raise ValueError("it is not NAME VALUE UNIT [better=less|more]")

@@ -14,6 +14,7 @@ import msgspec
 
 from harness.klog import Finding
 from harness.ktap import Report
+from harness.model.cost import FunctionCost
 from harness.model.events import How
 from harness.model.ids import ONLY, KernelName, TestId
 from harness.model.metrics import Metric
@@ -50,6 +51,10 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     """Whether it is watched which changed lines the tests run."""
     reuse: bool = False
     """Whether what earlier runs observed of the same may stand for a test."""
+    cost: bool = False
+    """Whether the instructions of tests are counted."""
+    functions: bool = False
+    """Whether it is counted, too, in which functions of the kernel they are."""
     for_patch: int | None = None
     """The patch whose tests run, those in ``left_out`` not among them."""
     left_out: tuple[str, ...] = ()
@@ -269,6 +274,8 @@ class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):
     """Its figures: those that it printed, and those that were measured around it."""
     metric_faults: tuple[str, ...] = ()
     """Lines with a metric that cannot be read, and figures that could not be taken."""
+    functions: tuple[FunctionCost, ...] = ()
+    """What it took of the kernel, function by function, where that was counted."""
     logs: Logs = Logs()
     boot: Boot | None = None
     """Of its own guest, where each test has one that is booted for it."""

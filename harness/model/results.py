@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import ExitCode
+from harness.model.cost import FunctionCost
 from harness.model.coverage import Coverage
 from harness.model.metrics import Metric
 from harness.outcome import Outcome
@@ -40,6 +41,10 @@ class Logs(msgspec.Struct, frozen=True, kw_only=True):
     """Standard output and error of the program, in the order in which they came."""
     kernel: str = ""
     build: str = ""
+    folded: str = ""
+    """Chains of calls in the kernel with their instructions, one a line, as of ``--functions``."""
+    graph: str = ""
+    """The same as a flame graph, SVG."""
 
 
 class KernelReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +156,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """Its figures: those that it printed, and those that were measured around it."""
     metric_faults: tuple[str, ...] = ()
     """Lines with a metric that cannot be read, each with the reason."""
+    functions: tuple[FunctionCost, ...] = ()
+    """What it took of the kernel, function by function, where that was counted."""
     logs: Logs = Logs()
     rerun: str = ""
     """A command line for a shell that runs this test alone."""

@@ -57,6 +57,8 @@ class GuestTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """``auto`` takes KVM where the kernel really boots with it, else TCG."""
     confidential: Literal["none", "auto", "tdx", "sev", "sev-snp"] = "none"
     """``auto`` takes what the machine has, if anything."""
+    counted: bool = False
+    """Instructions are counted and move the guest's clock: one processor, under TCG."""
 
 
 class LimitsTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

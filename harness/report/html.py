@@ -42,6 +42,7 @@ _FULL_FACTS = 10_000
 """Tests that ended as expected, of which the page has seed, log files and command line."""
 _LEFT_OUT = "[left out here, as the page would grow too large: see the log files]"
 _MOST_NAMES = 50
+_MOST_FUNCTIONS = 40
 _NUMBERS = {outcome: number for number, outcome in enumerate(Outcome)}
 
 
@@ -155,6 +156,10 @@ def _test(
         ("guest", ", ".join(filter(None, (test.accelerator, test.guest)))),
         ("seed", test.seed),
         *((f"metric {each.name}", f"{amount(each.value)} {each.unit}") for each in test.metrics),
+        *(
+            (f"instructions in {each.name}", f"{each.own:,}, with what it calls {each.total:,}")
+            for each in test.functions[:_MOST_FUNCTIONS]
+        ),
         *(("metric that cannot be read", fault) for fault in test.metric_faults),
     ]
     return {

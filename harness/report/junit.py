@@ -243,4 +243,5 @@ def attached_logs(test: Test, directory: str) -> list[tuple[str, str]]:
 def _logs(test: Test) -> list[tuple[str, str]]:
     logs = test.logs
     pairs = [("output", logs.output), ("kernel", logs.kernel), ("build", logs.build)]
+    pairs += [("calls", logs.folded), ("flame-graph", logs.graph)]
     return [(kind, path) for kind, path in pairs if path]

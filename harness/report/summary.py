@@ -36,6 +36,8 @@ Line = list[Span]
 
 KERNEL_LINES = 16
 """Lines of a test's kernel log shown."""
+MOST_FUNCTIONS = 12
+"""Functions of the kernel that are listed with what a test costs."""
 MAX_CASES = 10
 """Failing cases of one test that are shown in full."""
 _MAX_NAMES = 5
@@ -149,6 +151,11 @@ def _metrics(test: Test) -> Iterator[Line]:
             yield [(f"    {one_line(str(metric))}", ""), (better, "dim")]
     if around := [str(each) for each in test.metrics if each.by != "test"]:
         yield [(f"    {', '.join(around)}", "dim")]
+    if test.functions:
+        yield [("    most instructions of the kernel are in:", "dim")]
+    for function in test.functions[:MOST_FUNCTIONS]:
+        figures = f"{function.own:>15,}  with what it calls {function.total:>15,}"
+        yield [(f"      {one_line(function.name):<36}", ""), (figures, "dim")]
 
 
 def _metric_faults(results: Results) -> Iterator[Line]:

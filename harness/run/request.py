@@ -44,6 +44,10 @@ class Request:
     """Whether it is watched which changed lines the tests run."""
     reuse: bool = False
     """Whether what earlier runs observed of the same may stand for a test."""
+    cost: bool = False
+    """Whether the instructions of tests are counted, in guests that are made for that."""
+    functions: bool = False
+    """Whether it is counted, too, in which functions of the kernel they are."""
     for_patch: int | None = None
     """Only tests that may run changed lines of this patch are planned, by its number from 1."""
     left_out: tuple[str, ...] = ()
@@ -70,6 +74,8 @@ class Request:
             until_fail=self.until_fail,
             coverage=self.coverage,
             reuse=self.reuse,
+            cost=self.cost,
+            functions=self.functions,
             for_patch=self.for_patch,
             left_out=self.left_out,
         )
@@ -91,6 +97,8 @@ class Request:
             until_fail=asked.until_fail,
             coverage=asked.coverage,
             reuse=asked.reuse,
+            cost=asked.cost,
+            functions=asked.functions,
             for_patch=asked.for_patch,
             left_out=asked.left_out,
             command=asked.command,
@@ -100,7 +108,8 @@ class Request:
     @property
     def reuses(self) -> bool:
         """Whether a test may be left to an earlier run, or to another kernel that is the same."""
-        return self.reuse and self.repeat == 1 and not self.until_fail and not self.coverage
+        once = self.repeat == 1 and not self.until_fail
+        return self.reuse and once and not self.coverage and not self.cost
 
     @property
     def project_dir(self) -> Path:
@@ -113,7 +122,8 @@ class Request:
         # Lines are watched where QEMU translates code.
         if self.coverage and self.project.guest.accel == "auto":
             asked["accel"] = "tcg"
-        return msgspec.structs.replace(self.project.guest, **asked)
+        table = msgspec.structs.replace(self.project.guest, **asked)
+        return _counted(table) if self.cost else table
 
     def fragments(self, spec: KernelSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the names of the fragments to build *spec* with, and a note on those nobody named.
@@ -202,5 +212,35 @@ class Request:
         argv += [word for name in spec.config for word in ("--config", name)]
         argv += ["--guest", self.guest] if self.guest else []
         argv += ["--trust", self.trust] if self.trust else []
+        argv += ["--cost"] * self.cost + ["--functions"] * self.functions
         argv += [word for name in suites for word in ("--suite", name)]
         return shlex.join([*argv, "-k", test])
+
+
+def _counted(guest: GuestTable) -> GuestTable:
+    """Return the guest that is like *guest* and whose instructions are counted.
+
+    Raises UserError where there is no such guest.
+    """
+    if guest.accel == "kvm":
+        raise UserError(
+            "with KVM the instructions of a test cannot be counted",
+            where='--cost, and guest.accel = "kvm" in the project file',
+            why="the host's processor runs them, and stops for others at any of them",
+            hint="leave out --cost: each test has its times, and --repeat shows how these scatter; "
+            'or let guest.accel be "auto"',
+        )
+    if guest.type != "sealed":
+        raise UserError(
+            "instructions are counted in sealed guests only",
+            where=f"--cost, and a {guest.type} guest",
+            why="each has to wake from one snapshot, and a guest with the host's files has none",
+            hint="--guest sealed",
+        )
+    if guest.confidential not in ("none", "auto"):
+        raise UserError(
+            "the instructions of a confidential guest cannot be counted",
+            where=f'--cost, and guest.confidential = "{guest.confidential}" in the project file',
+            why="it needs KVM, and its memory is closed to the host",
+        )
+    return msgspec.structs.replace(guest, cpus=1, accel="tcg", confidential="none", counted=True)

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
+from harness.digest import digest
 from harness.foreign import translate
 from harness.judge.verdict import day_of, judge_test
 from harness.lab.executor import Attempt, Executor, TemplateId
+from harness.lab.templates import COUNTED_FACTOR
 from harness.model.events import Accelerator
 from harness.model.ids import KernelName
 from harness.model.plan import PlannedTest
@@ -139,8 +141,8 @@ class Schedule:
             name=test.name,
             attempt=number,
             time=now(),
-            seed=secrets.token_hex(32),
-            limit_s=test.timeout_s * (self.tcg_factor if emulated else 1.0),
+            seed=digest(test.name) if test.guest.counted else secrets.token_hex(32),
+            limit_s=test.timeout_s * self._factor(test, emulated),
         )
         attempt = Attempt(test, started)
         label = kernel.label(kernel.attempts.label(test, number))
@@ -153,6 +155,11 @@ class Schedule:
         self.journal.write(ended)
         kernel.watcher.finished(result, label)
         return result
+
+    def _factor(self, test: PlannedTest, emulated: bool) -> float:
+        """Return how much longer a test may take than on a machine with real processors."""
+        factor = self.tcg_factor if emulated else 1.0
+        return factor * COUNTED_FACTOR if test.guest.counted else factor
 
     def _void(self, damage: BaseExceptionGroup[Damaged], line: _Line) -> None:
         """Note that nothing counts which was seen in guests made from damaged entries."""

@@ -36,7 +36,7 @@ from harness.model.records import (
 )
 from harness.proc import signals
 from harness.report.display import Display
-from harness.run import coverage, times
+from harness.run import cost, coverage, times
 from harness.run.attempts import Attempts
 from harness.run.builder import NICE, Builder
 from harness.run.journal import Journal
@@ -187,6 +187,10 @@ class Underway:
                 watch = partial(coverage.watch, built, self._place.path, self._context)
                 bench = executor.benches[each.name]
                 executor.benches[each.name] = replace(bench, watch=await builder.do(watch))
+            if self._request.cost:
+                count = partial(cost.watch, built, self._place.path, self._context)
+                bench = executor.benches[each.name]
+                executor.benches[each.name] = replace(bench, watch=await builder.do(count))
             yield await self._ready(head, prepared)
 
     async def _ready(self, head: RunStarted, prepared: Prepared) -> Ready:

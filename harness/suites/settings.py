@@ -73,6 +73,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         guest = self.guest.change(guest)
         for needs in mine:
             guest = needs.guest.change(guest)
+        if guest.counted:
+            # What two processors do at a time is never the same twice.
+            guest = msgspec.structs.replace(guest, cpus=1)
         return guest, tuple(dict.fromkeys([*self.requires, *(r for n in mine for r in n.requires)]))
 
 

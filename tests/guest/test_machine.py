@@ -173,3 +173,23 @@ def test_what_the_agent_said_last_is_known() -> None:
     assert lines.complaint == ""
     lines.feed(b"te to the port: No such device\r\n[    1.1] kernel\n" + mark + b"\n", mark)
     assert lines.complaint == "cannot write to the port: No such device"
+
+
+@pytest.mark.parametrize("machine", MachineType)
+def test_a_guest_that_is_counted_takes_nothing_of_the_hosts_time(machine: MachineType) -> None:
+    command = argv(GuestConfig(machine=machine, cpus=1, counted=True))
+    assert command[command.index("-icount") + 1] == "shift=3,align=off,sleep=off"
+    assert command[command.index("-accel") + 1] == "tcg,thread=single"
+    assert command[command.index("-rtc") + 1].endswith("clock=vm")
+    assert "-seed" in command
+    assert "norandmaps" in command[command.index("-append") + 1].split()
+    ports = next(word for word in command if word.startswith("virtio-serial-"))
+    assert ("ioeventfd=off" in ports) == (machine is not MachineType.MICROVM)
+    plain = argv(GuestConfig(machine=machine))
+    assert not {"-icount", "-rtc", "-seed"} & set(plain)
+    assert "harness.counted" not in plain[plain.index("-append") + 1]
+
+
+def test_a_guest_that_is_counted_has_one_processor() -> None:
+    with pytest.raises(UserError, match="one processor"):
+        GuestConfig(cpus=2, counted=True)

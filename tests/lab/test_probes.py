@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.context import Context
-from harness.guest.reached import build_plugin
+from harness.guest.reached import SOURCE, build_plugin
 from harness.lab import probes
 from harness.model.coverage import CodeLine, CodeMap
 from harness.progress import Quiet
@@ -119,7 +119,7 @@ def test_the_plugin_is_of_the_interface_that_its_qemu_has(tmp_path: Path) -> Non
         "qemu_plugin_register_vcpu_insn_exec_cb",
     )
     stubs = "\n".join(f"void {name}(void) {{ }}" for name in names)
-    plugin = build_plugin(tmp_path / "reached.so")
+    plugin = build_plugin(SOURCE, tmp_path / "reached.so")
     for version, extra in ((1, ""), (2, "int qemu_plugin_num_vcpus(void) { return 1; }")):
         source = tmp_path / f"stub{version}.c"
         source.write_text(f"{stubs}\n{extra}\n{READER}")

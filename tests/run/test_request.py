@@ -288,3 +288,35 @@ def test_trust_survives_in_the_journal_and_in_the_command_for_one_test(directory
     assert "--trust" not in request(directory, "one").rerun(
         KernelSpec(series=("one",)), ["s"], "s:t"
     )
+
+
+def test_cost_is_counted_on_one_processor_that_is_emulated(directory: Path) -> None:
+    asked = dataclasses.replace(request(directory), cost=True)
+    guest = asked.guest_table()
+    assert (guest.cpus, guest.accel, guest.counted) == (1, "tcg", True)
+    assert not request(directory).guest_table().counted
+    assert "--cost" in asked.rerun(KernelSpec(), (), "s:p").split()
+    again = Request.again(asked.record("now"), ("harness",))
+    assert again.guest_table() == guest
+
+
+@pytest.mark.parametrize(
+    ("table", "guest", "what"),
+    [
+        ('accel = "kvm"', "", "with KVM the instructions of a test cannot be counted"),
+        ('type = "vng"', "", "in sealed guests only"),
+        ("", "vng", "in sealed guests only"),
+        ('confidential = "tdx"', "", "of a confidential guest cannot be counted"),
+    ],
+)
+def test_cost_where_it_cannot_be_counted_is_refused(
+    directory: Path, table: str, guest: str, what: str
+) -> None:
+    file = directory / "harness.toml"
+    file.write_text(f"{FILE}\n[guest]\n{table}\n")
+    asked = dataclasses.replace(
+        request(directory), project=project.load(file), cost=True, guest=guest
+    )
+    with pytest.raises(UserError, match=what) as error:
+        asked.guest_table()
+    assert "--cost" in error.value.where

@@ -228,8 +228,10 @@ static _Noreturn void exec_test(int out, int err, const char *terminal, volatile
 	if (terminal)
 		out = err = in;
 	if (in >= 0 && dup2(in, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2 &&
-	    !chdir(run.cwd))
+	    !chdir(run.cwd)) {
+		mark(MARK_START);
 		execve(run.argv[0], run.argv, run.env);
+	}
 	*error = errno;
 	_exit(127);
 }
@@ -304,6 +306,7 @@ static bool reap(struct job *job)
 		any = true;
 		if (pid != job->pid)
 			continue;
+		mark(MARK_END);
 		job->reaped = true;
 		job->ended = clock_ns(CLOCK_MONOTONIC);
 		job->status = status;
@@ -499,6 +502,8 @@ static void run_test(int sigfd)
 	struct job job = { .pipes = { -1, -1 }, .limit_ns = UINT64_MAX };
 
 	set_clock_and_seed();
+	wait_for_even_time();
+	mark(MARK_AGENT);
 	if (!start_test(&job)) {
 		int error = errno;
 
@@ -525,6 +530,7 @@ static void serve(int sigfd)
 	struct cursor c;
 
 	for (;;) {
+		wait_for_host();
 		read_header(&header);
 		read_exactly(inbox, header.length);
 		c = (struct cursor){ .at = inbox, .end = inbox + header.length };

@@ -47,6 +47,25 @@ void open_port(void);
 void start_to_beat(void);
 uint64_t beat(void);
 
+/* words.c */
+bool find_word(const char *word, char *value, size_t size);
+
+/* counted.c */
+enum mark {
+	MARK_AGENT = 0x6b485401,	/* the agent runs */
+	MARK_START = 0x6b485402,	/* the task is the test, about to execute its program */
+	MARK_END = 0x6b485403,		/* the test has ended */
+};
+bool is_counted(void);
+void wait_for_host(void);
+void wait_for_even_time(void);
+
+/*
+ * Tells QEMU's plugin, see guest/plugin/counted.c: an instruction that does nothing, with a mark in
+ * its last four bytes.
+ */
+#define mark(what) __asm__ volatile(".byte 0x0f, 0x1f, 0x84, 0x00\n\t.long %c0" : : "i"(what) : "memory")
+
 /* virtme.c */
 bool under_virtme(void);
 void set_up_virtme(void);

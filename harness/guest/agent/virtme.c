@@ -31,27 +31,6 @@
 #define HOST_TAG	"/dev/root"
 #define HOST_OPTIONS	"trans=virtio,version=9p2000.L,msize=524288,access=any,cache=loose"
 
-/* Finds a word of the kernel's command line; what follows *word goes to value, up to a space. */
-static bool find_word(const char *word, char *value, size_t size)
-{
-	char line[4096], *save, *at;
-	int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
-	bool found = false;
-
-	if (fd >= 0)
-		close(fd);
-	line[n > 0 ? n : 0] = 0;
-	/* As the kernel does, the last one wins. */
-	for (at = strtok_r(line, " \n", &save); at; at = strtok_r(NULL, " \n", &save)) {
-		if (strncmp(at, word, strlen(word)))
-			continue;
-		found = true;
-		snprintf(value, size, "%s", at + strlen(word));
-	}
-	return found;
-}
-
 bool under_virtme(void)
 {
 	char rest[8];
