@@ -6,22 +6,16 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
-import time
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import kbuild, series, source
-from harness.checks import BUILT, Subject, run_checks, to_tests
 from harness.context import Context
-from harness.errors import UserError
-from harness.foreign import told
-from harness.kbuild.warnings import Workshop
-from harness.model import results
+from harness.judge import checks as judge
+from harness.model.checks import Severity
+from harness.model.records import CheckEnded, ChecksPlanned
+from harness.model.results import Results
 from harness.proc import signals
-from harness.proc.git import git
-from harness.proc.process import need_sandbox
 from harness.report import checks as report
 from harness.report.console import make_progress
 from harness.report.files import Reports, is_stdout
@@ -29,12 +23,10 @@ from harness.report.formats import FORMATS, View
 from harness.report.terminal import Safe, Terminal
 from harness.report.text import paint
 from harness.report.verdict import verdict
-from harness.run import rundir
+from harness.run import checking, rundir
+from harness.run.journal import Journal
 from harness.run.request import Request
-from harness.series.finding import Severity
 from harness.store import Store
-
-_LOG = "build.log"
 
 
 @dataclass(frozen=True)
@@ -53,76 +45,52 @@ class Wish:
 
 def run(wish: Wish) -> int:
     """Make the checks, write the reports, print what was found, and return the exit code."""
-    reports = Reports(wish.junit, ("harness", "series", "check"))
+    command = (*wish.request.program, *sys.argv[1:])
+    request = replace(wish.request, command=command)
+    asked = checking.Wish(
+        request,
+        wish.wanted,
+        wish.fail_on,
+        lambda number, check: _rerun(request, number, check),
+    )
+    reports = Reports(wish.junit, command)
     with signals.interruptible(), reports.kept_true(), ExitStack() as stack:
-        if wish.out:
-            place = wish.out
-            with told("the reports cannot be written", place):
-                place.mkdir(parents=True, exist_ok=True)
-            (place / _LOG).unlink(missing_ok=True)
-        else:
-            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="checks-")))
-        reports.begin_in(place)
-        found = _check(wish, place)
+        directory = wish.out or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="checks-"))
+        )
+        place = stack.enter_context(rundir.fresh(directory, reports.junit))
+        book = stack.enter_context(Journal(place.work))
+        reports.begin_in(place.path)
+        context = Context(Store.default(), make_progress(sys.stderr, verbose=wish.verbose))
+        interrupt: KeyboardInterrupt | None = None
+        error: Exception | None = None
+        try:
+            error = checking.check(asked, rundir.new_name(), place, book, context)
+        except KeyboardInterrupt as signal:
+            if judge.planned(book.records()) is None:
+                raise
+            interrupt = signal
+        found = judge.results(book.records())
         reports.write(found)
+        _print(wish, book, found)
+        if error is not None:
+            raise error
+        if interrupt is not None:
+            raise interrupt
     return found.exit_code
 
 
-def _check(wish: Wish, place: Path) -> results.Results:
-    request, spec = wish.request, wish.request.kernels[0]
-    begun, started = time.monotonic(), _now()
-    progress = make_progress(sys.stderr, verbose=wish.verbose)
-    names, added = request.fragments(spec)
-    fragments = kbuild.load(request.project_dir / request.project.kernel.config_dir, names)
-    stack = request.stack(spec)
-    if not stack.series:
-        raise UserError("there is nothing to check", where="'none' is the source as it is")
-    context = Context(Store.default(), progress)
-    base = source.resolve_first(
-        (spec.source,) if spec.source else request.project.kernel.sources,
-        context,
-        relative_to=request.working_dir if spec.source else request.project_dir,
-    )
-    tree = series.apply(stack.series, base, context)
-    lineage = request.lineage(spec, stack, base.spec)
-    if lineage is not None:
-        need_sandbox()
-    workshop = Workshop.of(
-        context,
-        base.spec,
-        fragments,
-        lineage,
-        log=place / _LOG,
-        limit_s=request.project.limits.build_s,
-    )
-    where = request.working_dir if spec.source else request.project_dir
-    subject = Subject(stack, base, tree, fragments, workshop, tuple(_history(base.spec, where)))
-    checked = run_checks(subject, wish.wanted)
-    tests = to_tests(checked, wish.fail_on, lambda number, check: _rerun(request, number, check))
-    found = results.Results(
-        run=rundir.new_name(),
-        started=started,
-        ended=_now(),
-        seconds=round(time.monotonic() - begun, 3),
-        command=(*request.program, *sys.argv[1:]),
-        kernel=results.Kernel(
-            release="",
-            source=base.description,
-            base_commit=base.commit,
-            series=stack.title,
-            series_name=stack.name,
-            series_commit=tree.commit,
-            series_digest=stack.digest,
-            patches=tuple(patch.subject for patch in stack.patches),
-            config=fragments.names if set(wish.wanted) & set(BUILT) else (),
-        ),
-        machine=results.Machine(),
-        tests=tests,
-        notes=((base.note,) if base.note else ()) + stack.notes + added,
-    )
+def _print(wish: Wish, book: Journal, found: Results) -> None:
+    records = book.records()
+    plan = next(each for each in records if isinstance(each, ChecksPlanned))
+    made = {
+        (r.result.number, r.result.check): r.result for r in records if isinstance(r, CheckEnded)
+    }
     terminal = Terminal.of(sys.stdout)
     shown = report.lines(
-        list(zip(checked, [test.outcome for test in tests], strict=True)),
+        plan,
+        {each.name: made[at] for each in plan.checks if (at := (each.number, each.check)) in made},
+        found,
         verbose=wish.verbose,
         unicode=terminal.unicode,
     )
@@ -134,20 +102,6 @@ def _check(wish: Wish, place: Path) -> results.Results:
     safe.flush()
     if wish.form:
         sys.stdout.buffer.write(FORMATS[wish.form].render(found, View()))
-    return found
-
-
-def _history(spec: str, relative_to: Path) -> list[Path]:
-    """Return the git directory of a source on this machine, which may have more than its tree."""
-    place = relative_to / spec.partition("#")[0]
-    if not place.is_dir():
-        return []
-    found = git("rev-parse", "--absolute-git-dir", cwd=place)
-    if not found.ok:
-        return []
-    # The directory may lie in a repository of something else.
-    inside = git("rev-parse", "--show-prefix", cwd=place)
-    return [Path(found.text)] if not inside.text else []
 
 
 def _rerun(request: Request, number: int, check: str) -> str:
@@ -162,7 +116,3 @@ def _rerun(request: Request, number: int, check: str) -> str:
     argv += [word for name in spec.config for word in ("--config", name)]
     argv += ["--trust", request.trust] if request.trust else []
     return shlex.join([*argv, "--upto", str(number), "--check", check])
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

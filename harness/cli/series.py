@@ -15,6 +15,7 @@ from harness import series as series_room
 from harness.checks import CHECKS
 from harness.cli.options import FilePath, Name, find_project, program_words, project_option
 from harness.errors import UserError
+from harness.model.checks import Severity
 from harness.model.spec import KernelSpec, Trust
 from harness.report import series as report
 from harness.report.terminal import Safe, Terminal
@@ -22,7 +23,6 @@ from harness.report.text import Span, paint, short
 from harness.run.request import Request
 from harness.series import Stack
 from harness.series.branch import apply_into
-from harness.series.finding import Severity
 from harness.series.shown import show as shown_of
 from harness.visible import visible
 
@@ -202,7 +202,7 @@ def apply_command(
 @click.option(
     "--out",
     type=FilePath(file_okay=False),
-    help="Write results.json, junit.xml and the build log into this directory.",
+    help="Write journal, reports and logs into this directory, which is new or that of a run.",
 )
 @click.option("--junit", type=FilePath(dir_okay=False), help="Write the JUnit report there.")
 @click.option(
@@ -234,6 +234,8 @@ def check(
     fixes       Fixes: names a commit that the source has, with its title
     checkpatch  what the source's scripts/checkpatch.pl says
     builds      the tree builds with the patches up to this one, and no other
+    options     it builds with each new configuration symbol the other way round, too
+    boots       its kernel comes up, runs a program, and reports nothing new
     warnings    compiler warnings at W=1 that are new, wherever old ones have moved
     kernel-doc  what the tree's scripts/kernel-doc says anew of files that it touches
     sparse      what sparse says anew of C files that it touches

@@ -11,25 +11,22 @@ from pathlib import Path
 import msgspec
 
 from harness.context import Context
-from harness.digest import digest
 from harness.doctor.model import Check, State
 from harness.errors import HarnessError, MachineError
-from harness.guest import accel, initramfs
+from harness.guest import accel
 from harness.guest.capabilities import Survey
 from harness.guest.host import Access
 from harness.guest.machine import BootFiles, GuestConfig
 from harness.guest.qemu import QemuGuest
 from harness.kbuild import Kernel, fragments
 from harness.kbuild.kernel import Meta
+from harness.lab.smoke import pack_program
 from harness.lab.templates import Foundry
 from harness.model.events import Accelerator, Command, Exit, Stdout
 from harness.proc import signals
-from harness.proc.process import run
 from harness.store import Damaged, Store
 
 NESTED = Path(__file__).with_name("nested.c")
-_FLAGS = ("-static", "-O2", "-Wall")
-_COMPILE_LIMIT_S = 60
 _RUN_LIMIT_S = 30.0
 _LOOK_AT = 20
 """Kernels in the cache that are looked at."""
@@ -89,7 +86,7 @@ def checks(context: Context, survey: Survey, config: GuestConfig) -> Iterator[Ch
     for kernel in kernels:
         foundry = Foundry(kernel, config.boot_limit_s, context, survey)
         try:
-            files = pack(foundry, context)
+            files = pack_program(foundry, NESTED)
         except MachineError as error:
             yield from not_tried(f"{error.what}: {error.why}".rstrip(": "), error.hint)
             return
@@ -161,26 +158,8 @@ def _check(name: str, state: State, detail: str, do: str = "", *, required: bool
     return Check(name=name, group="guests", state=state, detail=detail, do=do, required=required)
 
 
-def pack(foundry: Foundry, context: Context) -> BootFiles:
-    """Return what boots a guest that holds the agent and the program that starts a guest."""
-
-    def compile_it(out: Path) -> None:
-        argv = ["gcc", *_FLAGS, "-o", str(out / "nested"), str(NESTED)]
-        done = run(argv, limit_s=_COMPILE_LIMIT_S)
-        if not done.ok:
-            raise MachineError(
-                "no program can be compiled for a guest",
-                why=done.output.strip()[-500:],
-                hint="apt-get install gcc libc6-dev",
-            )
-
-    key = digest(NESTED.read_bytes(), " ".join(_FLAGS))
-    made = context.obtain("agent", key, compile_it)
-    return foundry.packed(key, [initramfs.file("bin/nested", made / "nested")])
-
-
 async def boot(config: GuestConfig, accelerator: Accelerator, files: BootFiles) -> Answer:
-    """Boot what :func:`pack` made, and start a guest in the guest."""
+    """Boot what holds the program NESTED, and start a guest in the guest."""
     start = time.monotonic()
     try:
         async with await QemuGuest.boot(config, accelerator, files) as guest:

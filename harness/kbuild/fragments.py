@@ -65,6 +65,15 @@ class Fragments:
         return replace(self, options=options, wishes=())
 
 
+def varied(fragments: Fragments, name: str, value: str) -> Fragments:
+    """Return *fragments* with another value of one option, which others may have to give way to."""
+    others = tuple(
+        replace(option, optional=True) for option in fragments.options if option.name != name
+    )
+    mine = Option(name, value, "another value", optional=True)
+    return replace(fragments, options=(*others, mine))
+
+
 def load(directory: Path, names: Sequence[str]) -> Fragments:
     """Read ``NAME.config`` of *directory* for each of *names* and merge them.
 

@@ -20,7 +20,7 @@ from harness.context import Context
 from harness.digest import digest_file
 from harness.kbuild import toolchain
 from harness.kbuild.configure import check_taken, configure
-from harness.kbuild.fragments import Fragments
+from harness.kbuild.fragments import Fragments, parse
 from harness.kbuild.kernel import Slot, slot
 from harness.kbuild.left import file_left, is_left
 from harness.kbuild.make import Make
@@ -92,26 +92,28 @@ class Workshop:
             limit_s,
         )
 
+    def configured(self, tree: Tree, fragments: Fragments) -> dict[str, str]:
+        """Configure *tree*; return the options by name.  Hold the slot's lock.
+
+        Raises UserError where that fails, or an option is not taken.
+        """
+        place = self.place
+        worktree.checkout(tree.repo, tree.commit, place.source, self.context.progress)
+        if self._state() is None:
+            self._clear()
+        tools = toolchain.identify()
+        unmet = configure(self._make(), tree, fragments, tools, self.context, place.owner)
+        config = file_left(place.objects, ".config").read_text()
+        check_taken(fragments, config, unmet)
+        return parse(config)
+
     def build(self, tree: Tree, fragments: Fragments, title: str) -> Built:
         """Build *tree*, which the progress calls *title*, incrementally; hold the slot's lock.
 
         Raises UserError where the tree cannot be configured or an option is not taken.
         """
-        place = self.place
-        worktree.checkout(tree.repo, tree.commit, place.source, self.context.progress)
-        state = self._state()
-        if state is None:
-            self._clear()
-        make = self._make()
-        unmet = configure(
-            make,
-            tree,
-            fragments,
-            toolchain.identify(),
-            self.context,
-            place.owner,
-        )
-        check_taken(fragments, file_left(place.objects, ".config").read_text(), unmet)
+        self.configured(tree, fragments)
+        place, state, make = self.place, self._state(), self._make()
         said = _Said(place)
         # From here on the slot holds more than is known, until all has been said.
         (place.path / _STATE).unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import msgspec
 
 from harness.klog import Finding
 from harness.ktap import Report
+from harness.model.checks import CheckResult, PlannedCheck, Severity
 from harness.model.cost import FunctionCost
 from harness.model.events import How
 from harness.model.ids import ONLY, KernelName, TestId
@@ -294,6 +295,27 @@ class Decoded(msgspec.Struct, frozen=True, kw_only=True, tag="decoded"):
     """One for each finding of the test, in their order; empty where nothing could be added."""
 
 
+class ChecksPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="checks"):
+    """The plan of ``harness series check``: each check of each patch will be reported."""
+
+    run: str
+    time: str
+    harness: str
+    """Version of the harness."""
+    command: tuple[str, ...]
+    kernel: Kernel
+    checks: tuple[PlannedCheck, ...]
+    fail_on: Severity
+    """From which severity on a finding fails its check."""
+    notes: tuple[str, ...] = ()
+
+
+class CheckEnded(msgspec.Struct, frozen=True, kw_only=True, tag="check-ended"):
+    """A check of a patch was made, or could not be."""
+
+    result: CheckResult
+
+
 class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     """The run came to an end of its own or was interrupted."""
 
@@ -320,6 +342,8 @@ Record = (
     | TestStarted
     | TestEnded
     | Decoded
+    | ChecksPlanned
+    | CheckEnded
     | RunEnded
 )
 

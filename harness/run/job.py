@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from harness.context import Context
 from harness.errors import HarnessError, UserError
 from harness.foreign import translate
-from harness.judge import merge
+from harness.judge import checks, merge
 from harness.model.records import Record, Requested, RunEnded, kernel_names
 from harness.model.results import Results
 from harness.proc import signals
@@ -175,7 +176,7 @@ def read_results(directory: Path) -> Results:
 
 def check_planned(records: list[Record], directory: Path) -> None:
     """Raise UserError where the run was cut off before it knew what it tests."""
-    if not kernel_names(records):
+    if not kernel_names(records) and checks.planned(records) is None:
         raise UserError(
             "this run was cut off before it had a plan, so it has nothing to report",
             where=str(directory / journal.FILE_NAME),
@@ -187,6 +188,12 @@ def request_of(records: list[Record], where: Path) -> Requested:
     """Return what the user asked for when the run began; raises UserError where it does not say."""
     if records and isinstance(records[0], Requested):
         return records[0]
+    if (made := checks.planned(records)) is not None:
+        raise UserError(
+            "checks of a series are not taken up again",
+            where=str(where / journal.FILE_NAME),
+            hint=f"make them anew, which builds what is not built: {shlex.join(made.command)}",
+        )
     raise UserError(
         "this run does not say what was asked for, so it cannot be taken up again",
         where=str(where / journal.FILE_NAME),

@@ -19,7 +19,7 @@ from harness.foreign import of_os, told
 from harness.model.records import Record
 
 FILE_NAME = "journal.jsonl"
-_HEADS = (b'{"type":"requested",', b'{"type":"started",')
+_HEADS = (b'{"type":"requested",', b'{"type":"started",', b'{"type":"checks",')
 _LONGEST_HEAD = 64
 
 

@@ -9,10 +9,10 @@ from email.utils import parseaddr
 from pathlib import Path
 
 from harness.errors import MachineError
+from harness.model.checks import Finding, Severity
 from harness.proc.git import git
 from harness.proc.process import capture, find
 from harness.proc.sandbox import Sandbox
-from harness.series.finding import Finding, Severity
 from harness.series.model import Patch
 from harness.series.position import line_in_file, lines_of
 

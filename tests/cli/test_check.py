@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.checks import CHECKS
 from tests.cli import projects
 from tests.cli.projects import Project
 from tests.kerneltree import FakeLinux, replace, sh
@@ -84,9 +85,15 @@ def foo(body: str, before: str = "") -> Edit:
     return edit
 
 
+# The kernel in miniature does not boot.
+ALL_BUT_BOOTS = tuple(word for name in CHECKS if name != "boots" for word in ("--check", name))
+
+
 def outcomes(project: Project, path: Path, *arguments: str) -> tuple[int, dict[str, str], str]:
     """Check the series; return the status, the outcome of each test, and what was printed."""
     out = project.root / "out"
+    if "--check" not in arguments:
+        arguments += ALL_BUT_BOOTS
     said = project.harness("series", "check", str(path), "--out", str(out), *arguments)
     assert (out / "results.json").exists(), said.text
     found = json.loads((out / "results.json").read_text())
@@ -265,6 +272,108 @@ def test_fixes_tags(project: Project, tag: str, words: str, status: int) -> None
     assert (said[0], words in said[2]) == (status, True), said[2]
 
 
+def option(name: str, body: str = '\tbool "A switch"\n') -> Edit:
+    """Add a configuration symbol."""
+
+    def edit(fake: FakeLinux) -> None:
+        path = fake.work / "Kconfig"
+        path.write_text(f"{path.read_text()}\nconfig {name}\n{body}")
+
+    return edit
+
+
+def both(*edits: Edit) -> Edit:
+    def edit(fake: FakeLinux) -> None:
+        for each in edits:
+            each(fake)
+
+    return edit
+
+
+BREAKS_WITH = "#ifdef CONFIG_SWITCH\n\tint x = 1 +;\n#endif\n"
+BREAKS_WITHOUT = "#ifndef CONFIG_SWITCH\n\tint x = 1 +;\n#endif\n"
+
+
+def test_each_new_option_is_built_with_and_without(project: Project) -> None:
+    path = series(
+        project,
+        (option("SWITCH"), "mm: Add a switch"),
+        (foo(BREAKS_WITH), "mm: Break it with the switch"),
+        (foo("\tfor (;;)\n\t\t;\n"), "mm: Mend it"),
+        (foo(""), "mm: Do not speak of it"),
+    )
+    status, found, text = outcomes(project, path, "--check", "builds", "--check", "options")
+    assert status == 1, text
+    assert [found.get(f"series:{n}-builds") for n in (1, 2, 3, 4)] == ["pass"] * 4
+    # The third has the word in its hunk, and the last is asked about all.
+    assert [found.get(f"series:{n}-options") for n in (1, 2, 3, 4)] == [
+        "pass",
+        "fail",
+        "pass",
+        "pass",
+    ]
+    assert "it does not build with CONFIG_SWITCH: mm/foo.c" in text
+
+
+def test_a_new_option_that_is_on_is_built_without(project: Project) -> None:
+    (project.root / "kernel-configs/a.config").write_text("CONFIG_PLAIN=y\nCONFIG_SWITCH=y\n")
+    path = series(project, (both(option("SWITCH"), foo(BREAKS_WITHOUT)), "mm: Cannot do without"))
+    status, found, text = outcomes(project, path, "--check", "options", "--check", "boots")
+    assert found["series:1-options"] == "fail", text
+    assert "it does not build without CONFIG_SWITCH" in text
+    assert status == 1
+
+
+def test_an_option_that_cannot_be_changed_is_no_pass(project: Project) -> None:
+    path = series(
+        project,
+        (option("NEEDS_ABSENT_TOO", "\tbool\n"), "mm: Add what has no prompt"),
+        (foo(""), "mm: Change something"),
+    )
+    edit = project.fake.work / "Makefile"
+    replace(edit, "/CONFIG_NEEDS_ABSENT=/d", "/CONFIG_NEEDS_ABSENT/d")
+    project.fake.commit("kbuild: Drop more")
+    _, found, text = outcomes(project, path, "--check", "options")
+    assert found == {"series:1-options": "skip", "series:2-options": "skip"}, text
+    assert "CONFIG_NEEDS_ABSENT_TOO is off and cannot be changed" in text
+
+
+def test_what_is_no_new_switch_is_not_tried(project: Project) -> None:
+    def moved(fake: FakeLinux) -> None:
+        path = fake.work / "Kconfig"
+        text = path.read_text()
+        entry = '\nconfig ABSENT\n\tbool "Absent"\n'
+        path.write_text(text.replace(entry, "") + entry)
+
+    again = option("PLAIN", "\tdefault y\n")
+    path = series(
+        project,
+        (moved, "mm: Move an option"),
+        (option("LIMIT", "\tint\n\tdefault 3\n"), "mm: Add a number"),
+        (again, "mm: Give a default"),
+    )
+    _, found, text = outcomes(project, path, "--check", "options", "--check", "signed-off")
+    assert list(found) == [f"series:{n}-signed-off" for n in (1, 2, 3)], text
+
+
+def test_what_was_checked_can_be_read_from_the_journal(project: Project) -> None:
+    path = series(project, (foo("\tint x = 1 +;\n"), "mm: Break it"), (foo(""), "mm: Mend it"))
+    _, found, _ = outcomes(project, path)
+    book = project.root / "out/journal.jsonl"
+    again = project.harness("report", str(project.root / "out"), "--format", "json")
+    assert {t["name"]: t["outcome"] for t in json.loads(again.text)["tests"]} == found
+    # Cut off after the plan and three checks: every check is told of all the same.
+    lines = book.read_text().splitlines(keepends=True)
+    book.write_text("".join(lines[:4]))
+    cut = json.loads(project.harness("report", str(book.parent), "--format", "json").text)
+    assert [t["name"] for t in cut["tests"]] == list(found)
+    assert [t["outcome"] for t in cut["tests"]].count("notrun") == len(found) - 3
+    assert cut["interrupted"]
+    resumed = project.harness("run", "--resume", str(book.parent))
+    assert resumed.status == 2, resumed.text
+    assert "harness series check" in resumed.text
+
+
 def test_kernel_doc_and_sparse_tell_what_is_new(project: Project) -> None:
     before = "/* UNDOCUMENTED */\nint seen;\n"
     foo("", before=before)(project.fake)
@@ -304,7 +413,7 @@ def test_what_becomes_of_user_space_headers(project: Project) -> None:
 def test_the_reports_are_those_of_tests(project: Project) -> None:
     path = series(project, (foo("\tint x = 1 +;\n"), "mm: Break it"))
     junit = project.root / "checks.xml"
-    said = project.harness("series", "check", str(path), "--junit", str(junit))
+    said = project.harness("series", "check", str(path), "--junit", str(junit), *ALL_BUT_BOOTS)
     assert said.status == 1
     report = junit.read_text()
     assert report.count("<testcase ") == 8

@@ -19,6 +19,7 @@ from harness.errors import ExitCode
 from harness.guest.accel import Memory
 from harness.guest.capabilities import Survey
 from harness.guest.machine import GuestConfig
+from harness.lab.smoke import pack_program
 from harness.model.events import Accelerator
 from harness.progress import Quiet
 from harness.run.prepare import Prepared
@@ -51,7 +52,7 @@ def test_what_a_boot_tells(prepared: Prepared, user_store: Store) -> None:
 
 
 def test_a_guest_without_svm_says_what_it_lacks(prepared: Prepared, user_store: Store) -> None:
-    files = trial.pack(prepared.foundry, Context(user_store, Quiet()))
+    files = pack_program(prepared.foundry, trial.NESTED)
     config = GuestConfig(cpu="qemu64,-svm")
     answer = asyncio.run(trial.boot(config, Accelerator.TCG, files))
     assert not answer.trouble

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The checks of a series, from what is asked for to the last that is told of.
+
+Trees are built one after the other in a thread; the kernel of each boots while the next is built.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from harness import __version__, kbuild, series, source
+from harness.checks import BUILT, Checks, Subject, Tell
+from harness.context import Context
+from harness.errors import HarnessError, UserError
+from harness.foreign import translate
+from harness.guest import accel
+from harness.guest.capabilities import Survey
+from harness.guest.machine import BootFiles, GuestConfig
+from harness.kbuild import Kernel, toolchain
+from harness.kbuild.kernel import Meta
+from harness.kbuild.warnings import Workshop
+from harness.lab.smoke import PROGRAM, Seen, pack_program, smoke
+from harness.lab.templates import Foundry
+from harness.model import results
+from harness.model.checks import CheckResult, Finding, PlannedCheck, Severity
+from harness.model.events import Accelerator
+from harness.model.logfiles import KERNEL_BUILD, LOGS
+from harness.model.records import CheckEnded, ChecksPlanned, RunEnded
+from harness.proc import signals
+from harness.proc.git import git
+from harness.proc.process import need_sandbox
+from harness.run.builder import Builder
+from harness.run.journal import Journal
+from harness.run.request import Request
+from harness.run.rundir import RunDirectory
+from harness.run.schedule import now
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be checked."""
+
+    request: Request
+    wanted: tuple[str, ...]
+    fail_on: Severity
+    rerun: Callable[[int, str], str]
+    """Returns a command line that makes a check of a patch again."""
+
+
+def check(
+    wish: Wish, name: str, place: RunDirectory, book: Journal, context: Context
+) -> Exception | None:
+    """Make the checks as the run *name* in *place*, and tell *book*; return what stopped them.
+
+    Before there is a plan, raises as the rooms do; KeyboardInterrupt at any time, which *book* is
+    told of.
+    """
+    begun = time.monotonic()
+    subject, plan = _prepare(wish, name, place.path / LOGS, context)
+    checks = Checks(subject, wish.wanted, lambda each: book.write(CheckEnded(result=each)))
+    files = {number: patch.path.name for number, patch in checks.patches.items()}
+    planned = tuple(
+        PlannedCheck(
+            number=number,
+            check=each,
+            title=checks.patches[number].title,
+            patch=files[number],
+            rerun=wish.rerun(number, each),
+        )
+        for number, each in checks.planned()
+    )
+    book.write(plan(planned))
+    place.planned(book)
+    (place.path / LOGS).mkdir(exist_ok=True)
+    workshop, error, interrupted = subject.workshop, None, True
+    try:
+        with workshop.context.lock(workshop.place.name), context.store.scratch("boots") as scratch:
+            booth = _Booth(wish, place.path / LOGS, scratch, context)
+            signals.run(_make(checks, booth))
+        interrupted = False
+    except KeyboardInterrupt:
+        raise
+    except Exception as failure:
+        if translate(failure) is None:
+            raise
+        error, interrupted = failure, False
+    finally:
+        why = str(translate(error)) if error else ""
+        seconds = round(time.monotonic() - begun, 3)
+        book.write(RunEnded(time=now(), seconds=seconds, interrupted=interrupted, error=why))
+    return error
+
+
+def _prepare(
+    wish: Wish, name: str, logs: Path, context: Context
+) -> tuple[Subject, Callable[[tuple[PlannedCheck, ...]], ChecksPlanned]]:
+    """Return the series on its source, and what makes the plan once the checks are known."""
+    request, spec, time = wish.request, wish.request.kernels[0], now()
+    names, added = request.fragments(spec)
+    fragments = kbuild.load(request.project_dir / request.project.kernel.config_dir, names)
+    stack = request.stack(spec)
+    if not stack.series:
+        raise UserError("there is nothing to check", where="'none' is the source as it is")
+    where = request.working_dir if spec.source else request.project_dir
+    base = source.resolve_first(
+        (spec.source,) if spec.source else request.project.kernel.sources,
+        context,
+        relative_to=where,
+    )
+    tree = series.apply(stack.series, base, context)
+    lineage = request.lineage(spec, stack, base.spec)
+    if lineage is not None:
+        need_sandbox()
+    limit_s = request.project.limits.build_s
+    log = logs / KERNEL_BUILD
+    workshop = Workshop.of(context, base.spec, fragments, lineage, log=log, limit_s=limit_s)
+    kernel = results.Kernel(
+        release="",
+        source=base.description,
+        base_commit=base.commit,
+        series=stack.title,
+        series_name=stack.name,
+        series_commit=tree.commit,
+        series_digest=stack.digest,
+        patches=tuple(patch.subject for patch in stack.patches),
+        config=fragments.names if set(wish.wanted) & set(BUILT) else (),
+    )
+
+    def plan(checks: tuple[PlannedCheck, ...]) -> ChecksPlanned:
+        return ChecksPlanned(
+            run=name,
+            time=time,
+            harness=__version__,
+            command=request.command,
+            kernel=kernel,
+            checks=checks,
+            fail_on=wish.fail_on,
+            notes=((base.note,) if base.note else ()) + stack.notes + added,
+        )
+
+    histories = tuple(_history(base.spec, where))
+    return Subject(stack, base, tree, fragments, workshop, histories), plan
+
+
+async def _make(checks: Checks, booth: _Booth) -> None:
+    """Make all checks of *checks*; each tree boots in *booth* while the next one is built."""
+    with Builder() as builder:
+        await builder.do(checks.static)
+        if not set(checks.wanted) & set(BUILT):
+            return
+        boots = "boots" in checks.wanted
+        async with asyncio.TaskGroup() as group:
+
+            async def boot(number: int) -> asyncio.Task[Seen | None] | None:
+                if not boots:
+                    return None
+                image = await builder.do(partial(checks.image, booth.scratch / str(number)))
+                return group.create_task(booth.boot(image, number))
+
+            await builder.do(checks.source)
+            before = await boot(0)
+            for number in checks.patches:
+                await builder.do(partial(checks.patch, number))
+                after = await boot(number)
+                if before and after:
+                    group.create_task(_compare(checks.tell, number, before, after))
+                before = after
+                await builder.do(partial(checks.options, number))
+
+
+async def _compare(
+    tell: Tell,
+    number: int,
+    before: asyncio.Task[Seen | None],
+    after: asyncio.Task[Seen | None],
+) -> None:
+    """Tell what of a boot is new with the patch *number*."""
+    begun = time.monotonic()
+    earlier = f"patch {number - 1}" if number > 1 else "the source itself"
+    old, new = await before, await after
+    notrun, found = "", list[Finding]()
+    if new is None:
+        notrun = f"patch {number} does not build"
+    elif new.error:
+        tell(CheckResult(number=number, check="boots", trouble=new.error))
+        return
+    elif new.trouble:
+        if old and old.trouble:
+            notrun = f"{earlier} does not boot: {old.trouble}"
+        found.append(Finding(Severity.ERROR, new.trouble))
+    elif old is None or old.trouble or old.error:
+        # It comes up; of its reports nothing says whose they are.
+        found += [Finding(Severity.NOTE, f"its kernel reports {each}") for each in new.reports]
+    else:
+        fresh = [each for each in new.reports if each not in old.reports]
+        found += [Finding(Severity.ERROR, f"its kernel reports {each}") for each in fresh]
+    tell(
+        CheckResult(
+            number=number,
+            check="boots",
+            findings=() if notrun else tuple(found),
+            notrun=notrun,
+            seconds=new.seconds if new else time.monotonic() - begun,
+        )
+    )
+
+
+class _Booth:
+    """Boots kernels, one at a time, and each that is the same to the last byte once."""
+
+    def __init__(self, wish: Wish, logs: Path, scratch: Path, context: Context) -> None:
+        self.scratch = scratch
+        self._wish = wish
+        self._logs = logs
+        self._context = context
+        self._alone = asyncio.Lock()
+        self._seen: dict[bytes, Seen] = {}
+        self._ready: tuple[GuestConfig, Accelerator, Path] | None = None
+
+    async def boot(self, image: Path | None, number: int) -> Seen | None:
+        """Return what the boot of *image* has shown; None where there is none."""
+        if image is None:
+            return None
+        async with self._alone:
+            data = await asyncio.to_thread(image.read_bytes)
+            if data not in self._seen:
+                begun = time.monotonic()
+                try:
+                    seen = await self._boot(image, number)
+                except HarnessError as error:
+                    seen = Seen(error=" ".join(str(error).split()))
+                self._seen[data] = seen.after(time.monotonic() - begun)
+            image.unlink()
+            return self._seen[data]
+
+    async def _boot(self, image: Path, number: int) -> Seen:
+        if self._ready is None:
+            self._ready = await self._prepare(image)
+        config, accelerator, initramfs = self._ready
+        log = self._logs / f"boot-{number}.kernel.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return await smoke(config, accelerator, BootFiles(image, initramfs), log)
+
+    async def _prepare(self, image: Path) -> tuple[GuestConfig, Accelerator, Path]:
+        """Find out what accelerates guests, and pack what they boot with."""
+        request = self._wish.request
+        own = self.scratch / "first"
+        own.mkdir()
+        shutil.copyfile(image, own / "bzImage")
+        meta = Meta(
+            release="",
+            build_id="",
+            commit="",
+            tree="",
+            config_digest="",
+            toolchain=toolchain.identify().identity,
+            headers_digest="",
+            warnings=(),
+        )
+        foundry = Foundry(
+            Kernel("", own, meta), request.project.limits.boot_s, self._context, Survey()
+        )
+        guest = request.guest_table()
+        files = await asyncio.to_thread(pack_program, foundry, PROGRAM)
+        config = foundry.config(guest)
+        memory = accel.Memory(self._context.store.place("accelerator"), foundry.survey.host)
+        wanted = accel.Wanted(guest.accel)
+        found = await accel.find(config, files, wanted, memory, self._context.progress)
+        return config, found.accelerator, files.initramfs
+
+
+def _history(spec: str, relative_to: Path) -> Sequence[Path]:
+    """Return the git directory of a source on this machine, which may have more than its tree."""
+    place = relative_to / spec.partition("#")[0]
+    if not place.is_dir():
+        return []
+    found = git("rev-parse", "--absolute-git-dir", cwd=place)
+    if not found.ok:
+        return []
+    # The directory may lie in a repository of something else.
+    inside = git("rev-parse", "--show-prefix", cwd=place)
+    return [Path(found.text)] if not inside.text else []
