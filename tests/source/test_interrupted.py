@@ -26,11 +26,13 @@ pytestmark = pytest.mark.unit
 CHILD = """
 import sys
 from pathlib import Path
+from harness.context import Context
 from harness.source import resolve
 from harness.store import Store
 from tests.kerneltree import Recorder
 progress = Recorder()
-source = resolve(sys.argv[2], Store(Path(sys.argv[1])), progress, relative_to=Path("/"))
+context = Context(Store(Path(sys.argv[1])), progress)
+source = resolve(sys.argv[2], context, relative_to=Path("/"))
 print(source.commit, *progress.steps, sep="\\n")
 """
 
