@@ -17,6 +17,7 @@ from harness.ktap import Report
 from harness.model.checks import CheckResult, PlannedCheck, Severity
 from harness.model.cost import FunctionCost
 from harness.model.events import How
+from harness.model.faults import BudgetSpent, InjectSpec, Surveyed, Survivor, SweepStarted
 from harness.model.ids import ONLY, KernelName, TestId
 from harness.model.metrics import Metric
 from harness.model.plan import ALL, Cell, PlannedTest
@@ -59,6 +60,8 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     for_patch: int | None = None
     """The patch whose tests run, those in ``left_out`` not among them."""
     left_out: tuple[str, ...] = ()
+    inject: InjectSpec | None = None
+    """Which calls of the tests fail on purpose, if any."""
     kernels: tuple[KernelSpec, ...] = ()
     """What was asked for since schema 2, in place of the fields of one kernel."""
 
@@ -150,6 +153,14 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     """How often each test runs; 0 is until it fails or the run is interrupted."""
     until_fail: bool = False
     """Whether a test that did not end as expected is not run again."""
+    surveys: tuple[Surveyed, ...] = ()
+    """What is known of tests of which calls fail on purpose."""
+
+    def survey_of(self, test: PlannedTest) -> Surveyed | None:
+        """Return what is known of the test of which *test* is a point; None for another."""
+        if test.fault is None:
+            return None
+        return next((each for each in self.surveys if each.test == test.fault.test), None)
 
 
 class RunResumed(msgspec.Struct, frozen=True, kw_only=True, tag="resumed"):
@@ -282,6 +293,10 @@ class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):
     """Of its own guest, where each test has one that is booted for it."""
     reused: str = ""
     """The earlier run that observed it, on the same in every respect; empty for this one."""
+    fault_hit: bool | None = None
+    """Whether the call that was to fail has failed; None where that is not known."""
+    left: tuple[Survivor, ...] | None = None
+    """What it has left in the kernel's memory; None where the kernel does not say."""
 
 
 class Decoded(msgspec.Struct, frozen=True, kw_only=True, tag="decoded"):
@@ -293,6 +308,8 @@ class Decoded(msgspec.Struct, frozen=True, kw_only=True, tag="decoded"):
     attempt: int = 1
     reports: tuple[str, ...]
     """One for each finding of the test, in their order; empty where nothing could be added."""
+    left: tuple[str, ...] = ()
+    """The same for where the objects were allocated that it has left."""
 
 
 class ChecksPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="checks"):
@@ -344,6 +361,9 @@ Record = (
     | Decoded
     | ChecksPlanned
     | CheckEnded
+    | Surveyed
+    | SweepStarted
+    | BudgetSpent
     | RunEnded
 )
 
@@ -358,6 +378,8 @@ OfKernel = (
     | TestStarted
     | TestEnded
     | Decoded
+    | Surveyed
+    | SweepStarted
 )
 """Records that speak of one kernel of the run."""
 
@@ -471,4 +493,5 @@ def _whole_plan(planned: RunPlanned, name: KernelName, mine: Sequence[Record]) -
         notes=built.notes if built else (),
         repeat=planned.repeat,
         until_fail=planned.until_fail,
+        surveys=tuple(each for each in mine if isinstance(each, Surveyed)),
     )

@@ -15,6 +15,7 @@ import msgspec
 from harness.errors import ExitCode
 from harness.model.cost import FunctionCost
 from harness.model.coverage import Coverage
+from harness.model.faults import Injection, Injections
 from harness.model.metrics import Metric
 from harness.outcome import Outcome
 from harness.visible import defuse_json
@@ -168,6 +169,8 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     in any count of how often a test fails."""
     same_as: str | None = None
     """The kernel of the run on which it ran, where that is the same as its own; else null."""
+    injected: Injection | None = None
+    """What came of a call that failed on purpose, for a point of a sweep."""
 
     @property
     def elsewhere(self) -> str:
@@ -266,6 +269,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     """What the kernel reported before the tests, once each; tests point to it."""
     coverage: Coverage | None = None
     """Which changed lines the tests have run; None where that was not watched."""
+    injections: Injections | None = None
+    """What the sweeps of ``harness inject`` come to; None of any other run."""
     notes: tuple[str, ...] = ()
     """What the harness did differently from what was asked, and why."""
 

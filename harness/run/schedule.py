@@ -149,7 +149,14 @@ class Schedule:
         self.journal.write(started)
         kernel.watcher.started(label)
         ended = await self.executor.run(attempt)
-        result = judge_test(test, day_of(kernel.head), started, ended, boot=ready.boot)
+        result = judge_test(
+            test,
+            day_of(kernel.head),
+            started,
+            ended,
+            boot=ready.boot,
+            survey=kernel.head.survey_of(test),
+        )
         if result.outcome not in (Outcome.PASS, Outcome.SKIP):
             await self.executor.check(attempt.template)
         self.journal.write(ended)

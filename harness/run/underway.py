@@ -47,6 +47,7 @@ from harness.run.rundir import RunDirectory
 from harness.run.same import Same, check_same
 from harness.run.schedule import Ready, Schedule, now
 from harness.run.shown import Shown
+from harness.run.sweeps import Budget, Sweeper
 from harness.run.symbolize import decode_unexpected
 from harness.store import Damaged, Store
 
@@ -90,6 +91,7 @@ class Underway:
         """What the journal says when this begins, and the plan that it has got since."""
         self._same = Same()
         self._verdicts = Verdicts(self._context, request.project.limits.tcg_factor)
+        self._budgets: list[tuple[Budget, Attempts]] = []
 
     def execute(self) -> None:
         """Build what is to be built, and run what is left.
@@ -152,8 +154,12 @@ class Underway:
             schedule = Schedule(executor, self._book, self._shown.watch, factor)
 
             async def go() -> None:
+                self._budgets.clear()
                 async with aclosing(self._kernels(selected, builder, executor)) as kernels:
                     await schedule.execute(kernels)
+                for budget, attempts in self._budgets:
+                    if attempts.cut_short:
+                        self._book.write(budget.record())
 
             signals.run(go())
 
@@ -174,6 +180,10 @@ class Underway:
                 self._failed(each, error)
                 continue
             prepared = planned(built, await probe(built))
+            inject = self._request.inject
+            if inject is not None:
+                sweeper = Sweeper(prepared, inject, self._jobs, self._context)
+                prepared = await sweeper.swept(self._known, self._write)
             self._plan(selected)
             same = await self._same.cells(prepared) if self._request.reuses else {}
             head = self._head(prepared, time.monotonic() - begun, same)
@@ -211,7 +221,12 @@ class Underway:
             self._book.write(*reused)
             ended = verdict.outcomes([*self._known, *reused], name)
         known = times.load(self._context.store)
-        attempts = Attempts(head, known.of_tests(name, [test.name for test in mine]))
+        inject = self._request.inject
+        budget = Budget(inject.budget_s if inject else None)
+        budget.start()
+        took = known.of_tests(name, [test.name for test in mine])
+        attempts = Attempts(head, took, budget.spent)
+        self._budgets.append((budget, attempts))
         for each in ended:
             attempts.ended(*each)
         self._shown.built(name, whole, attempts, elsewhere)

@@ -303,11 +303,18 @@ def structures() -> dict[str, Any]:
 def test_the_schema_has_the_structures_that_the_documentation_is_about() -> None:
     assert set(structures()) == {
         "Results",
+        "Injections",
+        "Injection",
+        "SweepTold",
+        "PatchPaths",
+        "TakenPath",
+        "Survivor",
         "Kernel",
         "CoverMail",
         "Machine",
         "Test",
         "Attempt",
+        "Metric",
         "Remark",
         "BootReport",
         "Coverage",
