@@ -17,6 +17,7 @@ from harness.visible import visible
 
 _COMMANDS = {
     "b4-check": "harness.cli.b4_check",
+    "bisect": "harness.cli.bisect",
     "compare": "harness.cli.compare",
     "doctor": "harness.cli.doctor",
     "inject": "harness.cli.inject",

@@ -105,9 +105,7 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
     spent = _spent(records)
     tests = tuple(
         msgspec.structs.replace(
-            repeat.together(
-                head, test, _attempts(test, told[test.name], head, failed, boots, spent)
-            ),
+            repeat.together(head, test, *_tries(test, told[test.name], head, failed, boots, spent)),
             timeout_s=test.timeout_s,
             guest=ran_on.guest,
             accelerator=ran_on.accelerator,
@@ -190,20 +188,24 @@ def all_of(machines: Sequence[Machine]) -> Machine:
 _OfTest = TestStarted | TestEnded | Decoded
 
 
-def _attempts(
+def _tries(
     test: PlannedTest,
     mine: Sequence[_OfTest],
     head: RunStarted,
     failed: Mapping[Group, GuestFailed],
     boots: Mapping[Group, Boot],
     spent: float | None,
-) -> list[Test]:
-    """Return the results of the attempts at one test that began; at least one in any case."""
+) -> tuple[list[Test], list[Test]]:
+    """Return the results of a test's attempts that began, at least one, and of its reruns."""
     started = {record.attempt: record for record in mine if isinstance(record, TestStarted)}
     ended = {record.attempt: record for record in mine if isinstance(record, TestEnded)}
     decoded = {record.attempt: record for record in mine if isinstance(record, Decoded)}
-    return [
-        judge_test(
+    known = started.keys() | ended.keys()
+    planned = sorted(each for each in known if not repeat.is_rerun(head, each)) or [1]
+    reruns = sorted(each for each in ended if repeat.is_rerun(head, each))
+
+    def judged(attempt: int) -> Test:
+        return judge_test(
             test,
             day_of(head),
             started.get(attempt),
@@ -214,14 +216,14 @@ def _attempts(
             head.survey_of(test),
             spent,
         )
-        for attempt in sorted(started.keys() | ended.keys()) or [1]
-    ]
+
+    return [judged(each) for each in planned], [judged(each) for each in reruns]
 
 
-def outcomes(
+def ended_attempts(
     records: Sequence[Record], kernel_name: KernelName = ONLY
-) -> list[tuple[str, int, Outcome]]:
-    """Return test, number and outcome of every attempt on a kernel that has ended."""
+) -> list[tuple[str, int, Test]]:
+    """Return test, number and result of every attempt on a kernel that has ended."""
     if kernel_name not in kernel_names(records):
         return []
     records = of_kernel(records, kernel_name)
@@ -231,18 +233,29 @@ def outcomes(
         (
             each.name,
             each.attempt,
-            judge_test(
-                plans[each.name],
-                today,
-                None,
-                each,
-                boot=boots.get(plans[each.name].group),
-                survey=head.survey_of(plans[each.name]),
-            ).outcome,
+            msgspec.structs.replace(
+                judge_test(
+                    plans[each.name],
+                    today,
+                    None,
+                    each,
+                    boot=boots.get(plans[each.name].group),
+                    survey=head.survey_of(plans[each.name]),
+                ),
+                reused=each.reused,
+            ),
         )
         for each in standing(records)
         if isinstance(each, TestEnded)
     ]
+
+
+def outcomes(
+    records: Sequence[Record], kernel_name: KernelName = ONLY
+) -> list[tuple[str, int, Outcome]]:
+    """Return test, number and outcome of every attempt on a kernel that has ended."""
+    each = ended_attempts(records, kernel_name)
+    return [(name, attempt, result.outcome) for name, attempt, result in each]
 
 
 def day_of(head: RunStarted) -> date:

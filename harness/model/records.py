@@ -21,8 +21,8 @@ from harness.model.faults import BudgetSpent, InjectSpec, Surveyed, Survivor, Sw
 from harness.model.ids import ONLY, KernelName, TestId
 from harness.model.metrics import Metric
 from harness.model.plan import ALL, Cell, PlannedTest
-from harness.model.results import Kernel, Logs, Machine
-from harness.model.spec import GuestTable, KernelSpec, Trust
+from harness.model.results import Bisected, Kernel, Logs, Machine
+from harness.model.spec import BisectTable, GuestTable, KernelSpec, Trust
 
 SCHEMA = 2
 """What a journal says of itself in its first record.  1, which such records do not say, has one
@@ -62,6 +62,12 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     left_out: tuple[str, ...] = ()
     inject: InjectSpec | None = None
     """Which calls of the tests fail on purpose, if any."""
+    reruns: int = 0
+    """How often, on each kernel, a test is run again that differs between two."""
+    base: KernelName = ONLY
+    """The kernel that the others are held against."""
+    bisect: BisectTable | None = None
+    """Between which kernels the first bad one is looked for."""
     kernels: tuple[KernelSpec, ...] = ()
     """What was asked for since schema 2, in place of the fields of one kernel."""
 
@@ -83,6 +89,8 @@ class KernelPlanned(msgspec.Struct, frozen=True, kw_only=True):
 
     name: KernelName = ONLY
     facts: Kernel
+    position: int = 0
+    """Where it stands among the kernels of the run, whichever is built first."""
 
 
 class RunPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="planned"):
@@ -103,6 +111,19 @@ class RunPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="planned"):
     """How often each test runs; 0 is until it fails or the run is interrupted."""
     until_fail: bool = False
     """Whether a test that did not end as expected is not run again."""
+
+
+class KernelAdded(msgspec.Struct, frozen=True, kw_only=True, tag="kernel-added"):
+    """A kernel has been added to the plan, as what is known of others makes it necessary."""
+
+    kernel: KernelPlanned
+    cells: tuple[Cell, ...]
+
+
+class BisectionEnded(msgspec.Struct, frozen=True, kw_only=True, tag="bisected"):
+    """What git says after the last kernel of a bisection, for one test."""
+
+    found: Bisected
 
 
 class KernelBuilt(msgspec.Struct, frozen=True, kw_only=True, tag="kernel-built"):
@@ -348,6 +369,8 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
 Record = (
     Requested
     | RunPlanned
+    | KernelAdded
+    | BisectionEnded
     | KernelBuilt
     | KernelFailed
     | CellPlanned
@@ -402,12 +425,15 @@ def standing(records: Sequence[Record]) -> list[Record]:
 
 def kernel_names(records: Iterable[Record]) -> tuple[KernelName, ...]:
     """Return the kernels of the run's plan in its order; none where there is no plan yet."""
+    planned: list[KernelPlanned] = []
     for record in records:
         if isinstance(record, RunPlanned):
-            return tuple(each.name for each in record.kernels)
-        if isinstance(record, RunStarted):
+            planned += record.kernels
+        elif isinstance(record, KernelAdded):
+            planned.append(record.kernel)
+        elif isinstance(record, RunStarted):
             return (ONLY,)
-    return ()
+    return tuple(each.name for each in sorted(planned, key=lambda each: each.position))
 
 
 def of_kernel(records: Sequence[Record], name: KernelName) -> list[Record]:
@@ -430,7 +456,7 @@ def of_kernel(records: Sequence[Record], name: KernelName) -> list[Record]:
     return [
         whole if each is planned else each
         for each in mine
-        if not isinstance(each, KernelBuilt | KernelFailed | CellPlanned)
+        if not isinstance(each, KernelAdded | KernelBuilt | KernelFailed | CellPlanned)
     ]
 
 
@@ -465,7 +491,8 @@ def _whole_plan(planned: RunPlanned, name: KernelName, mine: Sequence[Record]) -
     failed = next((each for each in mine if isinstance(each, KernelFailed)), None)
     cells = {each.suite: each for each in mine if isinstance(each, CellPlanned)}
     tests: list[PlannedTest] = []
-    for cell in planned.cells:
+    added = [each for each in mine if isinstance(each, KernelAdded)]
+    for cell in (*planned.cells, *(cell for each in added for cell in each.cells)):
         if cell.kernel != name:
             continue
         if cell.suite in cells:
@@ -482,7 +509,8 @@ def _whole_plan(planned: RunPlanned, name: KernelName, mine: Sequence[Record]) -
                 build_log=log,
             )
         )
-    facts = next(each.facts for each in planned.kernels if each.name == name)
+    kernels = (*planned.kernels, *(each.kernel for each in added))
+    facts = next(each.facts for each in kernels if each.name == name)
     return RunStarted(
         run=planned.run,
         time=planned.time,

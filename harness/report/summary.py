@@ -12,6 +12,7 @@ from harness.judge.merge import split
 from harness.model.ids import case_of
 from harness.model.results import Case, Results, Test
 from harness.outcome import Outcome
+from harness.report.bisect import bisected
 from harness.report.coverage import coverage_lines
 from harness.report.injections import fault_lines, injection_lines, leak_lines
 from harness.report.matrix import matrix
@@ -68,7 +69,7 @@ def summary(
     *unicode* says whether signs outside ASCII may be used.
     """
     if results.kernels:
-        parts: list[Line] = [*matrix(results, compare(split(results)))]
+        parts: list[Line] = [*matrix(results, compare(split(results))), *bisected(results)]
         parts += _not_as_expected(results, directory, shell, unicode) if verbose else []
         parts += _metric_faults(results)
         return [*parts, *_last(results, directory, junit), [], *verdict(results)]
@@ -76,6 +77,7 @@ def summary(
     rows = results.tests if verbose else [each for each in results.tests if not _uneventful(each)]
     if rows:
         parts += [[], *_table(rows, verbose, unicode)]
+    parts += bisected(results)
     parts += _at_boot(results, directory, unicode)
     parts += _not_as_expected(results, directory, shell, unicode)
     parts += _together("Not run", results.tests, Outcome.NOTRUN, "bad")

@@ -6,9 +6,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
+from harness.judge.repeat import is_rerun
+from harness.model.ids import KernelName
 from harness.model.plan import ENDLESS, Group, PlannedTest
 from harness.model.records import RunStarted
+from harness.model.results import Test
 from harness.outcome import Outcome
 
 
@@ -127,9 +131,33 @@ class Attempts:
 
     def label(self, test: PlannedTest, attempt: int) -> str:
         """Return the name of an attempt for the eye."""
+        if is_rerun(self._head, attempt):
+            return f"{test.name} [rerun {attempt - self._head.repeat}]"
         if self._head.repeat == 1:
             return test.name
         return f"{test.name} [{attempt}" + (f"/{self._head.repeat}]" if self._head.repeat else "]")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A kernel that is there, and what is left to run on it."""
+
+    name: KernelName
+    head: RunStarted
+    """Its whole plan."""
+    attempts: Attempts
+    ended: tuple[tuple[str, int, Test], ...] = ()
+    """Test, number and result of each attempt that ended before the run was taken up again."""
+    elsewhere: Mapping[str, KernelName] = field(default_factory=dict)
+    """Tests that run on another kernel of the run instead, as that is the same."""
+
+    def label(self, text: str) -> str:
+        """Return what a test or an attempt is called where there are several kernels."""
+        return f"{self.name}@{text}" if self.name else text
+
+    def labels(self) -> list[str]:
+        """Return the names for the eye of what is left."""
+        return [self.label(each) for each in self.attempts.labels()]
 
 
 def _turn(test: PlannedTest) -> int:

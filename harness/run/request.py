@@ -14,8 +14,9 @@ from harness import series
 from harness.errors import UserError
 from harness.guest import vng
 from harness.model.faults import InjectSpec
+from harness.model.ids import ONLY, KernelName
 from harness.model.records import SCHEMA, Requested
-from harness.model.spec import GuestTable, KernelSpec, Trust
+from harness.model.spec import BisectTable, GuestTable, KernelSpec, Trust
 from harness.project import NO_SERIES, Project, load
 from harness.run.posted import unlike_posted
 from harness.series import Stack
@@ -58,6 +59,12 @@ class Request:
     """The tests that run none of them, by the coverage of an earlier run."""
     inject: InjectSpec | None = None
     """Which calls of the tests fail on purpose, if any."""
+    reruns: int = 0
+    """How often, on each kernel, a test is run again that differs between two; 0 is not at all."""
+    base: KernelName = ONLY
+    """The kernel that the others are held against: only what is worse than there fails the run."""
+    bisect: BisectTable | None = None
+    """Between which kernels the first bad one is looked for; others are added as needed."""
     command: tuple[str, ...] = ()
     """The command line, for the record."""
     program: tuple[str, ...] = ("harness",)
@@ -85,6 +92,9 @@ class Request:
             for_patch=self.for_patch,
             left_out=self.left_out,
             inject=self.inject,
+            reruns=self.reruns,
+            base=self.base,
+            bisect=self.bisect,
         )
 
     @classmethod
@@ -109,6 +119,9 @@ class Request:
             for_patch=asked.for_patch,
             left_out=asked.left_out,
             inject=asked.inject,
+            reruns=asked.reruns,
+            base=asked.base,
+            bisect=asked.bisect,
             command=asked.command,
             program=program,
         )
@@ -154,6 +167,10 @@ class Request:
         note = f"for vng guests the kernel is also built with: {', '.join(missing)}"
         # First, so that what the user names has the last word.
         return (*missing, *names), (note,)
+
+    def kernel(self, name: KernelName) -> KernelSpec:
+        """Return the kernel of that name, which must be asked for."""
+        return next(each for each in self.kernels if each.name == name)
 
     def stack(self, spec: KernelSpec) -> Stack:
         """Read the series of *spec*.

@@ -40,9 +40,9 @@ from harness.model.results import Kernel, Logs, Machine
 from harness.report.board import CellOf, Forecast
 from harness.report.files import JUNIT, Reports
 from harness.report.plain import PlainProgress
-from harness.run.attempts import Attempts
+from harness.run.attempts import Attempts, Ready
 from harness.run.journal import FILE_NAME, Journal
-from harness.run.schedule import Ready, Schedule, now
+from harness.run.schedule import Schedule, now
 from harness.store import Entry
 
 _OUTPUT = b"TAP version 13\n1..1\nok 1 trivial\n"
