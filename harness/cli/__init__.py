@@ -17,12 +17,11 @@ from harness.visible import visible
 
 _COMMANDS = {
     "b4-check": "harness.cli.b4_check",
-    "bisect": "harness.cli.bisect",
     "compare": "harness.cli.compare",
     "doctor": "harness.cli.doctor",
-    "inject": "harness.cli.inject",
     "ktap": "harness.cli.ktap",
     "matrix": "harness.cli.matrix",
+    "mcp": "harness.cli.mcp",
     "report": "harness.cli.report",
     "run": "harness.cli.run",
     "series": "harness.cli.series",
@@ -40,7 +39,8 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(_COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
+        name = {"help": "help_command"}.get(cmd_name, cmd_name.replace("-", "_"))
+        command = getattr(importlib.import_module(_COMMANDS[cmd_name]), name)
         assert isinstance(command, click.Command)  # noqa: S101  the table above says so
         return command
 

@@ -147,8 +147,13 @@ class Visit:
 
     async def _boot(self, files: BootFiles, socket: str) -> QemuGuest:
         if not socket:
-            with self.maker.context.step("Booting the guest") as step:
-                guest = await self.maker.boot(self.place.guest, files)
+            with self.maker.context.step("Starting the guest") as step:
+                # A command wants to be answered soon, and often.
+                if self.terminal is None:
+                    starter = await self.maker.starter("the shell", self.place.guest, files)
+                    guest = await starter()
+                else:
+                    guest = await self.maker.boot(self.place.guest, files)
                 step.result(f"{guest.hello.release}, {guest.accelerator}")
                 return guest
         telling = asyncio.create_task(self._tell_of_gdb(Path(socket)))
