@@ -177,7 +177,11 @@ make_environment() {
 	printf '%s\n' "$want" >"$1/setup-stamp"
 }
 
+[ -e .venv/setup-stamp ] || told=no
 make_environment .venv "$python"
+if [ "${told-}" = no ]; then
+	echo 'setup: for completion, in bash: eval "$(_HARNESS_COMPLETE=bash_source .venv/bin/harness)"'
+fi
 
 # Together with the environment it goes, and is made again.
 if [ "${1-}" = extra ] && [ ! -e .venv/extra-stamp ]; then

@@ -19,6 +19,7 @@ _COMMANDS = {
     "b4-check": "harness.cli.b4_check",
     "compare": "harness.cli.compare",
     "doctor": "harness.cli.doctor",
+    "help": "harness.cli.help",
     "ktap": "harness.cli.ktap",
     "matrix": "harness.cli.matrix",
     "mcp": "harness.cli.mcp",

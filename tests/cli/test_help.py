@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``harness help``, and what a shell completes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.unit
+REPOSITORY = Path(__file__).parents[2]
+
+
+def harness(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *words],
+        cwd=REPOSITORY,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_each_page_of_the_documentation_can_be_had() -> None:
+    listed = harness("help").stdout
+    pages = sorted((REPOSITORY / "docs").glob("*.md"))
+    for page in pages:
+        assert f"  {page.stem} " in listed
+    matrix = harness("help", "matrix").stdout
+    assert matrix.startswith("# A verdict per patch\n")
+    assert matrix.strip() == (REPOSITORY / "docs" / "matrix.md").read_text().strip()
+    assert "<!--" not in harness("help", "reports").stdout
+
+
+def test_of_a_command_it_shows_the_options() -> None:
+    assert harness("help", "compare").stdout == harness("compare", "--help").stdout
+
+
+def test_what_is_not_there_is_told_with_what_is_near() -> None:
+    done = harness("help", "expectation")
+    assert done.returncode == 2
+    assert "did you mean expectations?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "found"), [("harness ru", "plain,run"), ("harness series ch", "plain,check")]
+)
+def test_a_shell_completes_commands(words: str, found: str) -> None:
+    number = str(len(words.split()) - 1)
+    asked = {"COMP_WORDS": words, "COMP_CWORD": number, "_HARNESS_COMPLETE": "bash_complete"}
+    argv = [
+        sys.executable,
+        "-c",
+        "import sys; sys.argv[0] = 'harness'; from harness.cli import main; main()",
+    ]
+    done = subprocess.run(
+        argv, env={**os.environ, **asked}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert found in done.stdout
