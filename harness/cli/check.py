@@ -17,11 +17,10 @@ from harness.model.records import CheckEnded, ChecksPlanned
 from harness.model.results import Results
 from harness.proc import signals
 from harness.report import checks as report
-from harness.report.console import make_progress
+from harness.report.console import make_progress, print_lines
 from harness.report.files import Reports, is_stdout
 from harness.report.formats import FORMATS, View
-from harness.report.terminal import Safe, Terminal
-from harness.report.text import paint
+from harness.report.terminal import Terminal
 from harness.report.verdict import verdict
 from harness.run import checking, rundir
 from harness.run.journal import Journal
@@ -96,10 +95,8 @@ def _print(wish: Wish, book: Journal, found: Results) -> None:
     )
     # What is read from standard output is the report and nothing else.
     on_stdout = wish.form or (wish.junit and is_stdout(wish.junit))
-    safe = Safe(sys.stderr if on_stdout else sys.stdout)
-    for line in [*shown, *([[]] if shown else []), *verdict(found)]:
-        safe.write(paint(line, terminal.colour) + "\n")
-    safe.flush()
+    stream = sys.stderr if on_stdout else sys.stdout
+    print_lines([*shown, *([[]] if shown else []), *verdict(found)], stream)
     if wish.form:
         sys.stdout.buffer.write(FORMATS[wish.form].render(found, View()))
 

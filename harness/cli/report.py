@@ -14,6 +14,7 @@ from harness.context import Context
 from harness.errors import UserError
 from harness.report import kcidb
 from harness.report.console import make_progress, print_summary
+from harness.report.files import PAGE
 from harness.report.formats import FORMATS, View
 from harness.report.text import short
 from harness.run import rundir
@@ -110,11 +111,13 @@ def report(
         data = FORMATS[form].render(results, View(short(directory, here), origin or kcidb.ORIGIN))
         sys.stdout.buffer.write(data)
     else:
+        page = directory / FORMATS[PAGE].of_run
         print_summary(
             results,
             sys.stdout,
             verbose=verbose,
             directory=short(directory, here),
+            page=short(page, here) if page.is_file() else "",
             shell=shell_command(directory, here),
         )
     return results.exit_code

@@ -18,8 +18,8 @@ from harness.errors import UserError
 from harness.model.checks import Severity
 from harness.model.spec import KernelSpec, Trust
 from harness.report import series as report
-from harness.report.terminal import Safe, Terminal
-from harness.report.text import Span, paint, short
+from harness.report.console import print_lines
+from harness.report.text import Span, short
 from harness.run.request import Request
 from harness.series import Stack
 from harness.series.branch import apply_into
@@ -88,7 +88,7 @@ def show(
 
         click.echo(encode(shown), nl=False)
         return
-    _print(report.lines(shown))
+    print_lines(report.lines(shown), sys.stdout)
 
 
 @series.command(name="apply", short_help="Apply a series into a repository.")
@@ -159,7 +159,7 @@ def apply_command(
         [(f"{number} applied", "good"), (visible(place), ""), (span, "bold")],
     ]
     told += [[("note: ", "warn"), (visible(note), "")] for note in (*stack.notes, *done.notes)]
-    _print(told)
+    print_lines(told, sys.stdout)
 
 
 @series.command(short_help="Check each patch for what it introduces.")
@@ -301,10 +301,3 @@ def _stack(
         )
     name = "+".join(names) or project.NO_SERIES
     return series_room.read_stack(name, paths, upto=upto, version=version)
-
-
-def _print(lines: list[list[Span]]) -> None:
-    terminal = Terminal.of(sys.stdout)
-    safe = Safe(sys.stdout)
-    safe.write("".join(paint(line, terminal.colour) + "\n" for line in lines))
-    safe.flush()

@@ -23,13 +23,12 @@ from harness.cli.options import (
     shell_command,
 )
 from harness.errors import HarnessError, UserError
-from harness.judge.sequential import MOST
 from harness.model.plan import ENDLESS
 from harness.model.spec import KernelSpec, Trust
 from harness.proc import signals
 from harness.prune import most_bytes
 from harness.report.console import make_progress, print_summary
-from harness.report.files import JUNIT, Reports
+from harness.report.files import JUNIT, PAGE, Reports
 from harness.report.text import short
 from harness.run import journal, rundir
 from harness.run.job import Job, request_of
@@ -215,18 +214,6 @@ def _carrier() -> None:
     """Has the options that every command gets which runs tests."""
 
 
-reruns_option = click.option(
-    "--reruns",
-    type=click.IntRange(min=0),
-    default=MOST,
-    show_default=True,
-    metavar="N",
-    help="Run a test that ends another way on one kernel than on the one before it again on both, "
-    "in turns, until the counts decide whether it is the kernel or the test is unstable; at most N "
-    "times on each.  With 0 the first result stands.",
-)
-
-
 def testing_options(function: F) -> F:
     """Give a command the options of every command that runs tests."""
     params: list[click.Parameter] = vars(_carrier)["__click_params__"]
@@ -329,6 +316,7 @@ def conduct(asked: Asked, shape: Callable[[Request], Request]) -> int:
         verbose=asked.verbose,
         directory=short(place.path, here),
         junit=short(written.paths[JUNIT], here) if written else "",
+        page=short(written.paths[PAGE], here) if written else "",
         shell=shell_command(place.path, here),
     )
     if written and written.note:

@@ -14,10 +14,11 @@ from typing import TextIO
 from harness.errors import HarnessError
 from harness.model.results import Results
 from harness.report.display import Display, TestProgress
+from harness.report.fold import fold
 from harness.report.plain import PlainProgress
 from harness.report.summary import summary
 from harness.report.terminal import Safe, Terminal
-from harness.report.text import Span, paint
+from harness.report.text import HINT, PATH, Span, paint
 from harness.visible import visible
 
 __all__ = [
@@ -54,6 +55,7 @@ def print_summary(
     verbose: bool = False,
     directory: str = "",
     junit: str = "",
+    page: str = "",
     shell: str = "",
     terminal: Terminal | None = None,
 ) -> None:
@@ -65,7 +67,9 @@ def print_summary(
         unicode=terminal.unicode,
         directory=directory,
         junit=junit,
+        page=page,
         shell=shell,
+        width=terminal.columns,
     )
     print_lines(lines, stream, terminal)
 
@@ -73,10 +77,11 @@ def print_summary(
 def print_lines(
     lines: Iterable[list[Span]], stream: TextIO, terminal: Terminal | None = None
 ) -> None:
-    """Print *lines*, in colour where *stream* is a terminal that has any."""
+    """Print *lines*, in colour where *stream* is a terminal that has any, and within its width."""
     terminal = terminal or Terminal.of(stream)
     safe = Safe(stream)
-    safe.write("".join(paint(line, terminal.colour) + "\n" for line in lines))
+    folded = (part for line in lines for part in fold(line, terminal.columns))
+    safe.write("".join(paint(line, terminal.colour) + "\n" for line in folded))
     safe.flush()
 
 
@@ -85,9 +90,9 @@ def print_error(error: HarnessError, stream: TextIO, terminal: Terminal | None =
     terminal = terminal or Terminal.of(stream)
     lines: list[list[Span]] = [[("error: ", "bad"), (visible(error.what), "bold")]]
     for label, text, style in (
-        ("where", error.where, ""),
+        ("where", error.where, PATH),
         ("why", error.why, ""),
-        ("do", error.hint, "good"),
+        ("do", error.hint, HINT),
     ):
         for number, line in enumerate(visible(text).rstrip("\n").split("\n") if text else ()):
             head = f"  {label + ':':<7}" if number == 0 else " " * 9

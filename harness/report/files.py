@@ -28,6 +28,7 @@ from harness.report.formats import FORMATS, View
 from harness.report.text import short
 
 JUNIT = "junit"
+PAGE = "html"
 SUMMARY = "markdown"
 _CUT_OFF = "the run was cut off before it could write its reports"
 _READER_S = 30.0

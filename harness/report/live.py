@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from harness.report.fold import fold
 from harness.report.steps import ActiveMatrix, ActiveStep, ActiveTests, BaseProgress
 from harness.report.terminal import Safe, Terminal
 from harness.report.text import STYLES, Span, duration, one_line, tally
@@ -47,8 +48,9 @@ class RichProgress(BaseProgress):
         return self._console.width
 
     def emit(self, spans: Sequence[Span], depth: int = 0) -> None:
-        """Write one line above what is under way; the terminal wraps it, so nothing is lost."""
-        self._console.print(to_text([("  " * depth, ""), *spans]), soft_wrap=True)
+        """Write one line above what is under way, folded to the terminal's width."""
+        for line in fold([("  " * depth, ""), *spans], self.columns):
+            self._console.print(to_text(line), soft_wrap=True)
 
     def opened(self, step: ActiveStep) -> None:
         """Do nothing: what is under way is seen below."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
+from harness.report.fold import fold
 from harness.report.steps import ActiveMatrix, ActiveStep, BaseProgress
 from harness.report.terminal import Safe, Terminal
 from harness.report.text import Span, duration, one_line, paint
@@ -39,7 +40,8 @@ class PlainProgress(BaseProgress):
     def emit(self, spans: Sequence[Span], depth: int = 0) -> None:
         """Write one line, indented by *depth*."""
         self._last = self.clock()
-        self._stream.write("  " * depth + paint(spans, self.terminal.colour) + "\n")
+        for line in fold([("  " * depth, ""), *spans], self.terminal.columns):
+            self._stream.write(paint(line, self.terminal.colour) + "\n")
         self._stream.flush()
 
     def opened(self, step: ActiveStep) -> None:

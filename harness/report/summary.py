@@ -12,13 +12,14 @@ from harness.judge.merge import split
 from harness.model.ids import case_of
 from harness.model.results import Case, Results, Test
 from harness.outcome import Outcome
-from harness.report.bisect import bisected
 from harness.report.coverage import coverage_lines
-from harness.report.injections import fault_lines, injection_lines, leak_lines
 from harness.report.matrix import matrix
 from harness.report.steps import cases_text, known_tags
 from harness.report.text import (
+    COMMAND,
     LOG_COLUMNS,
+    PATH,
+    WIDEST_LOG,
     Span,
     assertion,
     columns,
@@ -49,6 +50,8 @@ _REGISTERS = re.compile(
     r"|Hardware name: |x\d+ ?: [0-9a-f]{16}|pstate: |sp : )"
 )
 _NAME_COLUMNS = 56
+_BESIDE = 21
+"""Columns of a row beside name and cases."""
 _CASES_COLUMNS = 40
 
 
@@ -59,25 +62,26 @@ def summary(
     unicode: bool = True,
     directory: str = "",
     junit: str = "",
+    page: str = "",
     shell: str = "",
+    width: int = WIDEST_LOG,
 ) -> list[Line]:
     """Return all that the console says about a finished run, from top to bottom.
 
-    Lines are as long as they are, for a wrapped path or command cannot be copied.  *verbose* lists
-    every case.  *directory* is the run's, *junit* the path of its JUnit file; both are only told.
+    The table has at most *width* columns; other lines are as long as they are, to be folded where
+    they are shown.  *verbose* lists every case.  *directory* is the run's, *junit* the path of its
+    JUnit file, *page* that of the HTML report; all are only told.
     *shell* is the command that opens a shell in a guest of the run.
     *unicode* says whether signs outside ASCII may be used.
     """
     if results.kernels:
-        parts: list[Line] = [*matrix(results, compare(split(results))), *bisected(results)]
+        parts: list[Line] = [*matrix(results, compare(split(results)))]
         parts += _not_as_expected(results, directory, shell, unicode) if verbose else []
         parts += _metric_faults(results)
-        return [*parts, *_last(results, directory, junit), [], *verdict(results)]
+        return [*parts, *_last(results, directory, page, junit), [], *verdict(results)]
     parts = [*_subject(results)]
-    rows = results.tests if verbose else [each for each in results.tests if not _uneventful(each)]
-    if rows:
-        parts += [[], *_table(rows, verbose, unicode)]
-    parts += bisected(results)
+    if results.tests:
+        parts += [[], *_table(results.tests, verbose, unicode, width)]
     parts += _at_boot(results, directory, unicode)
     parts += _not_as_expected(results, directory, shell, unicode)
     parts += _together("Not run", results.tests, Outcome.NOTRUN, "bad")
@@ -90,18 +94,15 @@ def summary(
     parts += _metric_faults(results)
     if results.coverage:
         parts += [[], *coverage_lines(results.coverage)]
-    if results.injections:
-        parts += [[], *injection_lines(results.injections)]
-    return [*parts, *_last(results, directory, junit), [], *verdict(results)]
+    return [*parts, *_last(results, directory, page, junit), [], *verdict(results)]
 
 
-def _last(results: Results, directory: str, junit: str) -> list[Line]:
+def _last(results: Results, directory: str, page: str, junit: str) -> list[Line]:
     """Tell notes, and where everything is."""
     last: list[Line] = [[("note:  ", "warn"), (one_line(note, 2000), "")] for note in results.notes]
-    if directory:
-        last.append([("run:   ", "dim"), (visible(directory), "")])
-    if junit:
-        last.append([("junit: ", "dim"), (visible(junit), "")])
+    for name, path in (("run", directory), ("page", page), ("junit", junit)):
+        if path:
+            last.append([(f"{name + ':':<7}", "dim"), (visible(path), PATH)])
     return [[], *last] if last else []
 
 
@@ -122,27 +123,32 @@ def _subject(results: Results) -> Iterator[Line]:
         yield [("Guest  ", "dim"), (said, "dim")]
 
 
-def _uneventful(test: Test) -> bool:
-    """Whether it is one of the many points of a sweep of which only the number is told."""
-    return test.injected is not None and test.injected.nth > 0 and test.outcome.as_expected
+def _table(tests: Sequence[Test], verbose: bool, unicode: bool, width: int) -> Iterator[Line]:
+    """One row a test, in a terminal within its *width*.
 
-
-def _table(tests: Sequence[Test], verbose: bool, unicode: bool) -> Iterator[Line]:
-    """One row a test; a name that is too long for its column pushes the rest of its row aside."""
+    In a log a name that is too long for its column pushes the rest of its row aside.
+    """
     names = [one_line(test.name) for test in tests]
     if verbose:
         names += [f"  {_short(case, test)}" for test in tests for case in test.cases]
     wide = min(max(map(columns, names)), _NAME_COLUMNS)
     wide_cases = min(max(5, *(len(cases_text(test)) for test in tests)), _CASES_COLUMNS)
+    narrow = width < LOG_COLUMNS
+    if narrow:
+        room = max(30, width - _BESIDE)
+        wide_cases = min(wide_cases, max(5, room - min(wide, room * 3 // 5)))
+        wide = min(wide, room - wide_cases)
     yield [(f"{'test':<{wide}}  {'cases':<{wide_cases}}  {'time':>6}  outcome", "dim")]
     for test in tests:
         style = style_of(test.outcome)
         seconds = test.guest_s if test.total_s is None else test.total_s
+        name, cases = one_line(test.name), cases_text(test)
+        if narrow:
+            name, cases = fit(name, wide), fit(cases, wide_cases)
         yield [
-            (f"{pad(one_line(test.name), wide)}  {cases_text(test):<{wide_cases}}", ""),
+            (f"{pad(name, wide)}  {cases:<{wide_cases}}", ""),
             (f"  {duration(seconds):>6}  ", "dim"),
             (f"{mark(style, unicode)} {test.outcome}", style),
-            *([(f"  {one_line(test.reason)}", "dim")] if test.injected and verbose else ()),
         ]
         for case in test.cases if verbose else ():
             style = style_of(case.outcome)
@@ -241,8 +247,6 @@ def _details(
     yield from _attempts(test, directory)
     if test.elsewhere:
         yield [("  verdict:    ", "dim"), (one_line(test.elsewhere), "")]
-    yield from leak_lines(test)
-    yield from fault_lines(test)
     if test.kernel_log:
         yield [("  the kernel said:", "dim")]
         lines, gone = essence(visible(test.kernel_log).strip("\n").split("\n"))
@@ -256,7 +260,8 @@ def _details(
         ("shell", f"{shell} --test {shlex.quote(test.name)}" if shell and test.seed else ""),
     ):
         if path:
-            yield [(f"  {name + ':':<12}", "dim"), (one_line(path, 2000), "")]
+            style = COMMAND if name in ("run again", "shell") else PATH
+            yield [(f"  {name + ':':<12}", "dim"), (one_line(path, 2000), style)]
 
 
 def _attempts(test: Test, directory: str) -> Iterator[Line]:
@@ -292,7 +297,7 @@ def _asserted(text: str) -> Iterator[Line]:
 
 def _block(lines: Sequence[str], gone: int, where: str) -> Iterator[Line]:
     for line in lines:
-        yield [(f"    {cut_line(line)}", "")]
+        yield [(f"    {cut_line(line.expandtabs(8))}", "")]
     if gone > 0:
         yield [(f"    ... {count(gone, 'more line')} in {where}", "dim")]
 

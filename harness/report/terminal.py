@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
+from harness.report.text import WIDEST_LOG
 from harness.visible import defuse
 
 _SIGNS = "✓✗⠋━─…"
@@ -22,6 +23,8 @@ class Terminal:
     colour: bool
     unicode: bool
     """Whether the signs used here exist in the stream's encoding."""
+    columns: int = WIDEST_LOG
+    """How long a line may be."""
 
     @classmethod
     def of(cls, stream: TextIO, environ: Mapping[str, str] | None = None) -> Terminal:
@@ -37,6 +40,7 @@ class Terminal:
             live=live,
             colour=(live or forced) and not env.get("NO_COLOR"),
             unicode=_encodes(_SIGNS, stream.encoding),
+            columns=_width(stream) if live else WIDEST_LOG,
         )
 
 
@@ -92,6 +96,13 @@ class Safe:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, target)
         os.close(null)
+
+
+def _width(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or WIDEST_LOG
+    except (OSError, ValueError):
+        return WIDEST_LOG
 
 
 def _encodes(text: str, encoding: str | None) -> bool:

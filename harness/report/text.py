@@ -15,7 +15,13 @@ from harness.visible import visible
 Span = tuple[str, str]
 """A piece of a line and its style: one of the keys of ``STYLES``, or empty."""
 
+PATH, COMMAND, HINT = "path", "command", "hint"
+"""Styles of text that people copy, which is not broken anywhere."""
+
 STYLES = {
+    PATH: "",
+    COMMAND: "",
+    HINT: "green",
     "good": "green",
     "bad": "bold red",
     "warn": "yellow",
@@ -24,10 +30,13 @@ STYLES = {
 }
 """Styles by meaning, in rich's words."""
 
-_CODES = {"good": "32", "bad": "1;31", "warn": "33", "dim": "2", "bold": "1"}
+_CODES = {HINT: "32", "good": "32", "bad": "1;31", "warn": "33", "dim": "2", "bold": "1"}
 
 LOG_COLUMNS = 120
 """Columns of a line where there is no terminal: what most CI systems show without a wrap."""
+
+WIDEST_LOG = 240
+"""Columns of a line that tells all it knows in a log; a viewer scrolls for more."""
 
 _KNOWN = re.compile(r"\bknown(?: of the whole program)?: (.*)")
 _WHOSE = re.compile(r" \([^()]*, (?:as posted|until [\d-]+)\)")
@@ -171,7 +180,8 @@ def paint(spans: Iterable[Span], colour: bool) -> str:
     if not colour:
         return "".join(text for text, _ in spans).rstrip()
     return "".join(
-        f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style and text else text for text, style in spans
+        f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style in _CODES and text else text
+        for text, style in spans
     )
 
 

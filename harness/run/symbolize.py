@@ -23,7 +23,6 @@ from harness.model.records import (
     Decoded,
     GuestReady,
     Record,
-    RunStarted,
     TestEnded,
     kernel_names,
     of_kernel,
@@ -45,18 +44,10 @@ def decode_unexpected(
 
     *name* is what the run calls it.  *place* returns where it was built, with its sources.
     """
-    # Where a call has failed is to be read of all points.
-    points = {
-        test.name
-        for each in (of_kernel(records, name) if name in kernel_names(records) else ())
-        if isinstance(each, RunStarted)
-        for test in each.tests
-        if test.fault
-    }
     unexpected = {
         (test, attempt)
         for test, attempt, outcome in verdict.outcomes(records, name)
-        if not outcome.as_expected or test in points
+        if not outcome.as_expected
     }
     tests = _undecoded(of_kernel(records, name)) if unexpected else []
     _decode(
@@ -115,9 +106,7 @@ def _undecoded(records: Sequence[Record]) -> list[TestEnded]:
     return [
         each
         for each in records
-        if isinstance(each, TestEnded)
-        and (each.findings or each.left)
-        and (each.name, each.attempt) not in done
+        if isinstance(each, TestEnded) and each.findings and (each.name, each.attempt) not in done
     ]
 
 
@@ -131,29 +120,14 @@ def _decode(
     if not tests:
         return
     # All at once: the same function stands in many reports.
-    reports = [text for test in tests for text in _texts(test)]
+    reports = [finding.report for test in tests for finding in test.findings]
     found = decode_reports(kernel, place(), context, reports)
     if found.note:
         context.note(found.note)
     upcoming = iter(found.reports)
     for test in tests:
-        lines = tuple(next(upcoming) for _ in _texts(test))
-        if lines != _texts(test):
-            count = len(test.findings)
+        lines = tuple(next(upcoming) for _ in test.findings)
+        if lines != tuple(finding.report for finding in test.findings):
             book.write(
-                Decoded(
-                    kernel=test.kernel,
-                    name=test.name,
-                    attempt=test.attempt,
-                    reports=lines[:count],
-                    left=lines[count:],
-                )
+                Decoded(kernel=test.kernel, name=test.name, attempt=test.attempt, reports=lines)
             )
-
-
-def _texts(test: TestEnded) -> tuple[str, ...]:
-    """Return what is to be decoded of a test: the kernel's reports, and where objects come from."""
-    return (
-        *(finding.report for finding in test.findings),
-        *(survivor.where for survivor in test.left or ()),
-    )

@@ -8,8 +8,7 @@ import io
 import msgspec
 import pytest
 
-from harness.judge.changes import changes
-from harness.model.changes import Kind
+from harness.judge.changes import Kind, changes
 from harness.model.results import Results
 from harness.outcome import Outcome
 from harness.report.changes import told

@@ -7,6 +7,8 @@ comparison with virtme-ng is a ratio of medians from the same minutes.
 
 from __future__ import annotations
 
+import os
+import platform
 import re
 import sys
 import tempfile
@@ -84,7 +86,7 @@ class Bench:
             kernel=prepared.facts.release,
             program=f"{suite.name}:{program.name}",
             accelerator=accelerator,
-            machine=figures.machine(),
+            machine=f"{len(os.sched_getaffinity(0))} CPUs, {platform.platform()}",
             figures=(*guests, *unchanged, edited),
         )
 
