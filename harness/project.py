@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 
 from harness.errors import UserError
+from harness.model.ids import check_kernel_name
 from harness.model.spec import GuestTable, LimitsTable, Trust
 from harness.tables import convert, read
 
@@ -59,6 +60,15 @@ class SuiteTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What the programs need of a guest; None is ``suite.toml`` beside the suite's Makefile."""
 
 
+class VariantTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A kernel that is compared with others; what is not said is as without a variant."""
+
+    series: tuple[str, ...] = ()
+    """Names of ``stacks``, and paths of series, that apply one upon the other."""
+    config: tuple[str, ...] = ()
+    source: str | None = None
+
+
 class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -74,6 +84,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     trust: dict[str, Trust] = {}
     """By path as in ``stacks``, how far a series is trusted if not by how it came."""
     suites: dict[str, SuiteTable] = {}
+    variants: dict[str, VariantTable] = {}
+    """By name, kernels for ``harness compare --variants``."""
     guest: GuestTable = GuestTable()
     limits: LimitsTable = LimitsTable()
 
@@ -99,6 +111,7 @@ def load(path: Path) -> Project:
         ("stacks", _Paths),
         ("posted", _Content),
         ("trust", Trust),
+        ("variants", VariantTable),
     ):
         entries = tables.get(key)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
@@ -112,6 +125,8 @@ def load(path: Path) -> Project:
             why="such guests have one processor, and are for runs that ask what tests cost",
             hint="remove the key, and run the tests with --cost",
         )
+    for name in project.variants:
+        check_kernel_name(name)
     for name in project.suites:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             raise UserError(

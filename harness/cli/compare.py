@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from harness.cli.options import find_project, project_option
+from harness.cli.options import find_project
+from harness.cli.testing import Asked, TestingCommand, testing_options
+from harness.cli.variants import compare_variants
 from harness.errors import ExitCode, UserError
 from harness.judge.changes import changes
 from harness.model.results import encode
@@ -18,16 +21,36 @@ from harness.run import rundir
 from harness.run.job import read_results
 
 
-@click.command()
-@click.argument("before", metavar="BEFORE")
-@click.argument("after", metavar="AFTER", default=rundir.LATEST)
-@project_option
-@click.option("--json", "as_json", is_flag=True, help="Print every case of both runs as JSON.")
-@click.option("-v", "--verbose", is_flag=True, help="Name every case that has changed.")
+@click.command(cls=TestingCommand)
+@click.argument("names", nargs=-1, metavar="BEFORE [AFTER] | --variants A B...")
+@testing_options
+@click.option("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
+@click.option(
+    "--variants",
+    is_flag=True,
+    help="Build the kernels A, B, ... and run the suites on each: what it costs, beside whether it "
+    "works (docs/cost.md).  The other options below are those of `harness run`.",
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="Compare variants by this figure of tests: one that they print, `instructions`, or "
+    "`calls:FUNCTION`, `own:FUNCTION`, `total:FUNCTION` of the kernel.  [default: instructions]",
+)
+@click.option(
+    "--functions", is_flag=True, help="Draw what each variant takes more, function by function."
+)
 def compare(
-    before: str, after: str, project_file: Path | None, as_json: bool, verbose: bool
+    names: tuple[str, ...],
+    as_json: bool,
+    variants: bool,
+    metrics: tuple[str, ...],
+    functions: bool,
+    **options: Any,
 ) -> int:
-    """Compare the run AFTER with the run BEFORE, case by case.
+    """Compare the run AFTER with the run BEFORE, case by case; or kernels, by what they cost.
 
     Each is a run's directory, or its name below runs/.  [AFTER's default: latest]  Both may be of
     any series, source and configuration, or a matrix: cases with the same name are compared.
@@ -41,16 +64,46 @@ def compare(
       harness compare 20260701-030000-3f2a
       harness compare runs/v9 runs/v10
       harness compare runs/base runs/latest --json
+      harness compare --variants v10+test-vm v11 --suite restrictedmem
+      harness compare --variants none ~/my-fix.patch --metric calls:schedule
     """
+    asked = Asked(**options)
+    if variants:
+        return compare_variants(names, metrics, asked, as_json=as_json, functions=functions)
+    _refuse_without_variants()
+    if not 1 <= len(names) <= 2:
+        raise UserError(
+            "two runs are compared, the second one by itself being the latest",
+            where=f"harness compare {' '.join(names)}".strip(),
+            hint="harness compare BEFORE [AFTER], or --variants A B",
+        )
+    before, after = (*names, rundir.LATEST)[:2]
     here = Path.cwd()
     try:
-        runs = find_project(project_file, here).parent / rundir.RUNS
+        runs = find_project(asked.project_file, here).parent / rundir.RUNS
     except UserError:
         runs = None  # outside a project a run's directory will do
     found = changes(*(read_results(rundir.find(each, here, runs)) for each in (before, after)))
     if as_json:
         sys.stdout.buffer.write(encode(found))
     else:
-        print_lines(told(found, verbose=verbose), sys.stdout)
+        print_lines(told(found, verbose=asked.verbose), sys.stdout)
     bad = found.worse or found.unknown
     return ExitCode.NOT_AS_EXPECTED if bad else ExitCode.AS_EXPECTED
+
+
+_OF_RUNS = frozenset({"names", "project_file", "as_json", "verbose"})
+
+
+def _refuse_without_variants() -> None:
+    """Raise UserError for options that only kernels can be compared with."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if source is click.core.ParameterSource.COMMANDLINE and name not in _OF_RUNS:
+            raise UserError(
+                f"{parameter.opts[0]} goes with --variants",
+                why="what has run is compared as it is",
+                hint="harness compare --variants A B, or leave it out",
+            )

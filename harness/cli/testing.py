@@ -24,6 +24,7 @@ from harness.cli.options import (
 )
 from harness.errors import HarnessError, UserError
 from harness.model.plan import ENDLESS
+from harness.model.records import Record
 from harness.model.spec import KernelSpec, Trust
 from harness.proc import signals
 from harness.prune import most_bytes
@@ -256,10 +257,28 @@ class Asked:
         )
 
 
-def conduct(asked: Asked, shape: Callable[[Request], Request]) -> int:
+@dataclass(frozen=True)
+class Finished:
+    """A run that has come to its end."""
+
+    request: Request
+    directory: Path
+    shown: str
+    """The directory as the user would write it."""
+    records: Sequence[Record]
+
+
+def conduct(
+    asked: Asked,
+    shape: Callable[[Request], Request],
+    finish: Callable[[Finished], int] | None = None,
+    *,
+    output_is_data: bool = False,
+) -> int:
     """Run the tests that are *asked* for, and return the exit code.
 
-    *shape* returns the request with its kernels, and with what only one command knows of.
+    *shape* returns the request with its kernels, and with what only one command knows of.  *finish*
+    has the last word, and the exit code; with *output_is_data* it alone writes to standard output.
     """
     here = Path.cwd()
     program = program_words(here)
@@ -312,7 +331,7 @@ def conduct(asked: Asked, shape: Callable[[Request], Request]) -> int:
     print_summary(
         ended.results,
         # What is read from standard output is the report and nothing else.
-        sys.stderr if reports.on_stdout else sys.stdout,
+        sys.stderr if reports.on_stdout or output_is_data else sys.stdout,
         verbose=asked.verbose,
         directory=short(place.path, here),
         junit=short(written.paths[JUNIT], here) if written else "",
@@ -323,6 +342,9 @@ def conduct(asked: Asked, shape: Callable[[Request], Request]) -> int:
         click.echo(visible(f"note: {written.note}"), err=True)
     if ended.error is not None:
         raise ended.error
+    if finish is not None and not ended.results.interrupted:
+        shown = short(place.path, here)
+        return finish(Finished(request, place.path, shown, journal.read(place.path)))
     return ended.results.exit_code
 
 

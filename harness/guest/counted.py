@@ -19,7 +19,7 @@ _MAX_NODES = 1 << 19
 _HEADER = struct.Struct("<QIIIIIIQQ")
 _GO_AT = 8
 _TASK = struct.Struct("<QQQII")
-_NODE = struct.Struct("<QII")
+_NODE = struct.Struct("<QQII")
 _SYMBOL = struct.Struct("=QQ")
 _NODES = _HEADER.size + _MAX_TASKS * _TASK.size
 SIZE = _NODES + _MAX_NODES * _NODE.size
@@ -98,6 +98,7 @@ def read(out: Path, names: Sequence[str] = ()) -> Counts:
         kernel=sum(each[2] for each in mine),
         elsewhere=sum(each[1] + each[2] for each in others),
         stacks=tuple(sorted(_stacks(tree, {each[3] for each in mine}, names).items())),
+        calls=_calls(tree, {each[3] for each in mine}, names),
         lost=lost,
     )
 
@@ -108,13 +109,13 @@ def _is_test(user: int, flags: int) -> bool:
 
 
 def _stacks(
-    tree: Sequence[tuple[int, int, int]], roots: Iterable[int], names: Sequence[str]
+    tree: Sequence[tuple[int, int, int, int]], roots: Iterable[int], names: Sequence[str]
 ) -> dict[tuple[str, ...], int]:
     """Return the instructions of each chain of calls below *roots*; of all tasks together."""
     chosen = set(roots) - {0}
     paths: dict[int, tuple[str, ...]] = {}
     found: dict[tuple[str, ...], int] = {}
-    for number, (count, parent, function) in enumerate(tree):
+    for number, (count, _, parent, function) in enumerate(tree):
         if number in chosen:
             paths[number] = ()
         elif parent in paths:
@@ -124,6 +125,21 @@ def _stacks(
         if count:
             path = paths[number] or (USER_SPACE,)
             found[path] = found.get(path, 0) + count
+    return found
+
+
+def _calls(
+    tree: Sequence[tuple[int, int, int, int]], roots: Iterable[int], names: Sequence[str]
+) -> dict[str, int]:
+    """Return how often each function was entered below *roots*."""
+    below = set(roots) - {0}
+    found: dict[str, int] = {}
+    for number, (_, calls, parent, function) in enumerate(tree):
+        if parent in below:
+            below.add(number)
+            if calls:
+                name = _name(function, names)
+                found[name] = found.get(name, 0) + calls
     return found
 
 

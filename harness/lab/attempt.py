@@ -120,7 +120,10 @@ async def run_attempt(
         output=tail,
         guest_s=observer.guest_s,
         total_s=time.monotonic() - begun,
-        metrics=(*metrics, *seen.metrics),
+        metrics=tuple(
+            msgspec.structs.replace(each, exact=test.guest.counted)
+            for each in (*metrics, *seen.metrics)
+        ),
         metric_faults=(*faults, *seen.faults),
         functions=seen.functions,
         logs=msgspec.structs.replace(logs, folded=seen.folded, graph=seen.graph),

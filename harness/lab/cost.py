@@ -76,7 +76,7 @@ class CostProbe:
         return Seen(
             metrics=figures(counts),
             faults=faults,
-            functions=by_function(counts.stacks),
+            functions=by_function(counts.stacks, counts.calls),
             folded=str(folded),
             graph=str(graph),
         )

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -43,6 +43,8 @@ class Counts:
     """In the context of other tasks: threads of the kernel, and the idle one; not of the agent."""
     stacks: tuple[tuple[tuple[str, ...], int], ...] = ()
     """Calls from the outermost inwards with instructions of the innermost; only with symbols."""
+    calls: Mapping[str, int] = field(default_factory=dict)
+    """How often each function was entered; only with symbols."""
     lost: int = 0
     """Instructions that have no place in *stacks*."""
 
@@ -55,6 +57,8 @@ class FunctionCost(msgspec.Struct, frozen=True, array_like=True):
     """Those of the function itself."""
     total: int
     """With those of what it called."""
+    calls: int = 0
+    """How often it was entered."""
 
 
 def figures(counts: Counts) -> tuple[Metric, ...]:
@@ -71,7 +75,9 @@ def figures(counts: Counts) -> tuple[Metric, ...]:
     )
 
 
-def by_function(stacks: Iterable[tuple[Stack, int]]) -> tuple[FunctionCost, ...]:
+def by_function(
+    stacks: Iterable[tuple[Stack, int]], calls: Mapping[str, int]
+) -> tuple[FunctionCost, ...]:
     """Return what each function takes, those with the most instructions of their own first."""
     own: dict[str, int] = {}
     total: dict[str, int] = {}
@@ -81,7 +87,9 @@ def by_function(stacks: Iterable[tuple[Stack, int]]) -> tuple[FunctionCost, ...]
         for name in set(stack):
             total[name] = total.get(name, 0) + count
     ordered = sorted(total, key=lambda name: (-own.get(name, 0), name))
-    return tuple(FunctionCost(name, own.get(name, 0), total[name]) for name in ordered)
+    return tuple(
+        FunctionCost(name, own.get(name, 0), total[name], calls.get(name, 0)) for name in ordered
+    )
 
 
 def fold(stacks: Iterable[tuple[Stack, int]]) -> str:

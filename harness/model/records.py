@@ -56,6 +56,8 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     """Whether the instructions of tests are counted."""
     functions: bool = False
     """Whether it is counted, too, in which functions of the kernel they are."""
+    metrics: tuple[str, ...] = ()
+    """By which figures the kernels are compared, if they are variants."""
     for_patch: int | None = None
     """The patch whose tests run, those in ``left_out`` not among them."""
     left_out: tuple[str, ...] = ()

@@ -172,7 +172,10 @@ def _metrics(test: Test) -> Iterator[Line]:
     if test.functions:
         yield [("    most instructions of the kernel are in:", "dim")]
     for function in test.functions[:MOST_FUNCTIONS]:
-        figures = f"{function.own:>15,}  with what it calls {function.total:>15,}"
+        figures = (
+            f"{function.own:>15,}  with what it calls {function.total:>15,}"
+            f"  entered {function.calls:>9,} times"
+        )
         yield [(f"      {one_line(function.name):<36}", ""), (figures, "dim")]
 
 

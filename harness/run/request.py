@@ -48,6 +48,8 @@ class Request:
     """Whether the instructions of tests are counted, in guests that are made for that."""
     functions: bool = False
     """Whether it is counted, too, in which functions of the kernel they are."""
+    metrics: tuple[str, ...] = ()
+    """By which figures the kernels are compared, if they are variants."""
     for_patch: int | None = None
     """Only tests that may run changed lines of this patch are planned, by its number from 1."""
     left_out: tuple[str, ...] = ()
@@ -76,6 +78,7 @@ class Request:
             reuse=self.reuse,
             cost=self.cost,
             functions=self.functions,
+            metrics=self.metrics,
             for_patch=self.for_patch,
             left_out=self.left_out,
         )
@@ -99,6 +102,7 @@ class Request:
             reuse=asked.reuse,
             cost=asked.cost,
             functions=asked.functions,
+            metrics=asked.metrics,
             for_patch=asked.for_patch,
             left_out=asked.left_out,
             command=asked.command,

@@ -55,7 +55,7 @@ def write(
             file.write(struct.pack("<QQQII", 64 * (number + 1), user, kernel, root, flags))
         file.seek(48 + 8192 * 32)
         for node in nodes:
-            file.write(struct.pack("<QII", *node))
+            file.write(struct.pack("<QQII", *node))
     return path
 
 
@@ -65,11 +65,21 @@ def test_the_test_is_what_has_run_in_user_space_and_is_not_the_agent(tmp_path: P
 
 
 def test_calls_are_those_of_the_tests_tasks_together(tmp_path: Path) -> None:
-    nodes = [(0, 0, 0), (4, 0, USER), (6, 1, 0), (9, 2, 3), (1, 0, USER), (2, 4, 0), (8, 0, USER)]
+    nodes = [
+        (0, 0, 0, 0),
+        (4, 0, 0, USER),
+        (6, 3, 1, 0),
+        (9, 5, 2, 3),
+        (1, 0, 0, USER),
+        (2, 1, 4, 0),
+        (8, 0, 0, USER),
+        (0, 9, 6, 0),
+    ]
     tasks = [(4, 15, 1, FIRST), (1, 2, 4, 0), (0, 8, 6, 0)]
     found = counted.read(write(tmp_path / "c", tasks, nodes), SYMBOLS.names)
     assert dict(found.stacks) == {(USER_SPACE,): 5, ("a",): 8, ("a", "b"): 9}
     assert sum(dict(found.stacks).values()) == found.user + found.kernel
+    assert found.calls == {"a": 4, "b": 5}
 
 
 @pytest.mark.parametrize(
@@ -114,9 +124,9 @@ def test_figures_have_names_that_no_test_may_print() -> None:
 
 def test_a_function_that_calls_itself_counts_once() -> None:
     stacks = [(("a",), 1), (("a", "b"), 10), (("a", "b", "b"), 100), (("c",), 1000)]
-    assert by_function(stacks) == (
+    assert by_function(stacks, {"b": 7}) == (
         FunctionCost("c", 1000, 1000),
-        FunctionCost("b", 110, 110),
+        FunctionCost("b", 110, 110, 7),
         FunctionCost("a", 1, 111),
     )
 

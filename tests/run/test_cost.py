@@ -41,6 +41,9 @@ BUSY = """
 		fflush(stdout);
 	}
 	usleep(20000);
+	extern int wait(int *status);
+	while (wait(NULL) > 0)
+		;
 	printf("ok 1 busy\\n");
 	return 0;
 """
@@ -126,6 +129,13 @@ def test_functions_are_found_below_their_callers(project: Path, counted: results
     assert any(stack[0].startswith("entry_SYSCALL_64") for stack in clones)
     assert max(map(len, stacks)) < 60
     assert "clear_page" in (project / "runs/latest" / test.logs.graph).read_text()
+
+
+def test_entries_into_functions_are_counted(counted: results.Results) -> None:
+    calls = {each.name: each.calls for each in result_of(counted, "busy").functions}
+    assert calls["kernel_clone"] == 5
+    assert calls["do_exit"] == 6
+    assert calls["clear_page_erms"] > 5 * 256
 
 
 def test_a_test_that_does_not_end_has_no_figure(counted: results.Results) -> None:

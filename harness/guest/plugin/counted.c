@@ -120,6 +120,7 @@ enum task_flag { TASK_AGENT = 1, TASK_FIRST = 2 };
 
 struct node {
 	uint64_t count;
+	uint64_t calls;
 	uint32_t parent;
 	uint32_t function;	/* number in SYMBOLS */
 };
@@ -275,6 +276,7 @@ struct block {
 	uint64_t start;
 	uint64_t end;
 	uint32_t function;
+	bool is_first;		/* begins the function */
 	bool is_call;
 	bool is_entry;		/* where interrupts and exceptions begin: only these follow anything */
 	bool is_iret;
@@ -366,13 +368,21 @@ static void push(struct stack *stack, uint64_t back, uint64_t call)
 	stack->frame[stack->depth++] = (struct frame){ back, stack->node, call };
 }
 
-/* Puts the block's function in the place of the one that ran at this depth. */
-static void take_place(struct stack *stack, uint32_t function)
+/* Goes to the block's function as one that has the caller *parent*. */
+static void go_down(struct stack *stack, uint32_t parent, const struct block *block)
 {
-	uint32_t at = stack->node;
+	stack->node = parent ? child(parent, block->function) : 0;
+	if (block->is_first)
+		counts->node[stack->node].calls++;
+}
 
-	if (at && counts->node[at].function != function)
-		stack->node = child(counts->node[at].parent ? counts->node[at].parent : at, function);
+/* Puts the block's function in the place of the one that ran at this depth. */
+static void take_place(struct stack *stack, const struct block *block)
+{
+	uint32_t at = stack->node, parent = counts->node[at].parent;
+
+	if (at && counts->node[at].function != block->function)
+		go_down(stack, parent ? parent : at, block);
 }
 
 static bool go_back(struct stack *stack, uint64_t address)
@@ -436,24 +446,24 @@ static void entered(unsigned int cpu, void *data)
 	}
 	if (!stack->node || !last || last->function == NO_FUNCTION) {
 		stack->depth = 0;
-		stack->node = root ? child(root, block->function) : 0;
+		go_down(stack, root, block);
 		return;
 	}
 	if (block->is_entry && block->start != last->end) {
 		push(stack, 0, last->is_call ? last->end : 0);
-		stack->node = child(stack->node, block->function);
+		go_down(stack, stack->node, block);
 		return;
 	}
 	if (last->is_call && block->start != last->end) {
 		push(stack, last->end, 0);
-		stack->node = child(stack->node, block->function);
+		go_down(stack, stack->node, block);
 		return;
 	}
 	if (last->is_iret)
 		end_interrupt(stack);
 	if (stack->depth && go_back(stack, block->start))
 		return;
-	take_place(stack, block->function);
+	take_place(stack, block);
 }
 
 static uint32_t find_function(uint64_t address)
@@ -547,6 +557,8 @@ static void translated(plugin_id id, struct qemu_plugin_tb *tb)
 			abort();
 		block->start = start;
 		block->function = find_function(start);
+		block->is_first = block->function < symbol_count &&
+				  symbols[block->function].address == start;
 		block->is_entry = is_entry(block);
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, entered, NO_REGISTERS, block);
 	}

@@ -1,0 +1,1 @@
+../restrictedmem_migration/mig_host.c

@@ -1,0 +1,1 @@
+../kvm_private_memory/pm_uapi.h
