@@ -24,9 +24,9 @@ test-series: setup ## Run the suites on the base and after each patch; name the 
 	@.venv/bin/harness matrix $(ARGS)
 
 test: setup lint ## Everything that CI checks: lint, types, and all tests with a real kernel
-	$(PYTHON_I) pytest -m unit -n auto
-	@$(MAKE) --no-print-directory test-browser
-	@$(MAKE) --no-print-directory test-extra
+	@flock .setup.lock scripts/setup.sh browser
+	@flock .setup.lock scripts/setup.sh extra
+	$(PYTHON_I) pytest -m "unit or browser or extra" -n auto
 	@$(MAKE) --no-print-directory test-system
 	$(PYTHON_I) pytest -m "kernel and not proof" $(TWO) --durations=30 $(ARGS)
 

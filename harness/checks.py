@@ -20,6 +20,7 @@ from harness.kbuild.left import file_left
 from harness.kbuild.warnings import Built, Warned, Workshop, new_warnings
 from harness.model.checks import CheckResult, Finding, Severity
 from harness.proc.git import git, object_id
+from harness.proc.packages import install
 from harness.proc.process import find
 from harness.series import Patch, Stack, Tree
 from harness.series.check import at, check_fixes, check_signed, check_style, titles_in
@@ -186,7 +187,7 @@ class Checks:
             notrun=unknown,
         )
         self._add(number, "kernel-doc", compare(documented, doc))
-        skipped = "" if sparse else "sparse is not installed (apt-get install sparse)"
+        skipped = "" if sparse else f"sparse is not installed ({install('sparse')})"
         self._add(
             number,
             "sparse",

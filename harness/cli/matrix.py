@@ -8,8 +8,15 @@ from typing import Any
 
 import click
 
-from harness.cli.testing import Asked, TestingCommand, conduct, testing_options
+from harness.cli.testing import (
+    Asked,
+    TestingCommand,
+    conduct,
+    reruns_option,
+    testing_options,
+)
 from harness.errors import UserError
+from harness.model.spec import BisectTable
 from harness.run.matrix import patches_of, specs
 from harness.run.request import Request
 
@@ -33,7 +40,14 @@ from harness.run.request import Request
     help="Take suites of the kernel tree from the last patch for every kernel, or from each "
     "kernel's own tree.  Other suites are the same for all.",
 )
-def matrix(patches: str, tests_from: str, **options: Any) -> int:
+@click.option(
+    "--bisect",
+    is_flag=True,
+    help="Test the base and the last patch, and of the others only those that are needed to find "
+    "the first patch that breaks each test.",
+)
+@reruns_option
+def matrix(patches: str, tests_from: str, bisect: bool, reruns: int, **options: Any) -> int:
     """Run the suites on the base and after each patch, and name the patch that breaks a test.
 
     Kernels are built one after the other, while tests of those before run.  A kernel that does not
@@ -48,6 +62,7 @@ def matrix(patches: str, tests_from: str, **options: Any) -> int:
       harness matrix --patches 3,7-9 -k fstat
       harness matrix --patches ends --suite kvm
       harness matrix --fresh
+      harness matrix --bisect -k fstat         # log2 kernels are enough to name the patch
       harness matrix --resume latest
     """
     asked = Asked(**options)
@@ -67,8 +82,19 @@ def matrix(patches: str, tests_from: str, **options: Any) -> int:
                 where="harness matrix",
                 hint="name a series with --series, or use `harness run`",
             )
-        kernels = specs(whole, patches_of(patches, count), count, own_tests=tests_from == "own")
+        if bisect and patches not in ("all", "ends"):
+            raise UserError(
+                "a bisection chooses the patches itself",
+                where=f"--bisect --patches {patches}",
+                hint="leave --patches out",
+            )
+        own = tests_from == "own"
+        chosen = patches_of("ends" if bisect else patches, count)
+        kernels = specs(whole, chosen, count, own_tests=own)
+        table = BisectTable(own_tests=own) if bisect else None
         reuse = asked.reuse is not False
-        return dataclasses.replace(request, kernels=kernels, reuse=reuse)
+        return dataclasses.replace(
+            request, kernels=kernels, reruns=reruns, bisect=table, reuse=reuse
+        )
 
     return conduct(asked, shape)

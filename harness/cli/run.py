@@ -8,10 +8,20 @@ from typing import Any
 
 import click
 
-from harness.cli.testing import Asked, TestingCommand, conduct, testing_options
+from harness.cli.options import Name
+from harness.cli.testing import (
+    Asked,
+    TestingCommand,
+    conduct,
+    reruns_option,
+    testing_options,
+)
 from harness.errors import UserError
+from harness.model.ids import BASE, ONLY
+from harness.model.spec import KernelSpec
 from harness.run import rundir
 from harness.run.earlier import last_coverage, left_to
+from harness.run.matrix import against
 from harness.run.request import Request
 
 
@@ -48,12 +58,25 @@ from harness.run.request import Request
     help="Leave out tests that ran no changed line of patch N in the last run with --coverage; "
     "what it did not watch runs.",
 )
+@click.option(
+    "--base",
+    is_flag=False,
+    flag_value=BASE,
+    type=Name(),
+    metavar="[SOURCE]",
+    help="Test this kernel as well, and hold the other against it: what the series applies to, or "
+    "another SOURCE as for --source.  Exit code 1 means a regression then; a test that fails on "
+    "both is told, and is none.",
+)
+@reruns_option
 def run(
     upto: int | None,
     coverage: bool,
     cost: bool,
     functions: bool,
     for_patch: int | None,
+    base: str | None,
+    reruns: int,
     **options: Any,
 ) -> int:
     """Apply the series, build the kernel and the suites, and run every test in its own guest.
@@ -71,6 +94,8 @@ def run(
       harness run --series ~/thread.mbox --series-version 3
       harness run --source ~/linux#my-branch --series none
       harness run --guest vng --suite ~/my-shell-scripts
+      harness run --base                       # is it the series, or was it broken before?
+      harness run --series ~/v10 --base ~/linux#v6.1
       harness run -k punch --repeat 100
       harness run -k punch --cost --functions
       harness run --junit junit.xml --summary summary.md
@@ -88,13 +113,19 @@ def run(
         )
 
     def shape(request: Request) -> Request:
+        whole = asked.kernel(upto)
+        kernels: tuple[KernelSpec, ...] = (whole,)
+        if base is not None:
+            kernels = against(whole, base, len(request.stack(whole).patches))
         request = dataclasses.replace(
             request,
-            kernels=(asked.kernel(upto),),
+            kernels=kernels,
             coverage=coverage,
             cost=cost,
             functions=functions,
             for_patch=for_patch,
+            base=BASE if base is not None else ONLY,
+            reruns=reruns,
         )
         if for_patch is None:
             return request

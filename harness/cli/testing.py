@@ -23,6 +23,7 @@ from harness.cli.options import (
     shell_command,
 )
 from harness.errors import HarnessError, UserError
+from harness.judge.sequential import MOST
 from harness.model.plan import ENDLESS
 from harness.model.records import Record
 from harness.model.spec import KernelSpec, Trust
@@ -213,6 +214,18 @@ def _given(args: Sequence[str], option: str) -> str:
 )
 def _carrier() -> None:
     """Has the options that every command gets which runs tests."""
+
+
+reruns_option = click.option(
+    "--reruns",
+    type=click.IntRange(min=0),
+    default=MOST,
+    show_default=True,
+    metavar="N",
+    help="Run a test that ends another way on one kernel than on the one before it again on both, "
+    "in turns, until the counts decide whether it is the kernel or the test is unstable; at most N "
+    "times on each.  With 0 the first result stands.",
+)
 
 
 def testing_options(function: F) -> F:

@@ -18,6 +18,7 @@ from harness.guest.launch import Kind
 from harness.kbuild.kernel import slots
 from harness.lab import capacity
 from harness.model.spec import GuestTable
+from harness.proc.packages import install
 from harness.proc.process import why_no_sandbox
 from harness.store import Store
 
@@ -161,7 +162,7 @@ def _sandbox() -> Check:
     why = why_no_sandbox()
     advice = ""
     if "bubblewrap is not installed" in why:
-        advice = "apt-get install bubblewrap"
+        advice = install("bubblewrap")
     elif "cgroup" in why:
         advice = "run as another user than root, or give this container cgroups that it may write"
     elif why:
@@ -189,5 +190,5 @@ def firmware_note(survey: Survey) -> Check:
         group="confidential",
         state="yes" if paths else "no",
         detail=", ".join(map(str, paths)) or "no UEFI firmware for guests of type q35",
-        do="" if paths else "apt-get install ovmf; ordinary guests need none",
+        do="" if paths else f"{install('ovmf')}; ordinary guests need none",
     )

@@ -12,7 +12,8 @@ from pathlib import Path
 from harness.doctor.model import Check
 from harness.errors import MachineError
 from harness.guest.capabilities import Survey
-from harness.proc.process import PACKAGES, capture, find
+from harness.proc.packages import OF_PROGRAM, install
+from harness.proc.process import capture, find
 
 DISTRIBUTION = "kernel-selftest-harness"
 PACKAGES_FILE = Path(__file__).parents[2] / "packages.txt"
@@ -23,7 +24,7 @@ _OLDEST_QEMU = (7, 2)
 """What this project is tested with; older ones may do."""
 _BUILD = ("bc", "bison", "flex", "gcc", "ld", "make", "readelf", "rsync", "setpriv", "tar", "xz")
 """Programs that building and packing need besides git and QEMU."""
-_OF_PACKAGE = {**PACKAGES, "readelf": "binutils", "setpriv": "util-linux"}
+_OF_PACKAGE = {**OF_PROGRAM, "readelf": "binutils", "setpriv": "util-linux"}
 _LIMIT_S = 20
 
 
@@ -167,7 +168,7 @@ def _build_tools() -> Check:
         state="no" if missing else "yes",
         required=True,
         detail=f"missing: {', '.join(missing)}" if missing else ", ".join(_BUILD),
-        do=f"apt-get install {' '.join(packages)}" if missing else "",
+        do=install(*packages) if missing else "",
     )
 
 
@@ -181,7 +182,7 @@ def _program(name: str, program: str, use: str, *, required: bool) -> Check:
         state="yes" if said else "no",
         required=required,
         detail=said or f"{program} {'does not run' if path else 'is not installed'}: {use}",
-        do="" if said else f"apt-get install {package}",
+        do="" if said else install(package),
     )
 
 
@@ -197,7 +198,7 @@ def _qemu(survey: Survey) -> Check:
     emulator = survey.emulator
     if not emulator.installed:
         why = f"{emulator.path} does not say its version" if emulator.path else "not installed"
-        detail, do = f"qemu-system-x86_64: {why}", "apt-get install qemu-system-x86"
+        detail, do = f"qemu-system-x86_64: {why}", install("qemu-system-x86")
         return Check(name="qemu", group=_GROUP, state="no", required=True, detail=detail, do=do)
     old = emulator.version < _OLDEST_QEMU
     return Check(

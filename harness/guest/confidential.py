@@ -17,6 +17,7 @@ from harness.guest.emulator import Emulator
 from harness.guest.firmware import Firmware, Has, directories
 from harness.guest.host import Access, Host, Vendor
 from harness.guest.launch import OBJECTS, Kind, Launch
+from harness.proc.packages import install
 
 _BIOS_UNIT = 1 << 16
 """QEMU takes only whole units of this many bytes with ``-bios`` (hw/i386/x86-common.c)."""
@@ -266,7 +267,7 @@ def _devices(kind: Kind, tech: Technology, host: Host, memory_mib: int) -> list[
 def _emulator(kind: Kind, tech: Technology, host: Host, emulator: Emulator) -> list[Missing]:
     needed = ".".join(map(str, tech.qemu))
     if not emulator.installed:
-        return [Missing("QEMU is not installed", "apt-get install qemu-system-x86")]
+        return [Missing("QEMU is not installed", install("qemu-system-x86"))]
     if OBJECTS[kind] not in emulator.objects:
         version = ".".join(map(str, emulator.version))
         old = emulator.version < tech.qemu

@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.model.events import Hello
 
-VERSION = 7
+VERSION = 8
 HEADER = struct.Struct("<BBHI")
 MAX_OUTPUT = 32768 - 8
 MAX_INPUT = 4096
@@ -27,6 +27,8 @@ MAX_GRACE_MS = 7 * 24 * 3600 * 1000
 SEED_SIZE = 32
 TOKEN_SIZE = 16
 _MAX_ERRNO = 4095
+UNKNOWN = 2**32 - 1
+"""Stands for a number that the agent does not know."""
 PORT_NAME = "harness.agent"
 
 READY_LINE = b"harness-agent: ready"
@@ -56,6 +58,7 @@ class FrameType(IntEnum):
     INPUT = 9
     WINDOW = 10
     TIME_IS_UP = 11
+    LEFT = 12
 
 
 class ErrorCode(IntEnum):
@@ -93,6 +96,19 @@ class Run:
     io: Io = Io.PIPES
     rows: int = 0
     columns: int = 0
+    faults: tuple[bytes, ...] = ()
+    """``FILE=VALUE``: what is written to files of debugfs before the program starts."""
+    counter: bytes = b""
+    """The file of debugfs that says how many faults are left; empty where no call is to fail."""
+    watch_left: bool = False
+    """Whether to send :class:`Left`."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """Lines that say what a run has left in the kernel's memory, before its end."""
+
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -124,6 +140,8 @@ class Ended:
     """:class:`Unquiet`."""
     lost_ns: int = 0
     """Time in which the agent did not get to run, gaps of more than 1.5 s only."""
+    faults_left: int = UNKNOWN
+    """How many calls had yet to fail when the run was over."""
 
 
 @dataclass(frozen=True)
@@ -178,12 +196,14 @@ class TimeIsUp:
     limit_ns: int
 
 
-Frame = Hello | Run | Output | Ended | Beat | PowerOff | AgentError | Input | Resize | TimeIsUp
+Frame = (
+    Hello | Run | Output | Left | Ended | Beat | PowerOff | AgentError | Input | Resize | TimeIsUp
+)
 
 _U32 = struct.Struct("<I")
 _HELLO = struct.Struct("<QQII")
 _RUN = struct.Struct(f"<QQ{SEED_SIZE}s{TOKEN_SIZE}sIHH")
-_EXIT = struct.Struct(f"<BBHIIQQQQQ{TOKEN_SIZE}s")
+_EXIT = struct.Struct(f"<BBHIIQQQQQI{TOKEN_SIZE}s")
 _BEAT = struct.Struct("<Q")
 _ERROR = struct.Struct(f"<II{TOKEN_SIZE}s")
 _WINDOW = struct.Struct("<HH")
@@ -199,7 +219,7 @@ def encode(frame: Frame) -> bytes:
         kind, payload = _encode(frame)
     except (struct.error, UnicodeEncodeError) as e:
         raise FrameError(f"{type(frame).__name__}: {e}") from e
-    limit = MAX_OUTPUT if isinstance(frame, Output) else MAX_PAYLOAD
+    limit = MAX_OUTPUT if isinstance(frame, Output | Left) else MAX_PAYLOAD
     if len(payload) > limit:
         raise FrameError(f"{kind.name}: {len(payload)} bytes, at most {limit} fit")
     return HEADER.pack(VERSION, kind, 0, len(payload)) + payload
@@ -224,11 +244,17 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
                 frame.columns,
             )
             lists = _pack_strings(frame.argv) + _pack_strings(frame.env)
-            return FrameType.RUN, head + _pack_string(frame.cwd) + lists
+            fault = _pack_strings(frame.faults) + _pack_string(frame.counter)
+            fault += _U32.pack(frame.watch_left)
+            return FrameType.RUN, head + _pack_string(frame.cwd) + lists + fault
         case Output():
             if not frame.data:
                 raise FrameError("output without a byte")
             return FrameType.STDERR if frame.stderr else FrameType.STDOUT, frame.data
+        case Left():
+            if not frame.data:
+                raise FrameError("nothing left, in no words")
+            return FrameType.LEFT, frame.data
         case Ended():
             return FrameType.EXIT, _EXIT.pack(
                 frame.signaled,
@@ -241,6 +267,7 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
                 frame.maxrss_kib,
                 frame.wall_ns,
                 frame.lost_ns,
+                frame.faults_left,
                 frame.token,
             )
         case Beat():
@@ -263,8 +290,8 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
 def _check_run(run: Run) -> None:
     if not run.argv:
         raise FrameError("no program to run")
-    if max(len(run.argv), len(run.env)) > MAX_ARGS:
-        raise FrameError(f"more than {MAX_ARGS} arguments or variables")
+    if max(len(run.argv), len(run.env), len(run.faults)) > MAX_ARGS:
+        raise FrameError(f"more than {MAX_ARGS} arguments, variables or settings")
     if len(run.seed) != SEED_SIZE or len(run.token) != TOKEN_SIZE:
         raise FrameError(f"seed and token have {SEED_SIZE} and {TOKEN_SIZE} bytes")
     if not 0 <= run.grace_ms <= MAX_GRACE_MS:
@@ -292,7 +319,7 @@ def decode(kind: int, payload: bytes) -> Frame:
         frame = _decode(FrameType(kind), payload, reader)
     except (struct.error, ValueError) as e:
         raise FrameError(f"type {kind}, {len(payload)} bytes: {e}") from e
-    if not isinstance(frame, Output | Input) and not reader.at_end:
+    if not isinstance(frame, Output | Input | Left) and not reader.at_end:
         raise FrameError(f"{type(frame).__name__}: bytes left over")
     return frame
 
@@ -309,16 +336,38 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
         case FrameType.RUN:
             grace_ms, clock_ns, seed, token, io, *window = reader.unpack(_RUN)
             cwd, argv, env = reader.string(), reader.strings(), reader.strings()
-            run = Run(grace_ms, clock_ns, seed, token, cwd, argv, env, Io(io), *window)
+            faults, counter, (watch_left,) = reader.strings(), reader.string(), reader.unpack(_U32)
+            if watch_left > 1:
+                raise FrameError("RUN: a field out of range")
+            rows, columns = window
+            run = Run(
+                grace_ms,
+                clock_ns,
+                seed,
+                token,
+                cwd,
+                argv,
+                env,
+                Io(io),
+                rows,
+                columns,
+                faults,
+                counter,
+                bool(watch_left),
+            )
             _check_run(run)
             return run
         case FrameType.STDOUT | FrameType.STDERR:
             if not 0 < len(payload) <= MAX_OUTPUT:
                 raise FrameError(f"{kind.name}: {len(payload)} bytes of output")
             return Output(payload, stderr=kind is FrameType.STDERR)
+        case FrameType.LEFT:
+            if not 0 < len(payload) <= MAX_OUTPUT:
+                raise FrameError(f"LEFT: {len(payload)} bytes")
+            return Left(payload)
         case FrameType.EXIT:
             signaled, timed_out, code, taint, unquiet, *rest = reader.unpack(_EXIT)
-            utime, stime, rss, wall, lost, token = rest
+            utime, stime, rss, wall, lost, faults_left, token = rest
             if signaled > 1 or timed_out > 1 or code > (64 if signaled else 255):
                 raise FrameError("EXIT: a field out of range")
             return Ended(
@@ -333,6 +382,7 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
                 taint,
                 unquiet,
                 lost,
+                faults_left,
             )
         case FrameType.HEARTBEAT:
             return Beat(*reader.unpack(_BEAT))

@@ -30,6 +30,7 @@ from harness.model.events import (
     Heartbeat,
     How,
     KernelLog,
+    Left,
     NotStarted,
     Stderr,
     Stdout,
@@ -177,6 +178,12 @@ class Session:
             io=_io(c),
             rows=c.terminal.rows if c.terminal else 0,
             columns=c.terminal.columns if c.terminal else 0,
+            faults=tuple(
+                _encode(f"{file}={value}")
+                for file, value in (c.faults.settings if c.faults else ())
+            ),
+            counter=_encode(c.faults.counter) if c.faults else b"",
+            watch_left=c.watch_left,
         )
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
@@ -272,6 +279,8 @@ class Session:
             match await self._queue.get():
                 case frames.Output(data, stderr=stderr):
                     yield Stderr(data) if stderr else Stdout(data)
+                case frames.Left(data):
+                    yield Left(data)
                 case frames.Beat(monotonic_ns):
                     yield Heartbeat(monotonic_ns / 1e9)
                 case KernelLog() as log:
@@ -345,6 +354,7 @@ class Session:
             restless=tuple(_RESTLESS[each] for each in Unquiet(last.unquiet)),
             # What this side could not see the guest has seen, and the other way round.
             stood_still_s=self._time.stood_still_s + min(self._time.unseen_s, last.lost_ns / 1e9),
+            faults_left=None if last.faults_left == frames.UNKNOWN else last.faults_left,
         )
 
     async def _bury(self, end: Shutdown | Exited | _Closed | _Silence) -> AsyncGenerator[Event]:

@@ -3,99 +3,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from enum import StrEnum
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from harness.model.results import Results
+from harness.judge.assertions import assertions
+from harness.judge.unstable import Stand, counts, stand
+from harness.klog import Severity
+from harness.model.changes import Changed, Changes, Kind, Said
+from harness.model.ids import case_of
+from harness.model.plan import ALL
+from harness.model.results import Case, Results, Test
 from harness.outcome import Outcome
 
-
-class Kind(StrEnum):
-    """How a case is another one, the worst first."""
-
-    REGRESSION = "regression"
-    """It ended as expected, or was skipped, and does not any more."""
-    NEW_FAILURE = "new failure"
-    """It was not there, and does not end as expected."""
-    OTHER_FAILURE = "other failure"
-    """It failed and fails in another way: another outcome, or another reason."""
-    STILL_FAILING = "still failing"
-    """It failed and fails for the same reason."""
-    LOST = "lost"
-    """It ended as expected and was not skipped; now it is skipped."""
-    GONE = "gone"
-    """It was not skipped, and is not there any more."""
-    FIXED = "fixed"
-    """It failed and ends as expected."""
-    NEW = "new"
-    """It was not there, or was skipped, and ends as expected."""
-    SAME = "same"
-    """It ended as expected and does so again; or it was skipped, or not there, and is."""
-
-
-class Said(msgspec.Struct, frozen=True):
-    """What a run says of a case, or of a test without any."""
-
-    outcome: Outcome
-    reason: str
-    rerun: str
-
-
-class Changed(msgspec.Struct, frozen=True, kw_only=True):
-    """A case in both runs."""
-
-    name: str
-    kind: Kind
-    before: Said | None
-    """None where the first run does not have it."""
-    after: Said | None
-
-
-class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the second run says other than the first."""
-
-    before: str
-    """The name of the first run."""
-    after: str
-    cases: tuple[Changed, ...]
-    """Every case of both, in the order of the second run; what only the first has comes last."""
-    unknown: str = ""
-    """Why the second run does not say all that it was to say; empty where it does."""
-
-    def of(self, kind: Kind) -> tuple[Changed, ...]:
-        """Return the cases of one *kind*."""
-        return tuple(each for each in self.cases if each.kind is kind)
-
-    @property
-    def worse(self) -> bool:
-        """Whether anything is worse than it was."""
-        return any(each.kind in (Kind.REGRESSION, Kind.NEW_FAILURE) for each in self.cases)
+_UNKNOWN = (Outcome.NOTRUN, Outcome.ERROR)
+"""Outcomes that say nothing of what was tested."""
 
 
 def changes(before: Results, after: Results) -> Changes:
     """Hold *after* against *before*.
 
     A program counts beside its cases where it ended worse than all of them, such as by a crash; and
-    where it has none.
+    where it has none.  A suite that could not be tested at all stands for all its cases.
     """
     then, now = dict(_said(before)), dict(_said(after))
+    lost_then, lost_now = _lost(before), _lost(after)
+    tests = {test.name: test for test in before.tests}, {test.name: test for test in after.tests}
+    where = _owners(before) | _owners(after)
     gone = [name for name in then if name not in now]
-    return Changes(
-        unknown=_unknown(after),
-        before=before.run,
-        after=after.run,
-        cases=tuple(
-            Changed(
-                name=name,
-                kind=_kind(then.get(name), now.get(name)),
-                before=then.get(name),
-                after=now.get(name),
-            )
-            for name in (*now, *gone)
-        ),
-    )
+    cases = []
+    for name in (*now, *gone):
+        test, suite = where[name]
+        first = then.get(name) or lost_then.get(suite)
+        last = now.get(name) or lost_now.get(suite)
+        pair = tests[0].get(test), tests[1].get(test)
+        case = case_of(test, name) if name != test else ""
+        counted = stand(pair[0], pair[1], case) if pair[0] and pair[1] else Stand.PLAIN
+        kind = _kind(first, last, counted)
+        cases.append(Changed(name=name, kind=kind, before=first, after=last))
+    return Changes(before=before.run, after=after.run, cases=tuple(cases), unknown=_unknown(after))
 
 
 def _unknown(after: Results) -> str:
@@ -106,29 +52,86 @@ def _unknown(after: Results) -> str:
     return "" if after.tests else "the run after has no test"
 
 
+def _lost(results: Results) -> Mapping[str, Said]:
+    """Return for each suite that could not be tested at all what is said of it."""
+    return {test.suite: _of_test(test) for test in results.tests if test.program == ALL}
+
+
+def _owners(results: Results) -> dict[str, tuple[str, str]]:
+    """Return for each name the test that it belongs to, and its suite."""
+    found = {}
+    for test in results.tests:
+        for name in (test.name, *(case.name for case in test.cases)):
+            found[name] = (test.name, test.suite)
+    return found
+
+
 def _said(results: Results) -> Iterator[tuple[str, Said]]:
     for test in results.tests:
+        if test.program == ALL:
+            continue
         for case in test.cases:
-            yield case.name, Said(case.outcome, case.reason, test.rerun)
+            yield case.name, _of_case(test, case)
         if all(case.outcome.rank < test.outcome.rank for case in test.cases):
-            yield test.name, Said(test.outcome, test.reason, test.rerun)
+            yield test.name, _of_test(test)
 
 
-def _kind(before: Said | None, after: Said | None) -> Kind:
+def _of_case(test: Test, case: Case) -> Said:
+    return Said(
+        outcome=case.outcome,
+        reason=case.reason,
+        rerun=test.rerun,
+        signs=() if case.outcome.as_expected else assertions(case.text) or (case.reason,),
+        counts=counts(test, case_of(test.name, case.name)),
+    )
+
+
+def _of_test(test: Test) -> Said:
+    complaints = [
+        each.fingerprint
+        for each in test.findings
+        if each.severity != Severity.NOTE and not each.allowed
+    ]
+    signs = tuple(dict.fromkeys((*complaints, *test.at_boot)))
+    return Said(
+        outcome=test.outcome,
+        reason=test.reason,
+        rerun=test.rerun,
+        signs=() if test.outcome.as_expected else signs or (test.reason,),
+        counts=counts(test),
+    )
+
+
+def _kind(before: Said | None, after: Said | None, counted: Stand) -> Kind:
     there = after is not None and after.outcome is not Outcome.SKIP
     was_there = before is not None and before.outcome is not Outcome.SKIP
     if after is None:
         return Kind.GONE if was_there else Kind.SAME
+    decided = {Stand.WORSE: Kind.REGRESSION, Stand.BETTER: Kind.FIXED}
+    decided[Stand.UNSTABLE] = Kind.UNSTABLE
+    if counted in decided:
+        return decided[counted]
     good = after.outcome.as_expected
     if before is None and not good:
         return Kind.NEW_FAILURE
+    if before is not None and before.outcome in _UNKNOWN:
+        if good:
+            return Kind.NEW if there else Kind.SAME
+        alike = (before.outcome, before.signs) == (after.outcome, after.signs)
+        return Kind.STILL_FAILING if alike else Kind.UNKNOWN
     was_good = before is None or before.outcome.as_expected
     if was_good != good:
         return Kind.FIXED if good else Kind.REGRESSION
     if not good:
         assert before is not None  # noqa: S101  it was bad
-        alike = (before.outcome, before.reason) == (after.outcome, after.reason)
+        alike = (before.outcome, before.signs) == (after.outcome, after.signs)
         return Kind.STILL_FAILING if alike else Kind.OTHER_FAILURE
     if was_there == there:
         return Kind.SAME
     return Kind.NEW if there else Kind.LOST
+
+
+def of_kernels(base: Results, tip: Results, base_name: str, tip_name: str) -> Changes:
+    """Hold a kernel of a run against another one of the same run, by the kernels' names."""
+    found = changes(base, tip)
+    return msgspec.structs.replace(found, before=base_name, after=tip_name)

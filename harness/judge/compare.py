@@ -14,7 +14,8 @@ from enum import StrEnum
 
 import msgspec
 
-from harness.model.ids import KernelName
+from harness.judge.unstable import Stand, first_bad, mixed, stand
+from harness.model.ids import KernelName, case_of
 from harness.model.plan import ALL
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
@@ -32,7 +33,9 @@ class Change(StrEnum):
     LOSES = "loses"
     """It was there and is absent."""
     OTHER = "other"
-    """It was bad and is bad in another way."""
+    """It was bad and is bad in another way: another outcome, or other cases."""
+    UNSTABLE = "unstable"
+    """It ended another way, and reruns say that this is no matter of the kernel."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +50,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     change: Change
     before: Test | None
     after: Test | None
+    cases: tuple[str, ...] = ()
+    """The cases that are bad and were not, without the test's name."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +66,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     def always_bad(self) -> bool:
         """Whether it was bad on the first kernel, so that none of the others has broken it."""
         first = self.cells[0]
-        return _state(first) == _BAD and first is not None and first.outcome is not Outcome.NOTRUN
+        bad = first is not None and first.outcome is not Outcome.NOTRUN and _state(first) == _BAD
+        return bad and not self.unstable
+
+    @property
+    def unstable(self) -> bool:
+        """Whether it is good at one time and bad at another on one of the kernels."""
+        return any(test is not None and mixed(test) for test in self.cells) or any(
+            step.change is Change.UNSTABLE for step in self.steps
+        )
 
     @property
     def mended(self) -> tuple[Step, Step] | None:
@@ -127,7 +140,7 @@ def compare(each: Mapping[KernelName, Results]) -> Comparison:
 def _state(test: Test | None) -> str:
     if test is None or test.outcome is Outcome.SKIP:
         return _ABSENT
-    return _GOOD if test.outcome.as_expected else _BAD
+    return _BAD if first_bad(test) else _GOOD
 
 
 def _steps(
@@ -143,19 +156,51 @@ def _steps(
         change = _change(before, after)
         if change is not None:
             step = Step(
-                test=name, kernel=kernel, since=since, change=change, before=before, after=after
+                test=name,
+                kernel=kernel,
+                since=since,
+                change=change,
+                before=before,
+                after=after,
+                cases=_newly_bad(before, after),
             )
             steps.append(step)
     return tuple(steps)
 
 
+def _newly_bad(before: Test | None, after: Test | None) -> tuple[str, ...]:
+    """Return the cases that are bad in *after* and were not in *before*, or not there."""
+    bad = _bad_cases(after) - _bad_cases(before)
+    if before is None or after is None:
+        return tuple(sorted(bad))
+    return tuple(sorted(each for each in bad if stand(before, after, each) is not Stand.UNSTABLE))
+
+
+def _bad_cases(test: Test | None) -> set[str]:
+    if test is None:
+        return set()
+    names = {case_of(test.name, case.name) for case in test.cases}
+    return {name for name in names if first_bad(test, name)}
+
+
 def _change(before: Test | None, after: Test | None) -> Change | None:
     then, now = _state(before), _state(after)
+    if before is not None and after is not None and _ABSENT not in (then, now):
+        counted = stand(before, after)
+        if counted is Stand.WORSE:
+            return Change.BREAKS
+        if counted is Stand.BETTER:
+            return Change.MENDS
+        if counted is Stand.UNSTABLE:
+            return Change.UNSTABLE if then != now else None
+    elif after is not None and now == _BAD and mixed(after):
+        return Change.UNSTABLE
     if now == _BAD:
         if then != _BAD:
             return Change.BREAKS
         assert before is not None and after is not None  # noqa: S101, PT018  they are bad
-        return Change.OTHER if before.outcome is not after.outcome else None
+        other = before.outcome is not after.outcome or _newly_bad(before, after)
+        return Change.OTHER if other else None
     if then == now:
         return None
     if now == _ABSENT:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from harness.judge import checks, verdict
+from harness.judge import changes, checks, verdict
 from harness.model.ids import ONLY, KernelName
-from harness.model.records import Record
+from harness.model.records import BisectionEnded, Record, Requested
 from harness.model.results import BootReport, Results, Test
 
 
@@ -20,7 +20,19 @@ def whole(records: Sequence[Record]) -> Results:
     each = verdict.every(records)
     if not each:
         raise ValueError("a journal without a plan says nothing")
-    return merged(each)
+    found = tuple(record.found for record in records if isinstance(record, BisectionEnded))
+    asked = next((each for each in records if isinstance(each, Requested)), None)
+    results = msgspec.structs.replace(
+        merged(each),
+        bisected=found,
+        bisection=bool(asked and asked.bisect and asked.bisect.repository),
+    )
+    base = asked.base if asked else ""
+    if base not in each or len(each) == 1:
+        return results
+    tip = list(each)[-1]
+    against = changes.of_kernels(each[base], each[tip], base, tip)
+    return msgspec.structs.replace(results, against=against)
 
 
 def merged(each: Mapping[KernelName, Results]) -> Results:

@@ -7,26 +7,43 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from harness.model.ids import case_of
 from harness.model.plan import ENDLESS, PlannedTest
 from harness.model.records import RunStarted
 from harness.model.results import Attempt, Test
 from harness.outcome import Outcome
 
 
-def together(head: RunStarted, plan: PlannedTest, attempts: Sequence[Test]) -> Test:
+def is_rerun(head: RunStarted, attempt: int) -> bool:
+    """Whether an attempt was not planned, but added to find out whether a test is unstable."""
+    return head.repeat != ENDLESS and attempt > head.repeat
+
+
+def together(
+    head: RunStarted, plan: PlannedTest, attempts: Sequence[Test], reruns: Sequence[Test] = ()
+) -> Test:
     """Return the result of *plan* from its *attempts*, of which there is at least one.
 
     An attempt that was planned and has no end is ``notrun``; none is planned after a failure where
     the run goes until that.  The worst attempt stands for the test, with ``7/10 passed`` before its
     reason where not all did or were expected not to, and then the outcome is never ``pass``.
+    *reruns* are those that were added; one that has no end says nothing.
     """
-    if head.repeat == 1 or not plan.runnable:
+    if not plan.runnable:
         return attempts[0]
     if head.repeat == ENDLESS:
         # Where there is no end, the attempt under way at the end is no loss.
         attempts = [each for each in attempts if each.outcome is not Outcome.NOTRUN] or attempts
     stopped = head.until_fail and any(not each.outcome.as_expected for each in attempts)
     planned = len(attempts) if stopped or head.repeat == ENDLESS else head.repeat
+    more = [each for each in reruns if each.outcome is not Outcome.NOTRUN]
+    if head.repeat == 1 and not more:
+        return attempts[0]
+    return summed_up([*attempts, *more], planned + len(more), len(more))
+
+
+def summed_up(attempts: Sequence[Test], planned: int, reruns: int = 0) -> Test:
+    """Return the result of *attempts*, of which *planned* were to be; the last are *reruns*."""
     outcomes = [each.outcome for each in attempts]
     missing = max(0, planned - len(attempts))
     shown = max(attempts, key=lambda each: each.outcome.rank)
@@ -36,6 +53,7 @@ def together(head: RunStarted, plan: PlannedTest, attempts: Sequence[Test]) -> T
     passed = outcomes.count(Outcome.PASS)
     if missing or len(set(outcomes)) > 1 or not outcome.as_expected:
         reason = f"{passed}/{planned} passed" + (f"; {reason}" if reason else "")
+    known = {case_of(each.name, case.name) for each in attempts for case in each.cases}
     return msgspec.structs.replace(
         shown,
         outcome=outcome,
@@ -51,10 +69,20 @@ def together(head: RunStarted, plan: PlannedTest, attempts: Sequence[Test]) -> T
                 seed=each.seed,
                 logs=each.logs,
                 metrics=each.metrics,
+                failed=_failed(each, known),
             )
             for each in attempts
         ),
+        reruns=reruns,
     )
+
+
+def _failed(attempt: Test, known: set[str]) -> tuple[str, ...]:
+    cases = {case_of(attempt.name, case.name): case.outcome for case in attempt.cases}
+    bad = {name for name, outcome in cases.items() if not outcome.as_expected}
+    if not attempt.outcome.as_expected:
+        bad |= known - cases.keys()
+    return tuple(sorted(bad))
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

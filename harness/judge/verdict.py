@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 import msgspec
 
 from harness import ktap
-from harness.judge import known, repeat
+from harness.judge import injected, known, repeat
 from harness.judge.assertions import assertions
 from harness.judge.boot import (
     allowed_at,
@@ -30,6 +30,7 @@ from harness.judge.seen import Seen
 from harness.judge.witnesses import ending_name, hidden, judge, planned, skipped_rest
 from harness.klog import Finding, Severity
 from harness.klog.allow import Allowed, Applied, apply_allowances
+from harness.model.faults import BudgetSpent, Surveyed, SweepStarted
 from harness.model.ids import ONLY, KernelName, case_of
 from harness.model.plan import Group, PlannedTest
 from harness.model.records import (
@@ -101,9 +102,10 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
     for guest in ready:
         kernel = msgspec.structs.replace(kernel, release=guest.release, build_id=guest.build_id)
     boots = boots_of(records)
+    spent = _spent(records)
     tests = tuple(
         msgspec.structs.replace(
-            repeat.together(head, test, _attempts(test, told[test.name], head, failed, boots)),
+            repeat.together(head, test, *_tries(test, told[test.name], head, failed, boots, spent)),
             timeout_s=test.timeout_s,
             guest=ran_on.guest,
             accelerator=ran_on.accelerator,
@@ -113,7 +115,7 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
         for test in head.tests
         for ran_on in [machines.get(test.group, Machine()) if test.runnable else Machine()]
     )
-    return Results(
+    said = Results(
         run=head.run,
         requested=asked.time if asked else "",
         started=head.time,
@@ -137,6 +139,19 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
             *_notes_elsewhere(tests),
         ),
     )
+    sweeps = next((record for record in records if isinstance(record, SweepStarted)), None)
+    return said if sweeps is None else injected.told(said, head.surveys, sweeps.patches)
+
+
+def _spent(records: Iterable[Record]) -> float | None:
+    """Return the budget of the run, in seconds, where that is over; None otherwise."""
+    spent = None
+    for record in records:
+        if isinstance(record, BudgetSpent):
+            spent = record.seconds
+        elif isinstance(record, RunResumed):
+            spent = None
+    return spent
 
 
 def _notes_elsewhere(tests: Sequence[Test]) -> Iterator[str]:
@@ -173,19 +188,24 @@ def all_of(machines: Sequence[Machine]) -> Machine:
 _OfTest = TestStarted | TestEnded | Decoded
 
 
-def _attempts(
+def _tries(
     test: PlannedTest,
     mine: Sequence[_OfTest],
     head: RunStarted,
     failed: Mapping[Group, GuestFailed],
     boots: Mapping[Group, Boot],
-) -> list[Test]:
-    """Return the results of the attempts at one test that began; at least one in any case."""
+    spent: float | None,
+) -> tuple[list[Test], list[Test]]:
+    """Return the results of a test's attempts that began, at least one, and of its reruns."""
     started = {record.attempt: record for record in mine if isinstance(record, TestStarted)}
     ended = {record.attempt: record for record in mine if isinstance(record, TestEnded)}
     decoded = {record.attempt: record for record in mine if isinstance(record, Decoded)}
-    return [
-        judge_test(
+    known = started.keys() | ended.keys()
+    planned = sorted(each for each in known if not repeat.is_rerun(head, each)) or [1]
+    reruns = sorted(each for each in ended if repeat.is_rerun(head, each))
+
+    def judged(attempt: int) -> Test:
+        return judge_test(
             test,
             day_of(head),
             started.get(attempt),
@@ -193,15 +213,17 @@ def _attempts(
             failed.get(test.group),
             decoded.get(attempt),
             boots.get(test.group),
+            head.survey_of(test),
+            spent,
         )
-        for attempt in sorted(started.keys() | ended.keys()) or [1]
-    ]
+
+    return [judged(each) for each in planned], [judged(each) for each in reruns]
 
 
-def outcomes(
+def ended_attempts(
     records: Sequence[Record], kernel_name: KernelName = ONLY
-) -> list[tuple[str, int, Outcome]]:
-    """Return test, number and outcome of every attempt on a kernel that has ended."""
+) -> list[tuple[str, int, Test]]:
+    """Return test, number and result of every attempt on a kernel that has ended."""
     if kernel_name not in kernel_names(records):
         return []
     records = of_kernel(records, kernel_name)
@@ -211,13 +233,29 @@ def outcomes(
         (
             each.name,
             each.attempt,
-            judge_test(
-                plans[each.name], today, None, each, boot=boots.get(plans[each.name].group)
-            ).outcome,
+            msgspec.structs.replace(
+                judge_test(
+                    plans[each.name],
+                    today,
+                    None,
+                    each,
+                    boot=boots.get(plans[each.name].group),
+                    survey=head.survey_of(plans[each.name]),
+                ),
+                reused=each.reused,
+            ),
         )
         for each in standing(records)
         if isinstance(each, TestEnded)
     ]
+
+
+def outcomes(
+    records: Sequence[Record], kernel_name: KernelName = ONLY
+) -> list[tuple[str, int, Outcome]]:
+    """Return test, number and outcome of every attempt on a kernel that has ended."""
+    each = ended_attempts(records, kernel_name)
+    return [(name, attempt, result.outcome) for name, attempt, result in each]
 
 
 def day_of(head: RunStarted) -> date:
@@ -236,10 +274,13 @@ def judge_test(
     guest: GuestFailed | None = None,
     decoded: Decoded | None = None,
     boot: Boot | None = None,
+    survey: Surveyed | None = None,
+    spent: float | None = None,
 ) -> Test:
     """Return the result of one attempt at a planned test from whatever is known of it.
 
-    *boot* is that of the guest from which its own was restored.
+    *boot* is that of the guest from which its own was restored, *survey* what is known of the test
+    of which it is a point, *spent* the budget in seconds of a run that has none left.
     """
 
     def untold(outcome: Outcome, reason: str, **more: object) -> Test:
@@ -251,6 +292,7 @@ def judge_test(
             "reason": reason,
             "rerun": plan.rerun,
             "logs": Logs(build=plan.build_log),
+            "injected": injected.unknown(plan.fault) if plan.fault else None,
         }
         return Test(**(values | more))  # type: ignore[arg-type]
 
@@ -267,6 +309,8 @@ def judge_test(
         )
     if ended is None and started is not None:
         return untold(Outcome.NOTRUN, "begun, and the run was cut off", seed=started.seed)
+    if ended is None and spent is not None and plan.fault:
+        return untold(Outcome.SKIP, f"beyond the budget of {spent:g} s")
     if ended is None:
         return untold(Outcome.NOTRUN, "the run ended before its turn")
     applied = apply_allowances(ended.findings, allowed_at("test", plan), today)
@@ -286,7 +330,7 @@ def judge_test(
         planned=planned(ended.report),
         cases=tuple(_cases(plan.name, ended)),
         output="" if outcome in (Outcome.PASS, Outcome.SKIP) else ended.output,
-        kernel_log=_excerpt(shown),
+        kernel_log=_excerpt([each for each in shown if each.kind != injected.KIND]),
         findings=tuple(
             _told(each, found, applied) for each, found in zip(shown, ended.findings, strict=True)
         ),
@@ -308,6 +352,9 @@ def judge_test(
     clean = Ending(how="exit", status=0, taint=ended.ending.taint)
     without_cases = judge(clean, ktap.Parser().close(), applied.remaining, allowed, at_boot=booted)
     complaints = tuple(each for each in applied.remaining if each.severity is not Severity.NOTE)
+    if plan.fault is not None and plan.fault.nth:
+        facts = injected.Facts(complaints, allowed, booted, survey, decoded)
+        return injected.judge_point(test, plan, ended, facts)
     missing = hidden(ended.ending, ended.findings) or booted.hidden
     seen = Seen(ended, complaints, missing, booted.complaints)
     return _no_better_than_cases(known.apply(test, plan.expect, today, seen, without_cases))

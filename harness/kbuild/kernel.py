@@ -29,6 +29,7 @@ from harness.kbuild.configure import check_taken, configure, why_denied
 from harness.kbuild.fragments import Fragments
 from harness.kbuild.left import file_left, not_headers
 from harness.kbuild.make import Make
+from harness.kbuild.stale import changed_files, made_from
 from harness.kbuild.toolchain import Toolchain
 from harness.proc.process import check, run
 from harness.proc.sandbox import Sandbox
@@ -40,7 +41,7 @@ from harness.store import Store
 _STRANGER = "stranger-"
 _RECIPE = "7"
 """Raise it when the same input shall give another kernel entry."""
-_BUILT = re.compile(r"^  (?:CC|AS|LD|AR)\s+(?:\[M\]\s+)?(\S+)")
+_BUILT = re.compile(r"^  (?:CC|AS)\s+(?:\[M\]\s+)?(\S+)")
 _DIAGNOSTIC = re.compile(r"^(?P<place>[^\s:]+:\d+)(?::\d+)?: (?P<kind>fatal error|error|warning): ")
 _MAKE_ERROR = re.compile(r"^make(?:\[\d+\])?: \*\*\* (?!.*Waiting for unfinished)(.+)")
 
@@ -276,6 +277,7 @@ class _Work:
     def build_into(self, out: Path) -> None:
         """Build in the slot and copy the result to *out*."""
         with self.context.lock(self.place.name):
+            changed = changed_files(self.place.source, self.tree.commit)
             worktree.checkout(
                 self.tree.repo, self.tree.commit, self.place.source, self.context.progress
             )
@@ -290,15 +292,23 @@ class _Work:
             )
             check_taken(self.fragments, (self.place.objects / ".config").read_text(), unmet)
             with self.context.step("Building the kernel") as step:
-                warnings = self._compile(make, step)
+                warnings = self._compile(make, step, changed)
             with self.context.step("Exporting the kernel's headers"):
                 make.must(["headers"], "the kernel's headers cannot be exported")
             self._collect(out, make, warnings, unmet)
 
-    def _compile(self, make: Make, step: Step) -> list[str]:
-        """Build the image; return the warnings."""
+    def _compile(self, make: Make, step: Step, changed: list[str] | None) -> list[str]:
+        """Build the image; return the warnings.
+
+        *changed* are the files that differ from what was built there before, if that is known.
+        """
         count_file = self.place.path / "objects.count"
-        total = int(count_file.read_text()) if count_file.exists() else None
+        from_empty = not (self.place.objects / "vmlinux").exists()
+        total: int | None = None
+        if not from_empty and changed is not None:
+            total = made_from(self.place.objects, self.place.source, changed)
+        elif count_file.exists():
+            total = int(count_file.read_text())
         warnings: list[str] = []
         first_error: list[str] = []
         built = 0
@@ -328,8 +338,7 @@ class _Work:
                 why="\n".join([first, *kept]),
                 hint=f"the whole log is {self.log}",
             )
-        # A change of the configuration makes most of it anew; a change of the source does not.
-        if built > (total or 0) // 2:
+        if from_empty:
             count_file.write_text(str(built))
         step.result(f"{built} objects" + (f", {len(warnings)} warnings" if warnings else ""))
         return warnings

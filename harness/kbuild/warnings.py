@@ -117,20 +117,33 @@ class Workshop:
         said = _Said(place)
         # From here on the slot holds more than is known, until all has been said.
         (place.path / _STATE).unlink(missing_ok=True)
+        marker = place.path / "begun"
+        marker.touch()
         with self.context.step(f"Building {title} at W=1") as step:
-            done = make.run(["bzImage"], said.hear)
+            try:
+                done = make.run(["bzImage"], said.hear)
+            except BaseException:
+                # What was compiled and has not been told of yet is compiled again.
+                _remove_unsaid(place.objects, said, marker.stat().st_mtime_ns)
+                self._keep(tree, state, said)
+                raise
             step.result(f"{len(said.objects)} objects")
+        kept = self._keep(tree, state, said)
+        error = "" if done.ok else said.error or f"make ended with status {done.status}"
+        every = {each for warnings in kept.values() for each in warnings}
+        return Built(error, tuple(sorted(every)))
+
+    def _keep(self, tree: Tree, state: _State | None, said: _Said) -> dict[str, tuple[Warned, ...]]:
+        """Write down, and return, what is known of the objects that are in the slot."""
+        place = self.place
         objects = {**(state.objects if state else {}), **said.objects}
         kept = {
             name: warnings
             for name, warnings in objects.items()
             if name in said.objects or is_left(place.objects, place.objects / name)
         }
-        keep = _State(tree.tree, kept)
-        (place.path / _STATE).write_bytes(msgspec.json.encode(keep))
-        error = "" if done.ok else said.error or f"make ended with status {done.status}"
-        every = {each for warnings in kept.values() for each in warnings}
-        return Built(error, tuple(sorted(every)))
+        (place.path / _STATE).write_bytes(msgspec.json.encode(_State(tree.tree, kept)))
+        return kept
 
     def headers(self) -> dict[str, str]:
         """Return the digest of each user-space header of the tree that is in the slot, by name.
@@ -217,6 +230,14 @@ class _Said:
             self.error = _relative(line, self._place)
         elif match := _MAKE_ERROR.match(line):
             self.error = match[1]
+
+
+def _remove_unsaid(objects: Path, said: _Said, since_ns: int) -> None:
+    """Remove the object files that are new *since_ns* and of which *said* has not heard."""
+    for path in objects.rglob("*.o"):
+        name = path.relative_to(objects).as_posix()
+        if name not in said.objects and path.lstat().st_mtime_ns >= since_ns:
+            path.unlink(missing_ok=True)
 
 
 def new_warnings(

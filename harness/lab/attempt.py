@@ -15,6 +15,7 @@ from harness.foreign import of_os
 from harness.judge.boot import allowed_at
 from harness.lab.boot import observe_boot
 from harness.lab.executor import Attempt
+from harness.lab.faults import parse_left, settings_of
 from harness.lab.observe import CappedLog, Observer
 from harness.lab.packing import GUEST_ROOT
 from harness.lab.probes import Probe, Seen
@@ -51,6 +52,8 @@ def command_of(test: PlannedTest, seed: str, limit_s: float) -> Command:
         # An assertion goes to standard error and its "not ok" to standard output: only one
         # pipe keeps them in order.
         merge_output=True,
+        faults=settings_of(test.fault) if test.fault else None,
+        watch_left=test.fault is not None,
     )
 
 
@@ -128,6 +131,8 @@ async def run_attempt(
         functions=seen.functions,
         logs=msgspec.structs.replace(logs, folded=seen.folded, graph=seen.graph),
         boot=boot,
+        fault_hit=observer.fault_hit if test.fault else None,
+        left=parse_left(observer.left),
     )
 
 

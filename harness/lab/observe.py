@@ -17,6 +17,7 @@ from harness.model.events import (
     Heartbeat,
     How,
     KernelLog,
+    Left,
     NotStarted,
     Stderr,
     Stdout,
@@ -35,6 +36,10 @@ _SILENT_BEATS = 3
 What dies in an oops keeps its locks, so that others hang where they meet one; the time limit would
 be waited for in vain.  Other cases of the test that go on to report have their time.
 """
+
+_FAILED = b"FAULT_INJECTION: forcing a failure"
+"""What the kernel says, in a line of its own, of a call that it makes fail, unless it is one that
+fails in silence (__GFP_NOWARN)."""
 
 
 class CappedLog:
@@ -100,6 +105,10 @@ class Observer:
         self._silent_beats = 0
         self.ending: Ending | None = None
         self.guest_s: float | None = None
+        self.fault_hit: bool | None = None
+        """Whether the call that was to fail has failed; None where that is not known."""
+        self.left = b""
+        """What the agent says that the test has left in the kernel's memory."""
 
     def hear(self, event: Event) -> None:
         """Take one event of the guest."""
@@ -113,6 +122,10 @@ class Observer:
             case KernelLog(data):
                 self._kernel_log.write(data)
                 self._scanner.feed(data)
+                if _FAILED in data:
+                    self.fault_hit = True
+            case Left(data):
+                self.left += data
             case Heartbeat():
                 self._beat()
             case Exit() | NotStarted() | GuestDied():
@@ -120,6 +133,8 @@ class Observer:
                 if isinstance(event, Exit):
                     self.guest_s = event.wall_s
                     self._usage = _usage(event)
+                    if event.faults_left is not None:
+                        self.fault_hit = not event.faults_left
 
     def _beat(self) -> None:
         """End the test, as far as this listener is concerned, if a crash has silenced it."""

@@ -18,6 +18,7 @@ from harness.lab.boot import observe_boot
 from harness.lab.observe import CappedLog, Observer
 from harness.lab.templates import AGENT, Foundry
 from harness.model.events import Accelerator, Command
+from harness.proc.packages import install
 from harness.proc.process import run
 
 PROGRAM = Path(__file__).with_name("smoke.c")
@@ -59,7 +60,7 @@ def pack_program(foundry: Foundry, source: Path) -> BootFiles:
             raise MachineError(
                 "no program can be compiled for a guest",
                 why=done.output.strip()[-500:],
-                hint="apt-get install gcc libc6-dev",
+                hint=install("gcc", "libc6-dev"),
             )
 
     key = digest(source.read_bytes(), " ".join(_FLAGS))

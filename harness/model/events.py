@@ -49,6 +49,18 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Faults:
+    """Which calls of a program fail on purpose: settings of the kernel's fault injection.
+
+    ``settings`` are values by files below debugfs; they hold for the program, its threads and what
+    it forks, and for no one else.  ``counter`` is the file that says how many failures are left.
+    """
+
+    settings: tuple[tuple[str, str], ...]
+    counter: str
+
+
+@dataclass(frozen=True)
 class Command:
     """One program to run.
 
@@ -63,6 +75,9 @@ class Command:
     With ``terminal`` the program has a terminal of that size instead, as standard input, output and
     error; all that is written to it comes as :class:`Stdout`.  See :meth:`Guest.feed`.
 
+    ``faults`` make calls of it fail; with ``watch_left`` a :class:`Left` says what it has left in
+    the kernel's memory, where the kernel knows.
+
     The seed makes two restored guests differ, and not more than that: the kernel also mixes
     cycle counters into its generator, so the same seed does not give the same random numbers.
     """
@@ -76,6 +91,8 @@ class Command:
     grace_s: float = 2.0
     merge_output: bool = False
     terminal: Window | None = None
+    faults: Faults | None = None
+    watch_left: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +105,13 @@ class Stdout:
 @dataclass(frozen=True)
 class Stderr:
     """Bytes that the test wrote to its standard error, cut anywhere."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Left:
+    """Lines about what the test has left in the kernel's memory, cut anywhere."""
 
     data: bytes
 
@@ -124,6 +148,9 @@ class Exit:
     complaint may have come later: ``busy`` for kernel threads, ``rcu`` for a grace period.
 
     ``stood_still_s`` is how long, in seconds, the guest did not run while its clock did.
+
+    ``faults_left`` is how many of the failures of :class:`Faults` did not come about; None where
+    that is not known.
     """
 
     status: int | None
@@ -137,6 +164,7 @@ class Exit:
     taint: int = 0
     restless: tuple[str, ...] = ()
     stood_still_s: float = 0.0
+    faults_left: int | None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +226,7 @@ class GuestDied:
 
 
 Final = Exit | NotStarted | GuestDied
-Event = Stdout | Stderr | KernelLog | Heartbeat | Final
+Event = Stdout | Stderr | KernelLog | Left | Heartbeat | Final
 
 
 class Guest(Protocol):

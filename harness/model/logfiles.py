@@ -4,6 +4,7 @@
     logs/kernel-build.log             what make printed for the kernel
     logs/SUITE/PROGRAM.output.log     PROGRAM.N.output.log for attempt N of several
     logs/SUITE/PROGRAM.kernel.log
+    logs/SUITE/PROGRAM=N.output.log   of attempt N, where one was planned and more were needed
     logs/SUITE/=boot.kernel.log       of the guest's boot; =boot.2… of another guest
     logs/SUITE/=boot=PROGRAM.kernel.log   of a test's own boot, where the kernel complained in it
     logs/SUITE/build.log
@@ -102,7 +103,12 @@ class LogFiles:
 
     def of(self, test: PlannedTest, attempt: int) -> Logs:
         """Return the log files of an attempt at *test*."""
-        base = self._programs[test.suite][test.program] + (f".{attempt}" if self._repeated else "")
+        base = self._programs[test.suite][test.program]
+        if self._repeated:
+            base += f".{attempt}"
+        elif attempt > 1:
+            # Nothing that stands for a program's name ends in this.
+            base += f"={attempt}"
         directory = self._suites[test.suite]
         return Logs(
             output=str(directory / f"{base}.output.log"),

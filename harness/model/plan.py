@@ -7,6 +7,7 @@ import msgspec
 
 from harness.klog.allow import Allowance
 from harness.model.expectations import Expectation
+from harness.model.faults import Fault
 from harness.model.ids import ONLY, KernelName
 from harness.model.spec import GuestTable
 
@@ -41,6 +42,8 @@ class PlannedTest(msgspec.Struct, frozen=True, kw_only=True):
     """What is known to go wrong with it under this series."""
     allow: tuple[Allowance, ...] = ()
     """Kernel messages that are known under it."""
+    fault: Fault | None = None
+    """Which of its calls fails, where it is a point of a sweep."""
 
     @property
     def runnable(self) -> bool:

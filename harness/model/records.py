@@ -17,11 +17,12 @@ from harness.ktap import Report
 from harness.model.checks import CheckResult, PlannedCheck, Severity
 from harness.model.cost import FunctionCost
 from harness.model.events import How
+from harness.model.faults import BudgetSpent, InjectSpec, Surveyed, Survivor, SweepStarted
 from harness.model.ids import ONLY, KernelName, TestId
 from harness.model.metrics import Metric
 from harness.model.plan import ALL, Cell, PlannedTest
-from harness.model.results import Kernel, Logs, Machine
-from harness.model.spec import GuestTable, KernelSpec, Trust
+from harness.model.results import Bisected, Kernel, Logs, Machine
+from harness.model.spec import BisectTable, GuestTable, KernelSpec, Trust
 
 SCHEMA = 2
 """What a journal says of itself in its first record.  1, which such records do not say, has one
@@ -61,6 +62,14 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     for_patch: int | None = None
     """The patch whose tests run, those in ``left_out`` not among them."""
     left_out: tuple[str, ...] = ()
+    inject: InjectSpec | None = None
+    """Which calls of the tests fail on purpose, if any."""
+    reruns: int = 0
+    """How often, on each kernel, a test is run again that differs between two."""
+    base: KernelName = ONLY
+    """The kernel that the others are held against."""
+    bisect: BisectTable | None = None
+    """Between which kernels the first bad one is looked for."""
     kernels: tuple[KernelSpec, ...] = ()
     """What was asked for since schema 2, in place of the fields of one kernel."""
 
@@ -82,6 +91,8 @@ class KernelPlanned(msgspec.Struct, frozen=True, kw_only=True):
 
     name: KernelName = ONLY
     facts: Kernel
+    position: int = 0
+    """Where it stands among the kernels of the run, whichever is built first."""
 
 
 class RunPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="planned"):
@@ -102,6 +113,19 @@ class RunPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="planned"):
     """How often each test runs; 0 is until it fails or the run is interrupted."""
     until_fail: bool = False
     """Whether a test that did not end as expected is not run again."""
+
+
+class KernelAdded(msgspec.Struct, frozen=True, kw_only=True, tag="kernel-added"):
+    """A kernel has been added to the plan, as what is known of others makes it necessary."""
+
+    kernel: KernelPlanned
+    cells: tuple[Cell, ...]
+
+
+class BisectionEnded(msgspec.Struct, frozen=True, kw_only=True, tag="bisected"):
+    """What git says after the last kernel of a bisection, for one test."""
+
+    found: Bisected
 
 
 class KernelBuilt(msgspec.Struct, frozen=True, kw_only=True, tag="kernel-built"):
@@ -152,6 +176,14 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     """How often each test runs; 0 is until it fails or the run is interrupted."""
     until_fail: bool = False
     """Whether a test that did not end as expected is not run again."""
+    surveys: tuple[Surveyed, ...] = ()
+    """What is known of tests of which calls fail on purpose."""
+
+    def survey_of(self, test: PlannedTest) -> Surveyed | None:
+        """Return what is known of the test of which *test* is a point; None for another."""
+        if test.fault is None:
+            return None
+        return next((each for each in self.surveys if each.test == test.fault.test), None)
 
 
 class RunResumed(msgspec.Struct, frozen=True, kw_only=True, tag="resumed"):
@@ -284,6 +316,10 @@ class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):
     """Of its own guest, where each test has one that is booted for it."""
     reused: str = ""
     """The earlier run that observed it, on the same in every respect; empty for this one."""
+    fault_hit: bool | None = None
+    """Whether the call that was to fail has failed; None where that is not known."""
+    left: tuple[Survivor, ...] | None = None
+    """What it has left in the kernel's memory; None where the kernel does not say."""
 
 
 class Decoded(msgspec.Struct, frozen=True, kw_only=True, tag="decoded"):
@@ -295,6 +331,8 @@ class Decoded(msgspec.Struct, frozen=True, kw_only=True, tag="decoded"):
     attempt: int = 1
     reports: tuple[str, ...]
     """One for each finding of the test, in their order; empty where nothing could be added."""
+    left: tuple[str, ...] = ()
+    """The same for where the objects were allocated that it has left."""
 
 
 class ChecksPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="checks"):
@@ -333,6 +371,8 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
 Record = (
     Requested
     | RunPlanned
+    | KernelAdded
+    | BisectionEnded
     | KernelBuilt
     | KernelFailed
     | CellPlanned
@@ -346,6 +386,9 @@ Record = (
     | Decoded
     | ChecksPlanned
     | CheckEnded
+    | Surveyed
+    | SweepStarted
+    | BudgetSpent
     | RunEnded
 )
 
@@ -360,6 +403,8 @@ OfKernel = (
     | TestStarted
     | TestEnded
     | Decoded
+    | Surveyed
+    | SweepStarted
 )
 """Records that speak of one kernel of the run."""
 
@@ -382,12 +427,15 @@ def standing(records: Sequence[Record]) -> list[Record]:
 
 def kernel_names(records: Iterable[Record]) -> tuple[KernelName, ...]:
     """Return the kernels of the run's plan in its order; none where there is no plan yet."""
+    planned: list[KernelPlanned] = []
     for record in records:
         if isinstance(record, RunPlanned):
-            return tuple(each.name for each in record.kernels)
-        if isinstance(record, RunStarted):
+            planned += record.kernels
+        elif isinstance(record, KernelAdded):
+            planned.append(record.kernel)
+        elif isinstance(record, RunStarted):
             return (ONLY,)
-    return ()
+    return tuple(each.name for each in sorted(planned, key=lambda each: each.position))
 
 
 def of_kernel(records: Sequence[Record], name: KernelName) -> list[Record]:
@@ -410,7 +458,7 @@ def of_kernel(records: Sequence[Record], name: KernelName) -> list[Record]:
     return [
         whole if each is planned else each
         for each in mine
-        if not isinstance(each, KernelBuilt | KernelFailed | CellPlanned)
+        if not isinstance(each, KernelAdded | KernelBuilt | KernelFailed | CellPlanned)
     ]
 
 
@@ -445,7 +493,8 @@ def _whole_plan(planned: RunPlanned, name: KernelName, mine: Sequence[Record]) -
     failed = next((each for each in mine if isinstance(each, KernelFailed)), None)
     cells = {each.suite: each for each in mine if isinstance(each, CellPlanned)}
     tests: list[PlannedTest] = []
-    for cell in planned.cells:
+    added = [each for each in mine if isinstance(each, KernelAdded)]
+    for cell in (*planned.cells, *(cell for each in added for cell in each.cells)):
         if cell.kernel != name:
             continue
         if cell.suite in cells:
@@ -462,7 +511,8 @@ def _whole_plan(planned: RunPlanned, name: KernelName, mine: Sequence[Record]) -
                 build_log=log,
             )
         )
-    facts = next(each.facts for each in planned.kernels if each.name == name)
+    kernels = (*planned.kernels, *(each.kernel for each in added))
+    facts = next(each.facts for each in kernels if each.name == name)
     return RunStarted(
         run=planned.run,
         time=planned.time,
@@ -473,4 +523,5 @@ def _whole_plan(planned: RunPlanned, name: KernelName, mine: Sequence[Record]) -
         notes=built.notes if built else (),
         repeat=planned.repeat,
         until_fail=planned.until_fail,
+        surveys=tuple(each for each in mine if isinstance(each, Surveyed)),
     )

@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 
 from harness.errors import ExitCode
+from harness.model.changes import Changes
 from harness.model.cost import FunctionCost
 from harness.model.coverage import Coverage
+from harness.model.faults import Injection, Injections
 from harness.model.metrics import Metric
 from harness.outcome import Outcome
 from harness.visible import defuse_json
@@ -104,6 +106,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     seed: str = ""
     logs: Logs = Logs()
     metrics: tuple[Metric, ...] = ()
+    failed: tuple[str, ...] = ()
+    """The cases that did not end as expected, without the test's name; of a failed attempt also
+    those which only others have."""
 
 
 class Test(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,12 +167,16 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     rerun: str = ""
     """A command line for a shell that runs this test alone."""
     attempts: tuple[Attempt, ...] = ()
-    """Every attempt, where the test was to be repeated; all else is then that of the worst one."""
+    """Every attempt, where there were several; all else is then that of the worst one."""
+    reruns: int = 0
+    """How many of them, the last, were added to find out whether the test is unstable."""
     reused: str = ""
     """The earlier run that observed it, where it did not run in this one: it is no run of its own
     in any count of how often a test fails."""
     same_as: str | None = None
     """The kernel of the run on which it ran, where that is the same as its own; else null."""
+    injected: Injection | None = None
+    """What came of a call that failed on purpose, for a point of a sweep."""
 
     @property
     def elsewhere(self) -> str:
@@ -222,6 +231,28 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     """The first kernel of the run that is the same by content; null where there is none before."""
 
 
+class Bisected(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bisection has come to, for one test."""
+
+    test: str
+    """``suite:program``; or what was looked for where a kernel does not build or boot."""
+    first_bad: str = ""
+    """The name of the first bad kernel; empty where it was not found."""
+    last_good: str = ""
+    """The name of a kernel just before it, on which it is good."""
+    title: str = ""
+    """What the first bad kernel has more: its commit, or its patch."""
+    author: str = ""
+    possible: tuple[str, ...] = ()
+    """Where kernels that cannot tell are in the way: any of these may be the first bad one."""
+    why: str = ""
+    """Why it was not found."""
+    confirmed: str = ""
+    """What the reruns on both sides came to; empty where there were none."""
+    log: str = ""
+    """The log that ``git bisect replay`` takes."""
+
+
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """What it ran on; where there were several, each field has all of them, joined by ``; ``."""
 
@@ -264,8 +295,17 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     """One for every planned test, in the order of the plan."""
     at_boot: tuple[BootReport, ...] = ()
     """What the kernel reported before the tests, once each; tests point to it."""
+    against: Changes | None = None
+    """What its kernel changes against the base, where that was asked for: only a change for the
+    worse lets the run fail then."""
+    bisection: bool = False
+    """Whether the run was there to find the first bad commit, so that finding it is success."""
+    bisected: tuple[Bisected, ...] = ()
+    """What a bisection has found, for each test."""
     coverage: Coverage | None = None
     """Which changed lines the tests have run; None where that was not watched."""
+    injections: Injections | None = None
+    """What the sweeps of ``harness inject`` come to; None of any other run."""
     notes: tuple[str, ...] = ()
     """What the harness did differently from what was asked, and why."""
 
@@ -299,11 +339,19 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
         """What ``harness run`` returns; a run that planned nothing is not green.
 
         A test's outcome is never better than its cases; if one is all the same, its case counts.
+        Against a base, what fails there as well lets no run fail.
         """
         if self.error:
             return ExitCode.MACHINE
         if self.interrupted:
             return ExitCode.INTERRUPTED
+        if self.bisection:
+            found = all(each.first_bad and not each.why for each in self.bisected)
+            good = bool(self.bisected) and found
+            return ExitCode.AS_EXPECTED if good else ExitCode.NOT_AS_EXPECTED
+        if self.against is not None:
+            bad = self.against.worse or self.against.unknown
+            return ExitCode.NOT_AS_EXPECTED if bad else ExitCode.AS_EXPECTED
         outcomes = [test.outcome for test in self.tests]
         outcomes += [case.outcome for test in self.tests for case in test.cases]
         if outcomes and all(outcome.as_expected for outcome in outcomes):

@@ -28,6 +28,8 @@ class KernelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A kernel that is asked for: what differs from the project file, and what it is called."""
 
     name: KernelName = ONLY
+    position: int = 0
+    """Where it stands among the kernels of the run, whichever is built first."""
     source: str | None = None
     series: tuple[str, ...] = ()
     """Stacks of the project file and paths, the first at the bottom; or ``none`` alone.  None given
@@ -36,10 +38,25 @@ class KernelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How many patches of the stack are applied; None is all, 0 is none: the base."""
     tests_upto: int | None = None
     """Suites of the kernel tree are those of the tree with so many patches, as for ``upto``."""
+    tests_of: KernelName = ONLY
+    """Suites of the kernel tree are those of the kernel with this name, where one is named."""
     series_version: int | None = None
     """Which version of the series, where there are several in one file; None is the newest."""
     config: tuple[str, ...] = ()
     """Fragments; none given means those of the project file."""
+
+
+class BisectTable(msgspec.Struct, frozen=True, kw_only=True):
+    """Between which kernels the first bad one is looked for."""
+
+    repository: str = ""
+    """Where the commits are; empty for the patches of a series."""
+    good: str = ""
+    """The id of a commit that is said to be good; of a series the base, which is tested."""
+    bad: str = ""
+    """The id of one that is said to be bad; of a series the last patch."""
+    own_tests: bool = False
+    """Whether suites of the kernel tree are those of each kernel's own tree."""
 
 
 class GuestTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

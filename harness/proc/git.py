@@ -130,3 +130,18 @@ def object_id(repo: Path, revision: str) -> str | None:
     """Return the full id of *revision* (such as ``REF^{tree}``) in *repo*, None if not there."""
     done = git("rev-parse", "--quiet", "--verify", "--end-of-options", revision, repo=repo)
     return done.text if done.ok else None
+
+
+def borrow(repository: Path, at: Path) -> Path:
+    """Make a bare repository *at* a new place that has the objects of *repository*; return it.
+
+    Nothing that is done there is seen in the other one.
+    """
+    objects = must(git("rev-parse", "--git-path", "objects", cwd=repository), "no objects").text
+    shallow = must(git("rev-parse", "--git-path", "shallow", cwd=repository), "no git dir").text
+    must(git("init", "--quiet", "--bare", "--template=", str(at)), "git cannot make a repository")
+    (at / "objects" / "info").mkdir(exist_ok=True)
+    (at / "objects" / "info" / "alternates").write_text(f"{(repository / objects).resolve()}\n")
+    if (repository / shallow).is_file():
+        (at / "shallow").write_bytes((repository / shallow).read_bytes())
+    return at

@@ -27,31 +27,9 @@ from typing import IO
 from harness.errors import HarnessError, MachineError, UserError
 from harness.foreign import disk_full, in_output
 from harness.proc import environment
+from harness.proc.packages import OF_PROGRAM, install
 from harness.proc.sandbox import HINT, Cell, Limits, Sandbox, unavailable
 from harness.proc.stop import current
-
-PACKAGES = {
-    "bc": "bc",
-    "bison": "bison",
-    "busybox": "busybox-static",
-    "bwrap": "bubblewrap",
-    "ccache": "ccache",
-    "flex": "flex",
-    "gcc": "gcc",
-    "gzip": "gzip",
-    "git": "git",
-    "ld": "binutils",
-    "make": "make",
-    "rsync": "rsync",
-    "apt-cache": "apt",
-    "apt-get": "apt",
-    "dpkg-deb": "dpkg",
-    "tar": "tar",
-    "xz": "xz-utils",
-    "zstd": "zstd",
-    "qemu-system-x86_64": "qemu-system-x86",
-}
-"""Debian package of each program that the harness runs, for the error that says one is missing."""
 
 _TAIL_LINES = 400
 _LOOK_S = 0.5
@@ -105,14 +83,14 @@ def find(program: str) -> str | None:
 
 
 def which(program: str) -> str:
-    """Return the path of *program*, or raise MachineError that names its Debian package."""
+    """Return the path of *program*, or raise MachineError that says how to install it."""
     path = find(program)
     if path is None:
-        package = PACKAGES.get(program, program)
         raise MachineError(
             f"{program} is not installed",
             where=f"PATH={environment.search_path()}",
-            hint=f"apt-get install {package} (`make setup` installs everything that is needed)",
+            hint=f"{install(OF_PROGRAM.get(program, program))} "
+            "(`make setup` installs everything that is needed)",
         )
     return path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.judge.changes import Changed, Changes, Kind, Said
+from harness.model.changes import Changed, Changes, Kind, Said
 from harness.report.text import Span, count, one_line
 from harness.visible import visible
 
@@ -14,7 +14,9 @@ Line = list[Span]
 _STYLES = {
     Kind.REGRESSION: "bad",
     Kind.NEW_FAILURE: "bad",
+    Kind.UNKNOWN: "bad",
     Kind.OTHER_FAILURE: "bad",
+    Kind.UNSTABLE: "warn",
     Kind.STILL_FAILING: "warn",
     Kind.LOST: "warn",
     Kind.GONE: "warn",
@@ -70,4 +72,5 @@ def _case(each: Changed) -> Iterator[Line]:
 
 
 def _words(said: Said) -> str:
-    return f"{said.outcome}{': ' if said.reason else ''}{one_line(said.reason)}"
+    counted = f" ({said.counts})" if said.counts.runs else ""
+    return f"{said.outcome}{': ' if said.reason else ''}{one_line(said.reason)}{counted}"

@@ -22,6 +22,9 @@ class TestProgress(Protocol):
     def finished(self, test: Test, label: str) -> None:
         """Say how what is called *label* ended; it need not have started."""
 
+    def again(self, test: Test, label: str) -> None:
+        """Say how an attempt ended that was not planned; it counts among no tests."""
+
 
 class MatrixProgress(Protocol):
     """Where a run over several kernels tells how far it is."""

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from harness.judge.compare import Change, Comparison, Row, Step
+from harness.judge.unstable import counts, mixed
 from harness.model.ids import BASE, KernelName
 from harness.model.plan import ALL
 from harness.model.results import Kernel, Results, Test
 from harness.outcome import Outcome
+from harness.report.changes import told
 from harness.report.text import Span, columns, count, fit, one_line, pad, style_of
 from harness.visible import visible
 
@@ -31,13 +33,14 @@ _LETTERS = {
 _SAME = "="
 _LEGEND = (
     ". pass   x failed as expected   - skipped or not there   P passed, was expected to fail   "
-    "F fail   S splat   T timeout   C crash   E error   N not run"
+    "F fail   S splat   T timeout   C crash   E error   N not run   ~ one time good, another bad"
 )
 _LEGEND_SAME = (
     "= the kernel is the same as the one before, and was not tested   "
     "=F, =. the same as an earlier one, on which that came out"
 )
 _NAME_COLUMNS = 56
+_MOST_CASES = 5
 _MOST = 10
 """Tests that are named with what changed; the others are counted."""
 
@@ -52,9 +55,16 @@ def matrix(results: Results, comparison: Comparison) -> Iterator[Line]:
     if any(test and test.same_as is not None for row in comparison.rows for test in row.cells):
         yield [(_LEGEND_SAME, "dim")]
     yield from _elsewhere(results)
+    if results.bisection:
+        return
+    if results.against is not None:
+        yield []
+        yield from told(results.against)
+        return
     yield from _always(comparison.rows, comparison.kernels[0])
     for kernel in comparison.kernels[1:]:
         yield from _changes(kernel, kernels[kernel], comparison)
+    yield from _unstable(comparison)
     yield from _not_bisectable(comparison)
 
 
@@ -106,7 +116,7 @@ def letter(test: Test | None, before: tuple[KernelName, Test | None] | None = No
     """
     if test is None:
         return "-"
-    of_outcome = _LETTERS[test.outcome]
+    of_outcome = "~" if mixed(test) else _LETTERS[test.outcome]
     if test.same_as is None:
         return of_outcome
     name, neighbour = before or ("", None)
@@ -160,9 +170,48 @@ def _broken(step: Step, kernel: Kernel) -> Iterator[Line]:
     after = step.after.outcome if step.after else "not there"
     yield [
         (f"{_guilty(step, kernel)} {verb} {one_line(step.test)}: ", "bad"),
-        (f"{before}, then {after}", ""),
+        (f"{before}, then {after}{_counted_text(step)}", ""),
     ]
+    if step.cases:
+        shown = ", ".join(map(one_line, step.cases[:_MOST_CASES]))
+        more = len(step.cases) - _MOST_CASES
+        yield [
+            ("    not as expected any more: ", "dim"),
+            (shown + (f" and {more} more" if more > 0 else ""), ""),
+        ]
     yield from _story("", step.after)
+
+
+def _counted_text(step: Step) -> str:
+    """Return what the reruns came to that confirm a step; empty where there were none."""
+    if step.before is None or step.after is None:
+        return ""
+    then, now = counts(step.before), counts(step.after)
+    if not step.before.reruns or not step.after.reruns:
+        return ""
+    return f" (run again: {then} before, {now} after)"
+
+
+def _unstable(comparison: Comparison) -> Iterator[Line]:
+    """Tell which tests are one time good and another time bad on the same kernel."""
+    rows = [row for row in comparison.rows if row.unstable]
+    if not rows:
+        return
+    yield []
+    yield [("Unstable, good at one time and bad at another:", "warn")]
+    for row in rows[:_MOST]:
+        told = [
+            f"{kernel} {counts(test)}" if test.reruns else f"{kernel} {test.outcome}"
+            for kernel, test in zip(comparison.kernels, row.cells, strict=True)
+            if test is not None and (test.attempts or not test.outcome.as_expected)
+        ]
+        yield [(f"  {one_line(row.test)}", ""), (f"  {', '.join(told)}", "warn")]
+        worst = max(filter(None, row.cells), key=lambda each: each.outcome.severity)
+        if worst.reason:
+            yield [(f"    {one_line(worst.reason)}", "")]
+        if worst.rerun:
+            yield [("    run again: ", "dim"), (f"{visible(worst.rerun)} --repeat 20", "")]
+    yield from _more(len(rows))
 
 
 def _story(name: str, test: Test | None) -> Iterator[Line]:

@@ -110,6 +110,11 @@ class ActiveTests:
         self.counts = {**self.counts, test.outcome: self.counts.get(test.outcome, 0) + 1}
         self._emit(test, label, self._width)
 
+    def again(self, test: Test, label: str) -> None:
+        """Leave the line of an attempt that was not planned."""
+        self.running = {name: at for name, at in self.running.items() if name != label}
+        self._emit(test, label, self._width)
+
 
 class ActiveMatrix:
     """A run over several kernels under way."""
@@ -150,6 +155,13 @@ class _TestsOfKernel:
     def started(self, label: str) -> None:
         """Show *label* as running."""
         self._matrix.running = {**self._matrix.running, label: self._progress.clock()}
+
+    def again(self, test: Test, label: str) -> None:
+        """Show no more that *label* is running; the counts of the end tell how it went."""
+        running = self._matrix.running.items()
+        self._matrix.running = {name: at for name, at in running if name != label}
+        if self._progress.verbose:
+            self._progress.tell_test(test, label)
 
     def finished(self, test: Test, label: str) -> None:
         """Count *test*; leave its line where it is not as expected."""

@@ -12,7 +12,9 @@ from harness.judge.merge import split
 from harness.model.ids import case_of
 from harness.model.results import Case, Results, Test
 from harness.outcome import Outcome
+from harness.report.bisect import bisected
 from harness.report.coverage import coverage_lines
+from harness.report.injections import fault_lines, injection_lines, leak_lines
 from harness.report.matrix import matrix
 from harness.report.steps import cases_text, known_tags
 from harness.report.text import (
@@ -75,13 +77,15 @@ def summary(
     *unicode* says whether signs outside ASCII may be used.
     """
     if results.kernels:
-        parts: list[Line] = [*matrix(results, compare(split(results)))]
+        parts: list[Line] = [*matrix(results, compare(split(results))), *bisected(results)]
         parts += _not_as_expected(results, directory, shell, unicode) if verbose else []
         parts += _metric_faults(results)
         return [*parts, *_last(results, directory, page, junit), [], *verdict(results)]
     parts = [*_subject(results)]
-    if results.tests:
-        parts += [[], *_table(results.tests, verbose, unicode, width)]
+    rows = results.tests if verbose else [each for each in results.tests if not _uneventful(each)]
+    if rows:
+        parts += [[], *_table(rows, verbose, unicode, width)]
+    parts += bisected(results)
     parts += _at_boot(results, directory, unicode)
     parts += _not_as_expected(results, directory, shell, unicode)
     parts += _together("Not run", results.tests, Outcome.NOTRUN, "bad")
@@ -94,6 +98,8 @@ def summary(
     parts += _metric_faults(results)
     if results.coverage:
         parts += [[], *coverage_lines(results.coverage)]
+    if results.injections:
+        parts += [[], *injection_lines(results.injections)]
     return [*parts, *_last(results, directory, page, junit), [], *verdict(results)]
 
 
@@ -123,6 +129,11 @@ def _subject(results: Results) -> Iterator[Line]:
         yield [("Guest  ", "dim"), (said, "dim")]
 
 
+def _uneventful(test: Test) -> bool:
+    """Whether it is one of the many points of a sweep of which only the number is told."""
+    return test.injected is not None and test.injected.nth > 0 and test.outcome.as_expected
+
+
 def _table(tests: Sequence[Test], verbose: bool, unicode: bool, width: int) -> Iterator[Line]:
     """One row a test, in a terminal within its *width*.
 
@@ -149,6 +160,7 @@ def _table(tests: Sequence[Test], verbose: bool, unicode: bool, width: int) -> I
             (f"{pad(name, wide)}  {cases:<{wide_cases}}", ""),
             (f"  {duration(seconds):>6}  ", "dim"),
             (f"{mark(style, unicode)} {test.outcome}", style),
+            *([(f"  {one_line(test.reason)}", "dim")] if test.injected and verbose else ()),
         ]
         for case in test.cases if verbose else ():
             style = style_of(case.outcome)
@@ -250,6 +262,8 @@ def _details(
     yield from _attempts(test, directory)
     if test.elsewhere:
         yield [("  verdict:    ", "dim"), (one_line(test.elsewhere), "")]
+    yield from leak_lines(test)
+    yield from fault_lines(test)
     if test.kernel_log:
         yield [("  the kernel said:", "dim")]
         lines, gone = essence(visible(test.kernel_log).strip("\n").split("\n"))

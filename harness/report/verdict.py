@@ -15,7 +15,8 @@ _MAX_NAMES = 5
 def verdict(results: Results) -> list[list[Span]]:
     """Return the last lines of a run: the verdict, after a warning if nothing was tested."""
     lines: list[list[Span]] = []
-    bad = [test for test in results.tests if not _as_expected(test)]
+    asked_else = results.bisection or results.against is not None
+    bad = [] if asked_else else [test for test in results.tests if not _as_expected(test)]
     names = [one_line(test.name) for test in sorted(bad, key=lambda each: -each.outcome.severity)]
     if names:
         more = f" and {count(len(names) - _MAX_NAMES, 'other')}" if len(names) > _MAX_NAMES else ""
@@ -26,6 +27,15 @@ def verdict(results: Results) -> list[list[Span]]:
     if results.error:
         lines.append([("CUT OFF: ", "bad"), (one_line(results.error, 200), "")])
     code = results.exit_code
+    if results.bisection and code in (ExitCode.AS_EXPECTED, ExitCode.NOT_AS_EXPECTED):
+        word, style = ("FOUND", "good") if code is ExitCode.AS_EXPECTED else ("NOT FOUND", "bad")
+        lines.append([(f"{word} (exit {int(code)}): ", style), (_counted(results), "")])
+        return lines
+    if results.against is not None and code in (ExitCode.AS_EXPECTED, ExitCode.NOT_AS_EXPECTED):
+        worse = code is ExitCode.NOT_AS_EXPECTED
+        word, style = ("WORSE THAN BASE", "bad") if worse else ("NO REGRESSION", "good")
+        lines.append([(f"{word} (exit {int(code)}): ", style), (_counted(results), "")])
+        return lines
     if code is ExitCode.AS_EXPECTED:
         word, style = "AS EXPECTED", "warn" if nothing else "good"
     elif code is ExitCode.INTERRUPTED:

@@ -6,9 +6,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
+from harness.judge.repeat import is_rerun
+from harness.model.ids import KernelName
 from harness.model.plan import ENDLESS, Group, PlannedTest
 from harness.model.records import RunStarted
+from harness.model.results import Test
 from harness.outcome import Outcome
 
 
@@ -18,8 +22,15 @@ class Attempts:
     Made from the plan and, for a run that is taken up again, told of what has ended before.
     """
 
-    def __init__(self, head: RunStarted, seconds: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        head: RunStarted,
+        seconds: Mapping[str, float] | None = None,
+        spent: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._head = head
+        self._spent = spent
+        """Whether the time is over in which attempts may begin."""
         self._begun: set[tuple[str, int]] = set()
         self._stopped: set[str] = set()
         self._rounds: dict[int, dict[str, PlannedTest]] = {}
@@ -30,7 +41,7 @@ class Attempts:
         # What is unknown may be long.
         self._tests = sorted(
             (test for test in head.tests if test.runnable),
-            key=lambda test: -known.get(test.name, math.inf),
+            key=lambda test: (-known.get(test.name, math.inf), _turn(test)),
         )
 
     def ended(self, name: str, attempt: int, outcome: Outcome) -> None:
@@ -64,7 +75,17 @@ class Attempts:
         return next(self._left(), None) is None
 
     def _left(self) -> Iterator[tuple[PlannedTest, int]]:
-        """Yield what has not begun, round after round; without end where there is none."""
+        """Yield what has not begun and may, round after round; without end where there is none."""
+        if self._spent():
+            return
+        yield from self._open()
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether something is left that could be begun if there were time."""
+        return self._spent() and next(self._open(), None) is not None
+
+    def _open(self) -> Iterator[tuple[PlannedTest, int]]:
         endless = self._head.repeat == ENDLESS
         for attempt in itertools.count(self._first):
             over = not endless and attempt > self._head.repeat
@@ -110,6 +131,40 @@ class Attempts:
 
     def label(self, test: PlannedTest, attempt: int) -> str:
         """Return the name of an attempt for the eye."""
+        if is_rerun(self._head, attempt):
+            return f"{test.name} [rerun {attempt - self._head.repeat}]"
         if self._head.repeat == 1:
             return test.name
         return f"{test.name} [{attempt}" + (f"/{self._head.repeat}]" if self._head.repeat else "]")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A kernel that is there, and what is left to run on it."""
+
+    name: KernelName
+    head: RunStarted
+    """Its whole plan."""
+    attempts: Attempts
+    ended: tuple[tuple[str, int, Test], ...] = ()
+    """Test, number and result of each attempt that ended before the run was taken up again."""
+    elsewhere: Mapping[str, KernelName] = field(default_factory=dict)
+    """Tests that run on another kernel of the run instead, as that is the same."""
+
+    def label(self, text: str) -> str:
+        """Return what a test or an attempt is called where there are several kernels."""
+        return f"{self.name}@{text}" if self.name else text
+
+    def labels(self) -> list[str]:
+        """Return the names for the eye of what is left."""
+        return [self.label(each) for each in self.attempts.labels()]
+
+
+def _turn(test: PlannedTest) -> int:
+    """Return a number by which the points of a sweep come in an order that soon is everywhere.
+
+    So a sweep for which there is no time has tried some of each part of the test.
+    """
+    if test.fault is None:
+        return 0
+    return int(f"{test.fault.nth:032b}"[::-1], 2)

@@ -11,6 +11,10 @@ import msgspec
 from harness.errors import UserError
 from harness.model.ids import BASE
 from harness.model.spec import KernelSpec
+from harness.project import NO_SERIES
+
+TIP = "tip"
+"""The name of the kernel that is held against a base."""
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
@@ -55,7 +59,32 @@ def specs(
     kernels = [(BASE, 0), *((str(number), number) for number in patches)]
     return tuple(
         msgspec.structs.replace(
-            whole, name=name, upto=upto, tests_upto=None if own_tests else count
+            whole,
+            name=name,
+            upto=upto,
+            tests_upto=None if own_tests else count,
+            position=upto,
         )
         for name, upto in kernels
     )
+
+
+def against(whole: KernelSpec, base: str, count: int) -> tuple[KernelSpec, KernelSpec]:
+    """Return the kernel to hold *whole* against, and *whole* itself.
+
+    *base* is a source, or :data:`BASE` for what the *count* patches of the series apply to.  Suites
+    of the kernel tree are those of *whole* on both.  Raises UserError where there is no series.
+    """
+    tip = msgspec.structs.replace(whole, name=TIP)
+    if base != BASE:
+        other = KernelSpec(
+            name=BASE, source=base, series=(NO_SERIES,), config=whole.config, tests_of=TIP
+        )
+        return other, tip
+    if not count:
+        raise UserError(
+            "there is no series, so the kernel would be held against itself",
+            where="--base",
+            hint="name another source to hold it against: --base SOURCE",
+        )
+    return msgspec.structs.replace(whole, name=BASE, upto=0, tests_upto=count), tip

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.errors import UserError
@@ -39,15 +39,19 @@ class Terms:
     """Makes the command line for a suite's name and a test's name."""
     build_logs: Mapping[str, str] = field(default_factory=dict)
     """Each suite's build log, relative to the run's directory."""
+    needed: Collection[str] | None = None
+    """The tests of a kernel that is there for these alone, as far as it has them; None for all."""
 
 
 def plan(suites: Sequence[Suite], expression: str, terms: Terms) -> tuple[PlannedTest, ...]:
     """Return the tests of *suites* that *expression* selects, in the order of the suites.
 
-    Raises UserError when nothing is left: a run without tests has nothing to say, least of all
-    that all is well.
+    Where only some are needed, it is these as far as they are there.  Otherwise raises UserError
+    when nothing is left: a run without tests has nothing to say, least of all that all is well.
     """
     tests = [test for suite in suites for test in _tests(suite, terms)]
+    if terms.needed is not None:
+        return tuple(test for test in tests if test.name in terms.needed)
     selected = compile_expression(expression, {test.name for test in tests})
     chosen = tuple(test for test in tests if selected(test.name))
     if not chosen:

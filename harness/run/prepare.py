@@ -7,7 +7,7 @@ guests can do, and :func:`planned` has the tests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -170,16 +170,9 @@ def select(request: Request, spec: KernelSpec, context: Context) -> Selected:
     fragments = kbuild.load(request.project_dir / project.kernel.config_dir, names)
     stack = request.stack(spec)
     wanted = _wanted_suites(request)
-    base = source.resolve_first(
-        (spec.source,) if spec.source else project.kernel.sources,
-        context,
-        relative_to=request.working_dir if spec.source else request.project_dir,
-    )
+    base = _base(request, spec, context)
     tree = series.apply(stack.series, base, context)
-    tests_tree = tree
-    if spec.tests_upto is not None:
-        whole = request.stack(msgspec.structs.replace(spec, upto=spec.tests_upto))
-        tests_tree = series.apply(whole.series, base, context)
+    tests_tree, tests_lineage = _tests_from(request, spec, base, context) or (tree, None)
     found = [
         suites.find(
             name,
@@ -200,7 +193,8 @@ def select(request: Request, spec: KernelSpec, context: Context) -> Selected:
         for key, names in each.settings.required.items():
             check_names(names, f"{each.settings_file}: {key}")
     fragments = _with_suites(fragments, found, request, tests_tree)
-    lineage = request.lineage(spec, stack, base.spec)
+    # A stranger's tests are built in a sandbox, also for a kernel of the user's own.
+    lineage = tests_lineage or request.lineage(spec, stack, base.spec)
     if lineage is not None:
         need_sandbox()
     place = kbuild.slot(context.store, base.spec, fragments, lineage)
@@ -221,6 +215,33 @@ def select(request: Request, spec: KernelSpec, context: Context) -> Selected:
         tests_place=tests_place,
         notes=((base.note,) if base.note else ()) + stack.notes + added,
     )
+
+
+def _base(request: Request, spec: KernelSpec, context: Context) -> Source:
+    """Return the source that the series of *spec* applies to."""
+    return source.resolve_first(
+        (spec.source,) if spec.source else request.project.kernel.sources,
+        context,
+        relative_to=request.working_dir if spec.source else request.project_dir,
+    )
+
+
+def _tests_from(
+    request: Request, spec: KernelSpec, base: Source, context: Context
+) -> tuple[Tree, str | None] | None:
+    """Return where suites of the kernel tree come from, and whose they are as a lineage.
+
+    None where they come from the tree of *spec*, which is upon *base*.
+    """
+    if spec.tests_of:
+        spec = request.kernel(spec.tests_of)
+        base = _base(request, spec, context)
+    elif spec.tests_upto is not None:
+        spec = msgspec.structs.replace(spec, upto=spec.tests_upto)
+    else:
+        return None
+    stack = request.stack(spec)
+    return series.apply(stack.series, base, context), request.lineage(spec, stack, base.spec)
 
 
 def build(selected: Selected, context: Context, out: Path) -> Built:
@@ -284,8 +305,8 @@ async def probe(built: Built) -> Answers:
     )
 
 
-def planned(built: Built, answers: Answers) -> Prepared:
-    """Plan the tests, with *answers* of :func:`probe`.
+def planned(built: Built, answers: Answers, needed: Collection[str] | None = None) -> Prepared:
+    """Plan the tests, with *answers* of :func:`probe`; where it is known, only those *needed*.
 
     Raises UserError where no test is selected, and for what no guest can be.
     """
@@ -298,11 +319,12 @@ def planned(built: Built, answers: Answers) -> Prepared:
         default_timeout_s=request.project.limits.test_s,
         rerun=lambda suite, test: request.rerun(selected.spec, selected.asked[suite], test),
         build_logs=built.build_logs,
+        needed=needed,
     )
     tests = plan(built.suites, request.expression, terms)
     left_out = [test.name for test in tests if test.name in request.left_out]
     tests = tuple(test for test in tests if test.name not in request.left_out)
-    if not tests:
+    if left_out and not tests:
         raise UserError(
             f"no test runs a changed line of patch {request.for_patch}",
             why=f"left out are {', '.join(left_out)}",

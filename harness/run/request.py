@@ -13,12 +13,17 @@ import msgspec
 from harness import series
 from harness.errors import UserError
 from harness.guest import vng
+from harness.model.faults import InjectSpec
+from harness.model.ids import ONLY, KernelName
 from harness.model.records import SCHEMA, Requested
-from harness.model.spec import GuestTable, KernelSpec, Trust
+from harness.model.spec import BisectTable, GuestTable, KernelSpec, Trust
 from harness.project import NO_SERIES, Project, load
 from harness.run.posted import unlike_posted
 from harness.series import Stack
 from harness.source.trust import least, of_source
+
+INJECT = "inject"
+"""The fragment of a kernel whose calls can fail on purpose."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,14 @@ class Request:
     """Only tests that may run changed lines of this patch are planned, by its number from 1."""
     left_out: tuple[str, ...] = ()
     """The tests that run none of them, by the coverage of an earlier run."""
+    inject: InjectSpec | None = None
+    """Which calls of the tests fail on purpose, if any."""
+    reruns: int = 0
+    """How often, on each kernel, a test is run again that differs between two; 0 is not at all."""
+    base: KernelName = ONLY
+    """The kernel that the others are held against: only what is worse than there fails the run."""
+    bisect: BisectTable | None = None
+    """Between which kernels the first bad one is looked for; others are added as needed."""
     command: tuple[str, ...] = ()
     """The command line, for the record."""
     program: tuple[str, ...] = ("harness",)
@@ -81,6 +94,10 @@ class Request:
             metrics=self.metrics,
             for_patch=self.for_patch,
             left_out=self.left_out,
+            inject=self.inject,
+            reruns=self.reruns,
+            base=self.base,
+            bisect=self.bisect,
         )
 
     @classmethod
@@ -105,6 +122,10 @@ class Request:
             metrics=asked.metrics,
             for_patch=asked.for_patch,
             left_out=asked.left_out,
+            inject=asked.inject,
+            reruns=asked.reruns,
+            base=asked.base,
+            bisect=asked.bisect,
             command=asked.command,
             program=program,
         )
@@ -113,7 +134,8 @@ class Request:
     def reuses(self) -> bool:
         """Whether a test may be left to an earlier run, or to another kernel that is the same."""
         once = self.repeat == 1 and not self.until_fail
-        return self.reuse and once and not self.coverage and not self.cost
+        watched = self.coverage or self.cost or self.inject is not None
+        return self.reuse and once and not watched
 
     @property
     def project_dir(self) -> Path:
@@ -135,11 +157,13 @@ class Request:
         Raises MachineError where vng guests are asked for and there is no virtme-ng.
         """
         names = spec.config or self.project.kernel.config
+        directory = self.project_dir / self.project.kernel.config_dir
+        if self.inject and INJECT not in names and (directory / f"{INJECT}.config").exists():
+            names = (*names, INJECT)
         if self.guest_table().type != "vng":
             return names, ()
         vng.find_virtme()
         # A project may have the same options in fragments of its own.
-        directory = self.project_dir / self.project.kernel.config_dir
         there = [name for name in vng.FRAGMENTS if (directory / f"{name}.config").exists()]
         missing = tuple(name for name in there if name not in names)
         if not missing:
@@ -147,6 +171,10 @@ class Request:
         note = f"for vng guests the kernel is also built with: {', '.join(missing)}"
         # First, so that what the user names has the last word.
         return (*missing, *names), (note,)
+
+    def kernel(self, name: KernelName) -> KernelSpec:
+        """Return the kernel of that name, which must be asked for."""
+        return next(each for each in self.kernels if each.name == name)
 
     def stack(self, spec: KernelSpec) -> Stack:
         """Read the series of *spec*.
@@ -205,7 +233,7 @@ class Request:
 
         *suites* are the ``--suite`` options, as they were given, that its suite was made from.
         """
-        argv = [*self.program, "run"]
+        argv = [*self.program, "inject" if self.inject else "run"]
         if self.project_file != self.working_dir / self.project_file.name:
             argv += ["--project", str(self.project_file)]
         argv += ["--source", spec.source] if spec.source is not None else []
@@ -218,7 +246,7 @@ class Request:
         argv += ["--trust", self.trust] if self.trust else []
         argv += ["--cost"] * self.cost + ["--functions"] * self.functions
         argv += [word for name in suites for word in ("--suite", name)]
-        return shlex.join([*argv, "-k", test])
+        return shlex.join([*argv, test] if self.inject else [*argv, "-k", test])
 
 
 def _counted(guest: GuestTable) -> GuestTable:

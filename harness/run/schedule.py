@@ -2,7 +2,8 @@
 """The order in which everything runs: tests of the kernels that are there, while others are built.
 
 Kernels come one after the other, as they are built.  Workers take attempts, those of the
-first kernel first, and tell the journal what was observed.
+first kernel first, and tell the journal what was observed.  What is run again beyond the plan comes
+when nothing of the plan can begin.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import cached_property
 
 from harness.digest import digest
 from harness.foreign import translate
+from harness.judge.repeat import is_rerun
 from harness.judge.verdict import day_of, judge_test
 from harness.lab.executor import Attempt, Executor, TemplateId
 from harness.lab.templates import COUNTED_FACTOR
@@ -33,28 +35,10 @@ from harness.model.records import (
 from harness.model.results import Test
 from harness.outcome import Outcome
 from harness.report.display import TestProgress
-from harness.run.attempts import Attempts
+from harness.run.attempts import Attempts, Ready
 from harness.run.journal import Journal
+from harness.run.reruns import Reruns
 from harness.store import Damaged
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A kernel that is there, and what is left to run on it."""
-
-    name: KernelName
-    head: RunStarted
-    """Its whole plan."""
-    attempts: Attempts
-
-    def label(self, text: str) -> str:
-        """Return what a test or an attempt is called where there are several kernels."""
-        return f"{self.name}@{text}" if self.name else text
-
-    def labels(self) -> list[str]:
-        """Return the names for the eye of what is left."""
-        return [self.label(each) for each in self.attempts.labels()]
-
 
 Watch = Callable[[Ready], TestProgress]
 """Begins to show the tests of a kernel, and returns where they are shown."""
@@ -69,6 +53,8 @@ class Schedule:
     watch: Watch
     tcg_factor: float = 1.0
     """How much longer tests may take where the processors are emulated."""
+    reruns: Reruns = field(default_factory=Reruns)
+    """What is run beyond the plan."""
 
     async def execute(self, kernels: AsyncIterator[Ready]) -> None:
         """Run the tests of *kernels* as these come, several at a time.
@@ -77,7 +63,7 @@ class Schedule:
         when the machine fails (no QEMU, full disk), Damaged where guests tell nothing; what ended
         before stays.
         """
-        line = _Line()
+        line = _Line(self.reruns)
         try:
             async with asyncio.TaskGroup() as group:
                 async for kernel in kernels:
@@ -102,6 +88,7 @@ class Schedule:
         for test in kernel.head.tests:
             if not test.runnable:
                 watcher.finished(judge_test(test, day_of(kernel.head)), kernel.label(test.name))
+        self.reruns.welcome(kernel)
         line.add(_OfKernel(kernel, watcher))
 
     async def _work(self, line: _Line) -> None:
@@ -116,6 +103,8 @@ class Schedule:
             if ready is not None:
                 ended = await self._attempt(kernel, test, attempt, ready)
                 kernel.attempts.ended(test.name, attempt, ended.outcome)
+                self.reruns.ended(kernel.name, test.name, attempt, ended)
+            line.done()
 
     async def _make(self, template: TemplateId, kernel: _OfKernel, line: _Line) -> None:
         """Make a template, or tell why there is none."""
@@ -149,11 +138,21 @@ class Schedule:
         self.journal.write(started)
         kernel.watcher.started(label)
         ended = await self.executor.run(attempt)
-        result = judge_test(test, day_of(kernel.head), started, ended, boot=ready.boot)
+        result = judge_test(
+            test,
+            day_of(kernel.head),
+            started,
+            ended,
+            boot=ready.boot,
+            survey=kernel.head.survey_of(test),
+        )
         if result.outcome not in (Outcome.PASS, Outcome.SKIP):
             await self.executor.check(attempt.template)
         self.journal.write(ended)
-        kernel.watcher.finished(result, label)
+        if is_rerun(kernel.head, number):
+            kernel.watcher.again(result, label)
+        else:
+            kernel.watcher.finished(result, label)
         return result
 
     def _factor(self, test: PlannedTest, emulated: bool) -> float:
@@ -204,11 +203,17 @@ class _OfKernel:
 class _Line:
     """What is left, for several workers, and the templates that there are."""
 
+    reruns: Reruns
     kernels: list[_OfKernel] = field(default_factory=list)
     ready: dict[TemplateId, GuestReady] = field(default_factory=dict)
     _making: set[TemplateId] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _closed: bool = False
+    _at_work: int = 0
+    """Attempts that have begun and not ended: what comes after may depend on them."""
+
+    def __post_init__(self) -> None:
+        self.reruns.wake = self._changed.set
 
     def add(self, kernel: _OfKernel) -> None:
         """Queue the tests of *kernel* behind those of the others."""
@@ -227,17 +232,41 @@ class _Line:
         others go before it.
         """
         # One by one, because what is next may depend on what ended meanwhile.
-        while not (self._closed and all(kernel.attempts.over for kernel in self.kernels)):
+        while not self._over:
             self._changed.clear()
-            for kernel in self.kernels:
-                found = kernel.attempts.begin(self._free(kernel))
-                if found is not None:
-                    return kernel, *found
+            found = self._planned() or self._rerun()
+            if found is not None:
+                self._at_work += 1
+                return found
             await self._changed.wait()
         return None
 
+    @property
+    def _over(self) -> bool:
+        planned = all(kernel.attempts.over for kernel in self.kernels)
+        return self._closed and planned and not self._at_work and self.reruns.over
+
+    def _planned(self) -> tuple[_OfKernel, PlannedTest, int] | None:
+        for kernel in self.kernels:
+            found = kernel.attempts.begin(self._free(kernel))
+            if found is not None:
+                return kernel, *found
+        return None
+
+    def _rerun(self) -> tuple[_OfKernel, PlannedTest, int] | None:
+        found = self.reruns.begin(lambda template: template not in self._making)
+        if found is None:
+            return None
+        tried, number = found
+        return next(each for each in self.kernels if each.name == tried.name), tried.test, number
+
     def _free(self, kernel: _OfKernel) -> Callable[[PlannedTest], bool]:
         return lambda test: TemplateId(kernel.name, test.group) not in self._making
+
+    def done(self) -> None:
+        """Take note that what :meth:`next` returned last to one of the workers has ended."""
+        self._at_work -= 1
+        self._changed.set()
 
     @contextlib.contextmanager
     def making(self, template: TemplateId, kernel: _OfKernel) -> Iterator[None]:
@@ -247,6 +276,7 @@ class _Line:
         self._making.discard(template)
         if template not in self.ready:
             kernel.attempts.dropped(template.group)
+            self.reruns.dropped(template.kernel, template.group)
         self._changed.set()
 
 

@@ -14,23 +14,32 @@ from harness.model.records import RunStarted
 from harness.report.board import CellOf, Forecast
 from harness.report.display import Display, MatrixProgress, TestProgress
 from harness.run import times
-from harness.run.attempts import Attempts
+from harness.run.attempts import Attempts, Ready
 from harness.run.prepare import Selected
-from harness.run.schedule import Ready
 
 
 class Shown:
-    """Opens what is shown of the kernels *selected*; *stack* closes it."""
+    """Opens what is shown of the kernels *selected*; *stack* closes it.
+
+    Where kernels are *added* on the way, there is no table of them: its end is not known.
+    """
 
     def __init__(
-        self, display: Display, selected: Sequence[Selected], context: Context, stack: ExitStack
+        self,
+        display: Display,
+        selected: Sequence[Selected],
+        context: Context,
+        stack: ExitStack,
+        *,
+        added: bool = False,
     ) -> None:
+        self._added = added
         self._display = display
         self._stack = stack
         self._tests: TestProgress | None = None
         self._matrix: MatrixProgress | None = None
         self._times = times.load(context.store)
-        if len(selected) > 1:
+        if len(selected) > 1 and not added:
             kernels = _forecasts(selected, self._times, context)
             suites = dict.fromkeys(suite.name for each in selected for suite in each.suites)
             self._matrix = stack.enter_context(display.matrix(kernels, list(suites)))
@@ -44,6 +53,8 @@ class Shown:
         """Show that *kernel* cannot be had."""
         if self._matrix is not None:
             self._matrix.failed(kernel, reason)
+        else:
+            self._display.note(f"kernel {kernel}: {reason}")
 
     def built(
         self,
@@ -77,7 +88,8 @@ class Shown:
         if self._matrix is not None:
             return self._matrix.tests(ready.name)
         if self._tests is None:
-            self._tests = self._stack.enter_context(self._display.tests(ready.labels()))
+            labels = [] if self._added else ready.labels()
+            self._tests = self._stack.enter_context(self._display.tests(labels))
         return self._tests
 
 

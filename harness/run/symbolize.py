@@ -23,6 +23,7 @@ from harness.model.records import (
     Decoded,
     GuestReady,
     Record,
+    RunStarted,
     TestEnded,
     kernel_names,
     of_kernel,
@@ -44,10 +45,18 @@ def decode_unexpected(
 
     *name* is what the run calls it.  *place* returns where it was built, with its sources.
     """
+    # Where a call has failed is to be read of all points.
+    points = {
+        test.name
+        for each in (of_kernel(records, name) if name in kernel_names(records) else ())
+        if isinstance(each, RunStarted)
+        for test in each.tests
+        if test.fault
+    }
     unexpected = {
         (test, attempt)
         for test, attempt, outcome in verdict.outcomes(records, name)
-        if not outcome.as_expected
+        if not outcome.as_expected or test in points
     }
     tests = _undecoded(of_kernel(records, name)) if unexpected else []
     _decode(
@@ -106,7 +115,9 @@ def _undecoded(records: Sequence[Record]) -> list[TestEnded]:
     return [
         each
         for each in records
-        if isinstance(each, TestEnded) and each.findings and (each.name, each.attempt) not in done
+        if isinstance(each, TestEnded)
+        and (each.findings or each.left)
+        and (each.name, each.attempt) not in done
     ]
 
 
@@ -120,14 +131,29 @@ def _decode(
     if not tests:
         return
     # All at once: the same function stands in many reports.
-    reports = [finding.report for test in tests for finding in test.findings]
+    reports = [text for test in tests for text in _texts(test)]
     found = decode_reports(kernel, place(), context, reports)
     if found.note:
         context.note(found.note)
     upcoming = iter(found.reports)
     for test in tests:
-        lines = tuple(next(upcoming) for _ in test.findings)
-        if lines != tuple(finding.report for finding in test.findings):
+        lines = tuple(next(upcoming) for _ in _texts(test))
+        if lines != _texts(test):
+            count = len(test.findings)
             book.write(
-                Decoded(kernel=test.kernel, name=test.name, attempt=test.attempt, reports=lines)
+                Decoded(
+                    kernel=test.kernel,
+                    name=test.name,
+                    attempt=test.attempt,
+                    reports=lines[:count],
+                    left=lines[count:],
+                )
             )
+
+
+def _texts(test: TestEnded) -> tuple[str, ...]:
+    """Return what is to be decoded of a test: the kernel's reports, and where objects come from."""
+    return (
+        *(finding.report for finding in test.findings),
+        *(survivor.where for survivor in test.left or ()),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,9 @@ from harness.model.ids import KernelName, check_kernel_name
 from harness.model.logfiles import LogFiles, kernel_build_log
 from harness.model.plan import Cell
 from harness.model.records import (
+    BisectionEnded,
     CellPlanned,
+    KernelAdded,
     KernelBuilt,
     KernelFailed,
     KernelPlanned,
@@ -37,16 +39,20 @@ from harness.model.records import (
 from harness.proc import signals
 from harness.report.display import Display
 from harness.run import cost, coverage, times
-from harness.run.attempts import Attempts
+from harness.run.attempts import Attempts, Ready
 from harness.run.builder import NICE, Builder
+from harness.run.course import Course
+from harness.run.history import history
 from harness.run.journal import Journal
 from harness.run.prepare import Prepared, Selected, build, planned, probe, select
 from harness.run.request import Request
+from harness.run.reruns import Neighbours, Reruns
 from harness.run.reuse import Verdicts
 from harness.run.rundir import RunDirectory
 from harness.run.same import Same, check_same
-from harness.run.schedule import Ready, Schedule, now
+from harness.run.schedule import Schedule, now
 from harness.run.shown import Shown
+from harness.run.sweeps import Budget, Sweeper
 from harness.run.symbolize import decode_unexpected
 from harness.store import Damaged, Store
 
@@ -85,11 +91,14 @@ class Underway:
         self._resumed = bool(kernel_names(book.records()))
         self._repairs: list[str] = []
         """What was damaged in the cache before the plan stood."""
+        self._selected: Sequence[Selected] = ()
+        """The kernels that are asked for."""
         self._prepared: dict[str, Prepared] = {}
         self._known: list[Record] = []
         """What the journal says when this begins, and the plan that it has got since."""
         self._same = Same()
         self._verdicts = Verdicts(self._context, request.project.limits.tcg_factor)
+        self._budgets: list[tuple[Budget, Attempts]] = []
 
     def execute(self) -> None:
         """Build what is to be built, and run what is left.
@@ -144,37 +153,94 @@ class Underway:
         for spec in specs:
             check_kernel_name(spec.name)
         selected = [select(self._request, spec, self._context) for spec in specs]
+        self._selected = selected
         executor = LocalExecutor(self._place.path, self._jobs)
         with ExitStack() as stack:
             builder = stack.enter_context(Builder(NICE if len(selected) > 1 else 0))
-            self._shown = Shown(self._display, selected, self._context, stack)
+            added = self._request.bisect is not None
+            self._shown = Shown(self._display, selected, self._context, stack, added=added)
             factor = self._request.project.limits.tcg_factor
-            schedule = Schedule(executor, self._book, self._shown.watch, factor)
+            course = self._course(selected, stack)
+            reruns = course.reruns if course else self._reruns()
+            schedule = Schedule(executor, self._book, self._shown.watch, factor, reruns)
 
             async def go() -> None:
-                async with aclosing(self._kernels(selected, builder, executor)) as kernels:
+                self._budgets.clear()
+                chosen = self._chosen(selected, builder, course)
+                async with aclosing(self._kernels(chosen, builder, executor, course)) as kernels:
                     await schedule.execute(kernels)
+                for budget, attempts in self._budgets:
+                    if attempts.cut_short:
+                        self._book.write(budget.record())
 
             signals.run(go())
+            if course is not None:
+                self._found(course)
+
+    def _reruns(self) -> Reruns:
+        """Return what is run beyond the plan: what differs between neighbours."""
+        first, most = self._request.kernels[0].name, self._request.reruns
+        return Reruns(Neighbours(first, most) if most and len(self._request.kernels) > 1 else None)
+
+    def _course(self, selected: Sequence[Selected], stack: ExitStack) -> Course | None:
+        """Return what chooses kernels, where these are not all asked for."""
+        if self._request.bisect is None:
+            return None
+        scratch = stack.enter_context(self._context.store.scratch("bisect"))
+        return Course(history(self._request, selected[-1]), scratch, self._display.note)
+
+    def _found(self, course: Course) -> None:
+        """Write what a bisection has come to, once."""
+        told = [each.found for each in self._known if isinstance(each, BisectionEnded)]
+        self._write(*(BisectionEnded(found=each) for each in course.found if each not in told))
+
+    async def _chosen(
+        self, selected: Sequence[Selected], builder: Builder, course: Course | None
+    ) -> AsyncGenerator[Selected, None]:
+        """Yield the kernels that are asked for, and then what is needed besides."""
+        for each in selected:
+            yield each
+        while course is not None and (spec := await course.following()) is not None:
+            added = await builder.do(partial(select, self._request, spec, self._context))
+            if added.name not in kernel_names(self._known):
+                kernel = KernelPlanned(name=spec.name, facts=added.facts, position=spec.position)
+                self._write(KernelAdded(kernel=kernel, cells=_cells(added)))
+            yield added
 
     async def _kernels(
-        self, selected: Sequence[Selected], builder: Builder, executor: LocalExecutor
+        self,
+        chosen: AsyncGenerator[Selected, None],
+        builder: Builder,
+        executor: LocalExecutor,
+        course: Course | None,
     ) -> AsyncGenerator[Ready, None]:
         """Build one kernel after the other; yield each with what is left to run on it."""
-        for each in selected:
+        async for each in chosen:
             begun = time.monotonic()
             self._shown.building(each.name)
             out = self._place.path if self.ready else self._place.work
             try:
                 built = await builder.do(partial(build, each, self._context, out))
             except UserError as error:
-                if len(selected) == 1:
+                if len(self._selected) == 1 and course is None:
                     raise
-                self._plan(selected)
                 self._failed(each, error)
+                if course is not None:
+                    course.failed(each.name)
                 continue
-            prepared = planned(built, await probe(built))
-            self._plan(selected)
+            try:
+                prepared = planned(built, await probe(built), self._needed(each.name, course))
+            except UserError as error:
+                if course is None or each.spec in self._request.kernels:
+                    raise
+                self._failed(each, error)
+                course.untestable(each.name)
+                continue
+            inject = self._request.inject
+            if inject is not None:
+                sweeper = Sweeper(prepared, inject, self._jobs, self._context)
+                prepared = await sweeper.swept(self._known, self._write)
+            self._plan()
             same = await self._same.cells(prepared) if self._request.reuses else {}
             head = self._head(prepared, time.monotonic() - begun, same)
             self._prepared[each.name] = prepared
@@ -204,18 +270,27 @@ class Underway:
         }
         whole, mine = head, tuple(test for test in head.tests if test.suite not in elsewhere)
         head = msgspec.structs.replace(head, tests=mine)
-        ended = verdict.outcomes(self._known, name)
+        ended = verdict.ended_attempts(self._known, name)
         reused: tuple[Record, ...] = ()
         if self._request.reuses:
             reused = await self._reused(head, prepared, {test for test, _, _ in ended})
             self._book.write(*reused)
-            ended = verdict.outcomes([*self._known, *reused], name)
+            ended = verdict.ended_attempts([*self._known, *reused], name)
         known = times.load(self._context.store)
-        attempts = Attempts(head, known.of_tests(name, [test.name for test in mine]))
-        for each in ended:
-            attempts.ended(*each)
+        inject = self._request.inject
+        budget = Budget(inject.budget_s if inject else None)
+        budget.start()
+        took = known.of_tests(name, [test.name for test in mine])
+        attempts = Attempts(head, took, budget.spent)
+        self._budgets.append((budget, attempts))
+        for test, number, result in ended:
+            attempts.ended(test, number, result.outcome)
         self._shown.built(name, whole, attempts, elsewhere)
-        return Ready(name, head, attempts)
+        others = {
+            test.name: elsewhere[test.suite] for test in whole.tests if test.suite in elsewhere
+        }
+        mine_ended = tuple(each for each in ended if each[0] not in others)
+        return Ready(name, head, attempts, mine_ended, others)
 
     async def _reused(
         self, head: RunStarted, prepared: Prepared, ended: set[str]
@@ -235,7 +310,16 @@ class Underway:
                 self._display.note(f"{verdicts} are reused from {run}")
         return found
 
-    def _plan(self, selected: Sequence[Selected]) -> None:
+    def _needed(self, kernel: KernelName, course: Course | None) -> Collection[str] | None:
+        """Return the names of the tests that are needed on a kernel; None for all."""
+        needed = course.only(kernel) if course else None
+        if needed is None:
+            return None
+        cells = [each for each in self._known if isinstance(each, CellPlanned)]
+        planned = [test.name for each in cells if each.kernel == kernel for test in each.tests]
+        return planned or needed
+
+    def _plan(self) -> None:
         """Write which kernels and cells there are, unless that stands; nothing ran before."""
         if self.ready is not None:
             return
@@ -249,13 +333,10 @@ class Underway:
                     harness=__version__,
                     command=self._request.command,
                     kernels=tuple(
-                        KernelPlanned(name=each.name, facts=each.facts) for each in selected
+                        KernelPlanned(name=each.name, facts=each.facts, position=each.spec.position)
+                        for each in self._selected
                     ),
-                    cells=tuple(
-                        Cell(kernel=each.name, suite=suite.name)
-                        for each in selected
-                        for suite in each.suites
-                    ),
+                    cells=tuple(cell for each in self._selected for cell in _cells(each)),
                     repeat=self._request.repeat,
                     until_fail=self._request.until_fail,
                 )
@@ -315,6 +396,7 @@ class Underway:
 
     def _failed(self, selected: Selected, error: UserError) -> None:
         """Write that a kernel cannot be had: all its cells say so."""
+        self._plan()
         log = kernel_build_log(selected.name)
         self._stands()
         self._write(
@@ -340,6 +422,10 @@ class Underway:
             again = f"then go on with what is left: harness run --resume {self._place.path}"
             error.hint = "; ".join(part for part in (error.hint, again) if part)
         return error
+
+
+def _cells(selected: Selected) -> tuple[Cell, ...]:
+    return tuple(Cell(kernel=selected.name, suite=suite.name) for suite in selected.suites)
 
 
 def _plan_of(records: Sequence[Record], prepared: Prepared) -> RunStarted | None:

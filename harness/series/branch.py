@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.proc.git import GitResult, git, must
+from harness.proc.git import GitResult, borrow, git, must
 from harness.series.apply import am
 from harness.series.model import Series, Stack, Trailer, Tree
 
@@ -65,7 +65,7 @@ def apply_into(
     notes += tuple(_base_notes(stack, top, start, named=bool(base)))
     with tempfile.TemporaryDirectory(prefix="series-") as name:
         scratch = Path(name)
-        aside = _borrowing(top, scratch)
+        aside = borrow(top, scratch / "git")
         tip = start
         for number, series in enumerate(stack.series):
             place = scratch / str(number)
@@ -193,21 +193,6 @@ def _base_notes(stack: Stack, top: Path, start: str, *, named: bool) -> Sequence
         return (f"the series is for base-commit {wanted}, which this repository does not have",)
     offer = "" if named else f"; --base {wanted[:12]} --branch NAME applies it there"
     return (f"the series is for base-commit {wanted}, and goes upon {start[:12]}{offer}",)
-
-
-def _borrowing(top: Path, scratch: Path) -> Path:
-    """Make a bare repository in *scratch* that has the objects of the one at *top*."""
-    objects = must(git("rev-parse", "--git-path", "objects", cwd=top), "no objects").text
-    shallow = Path(must(git("rev-parse", "--git-path", "shallow", cwd=top), "no git dir").text)
-    aside = scratch / "git"
-    must(
-        git("init", "--quiet", "--bare", "--template=", str(aside)), "git cannot make a repository"
-    )
-    (aside / "objects" / "info").mkdir(exist_ok=True)
-    (aside / "objects" / "info" / "alternates").write_text(f"{(top / objects).resolve()}\n")
-    if (top / shallow).is_file():
-        (aside / "shallow").write_bytes((top / shallow).read_bytes())
-    return aside
 
 
 def _fetch(top: Path, aside: Path, branch: str) -> str:

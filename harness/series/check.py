@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.errors import MachineError
 from harness.model.checks import Finding, Severity
 from harness.proc.git import git
+from harness.proc.packages import install
 from harness.proc.process import capture, find
 from harness.proc.sandbox import Sandbox
 from harness.series.model import Patch
@@ -102,7 +103,7 @@ def check_style(patch: Patch, tree: Path, scratch: Path, sandbox: Sandbox | None
     if not script.is_file():
         raise MachineError("the tree has no checkpatch", where=str(script))
     if find("perl") is None:
-        raise MachineError("perl is not installed", hint="apt-get install perl")
+        raise MachineError("perl is not installed", hint=install("perl"))
     mail = scratch / f"{patch.number:04d}.patch"
     mail.write_bytes(patch.data)
     argv = ["perl", str(script), f"--root={tree}", "--show-types", "--no-summary", "--color=never"]

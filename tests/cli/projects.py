@@ -46,16 +46,30 @@ class Project:
         self.fake.git("reset", "-q", "--hard", base)
         return out
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which the command runs."""
+        return {
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "HARNESS_CACHE": str(self.root / "cache"),
+        }
+
+    def begun(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start the command; what it says goes nowhere."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "harness", *arguments],
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def harness(self, *arguments: str, **env: str) -> Answer:
         done = subprocess.run(
             [sys.executable, "-m", "harness", *arguments],
             cwd=self.root,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(REPOSITORY),
-                "HARNESS_CACHE": str(self.root / "cache"),
-                **env,
-            },
+            env={**self.environment, **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -19,6 +19,7 @@ from harness.guest.frames import (
     Frame,
     FrameError,
     FrameType,
+    Left,
     Output,
     PowerOff,
     Run,
@@ -46,7 +47,11 @@ any_frame: st.SearchStrategy[Frame] = st.one_of(
         strings,
         string_lists.filter(len),
         string_lists,
+        faults=string_lists,
+        counter=strings,
+        watch_left=st.booleans(),
     ),
+    st.builds(Left, st.binary(min_size=1, max_size=frames.MAX_OUTPUT)),
     st.builds(Output, st.binary(min_size=1, max_size=frames.MAX_OUTPUT), st.booleans()),
     st.builds(
         Ended,
@@ -61,6 +66,7 @@ any_frame: st.SearchStrategy[Frame] = st.one_of(
         u32,
         u32,
         u64,
+        u32,
     ),
     st.builds(Beat, u64),
     st.just(PowerOff()),
@@ -90,7 +96,7 @@ def test_round_trip_in_pieces(sent: list[Frame], size: int) -> None:
 def test_a_cut_payload_is_refused(frame: Frame, data: st.DataObject) -> None:
     wire = frames.encode(frame)
     payload = wire[frames.HEADER.size :]
-    if isinstance(frame, Output | PowerOff):
+    if isinstance(frame, Output | Left | PowerOff):
         return
     cut = data.draw(st.integers(0, len(payload) - 1))
     with pytest.raises(FrameError):
@@ -100,7 +106,7 @@ def test_a_cut_payload_is_refused(frame: Frame, data: st.DataObject) -> None:
 @given(any_frame)
 def test_bytes_left_over_are_refused(frame: Frame) -> None:
     wire = frames.encode(frame)
-    if isinstance(frame, Output):
+    if isinstance(frame, Output | Left):
         return
     with pytest.raises(FrameError):
         frames.decode(wire[1], wire[frames.HEADER.size :] + b"\0")

@@ -8,7 +8,8 @@ import io
 import msgspec
 import pytest
 
-from harness.judge.changes import Kind, changes
+from harness.judge.changes import changes
+from harness.model.changes import Kind
 from harness.model.results import Results
 from harness.outcome import Outcome
 from harness.report.changes import told

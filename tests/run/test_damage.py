@@ -43,9 +43,9 @@ from harness.model.spec import GuestTable
 from harness.outcome import Outcome
 from harness.progress import Quiet
 from harness.run import journal
-from harness.run.attempts import Attempts
+from harness.run.attempts import Attempts, Ready
 from harness.run.journal import Journal
-from harness.run.schedule import Ready, Schedule
+from harness.run.schedule import Schedule
 from harness.store import Damaged, Entry, Store
 from harness.suites import Suite
 
@@ -167,6 +167,8 @@ class Deaf:
     def started(self, label: str) -> None: ...
 
     def finished(self, test: Test, label: str) -> None: ...
+
+    def again(self, test: Test, label: str) -> None: ...
 
 
 @dataclass

@@ -7,8 +7,6 @@ comparison with virtme-ng is a ratio of medians from the same minutes.
 
 from __future__ import annotations
 
-import os
-import platform
 import re
 import sys
 import tempfile
@@ -86,7 +84,7 @@ class Bench:
             kernel=prepared.facts.release,
             program=f"{suite.name}:{program.name}",
             accelerator=accelerator,
-            machine=f"{len(os.sched_getaffinity(0))} CPUs, {platform.platform()}",
+            machine=figures.machine(),
             figures=(*guests, *unchanged, edited),
         )
 

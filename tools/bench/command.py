@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
 import click
+import msgspec
 
 from harness import project
 from harness.cli.options import find_project, project_option
@@ -35,16 +37,35 @@ _FOR_VIRTME = ("net", "virtme")
     show_default=True,
     help="Run the same program this many times under virtme-run.",
 )
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    type=click.Choice(["guests", "matrix", "overhead"]),
+    default=("guests",),
+    show_default=True,
+    help="Measure guests and turn-around times; a matrix of ten kernels, from nothing and again, "
+    "which takes half an hour; or only what the harness itself takes for a test, which is a part "
+    "of that.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def bench(project_file: Path | None, rounds: int, virtme_rounds: int, as_json: bool) -> int:
+def bench(
+    project_file: Path | None,
+    rounds: int,
+    virtme_rounds: int,
+    parts: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """Measure how long a user waits: restored guests, virtme-run, the turn-around after a change.
 
-    All figures are from one kernel, which is built first if need be: the project's own with the
-    fragments 'net' and 'virtme' on top, as virtme-run finds its root over 9p.  Exit code 0 means
-    that every figure keeps its bound, 1 that one does not: on a busy machine, try again.
+    Figures of guests are from one kernel, which is built first if need be: the project's own with
+    the fragments 'net' and 'virtme' on top, as virtme-run finds its root over 9p.  Those of a
+    matrix are from base and v10, in a cache of their own.  Exit code 0 means that every figure
+    keeps its bound, 1 that one does not: on a busy machine, try again.
     """
     from tools.bench.bench import Bench
-    from tools.bench.figures import encode
+    from tools.bench.figures import Report, encode, machine
+    from tools.bench.matrix import MatrixBench
 
     here = Path.cwd()
     file = find_project(project_file, here)
@@ -57,13 +78,20 @@ def bench(project_file: Path | None, rounds: int, virtme_rounds: int, as_json: b
             KernelSpec(config=tuple(dict.fromkeys((*described.kernel.config, *_FOR_VIRTME)))),
         ),
     )
-    measured = Bench(
-        request, Store.default(), make_progress(sys.stderr), rounds, virtme_rounds
-    ).measure()
+    store, progress = Store.default(), make_progress(sys.stderr)
+    measured = Report(kernel="", program="", accelerator="", machine=machine(), figures=())
+    if "guests" in parts:
+        measured = Bench(request, store, progress, rounds, virtme_rounds).measure()
+    own = dataclasses.replace(request, kernels=(KernelSpec(),))
+    several = MatrixBench(own, store, progress)
+    more = several.measure() if "matrix" in parts else ()
+    more = several.overhead() if parts == ("overhead",) else more
+    measured = msgspec.structs.replace(measured, figures=(*measured.figures, *more))
     if as_json:
         click.echo(encode(measured))
     else:
-        click.echo(f"Linux {measured.kernel}, {measured.program}, {measured.accelerator}")
+        if measured.kernel:
+            click.echo(f"Linux {measured.kernel}, {measured.program}, {measured.accelerator}")
         click.echo(f"{measured.machine}\n")
         width = max(len(figure.name) for figure in measured.figures)
         for figure in measured.figures:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -154,6 +156,11 @@ def of_many(
             note=f"{one:.1f} s against {two:.1f} s",
         ),
     )
+
+
+def machine() -> str:
+    """Return in one line what is measured on."""
+    return f"{len(os.sched_getaffinity(0))} CPUs, {platform.platform()}"
 
 
 def encode(report: Report) -> str:

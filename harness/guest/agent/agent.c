@@ -46,6 +46,9 @@ struct run {
 	char *cwd;
 	char *argv[FRAME_MAX_ARGS + 1];
 	char *env[FRAME_MAX_ARGS + 1];
+	char *faults[FRAME_MAX_ARGS + 1];
+	char *counter;		/* of faults that are left; empty where none is wanted */
+	uint32_t watch_left;
 };
 
 /* A run in progress. */
@@ -62,6 +65,7 @@ struct job {
 	uint64_t ended;
 	uint32_t unquiet;
 	uint64_t lost;
+	const char *failed;	/* what kept the test from starting */
 };
 
 /* What the kernel's boot has left behind. */
@@ -174,8 +178,11 @@ static bool parse_run(struct cursor *c)
 	run.cwd = get_string(c);
 	get_strings(c, run.argv);
 	get_strings(c, run.env);
+	get_strings(c, run.faults);
+	run.counter = get_string(c);
+	run.watch_left = get_u32(c);
 	return !c->bad && c->at == c->end && run.io <= FRAME_IO_TERMINAL && run.argv[0] &&
-	       run.grace_ms <= MAX_GRACE_MS;
+	       run.grace_ms <= MAX_GRACE_MS && run.watch_left <= 1;
 }
 
 /*
@@ -229,6 +236,8 @@ static _Noreturn void exec_test(int out, int err, const char *terminal, volatile
 		out = err = in;
 	if (in >= 0 && dup2(in, 0) == 0 && dup2(out, 1) == 1 && dup2(err, 2) == 2 &&
 	    !chdir(run.cwd)) {
+		if (*run.counter)
+			stop_at_exec();
 		mark(MARK_START);
 		execve(run.argv[0], run.argv, run.env);
 	}
@@ -244,6 +253,10 @@ static bool start_test(struct job *job)
 	volatile int error = 0;
 	char path[64];
 
+	job->failed = set_faults(run.faults);
+	if (job->failed)
+		return false;
+	job->failed = run.argv[0];
 	if (terminal) {
 		out[0] = open_terminal(run.rows, run.columns, path, sizeof(path));
 		if (out[0] < 0)
@@ -267,6 +280,11 @@ static bool start_test(struct job *job)
 	fcntl(out[0], F_SETFL, O_NONBLOCK);
 	job->pipes[0] = out[0];
 	job->pipes[1] = err[0];
+	if (!error && *run.counter && !mark_and_go(job->pid)) {
+		error = errno;
+		job->failed = "/proc/PID/make-it-fail";
+		kill(job->pid, SIGKILL);
+	}
 	if (!error)
 		return true;
 	waitpid(job->pid, NULL, 0);
@@ -468,6 +486,7 @@ static void send_exit(const struct job *job)
 	at = put_u64(at, u->ru_maxrss);
 	at = put_u64(at, job->ended - job->started);
 	at = put_u64(at, lost_ns - job->lost);
+	at = put_u32(at, faults_left(run.counter));
 	known_taint = tainted;
 	send_frame(FRAME_EXIT, put(at, token, sizeof(token)));
 }
@@ -502,13 +521,15 @@ static void run_test(int sigfd)
 	struct job job = { .pipes = { -1, -1 }, .limit_ns = UINT64_MAX };
 
 	set_clock_and_seed();
+	if (run.watch_left)
+		remember_objects();
 	wait_for_even_time();
 	mark(MARK_AGENT);
 	if (!start_test(&job)) {
 		int error = errno;
 
 		mark_log_end();
-		send_error(FRAME_ERROR_START, error, run.argv[0]);
+		send_error(FRAME_ERROR_START, error, job.failed);
 		return;
 	}
 	rehearse_end();
@@ -520,6 +541,8 @@ static void run_test(int sigfd)
 		return;
 	}
 	close_pipes(&job);
+	if (run.watch_left)
+		send_left(job.pid);
 	mark_log_end();
 	send_exit(&job);
 }

@@ -89,6 +89,16 @@ void ask_for_grace_period(void);
 void settle(struct quiet *quiet);
 bool quiesce(struct quiet *quiet);
 
+/* inject.c */
+const char *set_faults(char *const *settings);
+void stop_at_exec(void);
+bool mark_and_go(pid_t pid);
+uint32_t faults_left(const char *counter);
+
+/* left.c */
+void remember_objects(void);
+void send_left(pid_t first);
+
 /* terminal.c */
 int open_terminal(uint16_t rows, uint16_t columns, char *path, size_t size);
 bool read_input(const struct frame_header *header, int terminal);

@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#define FRAME_VERSION		7
+#define FRAME_VERSION		8
 #define FRAME_HEADER_SIZE	8
 #define FRAME_MAX_OUTPUT	(32768 - 8)	/* of STDOUT, STDERR: one write to the port */
 #define FRAME_MAX_INPUT		4096		/* of INPUT */
@@ -23,6 +23,7 @@
 #define FRAME_SEED_SIZE		32
 #define FRAME_TOKEN_SIZE	16
 #define FRAME_MAX_ARGS		4096		/* of argv, and of env */
+#define FRAME_UNKNOWN		UINT32_MAX
 #define FRAME_PORT_NAME		"harness.agent"
 
 struct frame_header {
@@ -44,8 +45,12 @@ enum frame_type {
 	 * Host to guest: u64 grace in ms between TERM and KILL, u64 wall clock
 	 * in ns, seed, token, u32 enum frame_io, u16 rows and u16 columns of
 	 * the terminal, string cwd, u32 argc, strings argv, u32 envc, strings
-	 * "NAME=value".  There is no time limit in it: only the host knows
-	 * how much of the time the guest could run, see TIME_IS_UP.
+	 * "NAME=value", u32 count, strings "FILE=value" of what is written to
+	 * files of debugfs before the program starts, string with the file of
+	 * debugfs that says how many faults are left, or empty where no call
+	 * of the program is to fail, u32 0 or 1: whether to send LEFT.  There
+	 * is no time limit in it: only the host knows how much of the time the
+	 * guest could run, see TIME_IS_UP.
 	 */
 	FRAME_RUN = 2,
 	/* Guest to host: raw bytes. */
@@ -57,8 +62,9 @@ enum frame_type {
 	 * (Documentation/admin-guide/tainted-kernels.rst), u32 enum
 	 * frame_unquiet, u64 user time in us, u64 system time in us, u64 maximum
 	 * resident set in KiB, u64 wall time in ns, u64 time in ns in
-	 * which the agent did not get to run, and the run's token, which a test
-	 * that got hold of the port does not know.
+	 * which the agent did not get to run, u32 faults left or FRAME_UNKNOWN,
+	 * and the run's token, which a test that got hold of the port does not
+	 * know.
 	 */
 	FRAME_EXIT = 5,
 	/* Guest to host, about every second of a run: u64 CLOCK_MONOTONIC ns. */
@@ -79,6 +85,13 @@ enum frame_type {
 	 * long by CLOCK_MONOTONIC, too; KILL after the grace.  Too late is no fault.
 	 */
 	FRAME_TIME_IS_UP = 11,
+	/*
+	 * Guest to host, before EXIT, of a run that asked for it: lines of text.
+	 * "left" comes first; then "cache NAME OBJECTS" for each slab cache that
+	 * has grown, with lines of its alloc_traces (Documentation/mm/slub.rst)
+	 * for what processes of the run have allocated.
+	 */
+	FRAME_LEFT = 12,
 };
 
 /* What a boot has left behind, bit by bit. */

@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/random.h>
@@ -48,6 +50,40 @@ static void wait_awake(double seconds)
 	do
 		clock_gettime(CLOCK_MONOTONIC, &now);
 	while (now.tv_sec - start.tv_sec + (now.tv_nsec - start.tv_nsec) / 1e9 < seconds);
+}
+
+/* Opens and closes 2000 files, each of which takes some objects of the kernel; says which fail. */
+static void *allocate(void *who)
+{
+	for (int i = 0; i < 2000; i++) {
+		int fd = eventfd(0, EFD_CLOEXEC);
+
+		if (fd < 0)
+			printf("%s: %s\n", (char *)who, strerror(errno));
+		else
+			close(fd);
+	}
+	fflush(stdout);
+	return NULL;
+}
+
+static void allocate_in(const char *where)
+{
+	pthread_t thread;
+
+	if (!strcmp(where, "child")) {
+		if (!fork()) {
+			allocate("child");
+			exit(0);
+		}
+		wait(NULL);
+	} else if (!strcmp(where, "thread")) {
+		if (pthread_create(&thread, NULL, allocate, "thread"))
+			exit(98);
+		pthread_join(thread, NULL);
+	} else {
+		allocate("self");
+	}
 }
 
 /*
@@ -160,6 +196,8 @@ int main(int argc, char **argv)
 	setlinebuf(stdout);
 	if (!strcmp(deed, "exit")) {
 		return atoi(arg);
+	} else if (!strcmp(deed, "allocate")) {
+		allocate_in(argv[2]);
 	} else if (!strcmp(deed, "signal")) {
 		raise(atoi(arg));
 	} else if (!strcmp(deed, "output")) {

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``harness inject``: one call of a test fails after the other, each in a guest of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import re
+from typing import Any
+
+import click
+
+from harness.cli.testing import Asked, TestingCommand, conduct, testing_options
+from harness.errors import UserError
+from harness.model.faults import InjectSpec, parse_point
+from harness.model.ids import TestId
+from harness.run.request import Request
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*(?:=(?P<error>E[A-Z0-9]+))?")
+
+
+@click.command(cls=TestingCommand)
+@click.argument("targets", metavar="[TEST...]", nargs=-1)
+@testing_options
+@click.option(
+    "--fail",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["slab", "page"]),
+    help="Let allocations fail: of objects (kmalloc and slab caches), or of pages; give "
+    "it twice for both.  [default: both; none with --function]",
+)
+@click.option(
+    "--function",
+    "functions",
+    multiple=True,
+    metavar="NAME[=ERRNO]",
+    help="Let calls of this function fail, with this error or the one that the kernel takes for "
+    "it; it must be marked with ALLOW_ERROR_INJECTION().",
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Try K calls of each test and kind, at even distances.  [default: all]",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Begin no further guest after this time; what is left is reported as skipped, and "
+    "--resume goes on with it.",
+)
+def inject(
+    targets: tuple[str, ...],
+    kinds: tuple[str, ...],
+    functions: tuple[str, ...],
+    sample: int | None,
+    budget: float | None,
+    **options: Any,
+) -> int:
+    """Let one call of a test fail after the other, and look what the kernel makes of it.
+
+    For each n the n-th allocation of the test fails in a guest of its own, threads and children of
+    the test included.  A test that then fails has seen an error, which is as it should be; a crash,
+    a complaint of the kernel, a hang and memory that is never freed are failures.  TEST is the name
+    of a test, SUITE:PROGRAM, or of one such point, SUITE:PROGRAM@slab#17.  The kernel gets the
+    fragment 'inject' (docs/failures.md).
+
+    \b
+    Examples:
+      harness inject restrictedmem:create_test
+      harness inject --series v11 --sample 50
+      harness inject restrictedmem:create_test@slab#17
+      harness inject memfd:memfd_test --function __filemap_add_folio=ENOSPC
+      harness inject --budget 600 --junit junit.xml
+      harness inject --resume latest
+    """
+    for name in functions:
+        found = _FUNCTION.fullmatch(name)
+        if not found or (found["error"] and not hasattr(errno, found["error"])):
+            raise UserError(
+                "this is no function with an error",
+                where=f"--function {name}",
+                hint="write NAME or NAME=ERRNO: __filemap_add_folio=ENOSPC",
+            )
+    if targets and options["expression"]:
+        raise UserError("tests are chosen by their names or by -k, not both", where="-k")
+    suites = options["suites"] or tuple(dict.fromkeys(map(_suite, targets)))
+    asked = Asked(**{**options, "suites": suites})
+    if asked.repeat is not None or asked.until_fail:
+        raise UserError(
+            "each point of a sweep runs once",
+            where="--repeat" if asked.repeat is not None else "--until-fail",
+            hint="run one point several times by its name",
+        )
+    if asked.resume is not None and targets:
+        raise UserError(
+            "tests cannot be named with --resume",
+            why="a run goes on with the options that it began with",
+        )
+    spec = InjectSpec(
+        targets=targets,
+        kinds=kinds or (() if functions else ("slab", "page")),  # type: ignore[arg-type]
+        functions=functions,
+        sample=sample,
+        budget_s=budget,
+    )
+
+    def shape(request: Request) -> Request:
+        return dataclasses.replace(request, kernels=(asked.kernel(),), inject=spec)
+
+    return conduct(asked, shape)
+
+
+def _suite(target: str) -> str:
+    """Return the suite of a test or a point; UserError where *target* is the name of neither."""
+    point = parse_point(target)
+    return TestId.parse(point.test if point else target).suite

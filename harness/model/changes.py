@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What one run, or kernel, says other than another one, case by case."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from harness.model.counts import Counts
+from harness.outcome import Outcome
+
+
+class Kind(StrEnum):
+    """How a case is another one, the worst first."""
+
+    REGRESSION = "regression"
+    """It ended as expected, or was skipped, and does not any more."""
+    NEW_FAILURE = "new failure"
+    """It was not there, and does not end as expected."""
+    UNKNOWN = "unknown"
+    """It does not end as expected, and before it was not run, or its report could not be
+    trusted."""
+    OTHER_FAILURE = "other failure"
+    """It failed and fails in another way: another outcome, or another reason."""
+    UNSTABLE = "unstable"
+    """It is good at one time and bad at another, and not more often bad than before."""
+    STILL_FAILING = "still failing"
+    """It failed and fails for the same reason."""
+    LOST = "lost"
+    """It ended as expected and was not skipped; now it is skipped."""
+    GONE = "gone"
+    """It was not skipped, and is not there any more."""
+    FIXED = "fixed"
+    """It failed and ends as expected."""
+    NEW = "new"
+    """It was not there, was skipped or not run, and ends as expected."""
+    SAME = "same"
+    """It ended as expected and does so again; or it was skipped, or not there, and is."""
+
+    @property
+    def worse(self) -> bool:
+        """Whether a change of this kind is for the worse, as far as is known."""
+        return self in (Kind.REGRESSION, Kind.NEW_FAILURE, Kind.UNKNOWN)
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run says of a case, or of a test without any."""
+
+    outcome: Outcome
+    reason: str = ""
+    rerun: str = ""
+    signs: tuple[str, ...] = ()
+    """What tells this failure from another: fingerprints of what the kernel said, or assertions;
+    where there are none, the reason."""
+    counts: Counts = Counts()
+    """How often it was run and failed, where that was counted."""
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """A case in both runs."""
+
+    name: str
+    kind: Kind
+    before: Said | None
+    """None where the first run does not have it."""
+    after: Said | None
+
+    @property
+    def counted(self) -> bool:
+        """Whether it was run several times on both sides, so that the counts have decided."""
+        return all(each is not None and each.counts.runs > 0 for each in (self.before, self.after))
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the second run, or kernel, says other than the first."""
+
+    before: str
+    """The name of the first run or kernel."""
+    after: str
+    cases: tuple[Changed, ...]
+    """Every case of both, in the order of the second run; what only the first has comes last."""
+    unknown: str = ""
+    """Why the second run does not say all that it was to say; empty where it does."""
+
+    def of(self, kind: Kind) -> tuple[Changed, ...]:
+        """Return the cases of one *kind*."""
+        return tuple(each for each in self.cases if each.kind is kind)
+
+    @property
+    def worse(self) -> bool:
+        """Whether anything is worse than it was, or may be."""
+        return any(each.kind.worse for each in self.cases)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What came of calls that failed on purpose, for the console: sweeps, and the patches they met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from harness.model.faults import Injections, PatchPaths, What
+from harness.model.results import Test
+from harness.report.text import LOG_COLUMNS, Span, columns, count, fit, one_line, pad
+
+_NUMBERS = 60
+"""Columns of what stands behind a test's name."""
+_GOOD = frozenset({What.HANDLED, What.UNNOTICED})
+_ORDER = {what: number for number, what in enumerate(reversed(What))}
+
+
+def injection_lines(injections: Injections) -> Iterator[list[Span]]:
+    """Yield what the console says: one row a sweep, then the lines at which calls have failed."""
+    names = [one_line(each.test) for each in injections.sweeps]
+    widest = max(map(columns, names), default=0)
+    wide = max(len("calls that failed"), min(widest, LOG_COLUMNS - _NUMBERS))
+    yield [(f"{pad('calls that failed', wide)}  {'of':<12} {'tried':>6}  what came of it", "dim")]
+    for each in injections.sweeps:
+        calls = f"{each.planned}/{each.calls}" if each.calls else str(each.planned)
+        yield [
+            (pad(fit(one_line(each.test), wide), wide), ""),
+            (f"  {fit(one_line(each.sweep), 12):<12} {calls:>6}  ", ""),
+            *_outcomes(each.outcomes),
+        ]
+    for note in injections.notes:
+        yield [("    not tried: ", "warn"), (one_line(note, 2000), "")]
+    if any(each.taken for each in injections.patches):
+        yield []
+        yield [("error paths of the series that were taken", "dim")]
+    for patch in injections.patches:
+        yield from _patch(patch)
+
+
+def _patch(patch: PatchPaths) -> Iterator[list[Span]]:
+    if not patch.taken:
+        return
+    yield [(f"{patch.number} {one_line(patch.subject)}", "bold")]
+    for each in patch.taken:
+        yield [
+            (f"    {one_line(each.path)}:{each.line}", ""),
+            (f"  {one_line(each.function)}()", "dim"),
+            (f"  {count(each.points, 'call')}: ", ""),
+            *_outcomes(each.outcomes),
+        ]
+        if not set(each.outcomes) <= _GOOD | {What.NOT_REACHED}:
+            yield [("        for one: ", "dim"), (one_line(each.point), "bad")]
+
+
+def _outcomes(outcomes: Mapping[str, int]) -> list[Span]:
+    """Say how often what came of a call, the worst first."""
+    ordered = sorted(outcomes.items(), key=lambda pair: _ORDER[What(pair[0])])
+    spans: list[Span] = []
+    for what, number in ordered:
+        style = "good" if what in _GOOD else "warn" if what == What.NOT_REACHED else "bad"
+        spans += [("" if not spans else ", ", ""), (f"{number} {what}", style)]
+    return spans or [("nothing", "dim")]
+
+
+def leak_lines(test: Test) -> Iterator[list[Span]]:
+    """Yield what a point has left in memory, and where that was allocated."""
+    for each in test.injected.leaked if test.injected else ():
+        yield [(f"  never freed: {count(each.count, 'object')} of {one_line(each.cache)}", "bad")]
+        for line in each.where.splitlines():
+            yield [(f"    {one_line(line)}", "")]
+
+
+def fault_lines(test: Test) -> Iterator[list[Span]]:
+    """Yield which call has failed, with the functions that it came through."""
+    if test.injected is None or not test.injected.nth:
+        return
+    yield [("  the call that failed, and what it came through:", "dim")]
+    for line in test.injected.where or ("(it failed in silence, so the kernel does not say)",):
+        yield [(f"    {one_line(line)}", "")]

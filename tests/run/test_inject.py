@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Error paths with planted mistakes: each is found by a sweep, shown again, and explained.
+
+The kernel has one patch more than the project's own, ``selftests/faults/errors/kernel``, and the
+suite beside it opens its files.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ExitCode
+from harness.model import results
+from harness.model.faults import What
+from harness.model.results import Results, Test
+from harness.outcome import Outcome
+from tests.run.test_faults import FAULTS, REPOSITORY
+
+pytestmark = [pytest.mark.kernel, pytest.mark.proof, pytest.mark.long(600)]
+ERRORS = FAULTS / "errors"
+STACK = ("--series", "v10+test-vm", "--series", str(ERRORS / "kernel"))
+PATCH = 11
+"""The number of that patch in the stack."""
+LIMIT_S = 3000
+
+
+def inject(out: Path, *options: str) -> tuple[int, str]:
+    """Return exit code and output of ``harness inject`` on the kernel with mistakes."""
+    command = [sys.executable, "-m", "harness", "inject", *options, *STACK]
+    done = subprocess.run(
+        [*command, "--suite", str(ERRORS / "suite"), "--out", str(out)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout, done.stdout
+    return done.returncode, done.stdout
+
+
+def read(out: Path) -> Results:
+    return results.decode((out / "results.json").read_bytes())
+
+
+def of(said: Results, program: str) -> list[Test]:
+    return [each for each in said.tests if each.injected and each.injected.test.endswith(program)]
+
+
+def test_planted_mistakes_are_found_and_nothing_else(tmp_path: Path) -> None:
+    code, output = inject(tmp_path / "out")
+    print(output)
+    said = read(tmp_path / "out")
+    assert code == ExitCode.NOT_AS_EXPECTED
+    assert {each.injected.what for each in of(said, ":right") if each.injected} <= {
+        What.HANDLED,
+        What.UNNOTICED,
+        What.NOT_REACHED,
+    }
+    expected = {":leak": What.LEAK, ":locked": What.SPLAT, ":double": What.SPLAT}
+    for program, what in expected.items():
+        bad = [each for each in of(said, program) if not each.outcome.as_expected]
+        # The second object, at each of the two times that the file is opened.
+        assert [each.injected.what for each in bad if each.injected] == [what, what], program
+        for each in bad:
+            assert each.injected is not None
+            assert any("errors_take" in frame for frame in each.injected.where)
+            assert each.injected.patches == (PATCH,)
+            assert each.rerun in output
+    leak = next(each for each in of(said, ":leak") if not each.outcome.as_expected)
+    assert "kmalloc-64" in leak.reason
+    assert "errors_take" in leak.reason
+    assert "kernel/harness_errors.c:" in leak.reason
+    assert said.injections is not None
+    (patch,) = [each for each in said.injections.patches if each.number == PATCH]
+    assert sum(each.points for each in patch.taken) >= 10 * 2
+    # What is found is shown again by the command that stands beside it.
+    again = shlex.split(leak.rerun)[1:]
+    shown = tmp_path / "again"
+    done = subprocess.run(
+        [sys.executable, "-m", *again, "--out", str(shown)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == ExitCode.NOT_AS_EXPECTED, done.stdout
+    assert [each.name for each in read(shown).tests if not each.outcome.as_expected] == [leak.name]
+    assert "never freed" in done.stdout
+
+
+def test_a_function_is_made_fail(tmp_path: Path) -> None:
+    code, output = inject(tmp_path / "out", "--function", "errors_check=EIO")
+    print(output)
+    assert code == ExitCode.NOT_AS_EXPECTED
+    said = read(tmp_path / "out")
+    bad = [each for each in said.tests if not each.outcome.as_expected]
+    assert {each.injected.what for each in bad if each.injected} == {What.LEAK}
+    assert {each.injected.test.partition(":")[2] for each in bad if each.injected} == {"checked"}
+    right = [each for each in of(said, ":right") if each.injected and each.injected.nth]
+    assert [(each.outcome, each.reason) for each in right] == [
+        (Outcome.PASS, "handled: EIO"),
+        (Outcome.PASS, "handled: EIO"),
+    ]
+
+
+def test_a_function_that_cannot_fail_is_refused(tmp_path: Path) -> None:
+    code, output = inject(tmp_path / "out", "--function", "kmalloc_order", "-k", "right")
+    assert code == ExitCode.USER
+    assert "ALLOW_ERROR_INJECTION" in output
