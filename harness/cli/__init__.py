@@ -17,9 +17,11 @@ from harness.visible import visible
 
 _COMMANDS = {
     "b4-check": "harness.cli.b4_check",
+    "bisect": "harness.cli.bisect",
     "compare": "harness.cli.compare",
     "doctor": "harness.cli.doctor",
     "help": "harness.cli.help",
+    "inject": "harness.cli.inject",
     "ktap": "harness.cli.ktap",
     "matrix": "harness.cli.matrix",
     "mcp": "harness.cli.mcp",
