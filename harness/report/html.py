@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from harness.judge.compare import Change, compare
 from harness.judge.merge import merged
 from harness.klog import Severity
 from harness.model.ids import case_of
@@ -50,7 +51,8 @@ def render(results: Mapping[str, Results], directory: str = "") -> bytes:
     """Return the page about *results*, by the name of their kernel, as UTF-8.
 
     Of several kernels it shows a matrix, in their order: patch by patch, it shows where a test was
-    not as expected for the first time.  *directory* is the run's as seen from where the page is.
+    broken for the first time, by the rule of :mod:`harness.judge.compare`.  *directory* is the
+    run's as seen from where the page is.
     """
     # A tenth of a second, which no other format has to pay.
     import jinja2
@@ -66,6 +68,7 @@ def render(results: Mapping[str, Results], directory: str = "") -> bytes:
         ],
         "texts": texts.all,
         "kernels": kernels,
+        "rows": _rows(results) if len(results) > 1 else [],
     }
     encoded = msgspec.json.encode(data).replace(b"<", b"\\u003c").decode()
     parts = {name: _read(f"page.{name}") for name in ("css", "js", "html")}
@@ -88,6 +91,28 @@ def render(results: Mapping[str, Results], directory: str = "") -> bytes:
         script_digest=_digest(parts["js"]),
     )
     return page.encode() + b"\n"
+
+
+def _rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
+    """Return each test on all kernels: which of them breaks it, and what it was before."""
+    found = compare(results)
+    numbers = {name: number for number, name in enumerate(found.kernels)}
+    rows = []
+    for row in found.rows:
+        broken = next((step for step in row.steps if step.change is Change.BREAKS), None)
+        name = one_line(row.test, _NAME_LIMIT)
+        # On a kernel that was not built, one test stands for all of its suite.
+        cells = [one_line(cell.name, _NAME_LIMIT) if cell else name for cell in row.cells]
+        rows.append(
+            {
+                "name": name,
+                "cells": cells if any(cell != name for cell in cells) else [],
+                "first": numbers[broken.kernel] if broken else None,
+                "since": numbers[broken.since] if broken else None,
+                "before": str(broken.before.outcome) if broken and broken.before else "not there",
+            }
+        )
+    return rows
 
 
 class _Texts:

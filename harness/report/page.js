@@ -169,11 +169,11 @@
 
 	function history(test) {
 		if (data.kernels.length < 2) return "";
-		const first = firstBad(test.name);
-		if (first === null) return "";
-		const kernel = data.kernels[first], before = data.kernels[first - 1];
-		return make("p", { class: "bad" }, `First not as expected with ${kernel.name}`,
-			kernel.patch ? `: ${kernel.patch}` : "", `. As expected with ${before.name}.`);
+		const row = rowOf.get(test.name);
+		if (!row || row.first === null) return "";
+		const kernel = data.kernels[row.first], before = data.kernels[row.since];
+		return make("p", { class: "bad" }, `Broken by ${kernel.name}`,
+			kernel.patch ? `: ${kernel.patch}` : "", `. With ${before.name}: ${row.before}.`);
 	}
 
 	function body(test, kept) {
@@ -238,42 +238,32 @@
 
 	// The matrix of kernels
 
-	const names = [...new Set(data.kernels.flatMap(kernel => kernel.tests.map(test => test.name)))];
+	// Which kernel breaks a test is found out where the console has it from, and comes with the data.
 	const byName = data.kernels.map(kernel => new Map(kernel.tests.map(test => [test.name, test])));
-
-	// The kernel with which *name* is not as expected for the first time after one with which it was.
-	function firstBad(name) {
-		let good = false;
-		for (let n = 0; n < byName.length; n++) {
-			const test = byName[n].get(name);
-			const fine = test !== undefined && expected(test.outcome);
-			if (test !== undefined && !fine && good) return n;
-			good = fine;
-		}
-		return null;
-	}
+	const rowOf = new Map(data.rows.map(row => [row.name, row]));
+	const cellOf = (row, n) => byName[n].get(row.cells.length ? row.cells[n] : row.name);
 
 	function matrix() {
 		const head = make("tr", {}, make("th", { scope: "col" }, "test"), ...data.kernels.map(kernel =>
 			make("th", { scope: "col" }, make("b", {}, kernel.name), make("div", { class: "dim" }, kernel.patch))));
 		const rows = make("tbody", {});
-		const bad = name => byName.some(tests => tests.has(name) && !expected(tests.get(name).outcome));
-		const order = [...names.filter(bad), ...names.filter(name => !bad(name))];
-		chunked(rows, order, name => {
-			const first = firstBad(name);
+		const bad = row => data.kernels.some((_, n) => cellOf(row, n) && !expected(cellOf(row, n).outcome));
+		const order = [...data.rows.filter(bad), ...data.rows.filter(row => !bad(row))];
+		chunked(rows, order, row => {
+			const name = row.name;
 			return make("tr", {}, make("th", { scope: "row", class: "name" }, name), ...data.kernels.map((kernel, n) => {
-				const test = byName[n].get(name);
+				const test = cellOf(row, n);
 				if (!test) return make("td", { class: "dim" }, "–");
 				const words = `${sign(test.outcome)} ${nameOf(test.outcome)}`;
-				return make("td", { class: n === first ? "first" : "" }, make("button", {
+				return make("td", { class: n === row.first ? "first" : "" }, make("button", {
 					type: "button", class: styleOf(test.outcome),
-					"aria-label": `${name} with ${kernel.name}: ${nameOf(test.outcome)}${n === first ? ", for the first time" : ""}`,
-					on: { click() { open(n, name); } },
+					"aria-label": `${name} with ${kernel.name}: ${nameOf(test.outcome)}${n === row.first ? ", broken here" : ""}`,
+					on: { click() { open(n, test.name); } },
 				}, words));
 			}));
 		});
 		return make("section", { "aria-label": "matrix" }, make("h2", {}, "Kernels and tests"),
-			make("p", { class: "dim" }, "Each column is a kernel. A mark is where a test is not as expected for the first time. Click for details."),
+			make("p", { class: "dim" }, "Each column is a kernel. A mark is where a test is broken for the first time. Click for details."),
 			make("div", { class: "scroll" }, make("table", {}, make("thead", {}, head), rows)));
 	}
 

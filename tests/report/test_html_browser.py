@@ -13,11 +13,14 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from harness.judge.merge import merged
+from harness.judge.compare import compare
+from harness.judge.merge import merged, split
 from harness.model import results as r
 from harness.outcome import Outcome
 from harness.report import html
 from harness.report.formats import FORMATS, View
+from harness.run.job import read_results
+from tests.matrixrun import Posted, write_matrix
 from tests.report import samples as s
 from tests.report.browser import Visit, opened_browser
 
@@ -264,23 +267,86 @@ def test_the_guilty_patch_is_found_by_clicking(visit: Visit, tmp_path: Path) -> 
         "✗ splat",
         "✗ splat",
     ]
-    row.get_by_role("button", name="for the first time").click()
-    sentence = page.get_by_text("First not as expected with patch 3")
+    row.get_by_role("button", name="broken here").click()
+    sentence = page.get_by_text("Broken by patch 3")
     assert sentence.is_visible()
     assert "KVM: Use the wrong lock" in sentence.inner_text()
-    assert "As expected with patch 2" in sentence.inner_text()
+    assert "With patch 2: pass" in sentence.inner_text()
     assert page.get_by_text("RIP: 0010:restricted_fallocate+0x31/0x80").is_visible()
     assert page.get_by_role("combobox", name="Kernel").input_value() == "3"
     old = table.get_by_role("row").filter(has_text="kvm:old_test")
-    assert old.get_by_role("button", name="for the first time").count() == 0
+    assert old.get_by_role("button", name="broken here").count() == 0
 
 
-def test_a_kernel_without_a_test_is_neither_good_nor_bad(visit: Visit, tmp_path: Path) -> None:
+def test_a_test_that_is_new_and_fails_is_broken_by_the_patch_that_brings_it(
+    visit: Visit, tmp_path: Path
+) -> None:
     one = s.run(s.program("new_test", Outcome.FAIL, reason="why"))
     page = show(visit, tmp_path, base=s.run(), first=one)
     row = page.get_by_role("row").filter(has_text="kvm:new_test")
     assert row.get_by_role("cell").first.inner_text() == "\N{EN DASH}"
-    assert row.get_by_role("button", name="for the first time").count() == 0
+    row.get_by_role("button", name="broken here").click()
+    assert page.get_by_text("With base: not there").is_visible()
+
+
+# As the run of `harness matrix` over v10+test-vm, whose eighth patch loses a check.
+SERIES = [
+    "mm/shmem: Introduce F_SEAL_AUTO_ALLOCATE",
+    "selftests/memfd: Add tests for it",
+    "mm: Add a restricted memfd",
+    "KVM: Use kvm_userspace_memory_region_ext",
+    "KVM: Extend the memslot",
+    "KVM: Add an exit for faults on memory",
+    "KVM: Handle page faults for private memory",
+    "KVM: Update lpages when attributes change",
+    "KVM: Enable private memory",
+    "KVM: x86: Add a VM type to test private memory with",
+]
+ROWS = {
+    "restrictedmem:size_test": "---.....FFF",
+    "restrictedmem:create_test": "---........",
+    "kvm_private_memory:memslot_test": "-----......",
+    "kvm_private_memory:exit_test": "------xxxxx".replace("x", "F"),
+    "kvm:set_sregs_test": "...........",
+    "memfd:memfd_test": "F..........",
+    "memfd:late_test": "..N...S....",
+}
+
+
+def test_who_broke_a_test_of_a_whole_matrix_is_found_by_clicking(
+    visit: Visit, tmp_path: Path
+) -> None:
+    """From a journal, as a run leaves it; without knowing the page but by what a person reads."""
+    run = write_matrix(tmp_path / "run", [Posted(subject) for subject in SERIES], ROWS)
+    (run / "report.html").write_bytes(FORMATS["html"].render(read_results(run), View()))
+    page = visit.open(run / "report.html")
+    comparison = compare(split(read_results(run)))
+    broken = {step.test: step for step in reversed(comparison.broken)}
+    assert set(broken) == {
+        "restrictedmem:size_test",
+        "kvm_private_memory:exit_test",
+        "memfd:late_test",
+    }
+    for name, step in broken.items():
+        line = page.get_by_role("table").get_by_role("row").filter(has_text=name)
+        line.get_by_role("button", name="broken here").click()
+        subject = SERIES[int(step.kernel) - 1]
+        assert page.get_by_text(f"Broken by {step.kernel}: {subject}").last.is_visible()
+        assert page.get_by_role("combobox", name="Kernel").input_value() == step.kernel
+    assert page.get_by_role("button", name="broken here").count() == len(broken)
+    page.screenshot(path=tmp_path / "matrix.png")
+
+
+def test_a_kernel_that_does_not_build_breaks_all_tests_of_its_suites(
+    visit: Visit, tmp_path: Path
+) -> None:
+    rows = {"memfd:one": "..B", "memfd:two": "..B"}
+    run = write_matrix(tmp_path / "run", [Posted("mm: Good"), Posted("mm: Does not build")], rows)
+    (run / "report.html").write_bytes(FORMATS["html"].render(read_results(run), View()))
+    page = visit.open(run / "report.html")
+    assert page.get_by_role("button", name="broken here").count() == 2
+    page.get_by_role("button", name="broken here").first.click()
+    assert page.get_by_text("the kernel does not compile").first.is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
