@@ -285,6 +285,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     interrupted: bool = False
     error: str = ""
     """What stopped it before its end, other than the user."""
+    error_code: int = 3
+    """The exit code that goes with :attr:`error`: 2 where the input was wrong, else 3."""
     command: tuple[str, ...] = ()
     kernel: Kernel
     """The kernel that was tested; the last of several."""
@@ -342,7 +344,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
         Against a base, what fails there as well lets no run fail.
         """
         if self.error:
-            return ExitCode.MACHINE
+            return ExitCode(self.error_code)
         if self.interrupted:
             return ExitCode.INTERRUPTED
         if self.bisection:

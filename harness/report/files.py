@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError, UserError
+from harness.errors import ExitCode, HarnessError, UserError
 from harness.foreign import told
 from harness.model.results import Kernel, Machine, Results
 from harness.report.formats import FORMATS, View
@@ -124,30 +124,39 @@ class Reports:
 
     def stopped(self, error: BaseException) -> None:
         """Let the reports say why there is no other, as far as they can be written."""
+        code = error.exit_code if isinstance(error, HarnessError) else ExitCode.MACHINE
         if isinstance(error, KeyboardInterrupt):
-            why = "the run was interrupted before it had a plan"
+            why, code = "the run was interrupted before it had a plan", ExitCode.INTERRUPTED
         else:
             why = str(error) or type(error).__name__
         places = {JUNIT: _places(self._directory)[JUNIT]} if self._directory else {}
         for name, path in (places | self._named).items():
             with contextlib.suppress(OSError, HarnessError):
-                self._mark(name, path, why)
+                self._mark(name, path, why, code)
+        # Once: to this page is only appended.
+        page, self._job_page = self._job_page, None
+        if page is not None:
+            with contextlib.suppress(OSError, HarnessError):
+                _append(page, FORMATS[SUMMARY].render(self._nothing(why, code), View()))
 
-    def _mark(self, name: str, path: Path, why: str) -> None:
+    def _mark(self, name: str, path: Path, why: str, code: ExitCode = ExitCode.MACHINE) -> None:
         """Write a report with one error; a pipe or device gets the report at the end alone."""
         if _kind_of(path) != _FILE:
             return
-        unknown = Kernel(release="", source="", base_commit="")
-        results = Results(
+        _write(path, FORMATS[name].render(self._nothing(why, code), View()))
+
+    def _nothing(self, why: str, code: ExitCode) -> Results:
+        """Return the results of a run that has none."""
+        return Results(
             run="",
             started="",
             interrupted=True,
             error=why,
+            error_code=int(code),
             command=self._command,
-            kernel=unknown,
+            kernel=Kernel(release="", source="", base_commit=""),
             machine=Machine(),
         )
-        _write(path, FORMATS[name].render(results, View()))
 
 
 def write_reports(results: Results, directory: Path, **named: Path) -> Written:
