@@ -143,7 +143,7 @@ class Job:
             with held.let_through():
                 context, records = Context(self.store, self.display), book.records()
                 times.remember(self.store, results, records)
-                if not self.request.coverage:
+                if not self.request.watched:
                     verdicts = Verdicts(context, self.request.project.limits.tcg_factor)
                     verdicts.remember(records, self.place.path)
                 prune_now_and_then(context)

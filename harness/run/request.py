@@ -133,9 +133,12 @@ class Request:
     @property
     def reuses(self) -> bool:
         """Whether a test may be left to an earlier run, or to another kernel that is the same."""
-        once = self.repeat == 1 and not self.until_fail
-        watched = self.coverage or self.cost or self.inject is not None
-        return self.reuse and once and not watched
+        return self.reuse and self.repeat == 1 and not self.until_fail and not self.watched
+
+    @property
+    def watched(self) -> bool:
+        """Whether tests run otherwise than they do by themselves: watched, or made to fail."""
+        return self.coverage or self.cost or self.inject is not None
 
     @property
     def project_dir(self) -> Path:
