@@ -12,10 +12,11 @@ import re
 import tempfile
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from harness.errors import UserError
-from harness.proc.git import git
+from harness.proc.git import GitResult, git
 from harness.series import diff, subject
 from harness.series.files import Files
 from harness.series.mail import Content, Mail, content_of
@@ -24,6 +25,8 @@ from harness.series.model import Patch, Trailer
 UNDATED = datetime(2000, 1, 1, tzinfo=UTC)
 """The date of a patch that has none: git would take the time of day."""
 _NO_AUTHOR = "unknown author <unknown@localhost>"
+_MOST_LETTERS = 500
+"""Patches of which it is remembered how git takes them apart."""
 _IN_BODY = re.compile(r"\s*(?:>?From |From:|Subject:|Date:|\[PATCH\])", re.I)
 _AUTHOR = re.compile(r"^(?:From|Author): *(.+@.+)$", re.M | re.I)
 _TITLE = re.compile(r"^(?:Subject|Description): *(.+)$", re.M | re.I)
@@ -101,6 +104,23 @@ def make(
     )
 
 
+@lru_cache(maxsize=_MOST_LETTERS)
+def _ask_git(letter: bytes) -> tuple[GitResult, str, str]:
+    """Return what git says of *letter*: facts, the message, and what stands below it.
+
+    The same bytes have the same answer, and a matrix reads each patch for each of its kernels.
+    """
+    with tempfile.TemporaryDirectory(prefix="series-") as name:
+        scratch = Path(name)
+        # -k keeps the brackets that are the title's own.
+        argv = ("mailinfo", "-k", "--scissors", "--encoding=UTF-8", "msg", "diff")
+        info = git(*argv, cwd=scratch, stdin=letter)
+        if not info.ok:
+            return info, "", ""
+        message = (scratch / "msg").read_bytes().decode(errors="surrogateescape")
+        return info, message, (scratch / "diff").read_bytes().decode(errors="surrogateescape")
+
+
 def _mailinfo(mail: Mail, content: Content) -> tuple[str, str, str, str, str]:
     """Return title, author, date, message and what stands below, as git understands them."""
     if "\0" in content.text:
@@ -111,15 +131,9 @@ def _mailinfo(mail: Mail, content: Content) -> tuple[str, str, str, str, str]:
     for name, value in (("From", content.header("From")), ("Subject", about.title)):
         head += f"{name}: {value}\n" if value else ""
     letter = f"{head}\n{content.text}".encode(errors="surrogateescape")
-    with tempfile.TemporaryDirectory(prefix="series-") as name:
-        scratch = Path(name)
-        # -k keeps the brackets that are the title's own.
-        argv = ("mailinfo", "-k", "--scissors", "--encoding=UTF-8", "msg", "diff")
-        info = git(*argv, cwd=scratch, stdin=letter)
-        if not info.ok:
-            raise UserError("git cannot read this mail", where=mail.where, why=info.stderr)
-        message = (scratch / "msg").read_bytes().decode(errors="surrogateescape")
-        patch = (scratch / "diff").read_bytes().decode(errors="surrogateescape")
+    info, message, patch = _ask_git(letter)
+    if not info.ok:
+        raise UserError("git cannot read this mail", where=mail.where, why=info.stderr)
     fields: dict[str, str] = {}
     for line in info.stdout.decode(errors="surrogateescape").splitlines():
         name, _, value = line.partition(": ")
