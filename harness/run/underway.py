@@ -36,6 +36,7 @@ from harness.model.records import (
     kernel_names,
     of_kernel,
 )
+from harness.model.results import Kernel
 from harness.proc import signals
 from harness.report.display import Display
 from harness.run import cost, coverage, times
@@ -242,7 +243,8 @@ class Underway:
                 prepared = await sweeper.swept(self._known, self._write)
             self._plan()
             same = await self._same.cells(prepared) if self._request.reuses else {}
-            head = self._head(prepared, time.monotonic() - begun, same)
+            facts = msgspec.structs.replace(prepared.facts, same_as=self._same.kernel(prepared))
+            head = self._head(prepared, facts, time.monotonic() - begun, same)
             self._prepared[each.name] = prepared
             executor.benches[each.name] = Bench(
                 foundry=prepared.foundry,
@@ -349,7 +351,7 @@ class Underway:
             self._stood()
 
     def _head(
-        self, prepared: Prepared, seconds: float, same: Mapping[str, KernelName]
+        self, prepared: Prepared, facts: Kernel, seconds: float, same: Mapping[str, KernelName]
     ) -> RunStarted:
         """Write the plan for a kernel, or make sure that it is what stands there; return it.
 
@@ -366,7 +368,6 @@ class Underway:
                 )
                 for suite in prepared.suites
             ]
-            facts = msgspec.structs.replace(prepared.facts, same_as=self._same.kernel(prepared))
             self._write(
                 *cells,
                 KernelBuilt(

@@ -177,6 +177,17 @@ def test_what_is_the_same_is_not_tested_again(user_store: Store, tmp_path: Path)
     assert ended.reused == (base.reused or "first")
     assert [test.reused for test in second.results.tests] == [ended.reused] * 2
     assert (tmp_path / "second" / ended.logs.output).is_file() is bool(base.logs.output)
+    # One that is taken up again knows the kernels that it had before.
+    cut = [
+        each
+        for each in records
+        if not isinstance(each, RunEnded)
+        and not (isinstance(each, CellPlanned | KernelBuilt) and each.kernel == "1")
+    ]
+    _write(tmp_path / "second", cut)
+    again = job(tmp_path / "second", user_store, *kernels, reuse=True).resume()
+    assert [test.same_as for test in again.results.tests] == [None, "base"]
+    assert again.results.kernels["1"].same_as == "base"
     # With --fresh all of it runs, and so it does where it is repeated.
     fresh = job(tmp_path / "fresh", user_store, *kernels).run("fresh")
     assert [test.elsewhere for test in fresh.results.tests] == ["", ""]
