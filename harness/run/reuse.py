@@ -130,25 +130,31 @@ class Verdicts:
             for each in mine
             if isinstance(each, GuestReady) and each.identity and not each.reused
         }
-        first = [each for each in mine if isinstance(each, TestStarted | TestEnded)]
-        first = [each for each in first if each.attempt == 1]
-        started = {each.name: each for each in first if isinstance(each, TestStarted)}
-        ended = {each.name: each for each in first if isinstance(each, TestEnded)}
-        reused = {each.name for each in ended.values() if each.reused}
+        own = [each for each in mine if isinstance(each, TestStarted | TestEnded)]
+        own = [each for each in own if not each.reused]
+        started = {each.name: each for each in own if isinstance(each, TestStarted)}
+        ended = {each.name: each for each in own if isinstance(each, TestEnded)}
+        reused = {
+            (each.name, each.attempt)
+            for each in mine
+            if isinstance(each, TestEnded) and each.reused
+        }
         outcomes: dict[str, set[Outcome]] = {}
-        for name, _, outcome in verdict.outcomes(records, kernel):
-            outcomes.setdefault(name, set()).add(outcome)
+        for name, attempt, outcome in verdict.outcomes(records, kernel):
+            if (name, attempt) not in reused:
+                outcomes.setdefault(name, set()).add(outcome)
         new: dict[str, tuple[GuestReady, dict[str, Seen | None]]] = {}
         for test in head.tests:
             guest = guests.get(test.group)
             all_of_it = outcomes.get(test.name, set())
             # An error tells nothing of the test.
-            if guest is None or test.name in reused or not all_of_it - {Outcome.ERROR}:
+            if guest is None or not all_of_it - {Outcome.ERROR}:
                 continue
             _, tests = new.setdefault(guest.identity, (guest, {}))
             if not all(each.as_expected for each in all_of_it - {Outcome.ERROR}):
                 tests[_key(test)] = None
-            elif Outcome.ERROR not in all_of_it and test.name in started and test.name in ended:
+            elif Outcome.ERROR not in all_of_it and test.name in started:
+                # Of several that went the same way the last.
                 seen = Seen(run=head.run, started=started[test.name], ended=ended[test.name])
                 tests[_key(test)] = seen
         for identity, (ready, tests) in new.items():
@@ -236,7 +242,7 @@ def _of_test(
         output=_copied(directory, seen.ended.logs.output, out, logs.output),
         kernel=_copied(directory, seen.ended.logs.kernel, out, logs.kernel),
     )
-    same = {"kernel": kernel, "name": test.name, "reused": seen.run}
+    same = {"kernel": kernel, "name": test.name, "attempt": 1, "reused": seen.run}
     yield msgspec.structs.replace(seen.started, **same)
     yield msgspec.structs.replace(seen.ended, **same, logs=kept)
 

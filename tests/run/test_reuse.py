@@ -242,6 +242,14 @@ def test_a_verdict_that_is_reused_is_not_remembered_as_another_run(
     assert {each.reused for each in records if isinstance(each, TestEnded)} == {"r1"}
 
 
+def test_a_rerun_that_fails_takes_back_what_was_remembered(kept: Verdicts, tmp_path: Path) -> None:
+    after(kept, tmp_path, *plan(), guest(), started(), ended())
+    again = found(kept, tmp_path / "out")
+    more = (guest(), started(attempt=2), ended(1, attempt=2))
+    after(kept, tmp_path / "out", *plan(run="r2"), *again, *more)
+    assert found(kept, tmp_path / "out") == ()
+
+
 def test_logs_are_copied_and_a_run_that_is_gone_has_none(kept: Verdicts, tmp_path: Path) -> None:
     first = tmp_path / "first"
     (first / "logs/s").mkdir(parents=True)
