@@ -415,6 +415,9 @@ static bool watch_test(struct job *job, int sigfd)
 			return true;
 		if (!job->reaped && !kill_at && !left) {
 			job->timed_out = true;
+			/* A test may wait for ever for what has failed: where, is to be read. */
+			if (*run.counter)
+				write_file("/proc/sysrq-trigger", "w");
 			kill_at = now + run.grace_ms * NSEC_PER_MSEC;
 			kill(-job->pid, SIGTERM);
 		}
