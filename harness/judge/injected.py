@@ -108,9 +108,12 @@ def judge_point(test: Test, plan: PlannedTest, ended: TestEnded, facts: Facts) -
     )
 
 
-def unknown(fault: Fault) -> Injection:
-    """Return what is to be said of a point that has no end."""
-    return Injection(test=fault.test, sweep=fault.sweep, nth=fault.nth, what=What.UNKNOWN)
+def without_end(fault: Fault | None, *, begun: bool) -> Injection | None:
+    """Return what is to be said of a point that has no end; None for what is no point."""
+    if fault is None or not fault.nth:
+        return None
+    what = What.UNKNOWN if begun else What.NOT_BEGUN
+    return Injection(test=fault.test, sweep=fault.sweep, nth=fault.nth, what=what)
 
 
 def _of_kernel(ended: TestEnded, facts: Facts) -> tuple[Outcome, str]:

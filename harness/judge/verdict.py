@@ -292,7 +292,7 @@ def judge_test(
             "reason": reason,
             "rerun": plan.rerun,
             "logs": Logs(build=plan.build_log),
-            "injected": injected.unknown(plan.fault) if plan.fault else None,
+            "injected": injected.without_end(plan.fault, begun=started is not None),
         }
         return Test(**(values | more))  # type: ignore[arg-type]
 

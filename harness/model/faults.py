@@ -142,8 +142,10 @@ class What(StrEnum):
     SPLAT = "splat"
     CRASH = "crash"
     HANG = "hang"
+    NOT_BEGUN = "not begun"
+    """The run was cut off before, or its budget was spent."""
     UNKNOWN = "unknown"
-    """The machine or the harness failed, or the call was not begun."""
+    """The machine or the harness failed."""
 
 
 class Injection(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from harness.report.text import LOG_COLUMNS, Span, columns, count, fit, one_line
 _NUMBERS = 60
 """Columns of what stands behind a test's name."""
 _GOOD = frozenset({What.HANDLED, What.UNNOTICED})
+_NEUTRAL = frozenset({What.NOT_REACHED, What.NOT_BEGUN})
 _ORDER = {what: number for number, what in enumerate(reversed(What))}
 
 
@@ -22,7 +23,8 @@ def injection_lines(injections: Injections) -> Iterator[list[Span]]:
     wide = max(len("calls that failed"), min(widest, LOG_COLUMNS - _NUMBERS))
     yield [(f"{pad('calls that failed', wide)}  {'of':<12} {'tried':>6}  what came of it", "dim")]
     for each in injections.sweeps:
-        calls = f"{each.planned}/{each.calls}" if each.calls else str(each.planned)
+        tried = each.planned - each.outcomes.get(What.NOT_BEGUN, 0)
+        calls = f"{tried}/{each.calls}" if each.calls else str(tried)
         yield [
             (pad(fit(one_line(each.test), wide), wide), ""),
             (f"  {fit(one_line(each.sweep), 12):<12} {calls:>6}  ", ""),
@@ -48,7 +50,7 @@ def _patch(patch: PatchPaths) -> Iterator[list[Span]]:
             (f"  {count(each.points, 'call')}: ", ""),
             *_outcomes(each.outcomes),
         ]
-        if not set(each.outcomes) <= _GOOD | {What.NOT_REACHED}:
+        if not set(each.outcomes) <= _GOOD | _NEUTRAL:
             yield [("        for one: ", "dim"), (one_line(each.point), "bad")]
 
 
@@ -57,7 +59,7 @@ def _outcomes(outcomes: Mapping[str, int]) -> list[Span]:
     ordered = sorted(outcomes.items(), key=lambda pair: _ORDER[What(pair[0])])
     spans: list[Span] = []
     for what, number in ordered:
-        style = "good" if what in _GOOD else "warn" if what == What.NOT_REACHED else "bad"
+        style = "good" if what in _GOOD else "warn" if what in _NEUTRAL else "bad"
         spans += [("" if not spans else ", ", ""), (f"{number} {what}", style)]
     return spans or [("nothing", "dim")]
 

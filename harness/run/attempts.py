@@ -37,11 +37,11 @@ class Attempts:
         """What is left of the rounds that were looked at, in order."""
         self._first = 1
         """The first round of which something is left."""
-        known = seconds or {}
         # What is unknown may be long.
+        known = {test.name: math.inf for test in head.tests} | dict(seconds or {})
         self._tests = sorted(
             (test for test in head.tests if test.runnable),
-            key=lambda test: (-known.get(test.name, math.inf), _turn(test)),
+            key=lambda test: (-known[test.name], _turn(test)),
         )
 
     def ended(self, name: str, attempt: int, outcome: Outcome) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.model.faults import parse_point
 from harness.model.ids import KernelName, TestId
 from harness.model.records import KernelBuilt, Record
 from harness.model.results import Results
@@ -79,7 +80,7 @@ def remember(store: Store, results: Results, records: Iterable[Record]) -> None:
     ran = [
         (test, test.total_s)
         for test in results.tests
-        if not test.elsewhere and test.injected is None
+        if not test.elsewhere and parse_point(test.name) is None
     ]
     tests = {test.name: took for test, took in ran if took is not None}
     # By the name alone, too: another run may call its kernels otherwise.

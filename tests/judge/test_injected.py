@@ -263,7 +263,7 @@ def test_all_that_is_planned_is_told() -> None:
     assert results.injections is not None
     (sweep,) = results.injections.sweeps
     assert (sweep.calls, sweep.planned) == (9, 3)
-    assert sweep.outcomes == {"handled": 1, "unknown": 2}
+    assert sweep.outcomes == {"handled": 1, "not begun": 2}
 
 
 def test_what_is_beyond_the_budget_is_skipped_until_the_run_goes_on() -> None:
