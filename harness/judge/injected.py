@@ -37,6 +37,10 @@ from harness.model.records import Decoded, TestEnded
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
 
+_NO_LEAKS = (
+    "memory that is never freed was not looked for: the objects of this kernel do not remember who "
+    "has allocated them (CONFIG_SLUB_DEBUG_ON)"
+)
 KIND = "fault-injection"
 """The kind of the note in the kernel's log that a call has failed on purpose."""
 _EXPECTED = frozenset({"page-alloc", KIND})
@@ -52,6 +56,9 @@ _BY_WORDS = {os.strerror(number): name for number, name in errno.errorcode.items
 _WORDS = re.compile(
     r"\b(?P<name>E[A-Z0-9]{2,})\b|(?P<words>" + "|".join(map(re.escape, _BY_WORDS)) + ")"
 )
+_LAZY = ({"alloc_vmap_area"}, {"__vmalloc_node_range", "copy_process"})
+"""By these the kernel takes what it keeps for a while: areas of its address space, which it gives
+back many at a time, and stacks of tasks, which it has for the next ones."""
 _LASTING = frozenset(
     {
         "cgroup_mkdir", "do_fsmount", "do_linkat", "do_mkdirat", "do_mknodat", "do_new_mount",
@@ -158,13 +165,14 @@ def _leaked(ended: TestEnded, facts: Facts) -> tuple[Survivor, ...]:
     return tuple(
         msgspec.structs.replace(each, where=shown.get((each.cache, each.where), each.where))
         for each in beyond(ended.left, facts.survey.usual)
-        if not _lasting(each)
+        if not _kept(each)
     )
 
 
-def _lasting(survivor: Survivor) -> bool:
+def _kept(survivor: Survivor) -> bool:
+    """Whether it is meant to last, or to be given back later."""
     functions = {line.partition("+")[0] for line in survivor.where.splitlines()}
-    return not functions.isdisjoint(_LASTING)
+    return not functions.isdisjoint(_LASTING) or any(each <= functions for each in _LAZY)
 
 
 def _told(leaked: Sequence[Survivor]) -> str:
@@ -213,7 +221,10 @@ def told(results: Results, surveys: Iterable[Surveyed], patches: Sequence[PatchL
     }
     tests = tuple(_with_patches(test, lines) for test in results.tests)
     points = [test for test in tests if test.injected and test.injected.nth]
-    notes = [f"{each.test}: {each.spoilt}" for each in surveys if each.spoilt]
+    surveys = tuple(surveys)
+    notes = [f"not tried: {each.test}: {each.spoilt}" for each in surveys if each.spoilt]
+    if any(each.usual is None and not each.spoilt for each in surveys):
+        notes.append(_NO_LEAKS)
     return msgspec.structs.replace(
         results,
         tests=tests,

@@ -31,7 +31,7 @@ def injection_lines(injections: Injections) -> Iterator[list[Span]]:
             *_outcomes(each.outcomes),
         ]
     for note in injections.notes:
-        yield [("    not tried: ", "warn"), (one_line(note, 2000), "")]
+        yield [("    note: ", "warn"), (one_line(note, 2000), "")]
     if any(each.taken for each in injections.patches):
         yield []
         yield [("error paths of the series that were taken", "dim")]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from harness.judge import verdict
+from harness.judge import injected, verdict
 from harness.model.coverage import FileLines, PatchLines
 from harness.model.events import How
 from harness.model.faults import (
@@ -220,6 +220,19 @@ def test_what_is_left_beyond_the_usual_is_a_leak() -> None:
     assert test.injected is not None
     assert test.injected.what is What.LEAK
     assert test.injected.leaked == (msgspec.structs.replace(LEAK, where=lines),)
+
+
+def test_it_is_told_where_leaks_are_not_looked_for() -> None:
+    results = run()
+    assert results.injections is not None
+    assert results.injections.notes == ()
+    silent = msgspec.structs.replace(survey(), usual=None)
+    spoilt = Surveyed(test="s:q", spoilt="without a fault it is crash")
+    said = injected.told(results, (silent, spoilt), ())
+    assert said.injections is not None
+    first, second = said.injections.notes
+    assert first == "not tried: s:q: without a fault it is crash"
+    assert "never freed was not looked for" in second
 
 
 def test_nothing_follows_from_what_is_left_where_the_usual_is_not_known() -> None:

@@ -545,7 +545,7 @@ static void run_test(int sigfd)
 	}
 	close_pipes(&job);
 	if (run.watch_left)
-		send_left(job.pid);
+		send_left(&(struct quiet){ .sigfd = sigfd }, job.pid);
 	mark_log_end();
 	send_exit(&job);
 }

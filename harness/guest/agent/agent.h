@@ -97,7 +97,8 @@ uint32_t faults_left(const char *counter);
 
 /* left.c */
 void remember_objects(void);
-void send_left(pid_t first);
+struct quiet;
+void send_left(struct quiet *quiet, pid_t first);
 
 /* terminal.c */
 int open_terminal(uint16_t rows, uint16_t columns, char *path, size_t size);

@@ -17,6 +17,8 @@
 #include "agent.h"
 
 #define MAX_CACHES	512
+/* There where objects remember their users. */
+#define OF_MOST		"/sys/kernel/debug/slab/kmalloc-64/alloc_traces"
 #define NAME_SIZE	64
 
 struct cache {
@@ -119,13 +121,21 @@ static long count_before(const char *name)
 	return 0;
 }
 
+/*
+ * What a callback of RCU frees may have references that another one drops: of a task, its
+ * credentials.  A kfree_rcu() waits some ticks for others, and then for a grace period.
+ */
+#define GRACE_PERIODS	3
+
 /* Nothing is sent where it is not known what there was before, or whose objects there are. */
-void send_left(pid_t first)
+void send_left(struct quiet *quiet, pid_t first)
 {
 	size_t count;
 
-	if (!before_count || access("/sys/kernel/debug/slab", F_OK))
+	if (!before_count || access(OF_MOST, F_OK))
 		return;
+	for (int i = 0; i < GRACE_PERIODS; i++)
+		settle(quiet);
 	/* Names and inodes that no one uses; the third bit keeps the kernel from saying so. */
 	write_file("/proc/sys/vm/drop_caches", "6");
 	count = count_objects(after);
