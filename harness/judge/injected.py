@@ -147,7 +147,7 @@ def _what(ended: TestEnded, outcome: Outcome, of_test: Outcome) -> What:
         case Outcome.PASS if ended.fault_hit is False:
             return What.NOT_REACHED
         case Outcome.PASS:
-            return What.UNNOTICED if of_test in (Outcome.PASS, Outcome.SKIP) else What.HANDLED
+            return What.UNNOTICED if of_test is Outcome.PASS else What.HANDLED
         case Outcome.FAIL:
             return What.CRASH  # the machine was powered off
         case _:

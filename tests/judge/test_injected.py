@@ -34,7 +34,7 @@ from harness.model.records import (
 )
 from harness.model.results import Kernel, Results, Test
 from harness.outcome import Outcome
-from tests.judge.test_verdict import BAD, GOOD, OOPS, SPLAT, exited, findings, report
+from tests.judge.test_verdict import BAD, GOOD, OOPS, SKIPPED, SPLAT, exited, findings, report
 
 pytestmark = pytest.mark.unit
 
@@ -159,6 +159,11 @@ def test_a_report_that_breaks_off_is_no_error_of_a_point() -> None:
 def test_a_test_that_does_not_notice_says_so() -> None:
     test = told(ended(1, exited(0), report=report(GOOD)))
     assert (test.outcome, test.reason) == (Outcome.PASS, "unnoticed")
+
+
+def test_a_test_that_skips_has_noticed() -> None:
+    test = told(ended(1, exited(4), report=report(SKIPPED), output="# no memory\n"))
+    assert (test.outcome, test.reason) == (Outcome.PASS, "handled: exit 4")
 
 
 def test_a_call_that_was_not_made_is_skipped() -> None:
