@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """C selftests: finding, building against a kernel's own headers, packing."""
 
-from harness.suites.build import BrokenProgram, Program, Suite, barred, build, build_all, load
+from harness.suites.build import build, build_all
+from harness.suites.built import BrokenProgram, Program, Suite, barred, load
 from harness.suites.find import SELFTESTS, SuiteSource, find, read_file, together
 
 __all__ = [

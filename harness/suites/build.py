@@ -8,7 +8,6 @@ its own and does not keep the others from running.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import itertools
 import os
@@ -32,11 +31,12 @@ from harness.proc.git import git, must
 from harness.proc.sandbox import Sandbox
 from harness.series import Tree
 from harness.source import worktree
-from harness.store import Store
 from harness.suites import settings, stdio, sysroot, userland
+from harness.suites.built import BrokenProgram, Meta, Program, Suite, read_suite
 from harness.suites.files import interpreter, is_elf, real, why_no_file, why_no_program
 from harness.suites.find import SELFTESTS, SuiteSource
 from harness.suites.helpers import Helpers, Neighbourhood
+from harness.suites.making import Making
 from harness.suites.packing import Packer
 from harness.suites.part import MakefileBroken, Part, first_error, outside
 from harness.suites.sources import copy, digest_sources
@@ -44,64 +44,6 @@ from harness.suites.sources import copy, digest_sources
 _RECIPE = "10"
 _ABOUT = frozenset({expectations.FILE_NAME, settings.FILE_NAME})
 """Files that say something of a suite and are no part of it."""
-
-
-class Program(msgspec.Struct, frozen=True):
-    """A program that was built."""
-
-    name: str
-    """As in the test's name: the file's name without its directory."""
-    path: str
-    """Relative to the suite's directory."""
-    interpreter: str = ""
-    """What runs it, for a script: ``sh``, ``python3``, …"""
-
-
-class BrokenProgram(msgspec.Struct, frozen=True):
-    """A program that cannot be run, or a file that is listed and cannot be packed."""
-
-    name: str
-    reason: str
-    """What is wrong, such as "does not build" with the first error."""
-
-
-class _Meta(msgspec.Struct, frozen=True):
-    timeout_s: float | None
-    programs: tuple[Program, ...]
-    broken: tuple[BrokenProgram, ...]
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A built suite in the store."""
-
-    key: str
-    name: str
-    path: Path
-    timeout_s: float | None
-    """From its ``settings`` file; 0 means no limit, None that it says nothing."""
-    programs: tuple[Program, ...]
-    broken: tuple[BrokenProgram, ...]
-
-    @property
-    def files(self) -> Path:
-        """The directory that goes into the guest."""
-        return self.path / "files"
-
-    @property
-    def root(self) -> Path:
-        """What the programs need besides, as it lies below ``/`` in a sealed guest."""
-        return self.path / "root"
-
-    @property
-    def beside(self) -> Path:
-        """What its scripts call beside it, as it lies below ``/`` in a guest of any kind."""
-        return self.path / "beside"
-
-    @property
-    def build_log(self) -> Path:
-        """Everything that make printed."""
-        return self.path / "build.log"
 
 
 def build(
@@ -138,7 +80,7 @@ def build(
         *(_digest_beside(source.directory) if source.directory else ()),
     )
     work = _Work(source, kernel, tree, place, context, limit_s)
-    return _read(key, source.name, context.obtain("suite", key, work.build_into))
+    return read_suite(key, source.name, context.obtain("suite", key, work.build_into))
 
 
 def build_all(
@@ -164,26 +106,6 @@ def build_all(
     if errors and len(errors) == len(built):
         raise errors[0]
     return built
-
-
-def barred(suite: Suite, reason: str) -> Suite:
-    """Return *suite* with each of its programs an error for this *reason*."""
-    refused = (BrokenProgram(program.name, reason) for program in suite.programs)
-    return dataclasses.replace(suite, programs=(), broken=(*refused, *suite.broken))
-
-
-def load(store: Store, key: str, name: str) -> Suite | None:
-    """Return the suite *name* that was built before under *key*, if the store still has it."""
-    path = store.find("suite", key)
-    try:
-        return _read(key, name, path) if path else None
-    except msgspec.MsgspecError:
-        return None  # of another release
-
-
-def _read(key: str, name: str, path: Path) -> Suite:
-    meta = msgspec.json.decode((path / "suite.json").read_bytes(), type=_Meta)
-    return Suite(key, name, path, meta.timeout_s, meta.programs, meta.broken)
 
 
 def _digest_beside(directory: Path) -> Iterator[str]:
@@ -225,7 +147,7 @@ class _Work:
             sandbox = self._sandbox(scratch)
             part = Part(directory, scratch / "out", headers, " ".join(flags), sandbox=sandbox)
             self._make_in(part, left_out, stage, out, step.update)
-            meta = msgspec.json.decode((out / "suite.json").read_bytes(), type=_Meta)
+            meta = msgspec.json.decode((out / "suite.json").read_bytes(), type=Meta)
             broken = f", {len(meta.broken)} cannot be run" if meta.broken else ""
             step.result(f"{len(meta.programs)} programs{broken}")
 
@@ -278,7 +200,7 @@ class _Work:
         self._check_wanted(there)
         named = _names(there)
         stays = tuple(map(real, (stage, part.output))) if part.sandbox else ()
-        making = _Making(self.limit_s, out / "build.log", tell, stays)
+        making = Making(self.limit_s, out / "build.log", tell, stays)
         making.log.touch()
         helpers = self._helpers(part.directory, stage)
         files = out / "files"
@@ -311,7 +233,7 @@ class _Work:
             for name in _files_below(files):
                 (files / name).chmod((files / name).stat().st_mode & 0o777)
         programs = list(self._equip(programs, files, out / "root", broken, making.log))
-        meta = _Meta(
+        meta = Meta(
             _timeout(part.directory / "settings", making),
             tuple(programs),
             tuple(
@@ -402,71 +324,6 @@ class _Work:
             )
 
 
-@dataclass(frozen=True)
-class _Making:
-    """Making what a part compiles, so that what fails says why."""
-
-    limit_s: float
-    log: Path
-    tell: Callable[[str], None]
-    bounds: tuple[Path, ...] = ()
-    """Real directories out of which no link of a stranger's may lead; empty means no bounds."""
-
-    def make(
-        self,
-        part: Part,
-        programs: list[str],
-        helpers: list[str],
-        whole: bool,
-        source: SuiteSource,
-    ) -> dict[str, str]:
-        """Make *programs* and *helpers* of *part*, or all of it; return why programs cannot be run.
-
-        What cannot be linked statically is linked with shared libraries.
-        """
-        if whole or not source.programs:
-            part.make(["all"], self.limit_s, self.log, self.tell)
-        elif programs or helpers:
-            targets = [str(part.target(path)) for path in [*programs, *helpers]]
-            part.make(targets, self.limit_s, self.log, self.tell)
-        failed = [path for path in programs if self._failed(part, path)]
-        failed += [path for path in helpers if not (outside(path) or part.target(path).is_file())]
-        if failed:
-            targets = [str(part.target(path)) for path in failed]
-            part.make(targets, self.limit_s, self.log, self.tell, static=False)
-        return {path: reason for path in programs if (reason := self._why(part, path))}
-
-    def _failed(self, part: Part, path: str) -> bool:
-        """Whether there is no program at *path*; a file that make left there is removed."""
-        if outside(path) or not self._why_not(part, path):
-            return False
-        if part.target(path).is_file() and not self.strays(part.target(path)):
-            part.target(path).unlink()
-        return True
-
-    def strays(self, path: Path) -> bool:
-        """Whether *path* leads out of the directories of a stranger's suite."""
-        return bool(self.bounds) and not any(
-            real(path).is_relative_to(bound) for bound in self.bounds
-        )
-
-    def _why_not(self, part: Part, path: str) -> str:
-        """Return why there is no program at *path*; empty if there is one."""
-        if self.strays(part.target(path)):
-            return f"is a link out of the suite's directory, to {real(part.target(path))}"
-        return why_no_program(part.target(path), made=True)
-
-    def _why(self, part: Part, path: str) -> str:
-        if outside(path):
-            return f"{path} lies outside of the suite's directory"
-        if not self._why_not(part, path):
-            return ""
-        if error := part.why(part.target(path), self.limit_s):
-            return f"does not build: {error}"
-        reason = self._why_not(part, path)
-        return reason and f"does not build: {path} {reason}"
-
-
 def _is_called(path: str, wanted: str) -> bool:
     """Whether *wanted*, a name, a path or a glob of either, means the program at *path*."""
     return fnmatchcase(path, wanted) or fnmatchcase(path.rsplit("/", 1)[-1], wanted)
@@ -511,7 +368,7 @@ def _printable(text: str) -> str:
     return os.fsencode(text).decode(errors="backslashreplace")
 
 
-def _timeout(settings: Path, making: _Making) -> float | None:
+def _timeout(settings: Path, making: Making) -> float | None:
     """Return the ``timeout=`` of a kselftest ``settings`` file, in seconds."""
     if not settings.is_file() or making.strays(settings):
         return None
