@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel-log scanner: what the kernel says about itself on the console, as typed findings."""
+"""Kernel-log scanner: finds the kernel's reports of faults on the console."""
 
 from harness.klog.model import Finding, Severity
 from harness.klog.scanner import Scanner, scan, worst

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Known messages that may appear: each with a reason, an owner and a last day.
 
-An entry covers the reports that it names, so often as it says, and nothing else: not another
-report, nor a taint flag whose report is not in the log.
+An entry covers the reports that it names, as often as it says.  It covers no other report, and no
+taint flag whose report is not in the log.
 
     [[allow]]
     kind = "warning"
@@ -10,13 +10,13 @@ report, nor a taint flag whose report is not in the log.
     message = 'provoked by the test'      # optional: the text of WARN()
     test = "gup_*"                        # optional: only under these programs
     at = "boot"                           # optional: while their guest boots; "test"
-    times = 3                             # optional: at most so often in one test; 1
+    times = 3                             # optional: at most this often in one test; 1
     series = ["v10"]                      # optional: only with these series
     reason = "the test passes a bad address on purpose"
     owner = "someone@example.org"
     until = 2030-01-31
 
-Both patterns must match the whole text.  The entries stand in a suite's ``expectations.toml``.
+Both patterns must match the whole text.  The entries are in a suite's ``expectations.toml``.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Allowance(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     test: str = "*"
     """Name or glob of the programs under which it is allowed."""
     at: At = "test"
-    """Whether it comes under the test, or while the test's guest boots."""
+    """Whether it appears under the test, or while the test's guest boots."""
     series: tuple[str, ...] = ("*",)
     times: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """How often it may come in one test, or one boot, all reports that match taken together; in a
-    file 1 where nothing is said.  None, for any number, is in the journals of old versions only."""
+    """How often it may appear in one test, or one boot: all reports together that match.  In a file
+    the default is 1.  None, for any number, occurs only in the journals of old versions."""
 
     HINTS: ClassVar[dict[str, str]] = Entry.HINTS | {
         "kind": "the kind of the finding, as the report shows it",
@@ -58,7 +58,7 @@ class Allowance(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     }
 
     def matches(self, finding: Finding) -> bool:
-        """Whether kind, whole title and, where asked for, whole message are those of *finding*."""
+        """Return whether kind, whole title and, if given, whole message match *finding*."""
         return (
             finding.kind == self.kind
             and re.fullmatch(self.pattern, finding.title) is not None
@@ -71,7 +71,7 @@ class Allowance(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """A finding that counts no more, and why."""
+    """A finding that no longer counts, and why."""
 
     finding: Finding
     allowance: Allowance
@@ -79,13 +79,13 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Findings after the allowances."""
+    """Findings after the allowances were applied."""
 
     remaining: tuple[Finding, ...]
     allowed: tuple[Allowed, ...]
     refused: tuple[Allowed, ...]
-    """Findings that an entry names and does not cover, as it has expired or they came too often;
-    they are in ``remaining`` too."""
+    """Findings that an entry names but does not cover: it has expired, or they appeared too often.
+    They are in ``remaining`` too."""
 
 
 def apply_allowances(
@@ -111,9 +111,9 @@ def apply_allowances(
 
 
 def check(allowance: Allowance, where: str) -> Allowance:
-    """Return *allowance* with all it says, for once where it does not say how often.
+    """Return *allowance* with all defaults; ``times`` is 1 if it is not given.
 
-    Raises UserError where it cannot match, matches everything, or lacks something.
+    Raises UserError if it cannot match, matches everything, or is incomplete.
     """
     check_entry(allowance, where)
     known = sorted(KINDS - {FLOOD.kind})

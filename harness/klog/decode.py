@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From ``function+0x12/0x34`` to file and line, with nm and addr2line.
+"""Resolves ``function+0x12/0x34`` to file and line, with nm and addr2line.
 
 ``scripts/decode_stacktrace.sh`` of the kernel starts one addr2line per stack entry and takes the
-first symbol of a name; here one nm and one addr2line serve all reports, and a name that several
-functions have is told apart by its size or left alone.
+first symbol of a name.  Here one nm and one addr2line serve all reports.  If several functions have
+the same name, their size selects one, or the entry is left unchanged.
 
-Where the lines come from is not decided here: :func:`annotate` takes any :class:`Finder`.
+:func:`annotate` takes any :class:`Finder`, so this module does not decide where lines come from.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ _ENTRY = re.compile(
     r"(?P<name>[A-Za-z_][\w.$]*)\+(?P<offset>0x[0-9a-f]+)/(?P<size>0x[0-9a-f]+)(?! ?\[\w)(?! \()"
 )
 _EXACT = re.compile(r"(?:\b[RE]IP: (?:\d{4}:)?|\bpc : |\bat (?:\S+:\d+ )?)$")
-"""Before an entry: it is the faulting instruction itself and not the one after a call.  On arm64
-the stack begins with it once more."""
+"""Text before an entry that is the faulting instruction itself and not the one after a call.  On
+arm64 the stack repeats this entry first."""
 _TIMEOUT = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """``name+offset/size`` of a report."""
+    """``name+offset/size`` in a report."""
 
     name: str
     offset: int
-    """That of the instruction itself; that of a return address minus one, inside the call."""
+    """Offset of the instruction; for a return address one less, which is inside the call."""
     size: int
-    """Bytes to the next symbol, as kallsyms counts: with the padding behind the function."""
+    """Bytes to the next symbol, as kallsyms counts: including the padding after the function."""
 
 
 class Finder(Protocol):
-    """Knows where entries are."""
+    """Finds the source lines of entries."""
 
     def __call__(self, entries: Collection[Entry], /) -> Mapping[Entry, str]:
-        """Return ``file:line``, innermost inlined function first, for the entries it knows."""
+        """Return ``file:line`` for the known entries, the innermost inlined function first."""
         ...
 
 
@@ -57,12 +57,12 @@ class Symbols:
 
     by_name: Mapping[str, tuple[int, ...]]
     sizes: Mapping[int, int]
-    """Distance to the next symbol, which is what kallsyms prints behind the slash."""
+    """Distance to the next symbol in bytes, which kallsyms prints after the slash."""
 
     def start(self, entry: Entry, *, exact: bool = False) -> int | None:
-        """Return where the function begins, None if that is uncertain.
+        """Return the start address of the function, None if it is ambiguous.
 
-        Unless *exact*, the only function of a name may have another size than the entry says.
+        Unless *exact*, the only function of a name may have another size than the entry.
         """
         starts = self.by_name.get(entry.name, ())
         same = [a for a in starts if self.sizes[a] == entry.size]
@@ -74,10 +74,10 @@ class Symbols:
 
 
 def annotate(reports: Sequence[str], find: Finder) -> tuple[str, ...]:
-    """Return *reports* with ``(file:line)`` behind each ``function+offset/size`` that *find* knows.
+    """Return *reports* with ``(file:line)`` after each ``function+offset/size`` that *find* knows.
 
-    Frames of modules, and those that have a place already, are left as they are.  *find* is called
-    once for all reports, and not at all when there is nothing to find.
+    Frames of modules, and those that already have a place, stay unchanged.  *find* is called
+    once for all reports, and not at all if there are no entries.
     """
     entries = {_entry(found) for report in reports for found in _ENTRY.finditer(report)}
     if not entries:
@@ -92,12 +92,12 @@ def annotate(reports: Sequence[str], find: Finder) -> tuple[str, ...]:
 
 
 def decode(report: str, vmlinux: Path, *, tool_prefix: str = "", timeout: float = _TIMEOUT) -> str:
-    """Return *report* with the lines that the debug information of *vmlinux* says.
+    """Return *report* with source lines from the debug information of *vmlinux*.
 
-    Names that stay ambiguous are left as they are; so is everything when the kernel has no debug
-    information.  *tool_prefix* is that of the binutils for a foreign architecture
+    Ambiguous names stay unchanged, and so does the whole report if the kernel has no debug
+    information.  *tool_prefix* is the prefix of the binutils for a foreign architecture
     (``aarch64-linux-gnu-``), *timeout* is in seconds per tool.  Raises UserError without vmlinux,
-    MachineError when a tool is missing or fails.
+    MachineError if a tool is missing or fails.
     """
     find = partial(find_in_vmlinux, vmlinux, tool_prefix=tool_prefix, timeout=timeout)
     return annotate([report], find)[0]
@@ -111,9 +111,10 @@ def find_in_vmlinux(
     timeout: float = _TIMEOUT,
     sandbox: Sandbox | None = None,
 ) -> dict[Entry, str]:
-    """Look *entries* up in *vmlinux*; a :class:`Finder` once the first argument is given.
+    """Return ``file:line`` for *entries* of *vmlinux*; with the first argument bound, a
+    :class:`Finder`.
 
-    The tools run in the *sandbox* where there is one, for a file that a stranger made.
+    With a *sandbox*, for a stranger's file, the tools run in it.
     """
     symbols = read_symbols(vmlinux, tool_prefix, timeout, sandbox)
     starts = {entry: symbols.start(entry) for entry in entries}
@@ -132,7 +133,7 @@ def read_symbols(
 ) -> Symbols:
     """Return the functions of *vmlinux*.
 
-    Raises UserError when it is absent or stripped, MachineError when nm is missing or fails.
+    Raises UserError if it is absent or stripped, MachineError if nm is missing or fails.
     """
     if not vmlinux.is_file():
         raise UserError("there is no vmlinux to decode with", where=str(vmlinux))
@@ -159,9 +160,9 @@ def find_lines(
     timeout: float = _TIMEOUT,
     sandbox: Sandbox | None = None,
 ) -> dict[int, str]:
-    """Return ``file:line`` for *addresses* in an ELF file, innermost inlined function first.
+    """Return ``file:line`` for *addresses* in an ELF file, the innermost inlined function first.
 
-    In an object file addresses count from the beginning of *section*.  File names are relative to
+    In an object file, addresses count from the start of *section*.  File names are relative to
     the kernel tree.  Addresses without a line are left out.
     """
     wanted = sorted(set(addresses))
@@ -193,7 +194,7 @@ def _entry(found: re.Match[str]) -> Entry:
 
 
 def _root(places: list[str]) -> str:
-    """Return the build's source directory: the longest directory all absolute places share."""
+    """Return the build's source directory: the longest common directory of the absolute places."""
     paths = [p.split("/") for p in places if p.startswith("/")]
     if not paths:
         return ""
@@ -206,10 +207,10 @@ def _root(places: list[str]) -> str:
 
 
 def _relative(place: str, root: str) -> str:
-    """Return *place* as the tree names it.
+    """Return *place* relative to the kernel tree.
 
     A relative name begins with what -ffile-prefix-map made of the source or object directory, or
-    of both, as gcc joins the name that it was given to the directory that it ran in.
+    of both, because gcc joins the name that it was given to its working directory.
     """
     if place.startswith("/"):
         return place.removeprefix(root)

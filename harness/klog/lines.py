@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One console line: its printk prefix, where kernel text may begin, and what reports look like."""
+"""One console line: its printk prefix, where kernel text may begin, and the form of reports."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BANNER = re.compile(r"={12,}$")
 END_TRACE = "---[ end trace "
 END_PANIC = "---[ end Kernel panic"
 SENDING_NMI = "Sending NMI from CPU "
-"""A report asks other CPUs for their stacks (lib/nmi_backtrace.c) ..."""
+"""A report requests the stacks of other CPUs (lib/nmi_backtrace.c) ..."""
 NMI_STACK = "NMI backtrace for cpu "
-"""... and so begins what each of them answers, under its own name where there is PRINTK_CALLER."""
+"""... and each answer begins with this line, under the CPU's own name with PRINTK_CALLER."""
 
 _FRAME = re.compile(r"\s+(?P<weak>\? )?(?P<name>[A-Za-z_][\w.$]*)\+0x(?!0/)[0-9a-f]+/0x[0-9a-f]+")
 _POINTER = re.compile(
@@ -42,32 +42,35 @@ _VOLATILE = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A console line after its prefix was read."""
+    """A console line, split from its printk prefix."""
 
     raw: str
     text: str
-    """What follows the last printk prefix; the whole line when there is none."""
+    """The text after the last printk prefix; the whole line if it has none."""
     stamp: float | None
-    """printk time in seconds; None without."""
+    """printk time in seconds; None if the line has none."""
     caller: str
     """``T123`` (task) or ``C1`` (CPU) with PRINTK_CALLER, else empty."""
     kernel: bool
-    """Whether a printk prefix stands before the text."""
+    """Whether the text follows a printk prefix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """A title found in a line."""
+    """A title that was found in a line."""
 
     rule: Rule
     line: Line
-    """The line, its text beginning at the title."""
+    """The line, with its text beginning at the title."""
     location: str
     function: str
 
 
 def has_stamp(block: bytes, start: int, end: int) -> bool:
-    """Whether a line beginning in ``block[start:end]``, which begins with one, has a time stamp."""
+    """Return whether a line that begins in ``block[start:end]`` has a time stamp.
+
+    ``block[start]`` is the beginning of a line.
+    """
     for opening in (b"\n[", b"\n<"):
         at = start - 1
         while at >= start - 1:
@@ -80,7 +83,7 @@ def has_stamp(block: bytes, start: int, end: int) -> bool:
 
 
 def read_line(data: bytes) -> Line:
-    """Take one console line (without newline) apart; each byte is one character."""
+    """Return a console line (without newline) in its parts; each byte is one character."""
     raw = data.rstrip(b"\r").decode("latin-1")
     prefixes = list(_PREFIX.finditer(raw))
     if not prefixes:
@@ -90,7 +93,7 @@ def read_line(data: bytes) -> Line:
 
 
 def readable(text: str) -> str:
-    """Return what :func:`read_line` kept byte by byte as text; no UTF-8 becomes ``\\xNN``."""
+    """Return text of :func:`read_line` decoded as UTF-8; invalid bytes become ``\\xNN``."""
     return text.encode("latin-1").decode("utf-8", "backslashreplace")
 
 
@@ -99,13 +102,13 @@ def find_title(
 ) -> Title | None:
     """Return the title in *line*, or None.
 
-    Where kernel text carries time stamps (*stamped*), a title stands behind a prefix, which may be
-    glued to user text, or it fills a line from its beginning and is a strict one.  Without stamps
-    a strict title also counts in mid-line, since a test may have left its line unfinished; a
-    looser one only where it touches the text before it.
+    If kernel text has time stamps (*stamped*), a title follows a prefix, which may be directly
+    after user text, or it fills a line from its beginning and is a strict one.  Without time stamps
+    a strict title also counts in the middle of a line, because a test may not have finished its
+    line; a looser title counts there only directly after other text.
 
-    Of an overlong line only a piece is seen: *begins* is false for all but its first, titles
-    before *floor* were found in the piece before, those from *limit* on (with their prefix) are
+    An overlong line is read in pieces: *begins* is false for all but the first.  Titles before
+    *floor* were found in the previous piece.  Titles from *limit* on (with their prefix) are
     left to the next.
     """
     raw = line.raw
@@ -136,22 +139,22 @@ def find_title(
 
 
 def normalise(title: str) -> str:
-    """Return *title* without what differs between two runs: numbers, addresses, offsets, taint."""
+    """Return *title* without what differs between runs: numbers, addresses, offsets, taint."""
     for pattern, by in _VOLATILE:
         title = pattern.sub(by, title)
     return " ".join(title.split())
 
 
 def bare(function: str) -> str:
-    """Return the name of *function* as the source has it, without what the compiler added."""
+    """Return the name of *function* as in the source, without the compiler's suffixes."""
     return _SUFFIX.sub("", function)
 
 
 def frame(text: str) -> str | None:
-    """Return the function of a stack line when it says something about the fault, else None.
+    """Return the function of a stack line if it tells something about the fault, else None.
 
     A return address at the very beginning of a function follows a call that does not return, at
-    the end of another: arm64 prints the name of whatever the linker put there.
+    the end of another function: arm64 prints the name of the function that the linker put there.
     """
     match = _FRAME.match(text)
     if match is None or match["weak"]:
@@ -164,14 +167,14 @@ def frame(text: str) -> str | None:
 def pointer(text: str) -> tuple[str, str] | None:
     """Return function and ``+offset`` of an instruction pointer in the kernel, else None.
 
-    Where an idle CPU was says nothing.
+    The position of an idle CPU tells nothing about a fault.
     """
     match = _POINTER.match(text)
     return (match["name"], match["offset"]) if match and not IDLE.match(match["name"]) else None
 
 
 def taint(text: str) -> str:
-    """Return the taint flags that a line shows, else an empty string."""
+    """Return the taint flags in a line, an empty string if there are none."""
     match = _TAINT.search(text)
     return " ".join(match["flags"].split()) if match else ""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the scanner says: findings, as plain values that JSON can carry."""
+"""The results of the scanner: findings, as plain values that JSON can represent."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Severity(StrEnum):
     CRASH = "crash"
     """The kernel oopsed, hit a BUG() or panicked: nothing after it can be trusted."""
     SPLAT = "splat"
-    """The kernel complained about itself and went on."""
+    """The kernel reported a fault of its own and continued."""
     NOTE = "note"
-    """Worth telling beside the result; no fault of the kernel by itself."""
+    """Information for the report; by itself no fault of the kernel."""
 
     @property
     def rank(self) -> int:
@@ -26,16 +26,16 @@ class Severity(StrEnum):
 
     @property
     def outcome(self) -> Outcome | None:
-        """The outcome it forces on a test that says pass; a note forces none."""
+        """The outcome of a test that reports pass; None for a note."""
         return {Severity.CRASH: Outcome.CRASH, Severity.SPLAT: Outcome.SPLAT}.get(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One report of the kernel about itself, all of it, and how often it came.
+    """One complete report of the kernel, and how often it appeared.
 
     Repetitions (same fingerprint, same title up to numbers) are counted in ``count``; text, line
-    and time stamp are those of the first.
+    and time stamp are those of the first one.
     """
 
     kind: str
@@ -44,25 +44,25 @@ class Finding:
     title: str
     """The line that names the fault, without printk prefix, as printed."""
     message: str
-    """What WARN() or a check printed between the cut line and the title; often empty."""
+    """The text that WARN() or a check printed between the cut line and the title; often empty."""
     location: str
     """``file:line`` as the kernel printed it, else ``function+offset``, else empty."""
     function: str
     """The function that the title, RIP (x86) or pc (arm64) names, else empty."""
     tainted: str
-    """Taint flags that the report shows (``G    B   W``), empty when it shows none."""
+    """Taint flags in the report (``G    B   W``); empty if it has none."""
     report: str
-    """Banner or title to the end, console lines as they came; the middle of a huge one is cut."""
+    """Console lines from banner or title to the end; the middle of a very long one is cut."""
     fingerprint: str
     """16 hex digits, the same for the same fault in another run, on another CPU or kernel build."""
     rule: str
     """Identifier of the rule that found it."""
     line: int
-    """Line of the console, from 1, on which the title stands."""
+    """Console line of the title, from 1."""
     timestamp: float | None
     """printk time of that line in seconds since boot; None without PRINTK_TIME."""
     count: int = 1
     truncated: bool = False
-    """The report's end never came: cut off, or lost in a flood."""
+    """The end of the report is missing: cut off, or lost in a flood."""
     interleaved: bool = False
-    """Another report began before this one ended; the text may hold lines of both."""
+    """Another report began before this one ended; the text may contain lines of both."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One report while it is being printed: collects its lines and knows when it is over."""
+"""One report while it is printed: collects its lines and detects its end."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ HEAD_CHARS = 32_768
 TAIL_CHARS = 32_768
 """A longer report keeps this much of its beginning and of its end."""
 LINE_LIMIT = 4000
-"""After so many lines it is no report any more, whatever the lines look like."""
+"""A report ends after this many lines, whatever the lines look like."""
 _STRANGERS = 8
-"""So many lines in a row that fit no report end one that has no end marker."""
+"""This many consecutive lines that fit no report end a report without an end marker."""
 _STRANGERS_MARKED = 60
-"""The same for a report whose end marker has yet to come."""
+"""The same for a report whose end marker is still expected."""
 _ELSEWHERE = 1000
 """Lines of other tasks or CPUs (PRINTK_CALLER) after the last own line."""
 _CUT_PATIENCE = 12
 """Lines between a cut line and its title: the message of WARN()."""
 _STACK_DEPTH = 3
-"""Functions of the stack that count for the fingerprint."""
+"""Stack functions that count for the fingerprint."""
 
 
 class _Text:
-    """Lines with a bounded memory: all of the head, then as much of the tail as fits."""
+    """Lines with a memory limit: the whole head, then as much of the tail as fits."""
 
     def __init__(self) -> None:
         self._head: list[str] = []
@@ -55,14 +55,14 @@ class _Text:
 
 
 class Report:
-    """A report that has begun.  Without a title yet when it began with a ``cut here`` line."""
+    """A report that has begun.  It has no title yet if it began with a ``cut here`` line."""
 
     def __init__(self, first: Line, number: int, title: Title | None, before: Line | None) -> None:
         self.caller = first.caller
         self.title: Title | None = None
         self.interleaved = False
         self.ended = False
-        """The end marker came; only the register lines of an oops may follow."""
+        """The end marker was seen; only the register lines of an oops may follow."""
         self._number = number
         self.first = first
         self._stamped = first.stamp is not None
@@ -82,7 +82,7 @@ class Report:
         self._until = False
         self._adopted: set[str] = set()
         self.asked = False
-        """It has sent an NMI to other CPUs, whose stacks are its own lines then."""
+        """The report has sent an NMI to other CPUs, so their stacks are part of it."""
         if before is not None:
             self._text.add(before.raw)
         if title is not None:
@@ -92,39 +92,39 @@ class Report:
 
     @property
     def rule(self) -> Rule:
-        """The rule of the title; that of a lonely cut line while there is none."""
+        """The rule of the title; before the title, the rule of a cut line without title."""
         return self.title.rule if self.title else LONELY_CUT
 
     @property
     def severity(self) -> Severity:
-        """The worst of what it holds so far."""
+        """The highest severity of its titles so far."""
         return self._severity
 
     @property
     def kind(self) -> Rule:
-        """The rule that names the kind: a message inside the report may be more exact."""
+        """The rule that determines the kind: a message in the report may be more exact."""
         return self._named or self.rule
 
     @property
     def marked(self) -> bool:
-        """Whether the report has an end marker that has not come yet."""
+        """Whether the report has an end marker that was not seen yet."""
         return not self.ended and (
             self.rule.end in (End.TRACE, End.BANNER, End.PANIC)
             or bool(self.rule.until and not self._until)
         )
 
     def hears(self, line: Line) -> bool:
-        """Whether *line* may be part of this report: not known to come from another task or CPU."""
+        """Return whether *line* may belong here: it is not known to be of another task or CPU."""
         if not self.caller or not line.caller:
             return True
         return line.caller == self.caller or line.caller in self._adopted
 
     def adopt(self, caller: str) -> None:
-        """Take what *caller* says from now on for a part of this report."""
+        """Count lines of *caller* as part of this report from now on."""
         self._adopted.add(caller)
 
     def entitle(self, title: Title, number: int) -> None:
-        """Take *title* as the name of this report."""
+        """Set *title* as the title of this report."""
         self.title = title
         self._number = number
         self.first = title.line
@@ -134,7 +134,7 @@ class Report:
         self._keep(title.line)
 
     def absorb(self, title: Title, number: int) -> bool:
-        """Take *title* as a later line of this report when its rule allows that, once per rule."""
+        """Return whether *title* is added as a later line: its rule allows it, once per rule."""
         rule = title.rule
         if self.title is None:
             if not rule.names or self._named is not None:
@@ -163,7 +163,7 @@ class Report:
         return True
 
     def wants_cut(self) -> bool:
-        """Whether a ``cut here`` line belongs here: some checks print and then do BUG()."""
+        """Return whether a ``cut here`` line belongs here: some checks print and then BUG()."""
         return (
             self.title is not None
             and self.rule.names
@@ -172,9 +172,9 @@ class Report:
         )
 
     def take(self, line: Line, *, may_end: bool = True) -> bool:
-        """Add *line*; False when the report was over before it.
+        """Add *line*; return False if the report had already ended.
 
-        With *may_end* false an end marker is only a line: it ended another report.
+        With *may_end* false, an end marker is an ordinary line, because it ended another report.
         """
         if not self.hears(line):
             self._elsewhere += 1
@@ -194,7 +194,7 @@ class Report:
             self.ended = True
             return True
         if not self.marked and lines.BANNER.match(line.text.rstrip()):
-            # Above the title of the next report as often as within this one.
+            # This line is as often above the next report's title as within this report.
             self._waiting.append(line.raw)
             return True
         if own and line.text.strip() and BODY.match(line.text):
@@ -206,7 +206,7 @@ class Report:
         return self._since <= (_STRANGERS_MARKED if self.marked else _STRANGERS)
 
     def finish(self) -> Finding:
-        """Return what was collected."""
+        """Return the finding of this report."""
         title = lines.readable(self.title.line.text.rstrip() if self.title else self.first.text)
         function = location = ""
         if self.title:
@@ -254,7 +254,7 @@ class Report:
         return wanted
 
     def is_end(self, text: str) -> bool:
-        """Whether *text* is the end marker this report waits for."""
+        """Return whether *text* is the end marker of this report."""
         if self.ended or self.title is None:
             return False
         if text.startswith(lines.END_PANIC):
@@ -279,8 +279,8 @@ class Report:
         self.asked = self.asked or line.text.startswith(lines.SENDING_NMI)
 
     def _look_for_function(self, text: str) -> None:
-        # What other CPUs were doing differs from one time to the next.  It counts only where the
-        # report has nothing of its own to say: what has stopped one CPU is seen by another.
+        # The stacks of other CPUs differ from run to run.  They count only if the report has no
+        # stack of its own: then another CPU has detected that one CPU does not run.
         if self._pointer is None:
             self._pointer = lines.pointer(text)
         if len(self._stack) < _STACK_DEPTH and (name := lines.frame(text)):

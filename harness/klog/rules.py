@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The rules of the scanner, read from ``rules.toml`` beside this file.
 
-A pattern is matched from the beginning of the printk text, that is after level, time stamp and
-caller; where a line has no prefix, see :mod:`harness.klog.lines`.  The first match wins.
+A pattern is matched from the beginning of the printk text, after level, time stamp and caller.  For
+a line without prefix, see :mod:`harness.klog.lines`.  The first match wins.
 """
 
 from __future__ import annotations
@@ -26,48 +26,48 @@ _SHORT = {
 
 
 class End(StrEnum):
-    """How the end of a report is known."""
+    """How the end of a report is recognised."""
 
     TRACE = "trace"
     """``---[ end trace … ]---``, then the register lines that x86 adds after an oops."""
     BANNER = "banner"
     """A line of equals signs, as before the title."""
     PANIC = "panic"
-    """``---[ end Kernel panic``; nothing of worth comes later."""
+    """``---[ end Kernel panic``; nothing useful follows."""
     QUIET = "quiet"
-    """Only by lines that no longer look like a report."""
+    """Only by lines that do not look like part of a report."""
     LINE = "line"
     """The title is the whole report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One title: what it looks like, what it means and where its report ends."""
+    """One title: its pattern, its meaning and the end of its report."""
 
     id: str
     kind: str
     severity: Severity
     needle: str
-    """A part of every line the pattern can match: lines without any needle are never looked at."""
+    """A part of every line that the pattern can match; lines without any needle are skipped."""
     pattern: str
     source: str
-    """The kernel's file that prints it."""
+    """The kernel's source file that prints it."""
     regex: re.Pattern[str]
     end: End = End.QUIET
     until: str = ""
-    """A piece of text that must come before a report without end marker may be over."""
+    """Text that must appear before a report without end marker may end."""
     absorbs: frozenset[str] = frozenset()
     """Rules whose titles are later lines of this same report."""
     cut: bool = False
     """The title follows a ``cut here`` line and completes that report."""
     names: bool = False
-    """Inside another report it names the kind, and the title stays the WARNING, BUG or oops."""
+    """Within another report it determines the kind; the title stays the WARNING, BUG or oops."""
     renames: bool = False
-    """Absorbed by another report, it becomes the title of that report."""
+    """When another report absorbs it, it becomes the title of that report."""
     strict: bool = False
-    """Specific enough to be believed without a printk prefix, even in the middle of a line."""
+    """Specific enough to count without a printk prefix, even in the middle of a line."""
     glue: bool = False
-    """Believed in the middle of a line where the character before it touches it."""
+    """Counts in the middle of a line if it directly follows another character."""
 
 
 def _rule(table: Mapping[str, Any]) -> Rule:
@@ -96,22 +96,22 @@ _DATA: Mapping[str, Any] = tomllib.loads(
 )
 RULES: tuple[Rule, ...] = tuple(_rule(table) for table in _DATA["rule"])
 LONELY_CUT = _own("cut-here", CUT_HERE)
-"""A cut line whose title never came: a report is there, and most of it is lost."""
+"""A cut line whose title is missing: a report began, and most of it is lost."""
 FLOOD = _own("flood", "")
-"""Stands for all findings beyond the limit of distinct ones."""
+"""Represents all findings beyond the limit of distinct findings."""
 KINDS: frozenset[str] = frozenset(r.kind for r in (*RULES, LONELY_CUT, FLOOD))
 
 _ALL = {r.needle for r in RULES} | {"[ cut here ]"}
 NEEDLES: tuple[str, ...] = tuple(
     sorted(a for a in _ALL if not any(b != a and b in a for b in _ALL))
 )
-"""One of these is in every line that any rule can match."""
+"""Every line that any rule can match contains one of these."""
 
 REGISTERS = re.compile("|".join(_DATA["lines"]["registers"]))
 """Lines that x86 and the exit path print after the end marker of an oops."""
 BODY = re.compile("|".join((*_DATA["lines"]["registers"], *_DATA["lines"]["body"])))
 """Lines that continue a report."""
 PLUMBING = re.compile(f"_*({'|'.join(_DATA['lines']['plumbing'])})")
-"""Functions that say how a fault was reported, not what happened."""
+"""Functions that report a fault; they do not tell what happened."""
 IDLE = re.compile(f"_*({'|'.join(_DATA['lines']['idle'])})")
-"""Functions of a CPU that had nothing to do when it was asked for its stack."""
+"""Functions of a CPU that was idle when its stack was requested."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Console bytes in, findings out: a push parser with constant memory.
 
-Most of a console says nothing, so whole blocks are searched for the needles of the rules and only
-lines that hold one are read.  While a report is open, each line is.
+Most of a console has no report.  So whole blocks are searched for the needles of the rules, and
+only lines with a needle are read.  While a report is open, every line is read.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from harness.klog.report import Report
 from harness.klog.rules import CUT_HERE, FLOOD, NEEDLES, End
 
 MAX_LINE = 8192
-"""Bytes of a line that are looked at as one; a longer line is read in overlapping pieces."""
+"""Bytes of a line that are read at once; a longer line is read in overlapping pieces."""
 _OVERLAP = 1024
 """Longer than any line that printk writes (CONSOLE_LOG_MAX, 1024 with its prefix)."""
 _STEP = MAX_LINE - _OVERLAP
 _WINDOW = 1 << 18
-"""Bytes handled at a time, so that a huge feed() does not double its memory."""
+"""Bytes handled at a time, so that a large feed() does not double its memory."""
 MAX_FINDINGS = 256
-"""Distinct findings kept; the rest is counted in one finding of kind ``flood``."""
+"""Distinct findings that are kept; one finding of kind ``flood`` counts the rest."""
 _MAX_OPEN = 8
 _NEEDLES = tuple(n.encode() for n in NEEDLES)
 
@@ -36,18 +36,18 @@ class _Counted:
 
 
 class Scanner:
-    """Feed it the console's bytes in chunks of any size, then close it.
+    """Takes the console's bytes in chunks of any size by :meth:`feed`, then :meth:`close`.
 
-    The result does not depend on how the bytes were cut.  Memory is bounded by ``MAX_FINDINGS``
-    times about 64 kB, and in practice is the findings.
+    The result does not depend on the chunks.  Memory is limited to ``MAX_FINDINGS`` times about
+    64 kB; normally it is the size of the findings.
     """
 
     def __init__(self) -> None:
         self._carry = b""
         self._piece = False
-        """The carry continues a line whose beginning was read."""
+        """The carry continues a line whose beginning was already read."""
         self._floor = 0
-        """Titles of the next piece before this offset were found in the piece before."""
+        """Titles of the next piece before this offset were found in the previous piece."""
         self._number = 1
         self._stamped = False
         self._before = b""
@@ -67,7 +67,7 @@ class Scanner:
     def close(self) -> tuple[Finding, ...]:
         """End the input and return the findings in the order of their first lines.
 
-        May be called again and returns the same.
+        Further calls return the same.
         """
         if not self._closed:
             if self._carry:
@@ -79,14 +79,14 @@ class Scanner:
         return tuple(sorted(found, key=lambda f: f.line))
 
     def findings(self) -> tuple[Finding, ...]:
-        """Return what is complete so far; reports still being printed are not among them."""
+        """Return the complete findings so far, without reports that are still being printed."""
         found = [replace(c.finding, count=c.count) for c in self._found.values()]
         return tuple(sorted(found, key=lambda f: f.line))
 
     def severity(self) -> Severity | None:
-        """Return the worst of what was printed so far, reports without an end included.
+        """Return the highest severity so far, including reports without an end; None without any.
 
-        A report may go on until the console says something else, which after a crash may be never.
+        A report stays open until other text is printed, which after a crash may not happen.
         """
         seen = [c.finding.severity for c in self._found.values()]
         seen += [report.severity for report in self._open if report.title]
@@ -144,7 +144,7 @@ class Scanner:
         return min(hits.values())
 
     def _skip(self, block: bytes, start: int, end: int) -> None:
-        """Account for the lines of ``block[start:end]``, which hold no needle."""
+        """Count the lines of ``block[start:end]``, which contain no needle."""
         if start == end:
             return
         self._number += block.count(b"\n", start, end)
@@ -165,11 +165,11 @@ class Scanner:
         self._one(line, whole=True, begins=not continued, speaks=speaks)
 
     def _silent(self, data: bytes) -> bool:
-        """Whether no report is open and *data*, at most one line, can open none."""
+        """Return whether no report is open and *data*, at most one line, cannot begin one."""
         return not self._open and not any(needle in data for needle in _NEEDLES)
 
     def _one(self, data: bytes, *, whole: bool, begins: bool, speaks: bool) -> None:
-        """Read one line, or one piece of an overlong line; *speaks*: it may hold a needle."""
+        """Read one line, or a piece of an overlong line; *speaks*: it may contain a needle."""
         if begins and not self._stamped:
             self._stamped = lines.has_stamp(data, 0, len(data))
         if not speaks and not self._open:
@@ -200,7 +200,7 @@ class Scanner:
     def _line(self, line: Line) -> None:
         if line.caller and line.text.startswith(lines.NMI_STACK):
             self._adopt(line.caller)
-        # One end marker ends one report, the oldest: reports of several CPUs mostly alternate.
+        # One end marker ends one report, the oldest: reports of several CPUs usually alternate.
         may_end = True
         for report in tuple(self._open):
             ends = may_end and report.hears(line) and report.is_end(line.text)
@@ -212,7 +212,7 @@ class Scanner:
                 may_end = False
 
     def _adopt(self, caller: str) -> None:
-        """Give the stack that *caller* is about to print to the report that has asked for it."""
+        """Assign the stack that *caller* is about to print to the report that requested it."""
         asked = [report for report in self._open if report.asked]
         for report in asked[-1:]:
             report.adopt(caller)
@@ -294,5 +294,5 @@ def scan(data: bytes) -> tuple[Finding, ...]:
 
 
 def worst(findings: tuple[Finding, ...]) -> Severity | None:
-    """Return the highest severity among *findings*, None without any."""
+    """Return the highest severity among *findings*, None if there are none."""
     return max((f.severity for f in findings), key=lambda s: s.rank, default=None)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's taint flags for complaints, and which report accounts for which of them.
+"""The kernel's taint flags for complaints, and which report explains which flag.
 
 The kernel sets a flag where it prints a report (Documentation/admin-guide/tainted-kernels.rst), so
-a flag whose report is not in the log stands for a complaint that is unknown.
+a flag without its report in the log stands for an unknown complaint.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ COMPLAINTS = {
     9: "W, warning",
     14: "L, soft lockup",
 }
-"""By bit, the flags that the kernel sets together with a report."""
+"""By bit number, the flags that the kernel sets together with a report."""
 
 _KINDS = {
     4: frozenset({"mce"}),
-    # mm/page_alloc.c, mm/memory.c, mm/slub.c, mm/kasan, mm/kfence, mm/kmsan: all that finds memory
-    # in a state that cannot be.
+    # mm/page_alloc.c, mm/memory.c, mm/slub.c, mm/kasan, mm/kfence, mm/kmsan: every check that finds
+    # memory in an impossible state.
     5: frozenset({"bad-page", "slab", "kasan", "kfence", "kmsan"}),
     14: frozenset({"soft-lockup"}),
 }
 # kernel/panic.c: warn_slowpath_fmt(); kernel/sched/core.c: __schedule_bug(), __might_resched().
-# Lockdep's "WARNING: possible ..." and its kin are no WARN() and set no flag.
+# Lockdep's "WARNING: possible ..." and similar lines are no WARN() and set no flag.
 _WARN = re.compile(
     r"WARNING: (CPU: \d+ PID: \d+ at |[^\s:]+:\d+ at \S+, CPU#\d+: )"
     r"|BUG: (scheduling while atomic|sleeping function called from invalid context)"
@@ -43,7 +43,7 @@ def complaints(taint: int) -> tuple[str, ...]:
 
 
 def unaccounted(taint: int, findings: Iterable[Finding]) -> tuple[str, ...]:
-    """Return the complaints among the flags of *taint* that none of *findings* accounts for."""
+    """Return the names of the complaint flags of *taint* that no finding explains."""
     found = tuple(findings)
     return tuple(
         name
@@ -53,9 +53,9 @@ def unaccounted(taint: int, findings: Iterable[Finding]) -> tuple[str, ...]:
 
 
 def _accounts(finding: Finding, bit: int) -> bool:
-    """Whether the kernel sets the flag *bit* with that report."""
+    """Return whether the kernel sets the flag *bit* with that report."""
     if finding.kind == FLOOD.kind:
-        return True  # The reports beyond the limit are of any kind, and no entry can allow them.
+        return True  # Reports beyond the limit can be of any kind, and no entry can allow them.
     if bit == 7:
         # die() sets it, also for BUG(); panic() alone does not.
         return finding.severity is Severity.CRASH and finding.kind != "panic"
