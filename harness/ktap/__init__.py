@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Read KTAP and TAP so that nothing is lost and nothing malformed becomes a pass."""
+"""Read KTAP and TAP: no result is lost, and nothing malformed becomes a pass."""
 
 from harness.ktap.builder import Finished
 from harness.ktap.model import Case, Collection, Diagnostic, Kind, Report

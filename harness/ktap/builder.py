@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tokens into a tree of results.
+"""Builds a tree of results from tokens.
 
-The rules, where KTAP leaves a choice or the stream breaks it:
+The rules where KTAP is ambiguous or the stream violates it:
 
-- A version line starts a new collection at its depth; none replaces an earlier one.
-- A number outside the plan, or given twice, makes its case an error, whatever the line said.
-- A planned number, or one that later numbers skipped over, without a result is ``notrun``.  It is
+- A version line starts a new collection at its depth; it never replaces an earlier one.
+- A number outside the plan, or given twice, makes its case an error, whatever the line reports.
+- A planned number without a result, or one that later numbers skipped over, is ``notrun``.  It is
   an error instead if the harness header had announced its start, or if its subtests are there.
-- A parent that says ok, or is skipped, over a case that did not end as expected takes that
-  outcome, and at least fail.  A parent that was expected to fail keeps its outcome, and its cases
-  keep theirs.
-- Something that only may be a result (:class:`~harness.ktap.group.Candidate`) counts only for a
-  number that would otherwise be missing.  A candidate ``ok`` is a pass only if a higher number
-  follows it, if the program's own totals agree, or if its text cannot well be prose.  Else it is an
-  error, as is an ``ok`` whose beginning may have been the end of ``not ok``.
-- A parent that says ok over cases that were all skipped is skipped: nothing was tried.
-- A ``not ok`` behind other text that no missing number needs makes the report an error, unless it
-  repeats a failure that is known already.
+- A parent that is ok or skipped, over a case that did not end as expected, takes that outcome, and
+  at least fail.  A parent that was expected to fail keeps its outcome, and its cases keep theirs.
+- Text that may be a result (:class:`~harness.ktap.group.Candidate`) counts only for a number that
+  would otherwise be missing.  A candidate ``ok`` is a pass only if a higher number follows it, if
+  the program's own totals agree, or if its text is hardly prose.  Otherwise it is an error, as is
+  an ``ok`` whose beginning may have been the end of ``not ok``.
+- A parent that is ok over cases that were all skipped is skipped: no case ran.
+- A ``not ok`` after other text that no missing number needs makes the report an error, unless it
+  repeats a failure that is already known.
 - A subtest without the result line of its parent gets a parent that is an error.
 """
 
@@ -50,7 +49,7 @@ from harness.outcome import Outcome, worst
 class Finished:
     """A case that just got its outcome, for live progress.
 
-    ``depth`` is 0 at the top.  Names are not unique yet, and a parent is told after its cases.
+    ``depth`` is 0 at the top.  Names are not unique yet, and a parent comes after its cases.
     """
 
     name: str
@@ -61,14 +60,14 @@ class Finished:
 
 
 class Builder:
-    """Grow the tree of one stream, token by token."""
+    """Builds the tree of one stream, token by token."""
 
     def __init__(self, on_case: Callable[[Finished], None] | None = None) -> None:
         self._on_case = on_case
         self._levels: list[Group] = []
         self._roots: list[Group] = []
         self._refusals: list[Candidate] = []
-        """What may be a ``not ok`` behind other text, until it counts as a result."""
+        """Possible ``not ok`` results after other text, until they count as results."""
         self.ledger = Ledger()
 
     @property
@@ -77,7 +76,7 @@ class Builder:
         return bool(self._levels)
 
     def token(self, token: Token, line: int) -> None:
-        """Take any token but a result."""
+        """Add any token except a result."""
         if self.ledger.full:
             return
         match token:
@@ -99,7 +98,7 @@ class Builder:
                 self.ledger.note(Kind.PLAN_NOT_RUN if planned else Kind.NO_PLAN, line, token.text)
 
     def result(self, token: Result, line: int, output: Output, damaged: bool = False) -> bool:
-        """Take a result line; False when it was taken for prose, and so is output."""
+        """Add a result line; return False if it was read as prose, which is output."""
         if self.ledger.full:
             return True
         known = self._at(token.column)
@@ -112,7 +111,7 @@ class Builder:
                 return False
         elif token.commented and known is None and (token.number != 1 or not self._levels):
             kind = Kind.PROSE if token.ok else Kind.STRAY_RESULT
-            self.ledger.note(kind, line, "a result behind '# ' with no subtest open")
+            self.ledger.note(kind, line, "a result after '# ' without an open subtest")
             return False
         group = self._level(token.column, line, token.commented)
         if group is None:
@@ -129,7 +128,7 @@ class Builder:
         return True
 
     def glued(self, found: Glued, line: int, output: Output, host: Node | None = None) -> None:
-        """Remember a result behind other text, at every level that could lack it."""
+        """Remember a result after other text, at every level where it could be missing."""
         kept = "" if found.result.ok and not found.damaged else tail(output)
         candidate = Candidate(
             line, found.number, found.result, found.strong, found.damaged, kept, host
@@ -141,7 +140,7 @@ class Builder:
                 self._remember(group, candidate)
 
     def stray(self, found: Glued, line: int) -> None:
-        """Take a result behind a result line that cannot be the next one."""
+        """Remember a result after a result line that cannot be the next one."""
         self._refuse(Candidate(line, found.number, found.result, False, found.damaged, ""))
 
     def last_node(self) -> Node | None:
@@ -150,7 +149,7 @@ class Builder:
         return nodes[-1] if nodes else None
 
     def bail(self, reason: str, line: int, at: Bail | None = None) -> None:
-        """Take a ``Bail out!``; without *at* it belongs to the innermost level."""
+        """Add a ``Bail out!``; without *at* it belongs to the innermost level."""
         if self.ledger.full:
             return
         inner = self._levels[-1].column if self._levels else 0
@@ -160,7 +159,7 @@ class Builder:
         self.ledger.note(Kind.BAIL_OUT, line, reason or "no reason given")
 
     def close(self, output: Output) -> tuple[Collection, ...]:
-        """End the stream; *output* is what came after the last result."""
+        """End the stream; *output* is the text after the last result."""
         while self._levels:
             self._pop(output)
         self._unheeded()
@@ -175,14 +174,14 @@ class Builder:
         return next((g for g in self._levels if g.column == column), None)
 
     def _level(self, column: int, line: int, commented: bool = False) -> Group | None:
-        """Return the level of this column, closing deeper ones and opening it if need be."""
+        """Return the level of this column; close deeper ones, and open it if necessary."""
         if not self._levels:
             if not self.open(Group(column, line, commented=commented)):
                 return None
             self.ledger.note(Kind.NO_HEADER, line, "results without a version line before them")
         root = self._levels[0]
         if column < root.column and (not root.version or root.commented):
-            # What was taken for the outermost level are the subtests of one that starts here.
+            # What looked like the outermost level are the subtests of a level that starts here.
             while self._levels:
                 self._pop()
             if not self.open(Group(column, line, pending=[self._roots.pop()])):
@@ -291,7 +290,7 @@ class Builder:
         if "total" not in counts:
             group.totals = (line, token)
             return
-        # KUnit prints them before the parent's result line, about the cases below that.
+        # KUnit prints them before the parent's result line, for the cases below the parent.
         below = [g for g in self._levels if g.column > group.column] + group.pending
         if token.test:
             closing.kunit_test_totals(self, line, counts, [n for g in below for n in g.nodes])
@@ -301,7 +300,7 @@ class Builder:
     # Results
 
     def _refuse(self, candidate: Candidate) -> None:
-        """Remember *candidate* if it may say ``not ok``: it counts, or the report is an error."""
+        """Remember *candidate* if it may be ``not ok``: it counts, or the report is an error."""
         if candidate.severity <= Outcome.XFAIL.severity:
             return
         if len(self._refusals) < MAX_CANDIDATES:
@@ -309,29 +308,29 @@ class Builder:
             return
         self._refusals = [c for c in self._refusals if not c.taken]
         if len(self._refusals) == MAX_CANDIDATES:
-            text = "too many lines that may say 'not ok' behind other text"
+            text = "too many lines with a possible 'not ok' after other text"
             self.ledger.note(Kind.LOST_RESULT, candidate.line, text)
         else:
             self._refusals.append(candidate)
 
     def _unheeded(self) -> None:
-        """Note every ``not ok`` behind other text that is no result and repeats none."""
+        """Record every ``not ok`` after other text that is no result and repeats none."""
         left = [c for c in self._refusals if not c.taken] if self._roots else []
         failed = {(n.number, n.name) for root in self._roots for n in root.failed()} if left else ()
         for candidate in left:
             if (candidate.number, candidate.result.name) not in failed:
-                text = f"'not ok' behind other text, and no result: {candidate.result.name}"
+                text = f"a 'not ok' after other text that is no result: {candidate.result.name}"
                 self.ledger.note(Kind.LOST_RESULT, candidate.line, text)
 
     def _remember(self, group: Group, candidate: Candidate) -> None:
         if len(group.candidates) < MAX_CANDIDATES:
             group.candidates.append(candidate)
         elif not candidate.result.ok or candidate.damaged:
-            text = "too many lines that may be results; one of them says 'not ok'"
+            text = "too many possible results; one of them is 'not ok'"
             self.ledger.note(Kind.LOST_RESULT, candidate.line, text)
 
     def _settle(self, group: Group, number: int) -> None:
-        """Result *number* has come: earlier candidates count now or never."""
+        """Decide on earlier candidates, now that result *number* was read."""
         if not group.candidates or number > MAX_NUMBER:
             return
         before = [c for c in group.candidates if c.number is not None and c.number < number]
@@ -352,7 +351,7 @@ class Builder:
     def accept(
         self, group: Group, candidate: Candidate, number: int | None, *, corroborated: bool
     ) -> None:
-        """Let *candidate* be result *number* of *group*."""
+        """Add *candidate* as result *number* of *group*."""
         if candidate.taken or number is None or self.ledger.full:
             return
         candidate.taken = True
@@ -360,7 +359,7 @@ class Builder:
         trusted = corroborated or candidate.strong
         damaged = candidate.damaged or (result.ok and not trusted)
         kind = Kind.DAMAGED_RESULT if damaged else Kind.RECOVERED
-        self.ledger.note(kind, candidate.line, f"result {number} behind other text: {result.name}")
+        self.ledger.note(kind, candidate.line, f"result {number} after other text: {result.name}")
         if candidate.host is not None:
             word = "ok" if result.ok else "not ok"
             candidate.host.name = candidate.host.name.split(f"{word} {number}")[0].rstrip()
@@ -399,15 +398,17 @@ class Builder:
         groups, group.pending = group.pending, []
         announced, group.announced = group.announced, ""
         if announced == name and not groups and worst(demand) is Outcome.PASS:
-            self.ledger.note(Kind.EMPTY_SUBTEST, line, f"{name}, and no results of it")
+            self.ledger.note(Kind.EMPTY_SUBTEST, line, f"{name}, without its results")
             demand.append(Outcome.ERROR)
         demand += self._below(groups, name, worst(demand), line)
         explanation = token.explanation
         outcome = worst(demand)
         if outcome is Outcome.PASS and groups and not any(g.tried for g in groups):
             outcome = Outcome.SKIP
-            explanation = explanation or why_untried(groups) or "nothing below it was tried"
-            self.ledger.note(Kind.NOTHING_TRIED, line, f"ok, over nothing but skips: {name}")
+            explanation = explanation or why_untried(groups) or "no case of it ran"
+            self.ledger.note(
+                Kind.NOTHING_TRIED, line, f"ok, but all its cases were skipped: {name}"
+            )
         known = number if number <= MAX_NUMBER else None
         node = Node(name, outcome, known, line, token.directive, explanation)
         node.groups, node.beyond = groups, beyond
@@ -415,7 +416,7 @@ class Builder:
         self.put(group, node, output)
 
     def _below(self, groups: list[Group], name: str, own: Outcome, line: int) -> list[Outcome]:
-        """Return what the subtests in *groups* demand of their parent *name*."""
+        """Return the outcomes that the subtests in *groups* require of their parent *name*."""
         for group in groups:
             if group.subtest and group.subtest != name:
                 self.ledger.note(
@@ -430,7 +431,7 @@ class Builder:
         return []
 
     def put(self, group: Group, node: Node, output: Output) -> None:
-        """Add *node* to *group* within the limits, and tell who listens."""
+        """Add *node* to *group* within the limits, and call the listener."""
         if not self.ledger.room(node.line):
             return
         if node.number:

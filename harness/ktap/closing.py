@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The end of a collection: what is missing, what was promised, what can be believed after all."""
+"""The end of a collection: what is missing, what was planned, which candidates count."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TOTAL_OF = {
 
 
 class Tree(Protocol):
-    """What grows while a stream is read: the builder."""
+    """The tree that is built while a stream is read: the builder."""
 
     ledger: Ledger
 
@@ -35,11 +35,11 @@ class Tree(Protocol):
     def accept(
         self, group: Group, candidate: Candidate, number: int | None, *, corroborated: bool
     ) -> None:
-        """Let *candidate* be result *number* of *group*."""
+        """Add *candidate* as result *number* of *group*."""
 
 
 def one_per_number(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Of several candidates for one number keep the one that is furthest from pass."""
+    """Return, of several candidates for one number, the one that is furthest from pass."""
     best: dict[int | None, Candidate] = {}
     for candidate in candidates:
         if candidate.taken:
@@ -51,14 +51,14 @@ def one_per_number(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 
 def close_group(builder: Tree, group: Group, depth: int, output: Output) -> None:
-    """Settle everything that is open in *group*, which ends here."""
+    """Decide on everything that is open in *group*, which ends here."""
     if group.plan is not None:
         _late_plan(builder, group, group.plan)
     if group.candidates:
         _candidates(builder, group)
     pending = [g for g in group.pending if not g.phantom]
     for phantom in (g for g in group.pending if g.phantom):
-        text = "results behind '# ', and no result of a parent after them: taken for prose"
+        text = "results after '# ' without a parent's result after them: read as prose"
         builder.ledger.note(Kind.PROSE, phantom.line, text)
     group.pending = []
     line = pending[0].line if pending else group.running_line
@@ -69,7 +69,7 @@ def close_group(builder: Tree, group: Group, depth: int, output: Output) -> None
     group.nodes.sort(key=lambda n: n.number if n.number is not None else 1 << 62)
     announced = group.version or group.subtest
     if depth and announced and not group.nodes and group.plan is None:
-        text = f"{group.subtest or 'a version line'}, and then no results"
+        text = f"{group.subtest or 'a version line'}, without results"
         builder.ledger.note(Kind.EMPTY_SUBTEST, group.line, text)
         group.plan_kept = False
         builder.put(group, Node("test 1", Outcome.ERROR, None, 0), output)
@@ -81,10 +81,10 @@ def close_group(builder: Tree, group: Group, depth: int, output: Output) -> None
 def kunit_test_totals(
     builder: Tree, line: int, counts: Mapping[str, int], parameters: Sequence[Node]
 ) -> None:
-    """Heed what KUnit says of the *parameters* of one test.
+    """Apply KUnit's totals of the *parameters* of one test.
 
-    Up to Linux 6.3 it prints a skipped parameter as ``ok``, but counts it as skipped.  Which one it
-    was is not said, so each of these ``ok`` may be a skip, and is taken for one.
+    Up to Linux 6.3 KUnit prints a skipped parameter as ``ok``, but counts it as skipped.  It does
+    not print which one it was.  So each of these ``ok`` may be a skip, and is read as a skip.
     """
     seen, counted = _count(parameters), Counter(dict(counts))
     hidden = counted["skip"] - seen["skip"]
@@ -97,13 +97,13 @@ def kunit_test_totals(
     for node in parameters:
         if node.outcome is Outcome.PASS:
             node.outcome, node.unsure = Outcome.SKIP, counts.get("pass", 0) > 0
-            node.explanation = f"{text}; which of them, it does not say"
+            node.explanation = f"{text}; its output does not show which ones"
 
 
 def compare_totals(
     builder: Tree, line: int, counts: Mapping[str, int], nodes: Sequence[Node]
 ) -> None:
-    """Compare the program's own totals with what was read; cases that never ran do not count."""
+    """Compare the program's own totals with the results; cases that never ran do not count."""
     seen = _count(nodes)
     sure = counts.get("pass", 0) - seen["pass"]
     if 0 < sure <= sum(node.unsure for node in nodes):
@@ -124,7 +124,7 @@ def _count(nodes: Iterable[Node]) -> Counter[str]:
 
 
 def _late_plan(builder: Tree, group: Group, plan: int) -> None:
-    """Results may be outside a plan that came after them."""
+    """Record results that are outside a plan which came after them."""
     for node in group.nodes:
         if (node.number or 0) > plan and not node.beyond:
             group.plan_kept = False
@@ -146,12 +146,12 @@ def _candidates(builder: Tree, group: Group) -> None:
     for candidate in group.candidates:
         if group.plan is None and not candidate.taken and candidate.number == group.highest + 1:
             if candidate.severity > Outcome.XFAIL.severity:
-                continue  # the builder notes every such one at the end
+                continue  # the builder records each of these at the end
             kind = Kind.PROSE if candidate.result.ok else Kind.LOST_RESULT
             builder.ledger.note(kind, candidate.line, f"may be a result: {candidate.result.name}")
     left = [c for c in loose if not c.taken]
     if left and not group.numbered:
-        text = f"{len(left)} lines that say ok without a number; no plan needs them"
+        text = f"{len(left)} 'ok' lines without a number that no plan needs"
         builder.ledger.note(Kind.PROSE, left[0].line, text)
     group.candidates = []
 
@@ -159,14 +159,14 @@ def _candidates(builder: Tree, group: Group) -> None:
 def _unfinished(
     builder: Tree, group: Group, pending: list[Group], line: int, output: Output
 ) -> None:
-    """A case began and never reported."""
+    """Add the case that began and has no result."""
     subtest = next((g.subtest for g in pending if g.subtest), "")
     missing = group.missing(1)
     number = missing[0] if missing else (None if group.plan is not None else group.highest + 1)
     name = group.running or subtest or (f"test {number}" if number else "unfinished subtest")
     group.plan_kept = group.plan_kept and group.plan is None
-    builder.ledger.note(Kind.MISSING_RESULT, line, f"{name} started and never reported")
-    node = Node(name, Outcome.ERROR, number, 0, "", "started, and never reported")
+    builder.ledger.note(Kind.MISSING_RESULT, line, f"{name} started, without a result")
+    node = Node(name, Outcome.ERROR, number, 0, "", "started, without a result")
     node.groups = pending
     builder.put(group, node, output)
 
@@ -183,7 +183,7 @@ def _missing(builder: Tree, group: Group, output: Output) -> None:
         builder.ledger.note(Kind.LIMIT, group.line, "too many missing results to list them")
     for number in missing[:limit]:
         why = "planned" if group.plan is not None else "skipped over"
-        node = Node(f"test {number}", Outcome.NOTRUN, number, 0, "", f"{why}, and never reported")
+        node = Node(f"test {number}", Outcome.NOTRUN, number, 0, "", f"{why}, without a result")
         builder.put(group, node, output)
         output = no_output
         if builder.ledger.full:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The tree while it grows: mutable nodes and open levels, and how they become the frozen model."""
+"""The tree while it is built: mutable nodes and open levels, and their conversion to the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.outcome import Outcome, worst
 
 @dataclass(slots=True)
 class Candidate:
-    """Something that may be a result; it becomes one only where a plan or a gap needs it."""
+    """Text that may be a result; it becomes one only where a plan or a gap needs it."""
 
     line: int
     number: int | None
@@ -26,7 +26,7 @@ class Candidate:
 
     @property
     def severity(self) -> int:
-        """How bad it is, if it is a result."""
+        """Its severity if it is a result."""
         outcome = judge(self.result.ok, self.result.directive)[0]
         return max(outcome.severity, Outcome.ERROR.severity if self.damaged else 0)
 
@@ -44,13 +44,13 @@ class Node:
     output: str = ""
     beyond: bool = False
     unsure: bool = False
-    """Whether a skip may have been a pass, as the program's own totals say of several cases."""
+    """Whether a skip may have been a pass, according to the program's totals of several cases."""
     groups: list[Group] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Group:
-    """A collection that can still grow; ``pending`` are closed subtests without a parent yet."""
+    """A collection that is still built; ``pending`` are closed subtests without a parent yet."""
 
     column: int
     line: int
@@ -62,7 +62,7 @@ class Group:
     bail_out: str | None = None
     subtest: str = ""
     announced: str = ""
-    """The name of a subtest that was announced at this level, as TAP 14 does it."""
+    """The name of a subtest that was announced at this level, as in TAP 14."""
     running: str = ""
     running_line: int = 0
     hint: str = ""
@@ -76,7 +76,7 @@ class Group:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was promised or reported here yet."""
+        """Whether nothing was planned or reported here yet."""
         return (
             not self.nodes
             and self.plan is None
@@ -87,7 +87,7 @@ class Group:
 
     @property
     def phantom(self) -> bool:
-        """Whether this may be prose behind ``# ``: no version line, no plan, nothing wrong."""
+        """Whether this may be prose after ``# ``: no version line, no plan, nothing wrong."""
         return (
             self.commented
             and not self.version
@@ -97,7 +97,7 @@ class Group:
         )
 
     def missing(self, limit: int) -> list[int]:
-        """Return the planned (or skipped-over) numbers that no result has, at most *limit*."""
+        """Return the planned or skipped-over numbers without a result, at most *limit*."""
         last = self.highest if self.plan is None else self.plan
         found: list[int] = []
         number = 1
@@ -122,13 +122,13 @@ class Group:
 
     @property
     def tried(self) -> bool:
-        """Whether anything in this group was tried, or should have been."""
+        """Whether any case in this group ran, or should have run."""
         return self.bail_out is not None or any(
             node.outcome is not Outcome.SKIP or node.unsure for node in self.nodes
         )
 
     def leaves(self) -> list[Node]:
-        """Return the cases that have none below them."""
+        """Return the cases that have no cases below them."""
         found: list[Node] = []
         for node in self.nodes:
             below = [leaf for group in node.groups for leaf in group.leaves()]
@@ -145,7 +145,7 @@ class Group:
 
 
 def why_untried(groups: Iterable[Group]) -> str:
-    """Return the first reason that *groups*, in which nothing was tried, give for it, or empty."""
+    """Return the first skip reason in *groups*, in which no case ran, or an empty string."""
     reasons = [
         reason
         for group in groups
@@ -155,13 +155,13 @@ def why_untried(groups: Iterable[Group]) -> str:
 
 
 def worst_below(groups: Iterable[Group]) -> list[Outcome]:
-    """Return the worst outcome in *groups* as a list of one, or none when they hold nothing."""
+    """Return the worst outcome in *groups* as a list of one; empty if there is no case."""
     found = [outcome for group in groups for outcome in group.outcomes()]
     return [worst(found)] if found else []
 
 
 def freeze(groups: Iterable[Group], path: tuple[str, ...] = ()) -> tuple[Collection, ...]:
-    """Turn *groups* into the model; siblings of one name become ``name``, ``name#2``, ..."""
+    """Return *groups* as the model; siblings of one name become ``name``, ``name#2``, ..."""
     used: set[str] = set()
     last: dict[str, int] = {}
     return tuple(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the reader noticed, and how much it may still keep."""
+"""The reader's diagnostics, and the limits of what it keeps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.ktap.limits import MAX_DIAGNOSTICS, MAX_KEPT, MAX_NODES, MAX_TEXT
 from harness.ktap.model import Diagnostic, Kind
 
 Output = Callable[[], str]
-"""Where to get the output before a result, if it turns out to be wanted."""
+"""Returns the output before a result, when it is needed."""
 
 
 def no_output() -> str:
@@ -18,7 +18,7 @@ def no_output() -> str:
 
 
 def tail(output: Output) -> str:
-    """Return the last part of *output*, for what only may be a result."""
+    """Return the last part of *output*, for text that may be a result."""
     return output()[-MAX_TEXT:]
 
 
@@ -45,7 +45,7 @@ class Ledger:
             self.diagnostics.append(Diagnostic(Kind.DIAGNOSTICS_CUT, line, text))
 
     def room(self, line: int) -> bool:
-        """Count one more case or collection; False when there are too many."""
+        """Count one more case or collection; return False if there are too many."""
         if self._nodes >= MAX_NODES:
             if not self.full:
                 text = f"more than {MAX_NODES} cases: the rest of the output was not read"
@@ -56,7 +56,7 @@ class Ledger:
         return True
 
     def keep(self, line: int, explanation: str, output: Output) -> tuple[str, str]:
-        """Return *explanation* and *output*, or less of them when too much was kept already."""
+        """Return *explanation* and *output*, shortened if too much was kept already."""
         if self._kept <= MAX_KEPT:
             text = output()
             self._kept += len(text) + len(explanation)

@@ -1,36 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One line of output in, at most one KTAP token out.
+"""Returns at most one KTAP token for one line of output.
 
-Every decision about what a single line means is in this module and in this table.  Where two
-readings are possible, the one that is further from pass is taken.
+This module and this table decide what a single line means.  If two readings are possible, the one
+that is further from pass is used.
 
 ==========================  ===========  =========================================================
 Result line                 Outcome      Why
 ==========================  ===========  =========================================================
 ``ok``                      pass
 ``not ok``                  fail
-``ok # SKIP``               skip         also ``# skipped``: an ``ok`` that was not tried is no pass
+``ok # SKIP``               skip         also ``# skipped``: a test that did not run is no pass
 ``not ok # SKIP``           skip         KTAP allows both words before SKIP
-``not ok # skipped``        fail         not the directive; unknown directives leave the word alone
+``not ok # skipped``        fail         not the directive; an unknown directive changes nothing
 ``ok # XFAIL``              xfail        6.1 ``kselftest.h`` prints an expected failure in this way
 ``not ok # XFAIL``          xfail        KTAP's own form
 ``not ok # TODO``           xfail        a failure that TAP expects
-``ok # TODO``               xpass        passed against expectation; TAP calls it a bonus
+``ok # TODO``               xpass        passed although it should fail; TAP calls it a bonus
 ``not ok # TIMEOUT``        timeout
 ``ok # TIMEOUT``            timeout      contradiction (error): no test both passes and times out
 ``not ok # ERROR``          error        6.1 ``kselftest.h`` prints ``# error``
 ``ok # ERROR``              error        contradiction (error)
-any, unknown directive      by the word  KTAP demands it; the text is kept as the explanation
-``ok # a # SKIP``           skip         an ``ok`` heeds a directive after any ``#``
-``not ok # a # SKIP``       fail         a ``not ok`` is excused only by its first ``#``
+any, unknown directive      by the word  KTAP requires it; the text is kept as the explanation
+``ok # a # SKIP``           skip         a directive after any ``#`` weakens an ``ok``
+``not ok # a # SKIP``       fail         only the first ``#`` excuses a ``not ok``
 ==========================  ===========  =========================================================
 
-Directives are read in any letter case.  A ``#`` separates only with white space on both sides, or
-directly before a directive, so ``issue #12`` and ``C#`` stay names.
+Directives are case-insensitive.  A ``#`` separates only with white space on both sides, or
+directly before a directive, so ``issue #12`` and ``C#`` are names.
 
-A line's depth is the column of its first word; a leading ``# `` counts as two columns, so that the
-results which ``kselftest/runner.sh`` prefixes nest as the indented ones do.  printk time stamps,
-terminal colours, carriage returns and control characters in front are taken off first.
+A line's depth is the column of its first word.  A leading ``# `` counts as two columns, so that the
+results which ``kselftest/runner.sh`` prefixes nest like indented ones.  printk time stamps,
+terminal colours, carriage returns and leading control characters are removed first.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff\ufffe\
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A line with a meaning.  ``column`` is its depth, ``commented``: it stands behind ``# ``."""
+    """A KTAP line.  ``column`` is its depth; ``commented``: it follows ``# ``."""
 
     column: int
     commented: bool
@@ -106,10 +106,10 @@ class Plan(Token):
 
 @dataclass(frozen=True, slots=True)
 class Glued:
-    """A result that stands behind other text.  ``start`` is its place in the line.
+    """A result after other text.  ``start`` is its position in the line.
 
-    ``damaged`` says that what stands before an ``ok`` may be the rest of a ``not``.  ``strong``
-    says that it cannot well be prose: "took 2 seconds" and "looks ok 2 me" are weak.
+    ``damaged``: the text before an ``ok`` may be the rest of a ``not``.  ``strong``: the text is
+    hardly prose; "took 2 seconds" and "looks ok 2 me" are weak.
     """
 
     start: int
@@ -169,9 +169,9 @@ class Totals(Token):
 
 @dataclass(frozen=True, slots=True)
 class PlanNotRun(Token):
-    """``# Planned tests != run tests``: the program itself saw that its plan was broken.
+    """``# Planned tests != run tests``: the program itself detected that its plan was broken.
 
-    ``unplanned``: it says that it planned none.
+    ``unplanned``: according to the line, it planned none.
     """
 
     text: str
@@ -179,7 +179,7 @@ class PlanNotRun(Token):
 
 
 def printable(raw: bytes, limit: int = MAX_TEXT) -> str:
-    """Decode *raw* so that nothing is lost, nothing is unprintable and nothing is too long.
+    """Return *raw* as printable text of limited length, without loss of information.
 
     Bytes that are not UTF-8 and control characters other than tab and newline become ``\\xNN``.
     """
@@ -189,9 +189,9 @@ def printable(raw: bytes, limit: int = MAX_TEXT) -> str:
 
 
 def clean(line: bytes) -> tuple[bytes, bool]:
-    """Take off line end, colours, control characters in front, and the printk time stamp.
+    """Return a line without line end, colours, leading control characters and printk time stamp.
 
-    Returns the text and whether a time stamp was there.
+    The second value says whether it had a time stamp.
     """
     line = line.removeprefix(_BOM)
     if b"\x1b" in line:
@@ -202,7 +202,7 @@ def clean(line: bytes) -> tuple[bytes, bool]:
 
 
 def split_kernel_message(text: bytes) -> tuple[bytes, bytes] | None:
-    """Split ``ok 1 na[   12.345678] message`` at the stamp, if what is before it matters."""
+    """Split ``ok 1 na[   12.345678] message`` at the stamp, if the text before it matters."""
     stamp = PRINTK_STAMP.search(text)
     if stamp is None or not _may_go_on(text[: stamp.start()]):
         return None
@@ -210,7 +210,7 @@ def split_kernel_message(text: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _may_go_on(head: bytes) -> bool:
-    """Whether *head* can be the beginning of a line of KTAP that goes on."""
+    """Return whether *head* can be the beginning of an incomplete line of KTAP."""
     rest = head[_lead(head) :]
     if rest in (b"", b"#"):
         return b"#" in head or len(head) > 1
@@ -218,14 +218,14 @@ def _may_go_on(head: bytes) -> bool:
 
 
 def is_lead(head: bytes) -> bool:
-    """Whether *head* is nothing but what may stand in front of KTAP: blanks and ``#``."""
+    """Return whether *head* has only what may precede KTAP: blanks and ``#``."""
     return head[_lead(head) :] in (b"", b"#")
 
 
 def continues(head: bytes, text: bytes, started: bool = True) -> bool:
-    """Whether *text* can be the rest of the line *head*, which a kernel message interrupted.
+    """Return whether *text* can be the rest of *head*, which a kernel message interrupted.
 
-    *started* says whether any KTAP came before.
+    *started* says whether there was any KTAP before.
     """
     if is_lead(head):
         whole = tokenise(head + text)
@@ -249,7 +249,7 @@ def _lead(text: bytes) -> int:
 
 
 def glued_header(text: bytes) -> int | None:
-    """Return where in *text* a version line starts that stands behind other text, or None."""
+    """Return the position in *text* of a version line after other text, or None."""
     found = _GLUED_VERSION.search(text)
     return found.start() if found and found.start() else None
 
@@ -261,15 +261,15 @@ def glued_bail(text: bytes) -> str | None:
 
 
 def lost_refusal(text: bytes) -> str:
-    """Return what *text*, which is no result line, has of one that says ``not ok``; or nothing.
+    """Return a description of a ``not ok`` in *text*, which is no result line; empty for none.
 
-    That is a ``not ok`` without a number directly behind other text, or one in capital letters
-    there or with a number.
+    Such a ``not ok`` has no number and is directly after other text, or it is in capital letters
+    and there, or in capital letters with a number.
     """
     if b"not" not in text.lower():
         return ""
     if _GLUED_REFUSAL.search(text):
-        return "'not ok' without a number behind other text"
+        return "'not ok' without a number after other text"
     loud = (match.group() for match in _LOUD_REFUSAL.finditer(text))
     return "'not ok' in capital letters" if any(map(_is_loud, loud)) else ""
 
@@ -279,7 +279,7 @@ def _is_loud(refusal: bytes) -> bool:
 
 
 def glued_results(text: bytes, first: int = 1) -> list[Glued]:
-    """Find results at or behind place *first* of *text*: output that lacked its line end."""
+    """Return results at or after position *first* of *text*: output without its line end."""
     if not ((b"ok " in text or b"ok\t" in text) and len(text) > first):
         return []
     found = list(_GLUED.finditer(text, first))
@@ -302,7 +302,7 @@ def glued_results(text: bytes, first: int = 1) -> list[Glued]:
 
 
 def tokenise(text: bytes) -> Token | None:
-    """Say what the cleaned line *text* is; None for output without a meaning in KTAP."""
+    """Return the token of the cleaned line *text*; None for output without a meaning in KTAP."""
     end = _lead(text)
     front, rest = text[:end], text[end:]
     column = len(front.expandtabs(8))
@@ -328,7 +328,7 @@ def tokenise(text: bytes) -> Token | None:
 
 
 def opens(text: bytes) -> bool:
-    """Whether the cleaned line *text* can only be the beginning of a stream of KTAP."""
+    """Return whether the cleaned line *text* can only be the beginning of a KTAP stream."""
     match tokenise(text):
         case Header() | Subtest():
             return True
@@ -356,13 +356,13 @@ def judge(ok: bool, directive: str) -> tuple[Outcome, bool]:
 
 
 def _number(digits: bytes) -> int:
-    """Return the number that *digits* say, at most one more than ``MAX_NUMBER``."""
+    """Return the number *digits*, at most one more than ``MAX_NUMBER``."""
     said = digits.lstrip(b"0")
     return int(said or b"0") if len(said) <= len(str(MAX_NUMBER)) else MAX_NUMBER + 1
 
 
 def _counts(text: str) -> tuple[tuple[str, int], ...]:
-    """Return what `` pass:1 fail:0`` says."""
+    """Return the names and numbers of `` pass:1 fail:0``."""
     pairs = (pair.split(":") for pair in text.split())
     return tuple((key, _number(count.encode())) for key, count in pairs)
 
@@ -387,7 +387,7 @@ def _result(column: int, rest: bytes, commented: bool) -> Result | None:
     if ok and number is None and not raw.strip():
         return None
     if not ok and number is not None:
-        # What belongs to a result glued behind this one must not excuse this one.
+        # A directive of a result that follows on the same line must not excuse this one.
         for glued in _GLUED.finditer(raw):
             if _number(glued.group(2)) == number + 1:
                 raw = raw[: glued.start()]
@@ -395,7 +395,7 @@ def _result(column: int, rest: bytes, commented: bool) -> Result | None:
     stamp = PRINTK_STAMP.search(raw)
     if stamp:
         raw = raw[: stamp.start()]
-    body = printable(raw, 4 * len(raw) + 1).strip()  # whole: a directive may stand at its end
+    body = printable(raw, 4 * len(raw) + 1).strip()  # whole: a directive may be at its end
     name, directive, explanation = _split(ok, body)
     dashed = name == "-" or name.startswith("- ")
     name = _RUNNER_NUMBER.sub("", name[1:].lstrip() if dashed else name, count=1)

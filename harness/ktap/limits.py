@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Every limit of the reader.  They are far above what an honest test prints.
+"""All limits of the reader.  They are far above what a normal test prints.
 
-Together they bound the memory for one stream to some 60 MB if it is nothing but results, and to
-well under 1 MB if it is nothing but output.
+Together they limit the memory for one stream to some 60 MB if it has only results, and to
+well under 1 MB if it has only output.
 """
 
 MAX_LINE = 64 * 1024
@@ -26,8 +26,8 @@ MAX_NUMBER = 999_999_999
 MAX_GAP = 1000
 """Most missing numbers of a collection without a plan that become cases."""
 MAX_CANDIDATES = 64
-"""Results behind other text that are remembered per level until it is clear whether they count."""
+"""Results after other text that are remembered per level until it is clear whether they count."""
 MAX_PREFIX = 200
-"""Longest text before a version line that is taken for the prefix of every line, in bytes."""
+"""Longest text before a version line that can be the prefix of every line, in bytes."""
 MAX_KERNEL_LINES = 200
 """Most kernel messages between the two halves of an interrupted line."""

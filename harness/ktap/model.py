@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a KTAP stream said: a tree of plain values that can be written as JSON and read back.
+"""The content of a KTAP stream: a tree of plain values that can be written and read as JSON.
 
 A :class:`Report` holds collections (one for each version line), a collection holds cases, and a
-case may hold collections of its own.  Nothing here decides how a line is read; see
-:mod:`harness.ktap.lexer` for the words and :mod:`harness.ktap.builder` for the tree.
+case may hold collections of its own.  :mod:`harness.ktap.lexer` decides how a line is read,
+:mod:`harness.ktap.builder` how the tree is built.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 from harness.outcome import Outcome, worst
 
 SCHEMA = 1
-"""Version of the JSON form; a reader refuses another one."""
+"""Version of the JSON form; a reader refuses other versions."""
 
 
 class Kind(StrEnum):
-    """What a diagnostic is about."""
+    """The subject of a diagnostic."""
 
     # Errors: the report as a whole cannot be trusted.
     BAD_PLAN = "bad-plan"
@@ -38,7 +38,7 @@ class Kind(StrEnum):
     STRAY_RESULT = "stray-result"
     TOTALS_MISMATCH = "totals-mismatch"
     UNKNOWN_VERSION = "unknown-version"
-    # Notes: understood, or told by the outcome of a case already.
+    # Notes: without effect, or the outcome of a case already shows it.
     DIAGNOSTICS_CUT = "diagnostics-cut"
     KERNEL_MESSAGE = "kernel-message"
     LINE_CUT = "line-cut"
@@ -88,7 +88,7 @@ _NOTES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One remark of the reader about the stream; ``line`` counts from 1, 0 is the whole stream."""
+    """One diagnostic of the reader; ``line`` counts from 1, 0 is the whole stream."""
 
     kind: Kind
     line: int
@@ -100,9 +100,9 @@ class Diagnostic:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Diagnostic:
-        """Read what :meth:`to_dict` wrote.
+        """Return the value that :meth:`to_dict` wrote.
 
-        Raises KeyError or ValueError when *data* is something else.
+        Raises KeyError or ValueError if *data* is something else.
         """
         return cls(Kind(data["kind"]), int(data["line"]), str(data["text"]))
 
@@ -111,10 +111,10 @@ class Diagnostic:
 class Case:
     """One planned or reported test result.
 
-    ``path`` runs from the outermost case to this one; no two cases of a report share one.
-    ``number`` is the KTAP number, None where a subtest ended without a result line.
+    ``path`` runs from the outermost case to this one; no two cases of a report have the same.
+    ``number`` is the KTAP number, None if a subtest ended without a result line.
     ``directive`` is upper-case, or empty.  ``output`` is what was printed before the result,
-    shortened in the middle; it is kept only where the outcome is not pass.
+    shortened in the middle; it is kept only if the outcome is not pass.
     ``line`` counts from 1 and is 0 for a case that no line of the stream reported.
     """
 
@@ -158,9 +158,9 @@ class Case:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Case:
-        """Read what :meth:`to_dict` wrote.
+        """Return the value that :meth:`to_dict` wrote.
 
-        Raises KeyError or ValueError when *data* is something else.
+        Raises KeyError or ValueError if *data* is something else.
         """
         number = data["number"]
         return cls(
@@ -179,10 +179,10 @@ class Case:
 class Collection:
     """The results under one version line, or under one indentation that has none.
 
-    ``version`` is the version line without its indentation, empty where there was none.
-    ``plan`` is N of ``1..N``, or None.  ``plan_kept`` is False when the plan was broken: results
+    ``version`` is the version line without its indentation, empty if there was none.
+    ``plan`` is N of ``1..N``, or None.  ``plan_kept`` is False if the plan was broken: results
     missing, too many, given twice, or a second plan.  ``skip_reason`` is the text of a
-    ``1..0 # SKIP`` plan; ``bail_out`` that of a ``Bail out!`` line; None where there was none.
+    ``1..0 # SKIP`` plan, ``bail_out`` that of a ``Bail out!`` line; None if there was none.
     """
 
     version: str
@@ -195,7 +195,7 @@ class Collection:
 
     @property
     def outcome(self) -> Outcome:
-        """The worst outcome in this collection; ``NOTRUN`` when it holds nothing."""
+        """The worst outcome in this collection; ``NOTRUN`` if it is empty."""
         outcomes = [case.outcome for case in self.walk()]
         if self.bail_out is not None:
             outcomes.append(Outcome.ERROR)
@@ -222,9 +222,9 @@ class Collection:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Collection:
-        """Read what :meth:`to_dict` wrote.
+        """Return the value that :meth:`to_dict` wrote.
 
-        Raises KeyError or ValueError when *data* is something else.
+        Raises KeyError or ValueError if *data* is something else.
         """
         plan, skip, bail = data["plan"], data["skip_reason"], data["bail_out"]
         return cls(
@@ -240,9 +240,9 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that one stream said.
+    """The content of one stream.
 
-    ``lines`` and ``size`` (bytes) measure the stream.  ``broken`` is True when any diagnostic was
+    ``lines`` and ``size`` (bytes) measure the stream.  ``broken`` is True if any diagnostic was
     an error, also one that no longer fitted into ``diagnostics``.
     """
 
@@ -267,33 +267,33 @@ class Report:
 
     @property
     def has_results(self) -> bool:
-        """Whether anything was reported: a result line, a bail-out or a skip of the whole."""
+        """Whether there is a result line, a bail-out or a skip of the whole."""
         return any(
             c.skip_reason is not None or c.bail_out is not None for c in self.all_collections()
         ) or any(case.line for case in self.walk())
 
     @property
     def is_ktap(self) -> bool:
-        """Whether the stream has any KTAP in it, if only a version line or a plan.
+        """Whether the stream has any KTAP, at least a version line or a plan.
 
-        A program whose output has none may be judged by its exit status alone; one that began a
-        report and gave no results may not.
+        If it has none, the exit status alone may decide.  If a report began and has no results,
+        it may not.
         """
         return bool(self.collections) or self.broken
 
     @property
     def planned(self) -> bool:
-        """Whether every collection at the top had a plan, so that a short run would show."""
+        """Whether every collection at the top has a plan, so that a lost result is noticed."""
         return bool(self.collections) and all(c.plan is not None for c in self.collections)
 
     @property
     def plan_kept(self) -> bool:
-        """Whether no plan at any depth was broken.  Without any plan there is none to break."""
+        """Whether no plan at any depth was broken; also true without any plan."""
         return all(c.plan_kept for c in self.all_collections())
 
     @property
     def skip_reason(self) -> str | None:
-        """The reason where the stream has ``1..0 # SKIP`` and nothing else, else None.
+        """The reason if the stream only has ``1..0 # SKIP``, else None.
 
         Reasons of several collections are joined by ``; ``.
         """
@@ -310,7 +310,7 @@ class Report:
 
     @property
     def outcome(self) -> Outcome:
-        """The worst of every case, collection and diagnostic; ``NOTRUN`` when there is nothing."""
+        """The worst of every case, collection and diagnostic; ``NOTRUN`` if there is nothing."""
         outcomes = [c.outcome for c in self.collections]
         if self.broken:
             outcomes.append(Outcome.ERROR)
@@ -323,7 +323,7 @@ class Report:
             yield from case.collections
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-serialisable form; its ``outcome`` is for readers and not read back."""
+        """Return a JSON-serialisable form; its ``outcome`` is information and not read back."""
         return {
             "schema": SCHEMA,
             "outcome": self.outcome.value,
@@ -336,9 +336,9 @@ class Report:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
-        """Read what :meth:`to_dict` wrote.
+        """Return the value that :meth:`to_dict` wrote.
 
-        Raises KeyError or ValueError when *data* is something else.
+        Raises KeyError or ValueError if *data* is something else.
         """
         if data["schema"] != SCHEMA:
             raise ValueError(f"KTAP report schema {data['schema']!r}, expected {SCHEMA}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The push parser: bytes in, in any pieces; one :class:`~harness.ktap.model.Report` out."""
+"""The push parser: takes bytes in pieces and returns a :class:`~harness.ktap.model.Report`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from harness.ktap.stamps import Prefix
 
 
 class Parser:
-    """Read one stream of (K)TAP.
+    """Reads one stream of KTAP or TAP.
 
-    Memory stays flat whatever comes: see the limits in :mod:`harness.ktap.scanner` (lines and
-    output) and :mod:`harness.ktap.builder` (cases).  No input raises an exception.  The report
-    does not depend on how the stream was cut into pieces.
+    Memory is limited for any input: see :mod:`harness.ktap.limits`.  No input raises an exception.
+    The report does not depend on the pieces in which the stream arrives.
 
     *on_case* is called for every case when its outcome is known, from within ``feed`` or ``close``.
     """
@@ -28,7 +27,7 @@ class Parser:
         self._builder = Builder(on_case)
         self._output = Excerpt()
         self._scanner = Scanner(self._line, self._output.add)
-        # The first line is wanted whatever it is: its prefix may be that of every line.
+        # The first line is always read: its prefix may be the prefix of every line.
         self._scanner.attentive = True
         self._first = b""
         self._prefix: Prefix | None = None
@@ -37,7 +36,7 @@ class Parser:
         self._report: Report | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the stream.
+        """Read the next bytes of the stream.
 
         Raises ValueError after :meth:`close`.
         """
@@ -46,12 +45,12 @@ class Parser:
         self._scanner.feed(data)
 
     def close(self) -> Report:
-        """End the stream and return what it said; a second call returns the same report."""
+        """End the stream and return its report; a second call returns the same report."""
         if self._report is None:
             self._scanner.close()
             if self._head is not None:
                 line, head = self._head
-                self._text(line, head, head, True)  # the rest, perhaps a directive, never came
+                self._text(line, head, head, True)  # the rest, perhaps a directive, is missing
             self._report = Report(
                 self._builder.close(self._output.text),
                 tuple(self._builder.ledger.diagnostics),
@@ -81,14 +80,14 @@ class Parser:
             self._builder.ledger.note(Kind.KERNEL_MESSAGE, number, lexer.printable(message, 100))
         self._output.add(message + b"\n")
         if stamped:
-            # The kernel's own lines are whole, so nothing of this one can follow later.
+            # The kernel's own lines are complete, so the rest of this one cannot follow later.
             self._text(number, head, head, bool(dropped))
         else:
             self._head, self._skipped = (number, head), 0
             self._scanner.attentive = True
 
     def _unprefixed(self, number: int, raw: bytes) -> tuple[bytes, bool]:
-        """Return the text of a line without what a log puts before it, and if printk stamped it."""
+        """Return a line without the prefix of a log, and whether printk stamped it."""
         text, stamped = lexer.clean(raw)
         if not self._first and text.strip():
             self._first = text
@@ -121,7 +120,7 @@ class Parser:
         return None
 
     def _continue(self, text: bytes, stamped: bool, raw: bytes) -> bool:
-        """Put a line that a kernel message interrupted together again; True: *raw* is used up."""
+        """Join a line that a kernel message interrupted; return whether *raw* was consumed."""
         if self._head is None:
             return False
         number, head = self._head
@@ -160,7 +159,7 @@ class Parser:
         self._output.add(raw + b"\n")
 
     def _behind(self, number: int, text: bytes, token: lexer.Result) -> None:
-        """Look for the next result at the end of a result line that lacks its line end."""
+        """Search the end of a result line without line end for the next result."""
         for glued in lexer.glued_results(text, text.index(b"ok") + 2):
             if token.number is not None and glued.number == token.number + 1:
                 self._builder.glued(glued, number, no_output, self._builder.last_node())
@@ -169,7 +168,7 @@ class Parser:
         self._refusal(number, text, text.index(b"ok") + 2)
 
     def _odd(self, number: int, text: bytes) -> None:
-        """Look for KTAP behind other text."""
+        """Search for KTAP after other text."""
         header = None if self._builder.started else lexer.glued_header(text)
         if header is not None:
             self._note_prefix(number, text[:header])
@@ -186,14 +185,14 @@ class Parser:
             self._refusal(number, text)
 
     def _refusal(self, number: int, text: bytes, first: int = 0) -> None:
-        """Note a ``not ok`` that is no result and stands at or behind place *first*."""
+        """Record a ``not ok`` that is no result, at or after position *first*."""
         if lost := lexer.lost_refusal(text[first:]):
             said = f"{lost}: {lexer.printable(text, 80)}"
             self._builder.ledger.note(Kind.LOST_RESULT, number, said)
 
 
 def parse(data: bytes, on_case: Callable[[Finished], None] | None = None) -> Report:
-    """Read a whole stream at once; see :class:`Parser`."""
+    """Return the report of a whole stream; see :class:`Parser`."""
     parser = Parser(on_case)
     parser.feed(data)
     return parser.close()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bytes into lines, in constant memory, fast over everything that cannot be KTAP.
+"""Splits bytes into lines, in constant memory; output that cannot be KTAP is handled fast.
 
-Nearly all output is neither a result nor anything near one.  A few substring searches over a whole
-block find the lines that may be; the others are handed on as one piece and are never split.
+Most output is neither a result nor similar to one.  A few substring searches over a whole block
+find the lines that may be; the others are passed on as one piece and are never split.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from harness.ktap.limits import MAX_EXCERPT, MAX_LINE
 
 _SEGMENT = MAX_LINE // 2
 _CARRY = 32
-# Each starts with a literal, which is what makes the search fast; one alternation of all of them
-# was measured at a third of the speed.
+# Each pattern starts with a literal, which makes the search fast; one alternation of all of them
+# ran at a third of the speed.
 _WORDS = tuple(
     re.compile(word)
     for word in (
@@ -33,7 +33,7 @@ _WORDS = tuple(
         rb" OK ",
         rb" FAIL ",
         rb" RUN ",
-        # A printk stamp in mid-line may have cut a line that has no other word of these yet.
+        # A printk stamp in mid-line may have cut a line that has no other such word yet.
         rb"\[(?:(?<=[^\s\]>]\[)|(?<=[ #] \[)) {0,8}\d{1,8}\.\d{6}\]",
     )
 )
@@ -41,11 +41,11 @@ _DROPPED = re.compile(rb"not {1,8}ok|ok \d|bail out!", re.IGNORECASE)
 
 
 class Scanner:
-    """Cut a byte stream into lines, whatever pieces it comes in.
+    """Splits a byte stream into lines, whatever pieces it arrives in.
 
     *on_line* gets (line number from 1, line without its end, bytes dropped, whether a result may
-    be among them); *on_dull* gets whole lines that hold no word of KTAP.  While ``attentive`` is
-    true, dull lines go to *on_line* too; once ``counting`` is true, lines are only counted.
+    be among them); *on_dull* gets whole lines without any word of KTAP.  While ``attentive`` is
+    true, these lines go to *on_line* too; once ``counting`` is true, lines are only counted.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Scanner:
         self.size = 0
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the stream, any number of them."""
+        """Read the next bytes of the stream, any number of them."""
         self.size += len(data)
         for start in range(0, len(data), _SEGMENT):
             if self.counting:
@@ -157,7 +157,7 @@ def _starts(data: bytes) -> list[int]:
 
 
 class Excerpt:
-    """The start and the end of some output; the middle is only counted."""
+    """The start and the end of some output; of the middle only the size is kept."""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -183,7 +183,7 @@ class Excerpt:
         self._size = 0
 
     def text(self) -> str:
-        """Return what was kept, with a line in the middle that says how much was not."""
+        """Return what was kept; a line in the middle has the number of bytes left out."""
         tail = bytes(self._tail[-MAX_EXCERPT:])
         head = _readable(bytes(self._head))
         missing = self._size - len(self._head) - len(tail)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What tools put in front of every line: time stamps, log levels, host and program names.
+"""Prefixes that tools put before every line: time stamps, log levels, host and program names.
 
-No tool is known by name.  Known are the elements that change from line to line (a time, a date, an
-uptime in brackets, a priority); everything else in a prefix must be the same in every line.  A
-prefix counts only where a line behind it proves it: a version line, or, at the very beginning of a
-log whose first line has the same prefix, another line that only KTAP has.  So an ordinary line
-that starts with a time is not read as KTAP for that.
+The module does not recognise tools.  It recognises the elements that change from line to line (a
+time, a date, an uptime in brackets, a priority); the rest of a prefix is the same in every line.
+A prefix counts only if a line after it proves it: a version line, or, at the very beginning of a
+log whose first line has the same prefix, another line that only KTAP has.  So an ordinary line that
+starts with a time is not read as KTAP.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from harness.ktap.limits import MAX_PREFIX
 
 PRINTK_STAMP = re.compile(rb"(?:<\d{1,3}>)?\[ {0,8}\d{1,8}\.\d{6}\](?:\[ {0,8}[TC]\d{1,8}\])? ?")
-"""What the kernel puts in front of its own lines; no other text has it, so it needs no proof."""
+"""The kernel's prefix of its own lines; no other text has it, so it needs no proof."""
 _MONTH = rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}"
 _DAY = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]{0,6}"
 _ZONE = rb"(?:Z|[+-]\d\d:?\d\d|(?!(?:K?TAP|BAIL)\b)[A-Z]{3,5}\b)"
@@ -52,34 +52,34 @@ _ELEMENT = (
 _ONE = re.compile(_ELEMENT)
 _ELEMENTS = re.compile(_ELEMENT + rb"(?: ?" + _ELEMENT + rb"){0,3}")
 _TIMED = re.compile(_BRACKET + rb"|(?<![\w.])" + _TIME + rb"(?![\w.])")
-# A host and a program behind the stamps, as the system log has them.
+# A host and a program after the stamps, as in the system log.
 _SENDER = re.compile(rb" ?(?:[\w.-]{1,64} )?[\w./@-]{1,64}(?:\[\d{1,8}\])?:(?= )")
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What stands in front of every line of one log; ``shown`` is how it looked first."""
+    """The prefix of every line of one log; ``shown`` is its text in the first line."""
 
     shown: bytes
     pattern: re.Pattern[bytes]
 
     def strip(self, text: bytes) -> bytes | None:
-        """Return *text* without the prefix and one blank behind it, or None if it has none."""
+        """Return *text* without the prefix and one blank after it, or None if it has none."""
         found = self.pattern.match(text)
         return text[found.end() :] if found else None
 
 
 def generalise(prefix: bytes) -> Prefix | None:
-    """Return what *prefix*, in front of one line, is in front of others; None if it is too long.
+    """Return the general form of *prefix*, from one line of a log; None if it is too long.
 
-    A printk stamp at its end is left to the reader of lines: not every line of a console has one.
+    A printk stamp at its end is left for the line reader: not every line of a console has one.
     """
     printk = PRINTK_STAMP.search(prefix)
     if printk and not prefix[printk.end() :].strip():
         prefix = prefix[: printk.start()]
     if not prefix.strip() or len(prefix) > MAX_PREFIX:
         return None
-    # What indents KTAP is part of it; one blank is not.
+    # Indentation of KTAP is part of it; a single blank is not.
     body = prefix.rstrip(b" \t#") or prefix
     blank = prefix[len(body) : len(body) + 1].isspace()
     if not blank:
@@ -95,9 +95,9 @@ def generalise(prefix: bytes) -> Prefix | None:
 
 
 def leading(text: bytes) -> list[bytes]:
-    """Return what may be the prefix of *text*, shortest first: stamps, and a sender behind them.
+    """Return possible prefixes of *text*, shortest first: stamps, and a sender after them.
 
-    There must be a time among the stamps.
+    The stamps must include a time.
     """
     found = _ELEMENTS.match(text)
     if found is None or not _TIMED.search(found.group()):

@@ -133,7 +133,7 @@ def died(how: How) -> Ending:
         (SEGV, BAILED, b"", Outcome.FAIL, "killed by SIGSEGV; Bail out! open: No such device"),
         (exited(1), FAILED_AND_BAILED, b"", Outcome.FAIL, "one; Bail out! open: No such device"),
         (exited(1), b"1..2\nBail out!\n", b"", Outcome.FAIL, "Bail out! (no reason given)"),
-        (exited(0), GLUED, b"", Outcome.ERROR, "'not ok' behind other text"),
+        (exited(0), GLUED, b"", Outcome.ERROR, "'not ok' after other text"),
         (exited(1), PARENT_FAILED, b"", Outcome.FAIL, "top"),
         (exited(0), GAVE_UP, b"", Outcome.ERROR, "cannot be trusted"),
         (exited(0), b"TAP version 13\n", b"", Outcome.ERROR, "cannot be trusted"),
