@@ -47,7 +47,7 @@ _PARTS = ("entries", "places", "locks", "tmp")
 _NAME = "kernel-selftest-harness"
 _SHARED = Path("/var/tmp")  # noqa: S108  whose directory it is, is looked at
 _FOR_MAKE = "for-make-"
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 _TAG = "CACHEDIR.TAG"
 _TAG_TEXT = b"""Signature: 8a477f597d28d172789f06886806bc55
 # The cache of kernel-selftest-harness: it can be deleted at any time. Backups leave out
@@ -73,7 +73,13 @@ class Damaged(MachineError):
             hint="what was damaged is gone and is made anew: run it again; "
             "if this happens again, test the machine's memory and disk",
         )
-        self.entries = frozenset(found)
+        self.found = dict(found)
+        """Entries, each with what was wrong."""
+
+    @property
+    def entries(self) -> frozenset[Entry]:
+        """What was damaged."""
+        return frozenset(self.found)
 
 
 class Store:
@@ -256,7 +262,7 @@ class Store:
     def edition(self, entry: Entry) -> tuple[int, int] | None:
         """Return what is another where an entry was made anew; None where it is not there."""
         try:
-            status = (self.path(*entry) / _MANIFEST).stat()
+            status = (self.path(*entry) / MANIFEST).stat()
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns
@@ -317,11 +323,11 @@ class Store:
         :class:`Damaged` where the entry does not say.
         """
         try:
-            written = json.loads((self.path(kind, key) / _MANIFEST).read_text())[name]
+            written = json.loads((self.path(kind, key) / MANIFEST).read_text())[name]
             return digest(str(written["size"]), written["sparse"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             self.discard(kind, key)
-            why = f"{_MANIFEST} does not tell of {name}: {error}"
+            why = f"{MANIFEST} does not tell of {name}: {error}"
             raise Damaged({(kind, key): why}, self.root) from None
 
     def path(self, kind: str, key: str) -> Path:
@@ -407,7 +413,7 @@ def _write_manifest(root: Path) -> None:
                 "mtime_ns": stat.st_mtime_ns,
                 "sparse": digest_sparse(path),
             }
-    (root / _MANIFEST).write_text(json.dumps(files, indent=1) + "\n")
+    (root / MANIFEST).write_text(json.dumps(files, indent=1) + "\n")
 
 
 def _damage(root: Path) -> str:
@@ -416,7 +422,7 @@ def _damage(root: Path) -> str:
     What cannot be read, or has no digest to compare with, is damaged.
     """
     try:
-        files = json.loads((root / _MANIFEST).read_text())
+        files = json.loads((root / MANIFEST).read_text())
         for name, wanted in files.items():
             path = root / name
             if path.stat().st_size != wanted["size"] or digest_sparse(path) != wanted["sparse"]:
@@ -426,14 +432,14 @@ def _damage(root: Path) -> str:
     except OSError as error:
         return str(error)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{_MANIFEST} cannot be understood"
+        return f"{MANIFEST} cannot be understood"
     return ""
 
 
 def _is_whole(root: Path) -> bool:
     """Compare sizes and times; where a time differs, the digest decides."""
     try:
-        files = json.loads((root / _MANIFEST).read_text())
+        files = json.loads((root / MANIFEST).read_text())
         for name, wanted in files.items():
             path = root / name
             stat = path.stat()

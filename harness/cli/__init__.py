@@ -30,6 +30,7 @@ _COMMANDS = {
     "series": "harness.cli.series",
     "shell": "harness.cli.shell",
     "which-tests": "harness.cli.which_tests",
+    "worker": "harness.cli.worker",
 }
 
 

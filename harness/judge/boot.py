@@ -12,6 +12,7 @@ from harness.klog import Finding, Severity
 from harness.klog.allow import Allowance, apply_allowances
 from harness.klog.naming import name_of
 from harness.klog.taint import complaints
+from harness.model.ids import HostName
 from harness.model.plan import Group, PlannedTest
 from harness.model.records import Boot, GuestReady, Record, RunStarted, TestEnded
 from harness.model.results import BootReport, KernelReport, Test
@@ -33,10 +34,10 @@ def held_against(plan: PlannedTest, boot: Boot | None, today: date) -> AtBoot:
     )
 
 
-def boots_of(records: Iterable[Record]) -> dict[Group, Boot]:
-    """Return the boots of the guests from which tests were restored."""
+def boots_of(records: Iterable[Record]) -> dict[tuple[Group, HostName], Boot]:
+    """Return the boots of the guests from which tests were restored, on each host."""
     return {
-        (each.suite, each.guest): each.boot
+        ((each.suite, each.guest), each.host): each.boot
         for each in records
         if isinstance(each, GuestReady) and each.boot is not None
     }
@@ -113,7 +114,7 @@ def _all_boots(head: RunStarted, records: Iterable[Record]) -> Iterable[tuple[st
     """Yield every boot that is known, with the suite whose guest it was."""
     suites: Mapping[str, str] = {test.name: test.suite for test in head.tests}
     every = tuple(records)
-    for (suite, _), boot in boots_of(every).items():
+    for ((suite, _), _), boot in boots_of(every).items():
         yield suite, boot
     for each in every:
         if isinstance(each, TestEnded) and each.boot is not None:

@@ -70,6 +70,7 @@ def summed_up(attempts: Sequence[Test], planned: int, reruns: int = 0) -> Test:
                 logs=each.logs,
                 metrics=each.metrics,
                 failed=_failed(each, known),
+                host=each.host,
             )
             for each in attempts
         ),

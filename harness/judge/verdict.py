@@ -31,9 +31,10 @@ from harness.judge.witnesses import ending_name, hidden, judge, planned, skipped
 from harness.klog import Finding, Severity
 from harness.klog.allow import Allowed, Applied, apply_allowances
 from harness.model.faults import BudgetSpent, Surveyed, SweepStarted
-from harness.model.ids import ONLY, KernelName, case_of
+from harness.model.ids import HERE, ONLY, HostName, KernelName, case_of
 from harness.model.plan import Group, PlannedTest
 from harness.model.records import (
+    AttemptLost,
     Boot,
     CacheDamaged,
     CellPlanned,
@@ -81,11 +82,7 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
         for record in records
         if isinstance(record, GuestFailed)
     }
-    machines = {
-        (record.suite, record.guest): record.machine
-        for record in records
-        if isinstance(record, GuestReady)
-    }
+    machines = _machines(records)
     ready = [record for record in records if isinstance(record, GuestReady)]
     resumed = [record for record in records if isinstance(record, RunResumed)]
     # Lines can be looked up after the end.
@@ -105,15 +102,18 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
     spent = _spent(records)
     tests = tuple(
         msgspec.structs.replace(
-            repeat.together(head, test, *_tries(test, told[test.name], head, failed, boots, spent)),
+            result,
             timeout_s=test.timeout_s,
             guest=ran_on.guest,
             accelerator=ran_on.accelerator,
             reused=_reused(told[test.name]),
             same_as=same.get(test.suite),
+            lost=sum(isinstance(each, AttemptLost) for each in told[test.name]),
         )
         for test in head.tests
-        for ran_on in [machines.get(test.group, Machine()) if test.runnable else Machine()]
+        for tries in [_tries(test, told[test.name], head, failed, boots, spent)]
+        for result in [repeat.together(head, test, *tries)]
+        for ran_on in [_machine_of(test, result.host, machines)]
     )
     said = Results(
         run=head.run,
@@ -137,6 +137,7 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
             *boot_notes(head, records),
             *rest_notes(records),
             *_notes_elsewhere(tests),
+            *_lost_notes(records),
         ),
     )
     sweeps = next((record for record in records if isinstance(record, SweepStarted)), None)
@@ -170,6 +171,34 @@ def _reused(mine: Sequence[_OfTest]) -> str:
     return ended[-1].reused if ended else ""
 
 
+def _machines(records: Iterable[Record]) -> dict[Group, dict[HostName, Machine]]:
+    """Return what guests of each kind were, on each host."""
+    found: dict[Group, dict[HostName, Machine]] = {}
+    for each in records:
+        if isinstance(each, GuestReady):
+            found.setdefault((each.suite, each.guest), {})[each.host] = each.machine
+    return found
+
+
+def _machine_of(
+    test: PlannedTest, host: HostName, machines: Mapping[Group, Mapping[HostName, Machine]]
+) -> Machine:
+    """Return what *test* ran on; what it would have run on, where it did not."""
+    there = machines.get(test.group, {}) if test.runnable else {}
+    return there.get(host) or next(iter(there.values()), Machine())
+
+
+def _lost_notes(records: Iterable[Record]) -> Iterable[str]:
+    """Yield for each host that was lost how many attempts had no end there, and why the first."""
+    lost: dict[HostName, list[AttemptLost]] = {}
+    for each in records:
+        if isinstance(each, AttemptLost):
+            lost.setdefault(each.host, []).append(each)
+    for host, mine in lost.items():
+        many = "1 attempt" if len(mine) == 1 else f"{len(mine)} attempts"
+        yield f"{many} began again, as host {host or 'local'} was lost: {mine[0].why}"
+
+
 def _damage(record: CacheDamaged) -> str:
     count = len(record.tests)
     again = f"{count} test{'s' if count > 1 else ''} ran again" if count else "no test had ended"
@@ -185,7 +214,7 @@ def all_of(machines: Sequence[Machine]) -> Machine:
     return Machine(**{name: each(name) for name in Machine.__struct_fields__})
 
 
-_OfTest = TestStarted | TestEnded | Decoded
+_OfTest = TestStarted | AttemptLost | TestEnded | Decoded
 
 
 def _tries(
@@ -193,13 +222,14 @@ def _tries(
     mine: Sequence[_OfTest],
     head: RunStarted,
     failed: Mapping[Group, GuestFailed],
-    boots: Mapping[Group, Boot],
+    boots: Mapping[tuple[Group, HostName], Boot],
     spent: float | None,
 ) -> tuple[list[Test], list[Test]]:
     """Return the results of a test's attempts that began, at least one, and of its reruns."""
     started = {record.attempt: record for record in mine if isinstance(record, TestStarted)}
     ended = {record.attempt: record for record in mine if isinstance(record, TestEnded)}
     decoded = {record.attempt: record for record in mine if isinstance(record, Decoded)}
+    hosts = {attempt: record.host for attempt, record in started.items()}
     known = started.keys() | ended.keys()
     planned = sorted(each for each in known if not repeat.is_rerun(head, each)) or [1]
     reruns = sorted(each for each in ended if repeat.is_rerun(head, each))
@@ -212,7 +242,7 @@ def _tries(
             ended.get(attempt),
             failed.get(test.group),
             decoded.get(attempt),
-            boots.get(test.group),
+            boots.get((test.group, hosts.get(attempt, HERE))),
             head.survey_of(test),
             spent,
         )
@@ -229,6 +259,14 @@ def ended_attempts(
     records = of_kernel(records, kernel_name)
     head = next(record for record in records if isinstance(record, RunStarted))
     plans, today, boots = {test.name: test for test in head.tests}, day_of(head), boots_of(records)
+    hosts = {
+        (each.name, each.attempt): each.host for each in records if isinstance(each, TestStarted)
+    }
+
+    def boot(ended: TestEnded) -> Boot | None:
+        host = hosts.get((ended.name, ended.attempt), HERE)
+        return boots.get((plans[ended.name].group, host))
+
     return [
         (
             each.name,
@@ -239,7 +277,7 @@ def ended_attempts(
                     today,
                     None,
                     each,
-                    boot=boots.get(plans[each.name].group),
+                    boot=boot(each),
                     survey=head.survey_of(plans[each.name]),
                 ),
                 reused=each.reused,
@@ -308,7 +346,9 @@ def judge_test(
             logs=Logs(kernel=guest.log),
         )
     if ended is None and started is not None:
-        return untold(Outcome.NOTRUN, "begun, and the run was cut off", seed=started.seed)
+        return untold(
+            Outcome.NOTRUN, "begun, and the run was cut off", seed=started.seed, host=started.host
+        )
     if ended is None and spent is not None and plan.fault:
         return untold(Outcome.SKIP, f"beyond the budget of {spent:g} s")
     if ended is None:
@@ -343,6 +383,7 @@ def judge_test(
         seed=started.seed if started else "",
         started=started.time if started else "",
         limit_s=started.limit_s if started else 0.0,
+        host=started.host if started else HERE,
         logs=ended.logs,
         rerun=plan.rerun,
     )

@@ -262,6 +262,18 @@ def find(store: Store, shown: str) -> Kernel | None:
     return None
 
 
+def load(store: Store, key: str) -> Kernel | None:
+    """Return the kernel that is in the store under *key*; None where there is none."""
+    path = store.find("kernel", key)
+    if path is None:
+        return None
+    try:
+        meta = msgspec.json.decode((path / "kernel.json").read_bytes(), type=Meta)
+    except msgspec.MsgspecError:
+        return None  # of another release
+    return Kernel(key, path, meta)
+
+
 @dataclass(frozen=True)
 class _Work:
     """One build in a slot."""

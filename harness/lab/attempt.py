@@ -21,7 +21,7 @@ from harness.lab.packing import GUEST_ROOT
 from harness.lab.probes import Probe, Seen
 from harness.lab.templates import Template
 from harness.model.events import Command, Guest
-from harness.model.logfiles import LogFiles
+from harness.model.logfiles import LogNames
 from harness.model.plan import PlannedTest
 from harness.model.records import Boot, Ending, TestEnded
 
@@ -63,7 +63,7 @@ class Place:
 
     out: Path
     """The run's directory."""
-    logs: LogFiles
+    logs: LogNames
     """What they are called there."""
 
     def keep(self, path: str, log: bytes) -> None:

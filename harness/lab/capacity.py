@@ -16,15 +16,17 @@ _RESERVE_MIB = 512
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def jobs(guests: Iterable[GuestTable], free_mib: int | None = None) -> int:
+def jobs(guests: Iterable[GuestTable], free_mib: int | None = None, cpus: int | None = None) -> int:
     """Return how many of *guests* can run at a time; at least 1.
 
     As many as there are processors for this process, if the memory suffices for the largest.  A
     restored guest shares what it does not write with others, but it may write all of it.
+    *free_mib* and *cpus* are those of another machine.
     """
     largest = max((guest.memory_mib for guest in guests), default=0) + _QEMU_MIB
     free = available_mib() if free_mib is None else free_mib
-    return max(1, min(len(os.sched_getaffinity(0)), (free - _RESERVE_MIB) // largest))
+    count = len(os.sched_getaffinity(0)) if cpus is None else cpus
+    return max(1, min(count, (free - _RESERVE_MIB) // largest))
 
 
 def available_mib(proc: Path = Path("/proc"), cgroup: Path = _CGROUP) -> int:

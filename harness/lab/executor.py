@@ -6,10 +6,12 @@ What goes in and comes out are plain values, and records as the journal has them
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.model.ids import KernelName
+from harness.errors import MachineError
+from harness.model.ids import HERE, HostName, KernelName
 from harness.model.plan import Group, PlannedTest
 from harness.model.records import GuestFailed, GuestReady, TestEnded, TestStarted
 from harness.store import Entry
@@ -21,6 +23,8 @@ class TemplateId:
 
     kernel: KernelName
     group: Group
+    host: HostName = HERE
+    """Where it is: templates do not travel."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,11 @@ class Attempt:
     @property
     def template(self) -> TemplateId:
         """What its guest comes from."""
-        return TemplateId(self.started.kernel, self.test.group)
+        return TemplateId(self.started.kernel, self.test.group, self.started.host)
+
+
+class HostLost(MachineError):
+    """A host, or the way to it, has failed under what was asked of it; others may do it."""
 
 
 class Executor(Protocol):
@@ -41,11 +49,24 @@ class Executor(Protocol):
 
     Each method raises MachineError when the machine fails (no QEMU, a full disk), and
     :class:`harness.store.Damaged` where something that guests are made from has lost bits: then
-    no failure in such a guest tells of the kernel.
+    no failure in such a guest tells of the kernel.  Those that take a template, or an attempt,
+    raise :class:`HostLost` where its host has failed, and :meth:`back` can be asked.
     """
 
-    def slots(self, tests: tuple[PlannedTest, ...]) -> int:
-        """Return how many of *tests* may run at a time."""
+    def slots(self, tests: tuple[PlannedTest, ...]) -> Mapping[HostName, int]:
+        """Return on which hosts tests run, and how many of *tests* may run on each at a time."""
+        ...
+
+    def fits(self, host: HostName, kernel: KernelName, test: PlannedTest) -> bool:
+        """Whether *test* can run on *host*, if that is not given up."""
+        ...
+
+    async def back(self, host: HostName) -> bool:
+        """Wait until *host* is there again; False where it is given up, which is for ever."""
+        ...
+
+    def why_left(self, host: HostName) -> str:
+        """Return why *host* is given up; empty where it is not."""
         ...
 
     async def prepare(self, template: TemplateId) -> GuestReady | GuestFailed:
@@ -67,3 +88,19 @@ class Executor(Protocol):
     async def close(self) -> None:
         """Let go of everything; harmless when that was done."""
         ...
+
+
+class ThisMachine:
+    """What an executor says of hosts that knows no other machine than this one."""
+
+    def fits(self, host: HostName, kernel: KernelName, test: PlannedTest) -> bool:
+        """Return True: what does not run here is planned as such."""
+        return True
+
+    async def back(self, host: HostName) -> bool:
+        """Return True: this machine is always there."""
+        return True
+
+    def why_left(self, host: HostName) -> str:
+        """Return nothing: this machine is not given up."""
+        return ""

@@ -15,12 +15,12 @@ from harness.guest.qemu import GuestNotBooted
 from harness.lab import capacity
 from harness.lab.attempt import Place, run_attempt
 from harness.lab.boot import observe_boot
-from harness.lab.executor import Attempt, TemplateId
+from harness.lab.executor import Attempt, TemplateId, ThisMachine
 from harness.lab.probes import Probe
 from harness.lab.templates import Foundry, Template
 from harness.model.events import How
-from harness.model.ids import KernelName
-from harness.model.logfiles import LogFiles
+from harness.model.ids import HERE, HostName, KernelName
+from harness.model.logfiles import LogNames
 from harness.model.plan import PlannedTest
 from harness.model.records import GuestFailed, GuestReady, TestEnded
 from harness.store import Damaged, Entry
@@ -36,13 +36,13 @@ class Bench:
 
     foundry: Foundry
     suites: Mapping[str, Suite]
-    logs: LogFiles
+    logs: LogNames
     watch: Probe | None = None
     """Measures something of each attempt, if that is wanted."""
 
 
 @dataclass
-class LocalExecutor:
+class LocalExecutor(ThisMachine):
     """Runs attempts in guests of this machine; a kernel is there once it is in *benches*."""
 
     out: Path
@@ -56,9 +56,10 @@ class LocalExecutor:
     _checks: dict[TemplateId, asyncio.Future[None]] = field(default_factory=dict)
     """Of what templates are made from, begun by the first test of each that failed."""
 
-    def slots(self, tests: tuple[PlannedTest, ...]) -> int:
+    def slots(self, tests: tuple[PlannedTest, ...]) -> Mapping[HostName, int]:
         """Return how many of *tests* this machine carries at a time, if that was not given."""
-        return self.jobs or capacity.jobs([test.guest for test in tests if test.runnable])
+        carried = capacity.jobs([test.guest for test in tests if test.runnable])
+        return {HERE: self.jobs or carried}
 
     async def prepare(self, template: TemplateId) -> GuestReady | GuestFailed:
         """Make a template, or tell why its kernel does not come up."""

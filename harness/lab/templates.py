@@ -250,6 +250,19 @@ class Foundry:
             (INITRAMFS, self._initramfs_key(suite, userland=guest.type != "vng")),
         )
 
+    def travelling(self, suites: Iterable[Suite]) -> tuple[Entry, ...]:
+        """Return what another machine needs to make guests of *suites*, and have it made here.
+
+        The rest is made there: an initramfs from these, and a snapshot by that machine's QEMU.
+        """
+        self._agent()
+        keys = dict.fromkeys(suite.key for suite in suites if suite.key)
+        return (
+            ("kernel", self.kernel.key),
+            (AGENT, self._agent_key()),
+            *(("suite", key) for key in keys),
+        )
+
     async def _vng_template(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
         """Boot a guest, which runs the first test; the next ones boot their own."""
         virtme = await self._virtme(config)

@@ -27,6 +27,12 @@ ONLY: KernelName = ""
 BASE: KernelName = "base"
 """The name of the kernel without a patch; the others are called by the number of their last one."""
 
+HostName = str
+"""The name of a machine that runs tests, as the project file has it; empty for this one."""
+
+HERE: HostName = ""
+"""This machine."""
+
 _KERNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
 _ESCAPE = re.compile("%(?=25|3A|40)|:")
 _ESCAPED = re.compile("%(25|3A|40)")

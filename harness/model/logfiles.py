@@ -22,6 +22,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from harness.model.ids import ONLY, KernelName
 from harness.model.plan import Group, PlannedTest
@@ -82,6 +83,22 @@ def _directories(suites: Iterable[str], kernel: KernelName) -> Mapping[str, Path
 def _below(kernel: KernelName) -> Path:
     """Return the directory for the logs of a kernel; no suite's has a name with an ``@``."""
     return Path(LOGS, f"@{kernel}") if kernel else Path(LOGS)
+
+
+class LogNames(Protocol):
+    """Says what logs are called, relative to a directory."""
+
+    def of(self, test: PlannedTest, attempt: int) -> Logs:
+        """Return the log files of an attempt at *test*."""
+        ...
+
+    def boot_of(self, test: PlannedTest, attempt: int) -> str:
+        """Return where the log of the boot is, where an attempt at *test* has one of its own."""
+        ...
+
+    def boot(self, group: Group) -> str:
+        """Return where the log of the boot of the guest for *group* is."""
+        ...
 
 
 class LogFiles:

@@ -18,7 +18,7 @@ from harness.model.checks import CheckResult, PlannedCheck, Severity
 from harness.model.cost import FunctionCost
 from harness.model.events import How
 from harness.model.faults import BudgetSpent, InjectSpec, Surveyed, Survivor, SweepStarted
-from harness.model.ids import ONLY, KernelName, TestId
+from harness.model.ids import HERE, ONLY, HostName, KernelName, TestId
 from harness.model.metrics import Metric
 from harness.model.plan import ALL, Cell, PlannedTest
 from harness.model.results import Bisected, Kernel, Logs, Machine
@@ -70,6 +70,8 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     """The kernel that the others are held against."""
     bisect: BisectTable | None = None
     """Between which kernels the first bad one is looked for."""
+    hosts: tuple[str, ...] = ()
+    """The hosts that run the tests, by name; none is this machine."""
     kernels: tuple[KernelSpec, ...] = ()
     """What was asked for since schema 2, in place of the fields of one kernel."""
 
@@ -214,6 +216,7 @@ class GuestReady(msgspec.Struct, frozen=True, kw_only=True, tag="guest"):
 
     kernel: KernelName = ONLY
     """On which kernel of the run."""
+    host: HostName = HERE
     suite: str
     guest: GuestTable = GuestTable()
     release: str
@@ -233,6 +236,7 @@ class GuestFailed(msgspec.Struct, frozen=True, kw_only=True, tag="guest-failed")
 
     kernel: KernelName = ONLY
     """On which kernel of the run."""
+    host: HostName = HERE
     suite: str
     guest: GuestTable = GuestTable()
     reason: str
@@ -265,6 +269,20 @@ class TestStarted(msgspec.Struct, frozen=True, kw_only=True, tag="test"):
     """The time limit in seconds of guest time, scaled by how fast the accelerator is."""
     reused: str = ""
     """The earlier run in which it was begun; empty for this one."""
+    host: HostName = HERE
+    """Where it runs."""
+
+
+class AttemptLost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
+    """An attempt has no end, as its host was lost; it begins again, there or elsewhere."""
+
+    kernel: KernelName = ONLY
+    """On which kernel of the run."""
+    name: str
+    attempt: int = 1
+    time: str
+    host: HostName = HERE
+    why: str
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -382,6 +400,7 @@ Record = (
     | GuestFailed
     | CacheDamaged
     | TestStarted
+    | AttemptLost
     | TestEnded
     | Decoded
     | ChecksPlanned
@@ -401,6 +420,7 @@ OfKernel = (
     | GuestFailed
     | CacheDamaged
     | TestStarted
+    | AttemptLost
     | TestEnded
     | Decoded
     | Surveyed

@@ -109,6 +109,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     failed: tuple[str, ...] = ()
     """The cases that did not end as expected, without the test's name; of a failed attempt also
     those which only others have."""
+    host: str = ""
+    """Where it ran; empty for the machine that the harness ran on."""
 
 
 class Test(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +157,11 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """The machine that it ran on, as in ``machine.guest``."""
     accelerator: str = ""
     """``tcg`` or ``kvm``; empty where it had no guest."""
+    host: str = ""
+    """The host that it ran on, as the project file calls it; empty for the machine that the harness
+    ran on."""
+    lost: int = 0
+    """How often an attempt at it had no end, as its host was lost, and began again."""
     seed: str = ""
     """The random seed set in the guest, 32 bytes in hex."""
     metrics: tuple[Metric, ...] = ()

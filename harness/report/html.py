@@ -179,6 +179,7 @@ def _test(
         ("seconds in the guest", "" if test.guest_s is None else f"{test.guest_s:.3f}"),
         ("time limit", f"{test.limit_s:g} s" if test.limit_s else ""),
         ("guest", ", ".join(filter(None, (test.accelerator, test.guest)))),
+        ("host", test.host),
         ("seed", test.seed),
         *((f"metric {each.name}", f"{amount(each.value)} {each.unit}") for each in test.metrics),
         *(

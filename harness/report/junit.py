@@ -219,6 +219,8 @@ def _properties(results: Results, tests: list[Test]) -> dict[str, str]:
         for number, fault in enumerate(test.metric_faults, 1):
             found[f"{test.name}.metric-fault.{number}"] = fault
         found[f"{test.name}.guest"] = ", ".join(filter(None, (test.accelerator, test.guest)))
+        found[f"{test.name}.host"] = test.host
+        found[f"{test.name}.lost"] = str(test.lost) if test.lost else ""
         for number, each in enumerate(test.findings, 1):
             allowed = f" (allowed: {each.allowed})" if each.allowed else ""
             found[f"{test.name}.kernel.{number}"] = (

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from harness.judge.compare import compare
 from harness.judge.merge import split
-from harness.model.ids import case_of
+from harness.model.ids import HERE, case_of
 from harness.model.results import Case, Results, Test
 from harness.outcome import Outcome
 from harness.report.bisect import bisected
@@ -80,6 +81,7 @@ def summary(
         parts: list[Line] = [*matrix(results, compare(split(results))), *bisected(results)]
         parts += _not_as_expected(results, directory, shell, unicode) if verbose else []
         parts += _metric_faults(results)
+        parts += hosts_line(results)
         return [*parts, *_last(results, directory, page, junit), [], *verdict(results)]
     parts = [*_subject(results)]
     rows = results.tests if verbose else [each for each in results.tests if not _uneventful(each)]
@@ -127,6 +129,15 @@ def _subject(results: Results) -> Iterator[Line]:
     said = ", ".join(one_line(part) for part in where if part)
     if said:
         yield [("Guest  ", "dim"), (said, "dim")]
+    yield from hosts_line(results)
+
+
+def hosts_line(results: Results) -> Iterator[Line]:
+    """Say how many tests ran on which host, where any ran on another than this one."""
+    ran = Counter(test.host for test in results.tests if test.started)
+    if set(ran) - {HERE}:
+        said = [f"{one_line(host) or 'local'} {number}" for host, number in sorted(ran.items())]
+        yield [("Hosts  ", "dim"), (", ".join(said), "dim")]
 
 
 def _uneventful(test: Test) -> bool:

@@ -56,6 +56,28 @@ class Attempts:
             if test.group == group:
                 self._stop(test.name)
 
+    def again(self, test: PlannedTest, attempt: int) -> None:
+        """Take note that an attempt which had begun has no end, and shall begin anew."""
+        if test.name in self._stopped:
+            return
+        self._begun.discard((test.name, attempt))
+        # In its place among the others of the round.
+        self._rounds.pop(attempt, None)
+        self._first = min(self._first, attempt)
+
+    def stranded(self, test: PlannedTest) -> list[int]:
+        """Return the attempts at *test* that have not begun; none of them will.
+
+        Of a test that is repeated without end, one.
+        """
+        if test.name in self._stopped:
+            return []
+        rounds = range(1, self._head.repeat + 1) or [
+            next(each for each in itertools.count(1) if (test.name, each) not in self._begun)
+        ]
+        self._stop(test.name)
+        return [each for each in rounds if (test.name, each) not in self._begun]
+
     def begin(self, fits: Callable[[PlannedTest], bool]) -> tuple[PlannedTest, int] | None:
         """Return the next attempt at a test that *fits*, which is now under way; None for none.
 

@@ -14,7 +14,6 @@ from typing import Protocol
 
 from harness.judge.repeat import is_rerun, summed_up
 from harness.judge.unstable import first_bad, open_alone, open_between
-from harness.lab.executor import TemplateId
 from harness.model.ids import KernelName
 from harness.model.plan import ENDLESS, Group, PlannedTest
 from harness.model.results import Test
@@ -150,11 +149,17 @@ class Reruns:
                 self._look(name)
         self.changed.set()
 
-    def begin(self, fits: Callable[[TemplateId], bool]) -> tuple[Tried, int] | None:
-        """Return an attempt whose template *fits*, which is now under way; None for none."""
+    def again(self, kernel: KernelName, test: str, attempt: int) -> None:
+        """Take note that a rerun which had begun has no end."""
+        self._tried[test][kernel].under_way.discard(attempt)
+        self._look(test)
+        self.changed.set()
+
+    def begin(self, fits: Callable[[KernelName, PlannedTest], bool]) -> tuple[Tried, int] | None:
+        """Return an attempt at a test that *fits*, which is now under way; None for none."""
         for name, wanted in self._wanted.items():
             for tried in wanted:
-                if fits(TemplateId(tried.name, tried.test.group)):
+                if fits(tried.name, tried.test):
                     number = tried.begin()
                     self._look(name)
                     return tried, number

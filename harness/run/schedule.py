@@ -11,25 +11,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 
+from harness import ktap
 from harness.digest import digest
+from harness.errors import MachineError
 from harness.foreign import translate
 from harness.judge.repeat import is_rerun
 from harness.judge.verdict import day_of, judge_test
-from harness.lab.executor import Attempt, Executor, TemplateId
+from harness.lab.executor import Attempt, Executor, HostLost, TemplateId
 from harness.lab.templates import COUNTED_FACTOR
 from harness.model.events import Accelerator
-from harness.model.ids import KernelName
+from harness.model.ids import HostName, KernelName
 from harness.model.plan import PlannedTest
 from harness.model.records import (
+    AttemptLost,
     CacheDamaged,
+    Ending,
     GuestFailed,
     GuestReady,
     RunStarted,
+    TestEnded,
     TestStarted,
 )
 from harness.model.results import Test
@@ -39,6 +45,9 @@ from harness.run.attempts import Attempts, Ready
 from harness.run.journal import Journal
 from harness.run.reruns import Reruns
 from harness.store import Damaged
+
+_MOST_LOST = 3
+"""An attempt under which a host was lost so often may be what kills them."""
 
 Watch = Callable[[Ready], TestProgress]
 """Begins to show the tests of a kernel, and returns where they are shown."""
@@ -70,8 +79,9 @@ class Schedule:
                     first = not line.kernels
                     self._welcome(kernel, line)
                     if first:
-                        for _ in range(self.executor.slots(kernel.head.tests)):
-                            group.create_task(self._work(line))
+                        for host, count in self.executor.slots(kernel.head.tests).items():
+                            for _ in range(count):
+                                group.create_task(self._work(line, host))
                 line.close()
         except BaseExceptionGroup as errors:
             # Not `except*`: before Python 3.11.4 what is raised there comes out in a group again.
@@ -90,21 +100,40 @@ class Schedule:
                 watcher.finished(judge_test(test, day_of(kernel.head)), kernel.label(test.name))
         self.reruns.welcome(kernel)
         line.add(_OfKernel(kernel, watcher))
+        self._strand(line)
 
-    async def _work(self, line: _Line) -> None:
-        """Take the next attempt as long as there is one."""
-        while (following := await line.next()) is not None:
-            kernel, test, attempt = following
-            template = TemplateId(kernel.name, test.group)
-            if template not in line.ready:
-                with line.making(template, kernel):
-                    await self._make(template, kernel, line)
-            ready = line.ready.get(template)
-            if ready is not None:
-                ended = await self._attempt(kernel, test, attempt, ready)
-                kernel.attempts.ended(test.name, attempt, ended.outcome)
-                self.reruns.ended(kernel.name, test.name, attempt, ended)
-            line.done()
+    async def _work(self, line: _Line, host: HostName) -> None:
+        """Take the next attempt as long as there is one for *host*, and *host* is there."""
+        while not line.finished:
+            # What is given to a host that is away would have to wait for it.
+            if not await self.executor.back(host):
+                self._leave(host, line)
+                return
+            following = line.take(host, self.executor)
+            if following is None:
+                await line.change()
+                continue
+            kernel, test, number = following
+            try:
+                await self._one(kernel, test, number, host, line)
+            except HostLost as lost:
+                self._lost(kernel, test, number, host, lost, line)
+            finally:
+                line.over(kernel, test, number)
+
+    async def _one(
+        self, kernel: _OfKernel, test: PlannedTest, number: int, host: HostName, line: _Line
+    ) -> None:
+        """Run one attempt, in a guest of a template that is made if need be."""
+        template = TemplateId(kernel.name, test.group, host)
+        if template not in line.ready:
+            with line.making(template):
+                await self._make(template, kernel, line)
+        ready = line.ready.get(template)
+        if ready is not None:
+            ended = await self._attempt(kernel, test, number, ready)
+            kernel.attempts.ended(test.name, number, ended.outcome)
+            self.reruns.ended(kernel.name, test.name, number, ended)
 
     async def _make(self, template: TemplateId, kernel: _OfKernel, line: _Line) -> None:
         """Make a template, or tell why there is none."""
@@ -113,7 +142,86 @@ class Schedule:
         if isinstance(made, GuestReady):
             line.ready[template] = made
             return
+        kernel.attempts.dropped(template.group)
+        self.reruns.dropped(kernel.name, template.group)
         self._tell_failed(made, kernel)
+
+    def _lost(
+        self,
+        kernel: _OfKernel,
+        test: PlannedTest,
+        number: int,
+        host: HostName,
+        lost: HostLost,
+        line: _Line,
+    ) -> None:
+        """Note that an attempt has no end; it begins again, unless that has happened too often."""
+        line.forget(host)
+        why = f"{lost.what}: {lost.why}".removesuffix(": ")
+        self.journal.write(
+            AttemptLost(
+                kernel=kernel.name,
+                name=test.name,
+                attempt=number,
+                time=now(),
+                host=host,
+                why=why,
+            )
+        )
+        if line.count_lost(kernel, test, number) < _MOST_LOST:
+            if is_rerun(kernel.head, number):
+                self.reruns.again(kernel.name, test.name, number)
+            else:
+                kernel.attempts.again(test, number)
+            return
+        self._give_up(kernel, test, number, f"its host was lost {_MOST_LOST} times, last: {why}")
+
+    def _leave(self, host: HostName, line: _Line) -> None:
+        """Go on without *host*; raises MachineError where it was the last one."""
+        line.left[host] = self.executor.why_left(host)
+        if set(self.executor.slots(())) <= set(line.left):
+            raise MachineError(
+                "no host is left to run tests on",
+                why="\n".join(f"{name}: {why}" for name, why in line.left.items()),
+            )
+        self._strand(line)
+        line.changed()
+
+    def _strand(self, line: _Line) -> None:
+        """Give up tests that only hosts could run which are left."""
+        if not line.left:
+            return
+        why = "; ".join(f"{name}: {why}" for name, why in line.left.items())
+        standing = [host for host in self.executor.slots(()) if host not in line.left]
+        for kernel in line.kernels:
+            for test in kernel.head.tests:
+                if test.runnable and not any(
+                    self.executor.fits(host, kernel.name, test) for host in standing
+                ):
+                    for number in kernel.attempts.stranded(test):
+                        self._give_up(kernel, test, number, f"the hosts for it are left: {why}")
+
+    def _give_up(self, kernel: _OfKernel, test: PlannedTest, number: int, why: str) -> None:
+        """Write that an attempt has ended without anything being known of its test."""
+        ended = TestEnded(
+            kernel=kernel.name,
+            name=test.name,
+            attempt=number,
+            ending=Ending(how="harness", detail=why),
+            report=ktap.Parser().close(),
+            total_s=0.0,
+        )
+        self.journal.write(ended)
+        result = judge_test(
+            test, day_of(kernel.head), None, ended, survey=kernel.head.survey_of(test)
+        )
+        kernel.attempts.ended(test.name, number, result.outcome)
+        self.reruns.ended(kernel.name, test.name, number, result)
+        label = kernel.label(kernel.attempts.label(test, number))
+        if is_rerun(kernel.head, number):
+            kernel.watcher.again(result, label)
+        else:
+            kernel.watcher.finished(result, label)
 
     def _tell_failed(self, failed: GuestFailed, kernel: _OfKernel) -> None:
         for test in kernel.head.tests:
@@ -132,6 +240,7 @@ class Schedule:
             time=now(),
             seed=digest(test.name) if test.guest.counted else secrets.token_hex(32),
             limit_s=test.timeout_s * self._factor(test, emulated),
+            host=ready.host,
         )
         attempt = Attempt(test, started)
         label = kernel.label(kernel.attempts.label(test, number))
@@ -168,7 +277,11 @@ class Schedule:
             tests = tuple(
                 test.name
                 for test in kernel.head.tests
-                if error.entries & self.executor.made_from(TemplateId(kernel.name, test.group))
+                if any(
+                    error.entries
+                    & self.executor.made_from(TemplateId(kernel.name, test.group, host))
+                    for host in self.executor.slots(())
+                )
             )
             if tests or len(line.kernels) == 1:
                 self.journal.write(
@@ -206,11 +319,14 @@ class _Line:
     reruns: Reruns
     kernels: list[_OfKernel] = field(default_factory=list)
     ready: dict[TemplateId, GuestReady] = field(default_factory=dict)
+    left: dict[HostName, str] = field(default_factory=dict)
+    """Hosts that are given up, each with the reason."""
     _making: set[TemplateId] = field(default_factory=set)
+    _running: set[tuple[KernelName, str, int]] = field(default_factory=set)
+    """Attempts that have begun and not ended: what comes after may depend on them."""
+    _lost: Counter[tuple[KernelName, str, int]] = field(default_factory=Counter)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _closed: bool = False
-    _at_work: int = 0
-    """Attempts that have begun and not ended: what comes after may depend on them."""
 
     def __post_init__(self) -> None:
         self.reruns.wake = self._changed.set
@@ -225,59 +341,85 @@ class _Line:
         self._closed = True
         self._changed.set()
 
-    async def next(self) -> tuple[_OfKernel, PlannedTest, int] | None:
-        """Return the attempt that is next; None when nothing is left and nothing will come.
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left for any host.
+
+        What is under way may be lost with its host, and begin again.
+        """
+        over = all(kernel.attempts.over for kernel in self.kernels)
+        return self._closed and over and not self._running and self.reruns.over
+
+    def take(self, host: HostName, executor: Executor) -> tuple[_OfKernel, PlannedTest, int] | None:
+        """Return the attempt that is next for *host*, which is now under way; None for none.
 
         What could not begin at once, for want of a template that another worker is making, lets
         others go before it.
         """
         # One by one, because what is next may depend on what ended meanwhile.
-        while not self._over:
-            self._changed.clear()
-            found = self._planned() or self._rerun()
-            if found is not None:
-                self._at_work += 1
-                return found
-            await self._changed.wait()
-        return None
+        found = self._planned(host, executor) or self._rerun(host, executor)
+        if found is not None:
+            kernel, test, number = found
+            self._running.add((kernel.name, test.name, number))
+        return found
 
-    @property
-    def _over(self) -> bool:
-        planned = all(kernel.attempts.over for kernel in self.kernels)
-        return self._closed and planned and not self._at_work and self.reruns.over
-
-    def _planned(self) -> tuple[_OfKernel, PlannedTest, int] | None:
+    def _planned(
+        self, host: HostName, executor: Executor
+    ) -> tuple[_OfKernel, PlannedTest, int] | None:
         for kernel in self.kernels:
-            found = kernel.attempts.begin(self._free(kernel))
+            found = kernel.attempts.begin(partial(self._fits, host, executor, kernel.name))
             if found is not None:
                 return kernel, *found
         return None
 
-    def _rerun(self) -> tuple[_OfKernel, PlannedTest, int] | None:
-        found = self.reruns.begin(lambda template: template not in self._making)
+    def _rerun(
+        self, host: HostName, executor: Executor
+    ) -> tuple[_OfKernel, PlannedTest, int] | None:
+        found = self.reruns.begin(partial(self._fits, host, executor))
         if found is None:
             return None
         tried, number = found
         return next(each for each in self.kernels if each.name == tried.name), tried.test, number
 
-    def _free(self, kernel: _OfKernel) -> Callable[[PlannedTest], bool]:
-        return lambda test: TemplateId(kernel.name, test.group) not in self._making
+    def _fits(
+        self, host: HostName, executor: Executor, kernel: KernelName, test: PlannedTest
+    ) -> bool:
+        template = TemplateId(kernel, test.group, host)
+        return template not in self._making and executor.fits(host, kernel, test)
 
-    def done(self) -> None:
-        """Take note that what :meth:`next` returned last to one of the workers has ended."""
-        self._at_work -= 1
+    async def change(self) -> None:
+        """Wait until there may be something more, or nothing for any host."""
+        if not self.finished:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def changed(self) -> None:
+        """Let those look again who wait for something."""
         self._changed.set()
+
+    def over(self, kernel: _OfKernel, test: PlannedTest, number: int) -> None:
+        """Take note that an attempt is under way no more."""
+        self._running.discard((kernel.name, test.name, number))
+        self._changed.set()
+
+    def count_lost(self, kernel: _OfKernel, test: PlannedTest, number: int) -> int:
+        """Return how often an attempt was lost, this time included."""
+        self._lost[kernel.name, test.name, number] += 1
+        return self._lost[kernel.name, test.name, number]
+
+    def forget(self, host: HostName) -> None:
+        """Take note that the templates of *host* are gone."""
+        self.ready = {each: ready for each, ready in self.ready.items() if each.host != host}
 
     @contextlib.contextmanager
-    def making(self, template: TemplateId, kernel: _OfKernel) -> Iterator[None]:
+    def making(self, template: TemplateId) -> Iterator[None]:
         """Keep others from beginning with *template* for as long as it is being made."""
         self._making.add(template)
-        yield
-        self._making.discard(template)
-        if template not in self.ready:
-            kernel.attempts.dropped(template.group)
-            self.reruns.dropped(template.kernel, template.group)
-        self._changed.set()
+        try:
+            yield
+        finally:
+            self._making.discard(template)
+            self._changed.set()
 
 
 def now() -> str:

@@ -138,7 +138,7 @@ class Surveyor:
         Raises UserError where the kernel cannot make fail what is asked for, and what the executor
         raises.
         """
-        room = asyncio.Semaphore(self.executor.slots(tuple(tests)))
+        room = asyncio.Semaphore(sum(self.executor.slots(tuple(tests)).values()))
 
         async def one(test: PlannedTest) -> None:
             async with room:

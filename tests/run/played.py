@@ -11,7 +11,8 @@ from pathlib import Path
 from harness.errors import MachineError
 from harness.judge import merge, verdict
 from harness.ktap import Parser
-from harness.lab.executor import Attempt, TemplateId
+from harness.lab.executor import Attempt, TemplateId, ThisMachine
+from harness.model.ids import HERE, HostName
 from harness.model.plan import Cell, PlannedTest
 from harness.model.records import (
     CellPlanned,
@@ -54,7 +55,7 @@ class Deaf:
 
 
 @dataclass
-class PlayedExecutor:
+class PlayedExecutor(ThisMachine):
     """Ends each attempt as the play says."""
 
     play: Play
@@ -66,8 +67,8 @@ class PlayedExecutor:
     order: list[tuple[str, str]] = field(default_factory=list)
     """Kernel and program of each attempt, in the order in which they ran."""
 
-    def slots(self, tests: tuple[PlannedTest, ...]) -> int:
-        return self.jobs
+    def slots(self, tests: tuple[PlannedTest, ...]) -> Mapping[HostName, int]:
+        return {HERE: self.jobs}
 
     async def prepare(self, template: TemplateId) -> GuestReady | GuestFailed:
         suite, guest = template.group

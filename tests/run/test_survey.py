@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,9 +13,10 @@ import pytest
 from harness import ktap
 from harness.context import Context
 from harness.errors import UserError
-from harness.lab.executor import Attempt, TemplateId
+from harness.lab.executor import Attempt, TemplateId, ThisMachine
 from harness.model.events import How
 from harness.model.faults import InjectSpec, Surveyed, Survivor, Sweep
+from harness.model.ids import HERE, HostName
 from harness.model.plan import PlannedTest
 from harness.model.records import Ending, GuestFailed, GuestReady, RunStarted, TestEnded
 from harness.model.results import Kernel, Machine
@@ -30,7 +32,7 @@ OTHER = PlannedTest(name="s:q", suite="s", program="q", path="q", timeout_s=45.0
 
 
 @dataclass
-class Guests:
+class Guests(ThisMachine):
     """Guests in which a test makes so many calls."""
 
     calls: dict[str, int]
@@ -40,8 +42,8 @@ class Guests:
     leaves: list[int] = field(default_factory=lambda: [1])
     runs: list[Attempt] = field(default_factory=list)
 
-    def slots(self, tests: tuple[PlannedTest, ...]) -> int:
-        return 2
+    def slots(self, tests: tuple[PlannedTest, ...]) -> Mapping[HostName, int]:
+        return {HERE: 2}
 
     async def prepare(self, template: TemplateId) -> GuestReady | GuestFailed:
         suite, guest = template.group

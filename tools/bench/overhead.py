@@ -15,14 +15,15 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from harness import ktap
 from harness.judge import merge
-from harness.lab.executor import Attempt, TemplateId
+from harness.lab.executor import Attempt, TemplateId, ThisMachine
+from harness.model.ids import HERE, HostName
 from harness.model.plan import Cell, PlannedTest
 from harness.model.records import (
     CellPlanned,
@@ -64,11 +65,11 @@ class Overhead(msgspec.Struct, frozen=True, kw_only=True):
     """The same when the reports were written."""
 
 
-class _NoGuests:
+class _NoGuests(ThisMachine):
     """An executor in whose guests each test passes at once."""
 
-    def slots(self, tests: tuple[PlannedTest, ...]) -> int:
-        return 2
+    def slots(self, tests: tuple[PlannedTest, ...]) -> Mapping[HostName, int]:
+        return {HERE: 2}
 
     async def prepare(self, template: TemplateId) -> GuestReady:
         suite, guest = template.group

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The schedule over several hosts that fail: every test one outcome, whatever fails when."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from harness import ktap
+from harness.errors import MachineError, UserError
+from harness.judge import verdict
+from harness.lab.executor import Attempt, HostLost, TemplateId
+from harness.lab.fleet import MOST_FAILURES, Fleet
+from harness.lab.remote import RemoteWorker
+from harness.model.ids import HostName, KernelName
+from harness.model.plan import PlannedTest
+from harness.model.records import (
+    AttemptLost,
+    Ending,
+    GuestFailed,
+    GuestReady,
+    Record,
+    RunStarted,
+    TestEnded,
+    TestStarted,
+)
+from harness.model.results import Kernel, Machine, Results, Test
+from harness.outcome import Outcome
+from harness.progress import Quiet
+from harness.run import journal
+from harness.run.attempts import Attempts, Ready
+from harness.run.journal import Journal
+from harness.run.schedule import Schedule
+from harness.store import Entry, Store
+from tests.run.played import Deaf
+
+pytestmark = pytest.mark.unit
+
+
+class Noting(Deaf):
+    """Notes what has ended."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def finished(self, test: Test, label: str) -> None:
+        self.told.append(label)
+
+
+@dataclass
+class Played:
+    """Hosts whose guests are sleeps, and that fail when a test says so."""
+
+    hosts: Mapping[HostName, int]
+    fails: Callable[[HostName, str], bool] = lambda _host, _what: False
+    """Whether the host is lost under a test, or under the making of a template ("")."""
+    patience: int = MOST_FAILURES
+    unfit: Mapping[HostName, frozenset[str]] = field(default_factory=dict)
+    seconds: float = 0.0
+    ran: list[tuple[HostName, str]] = field(default_factory=list)
+    templates: set[TemplateId] = field(default_factory=set)
+    failures: dict[HostName, int] = field(default_factory=dict)
+    left: set[HostName] = field(default_factory=set)
+    away: set[HostName] = field(default_factory=set)
+    vain: int = 0
+    """How often a host was asked that was known to be away."""
+
+    def slots(self, tests: tuple[PlannedTest, ...]) -> Mapping[HostName, int]:
+        return self.hosts
+
+    def fits(self, host: HostName, kernel: KernelName, test: PlannedTest) -> bool:
+        return test.name not in self.unfit.get(host, frozenset())
+
+    async def back(self, host: HostName) -> bool:
+        if host in self.away:
+            await asyncio.sleep(0.005)
+            self.away.discard(host)
+        if self.failures.get(host, 0) >= self.patience:
+            self.left.add(host)
+        return host not in self.left
+
+    def why_left(self, host: HostName) -> str:
+        return "it burns" if host in self.left else ""
+
+    def _fail(self, host: HostName, what: str) -> None:
+        if self.fails(host, what):
+            self.away.add(host)
+            self.failures[host] = self.failures.get(host, 0) + 1
+            self.templates = {each for each in self.templates if each.host != host}
+            raise HostLost(f"host {host} is lost", why="the cable")
+
+    async def prepare(self, template: TemplateId) -> GuestReady | GuestFailed:
+        self.vain += template.host in self.away
+        await asyncio.sleep(0)
+        self._fail(template.host, "")
+        self.templates.add(template)
+        suite, guest = template.group
+        return GuestReady(
+            host=template.host,
+            suite=suite,
+            guest=guest,
+            release="6.1",
+            build_id="b",
+            machine=Machine(accelerator="tcg", guest=f"guest of {template.host}"),
+            seconds=0,
+        )
+
+    async def run(self, attempt: Attempt) -> TestEnded:
+        await asyncio.sleep(self.seconds)
+        host, name = attempt.started.host, attempt.test.name
+        self._fail(host, name)
+        self.failures[host] = 0
+        self.ran.append((host, name))
+        parser = ktap.Parser()
+        parser.feed(b"TAP version 13\n1..1\nok 1 a\n")
+        return TestEnded(
+            name=name,
+            attempt=attempt.started.attempt,
+            ending=Ending(how="exit", status=0),
+            report=parser.close(),
+            total_s=0.0,
+        )
+
+    async def check(self, template: TemplateId) -> None:
+        pass
+
+    def made_from(self, template: TemplateId) -> frozenset[Entry]:
+        return frozenset()
+
+    async def close(self) -> None:
+        pass
+
+
+def go(
+    out: Path, played: Played, count: int, repeat: int = 1, suites: int = 3
+) -> tuple[Results, list[Record]]:
+    """Run *count* tests on the hosts that are *played*; return what came out."""
+    tests = tuple(
+        PlannedTest(name=f"{suite}:t{n}", suite=suite, program=f"t{n}", path=f"t{n}", timeout_s=1)
+        for n in range(count)
+        for suite in [f"s{n % suites}"]
+    )
+    head = RunStarted(
+        run="r",
+        time="2026-07-01T03:00:00.000Z",
+        harness="0",
+        command=(),
+        kernel=Kernel(release="6.1.0", source="s", base_commit="c"),
+        tests=tests,
+        repeat=repeat,
+    )
+    with Journal(out) as book:
+        book.write(head)
+
+        async def kernels() -> AsyncIterator[Ready]:
+            yield Ready("", head, Attempts(head))
+
+        watcher = Noting()
+        try:
+            asyncio.run(
+                asyncio.wait_for(
+                    Schedule(played, book, lambda _: watcher).execute(kernels()), timeout=60
+                )
+            )
+        finally:
+            records = book.records()
+    assert not played.vain, "what is given to a host that is away is lost for nothing"
+    assert len(watcher.told) == len(set(watcher.told)) or repeat > 1
+    return verdict.results(records), records
+
+
+def test_tests_are_spread_and_each_says_where_it_ran(tmp_path: Path) -> None:
+    played = Played({"a": 2, "b": 1}, seconds=0.001)
+    said, records = go(tmp_path, played, 30)
+    assert {test.outcome for test in said.tests} == {Outcome.PASS}
+    where = {name: host for host, name in played.ran}
+    assert {test.name: test.host for test in said.tests} == where
+    assert set(where.values()) == {"a", "b"}
+    # Each host has its own templates, and a test is told the machine of its own.
+    assert {test.guest for test in said.tests} == {"guest of a", "guest of b"}
+    ready = [(each.host, each.suite) for each in records if isinstance(each, GuestReady)]
+    assert len(ready) == len(set(ready))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_fails_every_test_has_one_outcome(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)  # noqa: S311  not for secrets
+    played = Played(
+        {"a": 3, "b": 2, "c": 1},
+        fails=lambda _host, _what: chance.random() < 0.15,
+        patience=10**9,
+    )
+    said, records = go(tmp_path, played, 60)
+    ended = [each.name for each in records if isinstance(each, TestEnded)]
+    assert sorted(ended) == sorted(test.name for test in said.tests)
+    lost = [each for each in records if isinstance(each, AttemptLost)]
+    assert lost
+    assert sum(test.lost for test in said.tests) == len(lost)
+    for test in said.tests:
+        # Three times lost is no word on the kernel, and no pass either.
+        assert test.outcome is (Outcome.PASS if test.lost < 3 else Outcome.ERROR)
+    assert any("began again" in note for note in said.notes)
+
+
+def test_a_host_that_is_left_leaves_its_tests_to_the_others(tmp_path: Path) -> None:
+    played = Played({"a": 2, "b": 1}, fails=lambda host, _: host == "a")
+    said, _ = go(tmp_path, played, 20)
+    assert {test.outcome for test in said.tests} == {Outcome.PASS}
+    assert {test.host for test in said.tests} == {"b"}
+
+
+def test_what_only_a_left_host_could_run_is_an_error_with_the_reason(tmp_path: Path) -> None:
+    only_a = frozenset({"s0:t0", "s0:t3"})
+    played = Played({"a": 1, "b": 1}, fails=lambda host, _: host == "a", unfit={"b": only_a})
+    said, _ = go(tmp_path, played, 12)
+    bad = {test.name: test for test in said.tests if test.outcome is not Outcome.PASS}
+    assert set(bad) == only_a
+    for test in bad.values():
+        assert test.outcome is Outcome.ERROR
+        assert "a: it burns" in test.reason or "3 times" in test.reason
+
+
+def test_where_no_host_is_left_the_machine_has_failed(tmp_path: Path) -> None:
+    played = Played({"a": 2, "b": 2}, fails=lambda _, what: what == "")
+    with pytest.raises(MachineError, match="no host is left") as caught:
+        go(tmp_path, played, 12)
+    assert "it burns" in caught.value.why
+    said = verdict.results(journal.read(tmp_path))
+    assert not any(test.outcome is Outcome.PASS for test in said.tests)
+
+
+def test_a_test_under_which_hosts_die_is_an_error_and_the_others_run(tmp_path: Path) -> None:
+    played = Played(
+        {"a": 1, "b": 1}, fails=lambda _, what: what == "s1:t4", patience=10**9, seconds=0.001
+    )
+    said, _ = go(tmp_path, played, 12)
+    bad = [test for test in said.tests if test.outcome is not Outcome.PASS]
+    assert [(test.name, test.outcome, test.lost) for test in bad] == [("s1:t4", Outcome.ERROR, 3)]
+    assert "its host was lost 3 times" in bad[0].reason
+
+
+def test_attempts_of_a_repeated_test_are_each_counted_once(tmp_path: Path) -> None:
+    chance = random.Random(7)  # noqa: S311  not for secrets
+    played = Played(
+        {"a": 2, "b": 2}, fails=lambda _host, _what: chance.random() < 0.1, patience=10**9
+    )
+    said, records = go(tmp_path, played, 6, repeat=5)
+    ended = [(each.name, each.attempt) for each in records if isinstance(each, TestEnded)]
+    assert len(ended) == len(set(ended)) == 30
+    assert all(len(test.attempts) == 5 for test in said.tests)
+
+
+def test_a_journal_that_was_cut_off_under_a_lost_attempt_says_notrun(tmp_path: Path) -> None:
+    lost: list[str] = []
+
+    def fails(host: HostName, what: str) -> bool:
+        if what and not lost:
+            lost.append(what)
+            return True
+        return False
+
+    go(tmp_path, Played({"a": 1}, fails=fails), 3)
+    records = journal.read(tmp_path)
+    at = next(n for n, each in enumerate(records) if isinstance(each, AttemptLost))
+    said = verdict.results(records[: at + 1])
+    by_name = {test.name: test for test in said.tests}
+    assert by_name[lost[0]].outcome is Outcome.NOTRUN
+    assert by_name[lost[0]].host == "a"
+    starts = [each for each in records if isinstance(each, TestStarted) and each.name == lost[0]]
+    assert len(starts) == 2
+
+
+def test_a_host_that_never_comes_back_is_asked_three_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.lab.fleet._AGAIN_S", (0.0, 0.0))
+
+    async def check(error: type[MachineError] | type[UserError], times: int) -> None:
+        fleet = Fleet(Store(tmp_path / "store"), Quiet())
+        calls = 0
+
+        async def connect() -> RemoteWorker:
+            nonlocal calls
+            calls += 1
+            raise error("it is not there", why="no route")
+
+        from harness.lab.fleet import Member
+
+        fleet.members["far"] = Member("far", connect, failures=1, why="the cable")
+        assert not await fleet.back("far")
+        assert calls == times
+        assert "no route" in fleet.why_left("far")
+        assert not await fleet.back("far")
+        assert calls == times
+
+    asyncio.run(check(MachineError, MOST_FAILURES - 1))
+    # What the user must mend is not tried again, such as another host key.
+    asyncio.run(check(UserError, 1))
