@@ -16,10 +16,12 @@ import msgspec
 
 from harness.errors import UserError
 from harness.model.ids import check_kernel_name
-from harness.model.spec import GuestTable, LimitsTable, Trust
+from harness.model.spec import GuestTable, HostTable, LimitsTable, Trust
 from harness.tables import convert, read
 
 FILE_NAME = "harness.toml"
+LOCAL = "local"
+"""What this machine is called where hosts are named."""
 NO_SERIES = "none"
 """The stack that every project has: the source as it is."""
 _Paths = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
@@ -86,8 +88,25 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     suites: dict[str, SuiteTable] = {}
     variants: dict[str, VariantTable] = {}
     """By name, kernels for ``harness compare --variants``."""
+    hosts: dict[str, HostTable] = {}
+    """Other machines that can run tests (docs/hosts.md)."""
     guest: GuestTable = GuestTable()
     limits: LimitsTable = LimitsTable()
+
+
+def host(project: Project, path: Path, name: str) -> HostTable:
+    """Return the table of the host *name*; UserError where *path*, the project file, has none."""
+    if name in project.hosts:
+        return project.hosts[name]
+    close = difflib.get_close_matches(name, project.hosts, n=1)
+    raise UserError(
+        f"there is no host '{name}'",
+        where=f"--host {name}",
+        why=f"{path} has: {', '.join(project.hosts) or 'none'}",
+        hint=f"did you mean '{close[0]}'?"
+        if close
+        else f'add [hosts.{name if name.isprintable() else "NAME"}] with ssh = "user@machine"',
+    )
 
 
 def find(start: Path) -> Path:
@@ -108,6 +127,7 @@ def load(path: Path) -> Project:
     # One by one, so that an error names the entry and not only the kind of table.
     for key, kind in (
         ("suites", SuiteTable),
+        ("hosts", HostTable),
         ("stacks", _Paths),
         ("posted", _Content),
         ("trust", Trust),
@@ -127,6 +147,13 @@ def load(path: Path) -> Project:
         )
     for name in project.variants:
         check_kernel_name(name)
+    for name in project.hosts:
+        if name == LOCAL or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+            raise UserError(
+                f"a host cannot be named '{name}'",
+                where=f"{path}: [hosts.{name}]",
+                hint=f"letters, digits, '_', '.', '-'; '{LOCAL}' is this machine",
+            )
     for name in project.suites:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             raise UserError(

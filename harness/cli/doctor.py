@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from harness import project
-from harness.cli.options import find_project, project_option
+from harness.cli.options import Name, find_project, project_option
+from harness.doctor.model import Diagnosis
 from harness.errors import ExitCode, UserError
 from harness.model.spec import GuestTable
 from harness.report.console import make_progress
@@ -29,8 +30,23 @@ from harness.visible import visible
     help="Exit with 3 unless this is there as well, such as kvm or tdx; give it several times for "
     "several.  For a CI job that must not skip what it was set up for.",
 )
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    type=Name(),
+    metavar="NAME",
+    help="Look at this host of the project file instead ([hosts.NAME], docs/hosts.md); give it "
+    "several times for several.  Later runs send tests there by what is found.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def doctor(project_file: Path | None, quick: bool, required: tuple[str, ...], as_json: bool) -> int:
+def doctor(
+    project_file: Path | None,
+    quick: bool,
+    required: tuple[str, ...],
+    hosts: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """Say what this machine can do for the harness: yes or no, why, and what to do about it.
 
     Accelerators, and guests inside the guest, are tried by booting a kernel of the cache, which
@@ -46,9 +62,11 @@ def doctor(project_file: Path | None, quick: bool, required: tuple[str, ...], as
       harness doctor
       harness doctor --quick --json
       harness doctor --require kvm --require tdx
+      harness doctor --host big
     """
-    from harness.doctor.diagnose import Doctor, missing
-    from harness.doctor.model import encode
+    if hosts:
+        return _ask(hosts, find_project(project_file, Path.cwd()), quick, required, as_json)
+    from harness.doctor.diagnose import Doctor
     from harness.guest.capabilities import Survey
 
     guest = GuestTable()
@@ -61,6 +79,33 @@ def doctor(project_file: Path | None, quick: bool, required: tuple[str, ...], as
     if file is not None:
         guest = project.load(file).guest
     diagnosis = Doctor(Survey(), make_progress(sys.stderr), guest, quick=quick).diagnose()
+    return _tell(diagnosis, required, as_json)
+
+
+def _ask(
+    names: tuple[str, ...], file: Path, quick: bool, required: tuple[str, ...], as_json: bool
+) -> int:
+    """Look at hosts, and keep what is found; return the worst exit code."""
+    from harness.context import Context
+    from harness.run.hosts import ask_doctor
+    from harness.store import Store
+
+    loaded = project.load(file)
+    tables = {name: project.host(loaded, file, name) for name in names}
+    context = Context(Store.default(), make_progress(sys.stderr))
+    codes = []
+    for name, table in tables.items():
+        diagnosis = ask_doctor(name, table, context, quick=quick)
+        if not as_json and len(tables) > 1:
+            click.echo(f"host {name}")
+        codes.append(_tell(diagnosis, required, as_json))
+    return max(codes)
+
+
+def _tell(diagnosis: Diagnosis, required: tuple[str, ...], as_json: bool) -> int:
+    from harness.doctor.diagnose import missing
+    from harness.doctor.model import encode
+
     lacking = missing(diagnosis, required)
     if as_json:
         sys.stdout.buffer.write(encode(diagnosis))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -152,6 +153,16 @@ def _given(args: Sequence[str], option: str) -> str:
     help="Run this many guests at a time.",
 )
 @click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    type=Name(),
+    metavar="NAME",
+    help="Run the tests on this host of the project file ([hosts.NAME], docs/hosts.md); give it "
+    "several times for several, and 'local' for this machine as one of them.  [default: this "
+    "machine; tests that require what it lacks, on a host whose `harness doctor` said it has it]",
+)
+@click.option(
     "--guest",
     type=click.Choice(["sealed", "vng"]),
     show_default="guest.type of the project file",
@@ -248,6 +259,7 @@ class Asked:
     suites: tuple[str, ...]
     expression: str
     jobs: int | None
+    hosts: tuple[str, ...]
     guest: str | None
     trust: str | None
     out: Path | None
@@ -304,6 +316,8 @@ def conduct(
             directory = rundir.find(asked.resume, here, _runs(asked.project_file, here))
             place = stack.enter_context(rundir.again(directory))
             request = Request.again(request_of(journal.read(directory), directory), program)
+            if asked.hosts:
+                request = dataclasses.replace(request, hosts=asked.hosts)
             name = ""
         else:
             name = rundir.new_name()
@@ -326,6 +340,7 @@ def conduct(
                 repeat=asked.repeat or (ENDLESS if asked.until_fail else 1),
                 until_fail=asked.until_fail,
                 reuse=bool(asked.reuse),
+                hosts=asked.hosts,
                 command=command,
                 program=program,
             )
@@ -361,7 +376,7 @@ def conduct(
     return ended.results.exit_code
 
 
-_WITH_RESUME = frozenset({"resume", "jobs", "junit", "summary", "verbose", "project_file"})
+_WITH_RESUME = frozenset({"resume", "hosts", "jobs", "junit", "summary", "verbose", "project_file"})
 
 
 def _refuse_with_resume() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from harness.context import Context
 from harness.errors import HarnessError, MachineError, UserError
 from harness.lab.archive import pack
 from harness.lab.executor import Attempt, HostLost, TemplateId
@@ -22,8 +23,7 @@ from harness.model.ids import HERE, HostName, KernelName
 from harness.model.plan import PlannedTest
 from harness.model.records import GuestFailed, GuestReady, TestEnded
 from harness.model.spec import GuestTable
-from harness.progress import Progress
-from harness.store import Entry, Store
+from harness.store import Entry
 from harness.suites import Suite
 
 T = TypeVar("T")
@@ -65,8 +65,7 @@ class Member:
 class Fleet:
     """Runs attempts on the hosts that have joined, and here if it has a *local* executor."""
 
-    store: Store
-    progress: Progress
+    context: Context
     local: LocalExecutor | None = None
     members: dict[HostName, Member] = field(default_factory=dict)
     _parts: dict[KernelName, tuple[Foundry, Sequence[Suite]]] = field(default_factory=dict)
@@ -173,7 +172,7 @@ class Fleet:
             while member.worker is None and not member.left:
                 if member.failures >= MOST_FAILURES:
                     member.left = f"it failed {member.failures} times in a row, last: {member.why}"
-                    self.progress.note(f"host {host} is given up: {member.left}")
+                    self.context.note(f"host {host} is given up: {member.left}")
                     break
                 await asyncio.sleep(_AGAIN_S[min(member.failures, len(_AGAIN_S)) - 1])
                 await self._again(member)
@@ -209,7 +208,7 @@ class Fleet:
             member.worker = None
             member.failures += 1
             member.why = why
-            self.progress.note(f"host {member.name}: {why}")
+            self.context.note(f"host {member.name}: {why}")
             await worker.close()
 
     async def _again(self, member: Member) -> None:
@@ -235,11 +234,11 @@ class Fleet:
             member.why = f"{error.what}: {error.why}".removesuffix(": ")
 
     async def _connect(self, member: Member) -> None:
-        with self.progress.step(f"Connecting to {member.name}") as step:
+        with self.context.step(f"Connecting to {member.name}") as step:
             worker = await member.connect()
             step.result(f"{worker.hello.cpus} processors, {worker.hello.free_mib} MiB")
         for note in worker.notes:
-            self.progress.note(note)
+            self.context.note(note)
         member.worker = worker
 
     async def _open(self, member: Member, kernel: KernelName) -> None:
@@ -265,9 +264,9 @@ class Fleet:
         entries = await asyncio.to_thread(foundry.travelling, suites)
         for entry in await worker.lacking(entries):
             title = f"Copying {entry[0]} {entry[1][:12]} to {worker.host}"
-            with self.progress.step(title) as step, self.store.scratch("pack") as work:
+            with self.context.step(title) as step, self.context.store.scratch("pack") as work:
                 packed = work / "entry.tar"
-                sha256 = await asyncio.to_thread(pack, self.store, entry, packed)
+                sha256 = await asyncio.to_thread(pack, self.context.store, entry, packed)
                 step.result(f"{packed.stat().st_size / 1e6:.1f} MB")
                 await worker.take(entry, packed, sha256)
         await worker.open(kernel, foundry, suites)

@@ -87,3 +87,23 @@ class LimitsTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """For a suite whose ``settings`` file has no ``timeout=``; kselftest's own default is 45."""
     tcg_factor: Annotated[float, msgspec.Meta(ge=1)] = 2.0
     """How many times longer a test may take where the processors are emulated."""
+
+
+class HostTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A machine that runs tests, reached over SSH."""
+
+    ssh: Annotated[str, msgspec.Meta(min_length=1)]
+    """``host``, ``user@host`` or ``user@host:port``; a name of ``ssh_config`` will do."""
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
+    identity: str = ""
+    """The private key; empty is what ``ssh_config`` says, the agent, and the usual files."""
+    jump: str = ""
+    """A machine through which it is reached, written as ``ssh``."""
+    host_key: Annotated[str, msgspec.Meta(pattern="^(SHA256:[A-Za-z0-9+/]{43})?$")] = ""
+    """The fingerprint of its key, where that is not in ``known_hosts``."""
+    python: str = ""
+    """Its Python, 3.11 or later; empty is the first of ``python3``, ``python3.11`` and later."""
+    cache: str = ""
+    """Its cache; empty is that of a harness which would be called there."""
+    jobs: _Count | None = None
+    """How many guests it runs at a time; None is as many as it carries."""

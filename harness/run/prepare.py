@@ -29,7 +29,7 @@ from harness.model.plan import PlannedTest
 from harness.model.spec import KernelSpec
 from harness.proc import signals
 from harness.proc.process import need_sandbox
-from harness.run.plan import Terms, needed, plan
+from harness.run.plan import Lacks, Terms, needed, plan
 from harness.run.request import Request
 from harness.series import Stack, Tree
 from harness.source import Source
@@ -305,8 +305,15 @@ async def probe(built: Built) -> Answers:
     )
 
 
-def planned(built: Built, answers: Answers, needed: Collection[str] | None = None) -> Prepared:
-    """Plan the tests, with *answers* of :func:`probe`; where it is known, only those *needed*.
+def here(built: Built, answers: Answers) -> Lacks:
+    """Return what tells why a guest of this machine does not meet needs, by :func:`probe`."""
+    return lambda guest, needs: built.foundry.lacks(guest, needs, answers)
+
+
+def planned(built: Built, lacks: Lacks, needed: Collection[str] | None = None) -> Prepared:
+    """Plan the tests; where it is known, only those *needed*.
+
+    *lacks* tells why a guest, wherever it may be, does not meet needs.
 
     Raises UserError where no test is selected, and for what no guest can be.
     """
@@ -314,7 +321,7 @@ def planned(built: Built, answers: Answers, needed: Collection[str] | None = Non
     terms = Terms(
         sources={each.name: each.dated() if built.unlike else each for each in selected.suites},
         guest=request.guest_table(),
-        lacks=lambda guest, needs: built.foundry.lacks(guest, needs, answers),
+        lacks=lacks,
         series=selected.stack.name,
         default_timeout_s=request.project.limits.test_s,
         rerun=lambda suite, test: request.rerun(selected.spec, selected.asked[suite], test),
@@ -342,7 +349,7 @@ def prepare(request: Request, context: Context, out: Path) -> Prepared:
     """Do all of it for the only kernel of *request*, outside of a run."""
     (spec,) = request.kernels
     built = build(select(request, spec, context), context, out)
-    return planned(built, signals.run(probe(built)))
+    return planned(built, here(built, signals.run(probe(built))))
 
 
 def _not_as_posted(selected: Selected) -> tuple[str, ...]:

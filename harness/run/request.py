@@ -67,6 +67,8 @@ class Request:
     """The kernel that the others are held against: only what is worse than there fails the run."""
     bisect: BisectTable | None = None
     """Between which kernels the first bad one is looked for; others are added as needed."""
+    hosts: tuple[str, ...] = ()
+    """The hosts that run the tests, by name; none is this machine, and others by need."""
     command: tuple[str, ...] = ()
     """The command line, for the record."""
     program: tuple[str, ...] = ("harness",)
@@ -98,6 +100,7 @@ class Request:
             reruns=self.reruns,
             base=self.base,
             bisect=self.bisect,
+            hosts=self.hosts,
         )
 
     @classmethod
@@ -126,6 +129,7 @@ class Request:
             reruns=asked.reruns,
             base=asked.base,
             bisect=asked.bisect,
+            hosts=asked.hosts,
             command=asked.command,
             program=program,
         )

@@ -17,7 +17,7 @@ from harness.context import Context
 from harness.errors import HarnessError, UserError
 from harness.judge import verdict
 from harness.kbuild import Slot
-from harness.lab.local import Bench, LocalExecutor
+from harness.lab.local import Bench
 from harness.model.ids import KernelName, check_kernel_name
 from harness.model.logfiles import LogFiles, kernel_build_log
 from harness.model.plan import Cell
@@ -44,8 +44,9 @@ from harness.run.attempts import Attempts, Ready
 from harness.run.builder import NICE, Builder
 from harness.run.course import Course
 from harness.run.history import history
+from harness.run.hosts import Hosts
 from harness.run.journal import Journal
-from harness.run.prepare import Prepared, Selected, build, planned, probe, select
+from harness.run.prepare import Prepared, Selected, build, planned, select
 from harness.run.request import Request
 from harness.run.reruns import Neighbours, Reruns
 from harness.run.reuse import Verdicts
@@ -155,7 +156,7 @@ class Underway:
             check_kernel_name(spec.name)
         selected = [select(self._request, spec, self._context) for spec in specs]
         self._selected = selected
-        executor = LocalExecutor(self._place.path, self._jobs)
+        hosts = Hosts(self._request, self._place.path, self._context, self._jobs)
         with ExitStack() as stack:
             builder = stack.enter_context(Builder(NICE if len(selected) > 1 else 0))
             added = self._request.bisect is not None
@@ -163,13 +164,17 @@ class Underway:
             factor = self._request.project.limits.tcg_factor
             course = self._course(selected, stack)
             reruns = course.reruns if course else self._reruns()
-            schedule = Schedule(executor, self._book, self._shown.watch, factor, reruns)
+            schedule = Schedule(hosts.executor, self._book, self._shown.watch, factor, reruns)
 
             async def go() -> None:
                 self._budgets.clear()
-                chosen = self._chosen(selected, builder, course)
-                async with aclosing(self._kernels(chosen, builder, executor, course)) as kernels:
-                    await schedule.execute(kernels)
+                try:
+                    await hosts.join()
+                    chosen = self._chosen(selected, builder, course)
+                    async with aclosing(self._kernels(chosen, builder, hosts, course)) as kernels:
+                        await schedule.execute(kernels)
+                finally:
+                    await signals.to_the_end(hosts.executor.close())
                 for budget, attempts in self._budgets:
                     if attempts.cut_short:
                         self._book.write(budget.record())
@@ -212,7 +217,7 @@ class Underway:
         self,
         chosen: AsyncGenerator[Selected, None],
         builder: Builder,
-        executor: LocalExecutor,
+        hosts: Hosts,
         course: Course | None,
     ) -> AsyncGenerator[Ready, None]:
         """Build one kernel after the other; yield each with what is left to run on it."""
@@ -230,7 +235,8 @@ class Underway:
                     course.failed(each.name)
                 continue
             try:
-                prepared = planned(built, await probe(built), self._needed(each.name, course))
+                lacks = await hosts.add(built)
+                prepared = planned(built, lacks, self._needed(each.name, course))
             except UserError as error:
                 if course is None or each.spec in self._request.kernels:
                     raise
@@ -246,19 +252,18 @@ class Underway:
             facts = msgspec.structs.replace(prepared.facts, same_as=self._same.kernel(prepared))
             head = self._head(prepared, facts, time.monotonic() - begun, same)
             self._prepared[each.name] = prepared
-            executor.benches[each.name] = Bench(
+            bench = Bench(
                 foundry=prepared.foundry,
                 suites={suite.name: suite for suite in prepared.suites},
                 logs=LogFiles(head.tests, repeated=head.repeat != 1, kernel=each.name),
             )
             if self._request.coverage:
                 watch = partial(coverage.watch, built, self._place.path, self._context)
-                bench = executor.benches[each.name]
-                executor.benches[each.name] = replace(bench, watch=await builder.do(watch))
+                bench = replace(bench, watch=await builder.do(watch))
             if self._request.cost:
                 count = partial(cost.watch, built, self._place.path, self._context)
-                bench = executor.benches[each.name]
-                executor.benches[each.name] = replace(bench, watch=await builder.do(count))
+                bench = replace(bench, watch=await builder.do(count))
+            hosts.planned(prepared, bench)
             yield await self._ready(head, prepared)
 
     async def _ready(self, head: RunStarted, prepared: Prepared) -> Ready:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.context import Context
 from harness.lab.executor import Attempt, Executor, HostLost, TemplateId
 from harness.lab.fleet import Fleet
 from harness.lab.local import Bench, LocalExecutor
@@ -86,7 +87,7 @@ async def lab(kind: str, prepared: Prepared, store: Store, tmp: Path) -> AsyncIt
         yield Lab(local, HERE, prepared, out)
         await local.close()
         return
-    fleet = Fleet(store, Quiet())
+    fleet = Fleet(Context(store, Quiet()))
     await fleet.join(NAME, pipe_worker(tmp / "cache", out))
     made = Lab(fleet, NAME, prepared, out)
     made.worker = fleet.members[NAME].worker

@@ -59,7 +59,7 @@ def _all(
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             found = command.get_command(context, name)
-            if found is not None:
+            if found is not None and not found.hidden:
                 yield from _all(found, context, f"{path} {name}")
 
 

@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Other machines over SSH: the one door to them, as ``process`` is to programs of this one.
+
+fabric reads the user's ``ssh_config`` and makes the connection.  By itself it accepts every host
+key and waits for an hour where nothing comes back; here a key has to be known, each step has a
+limit, and neither the agent nor X11 is forwarded.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import shlex
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError, MachineError, UserError
+from harness.proc.process import Captured
+
+if TYPE_CHECKING:
+    import paramiko
+
+CONNECT_S = 15.0
+_AUTH_S = 30.0
+_CHANNEL_S = 20.0
+_KEEPALIVE_S = 5
+_BLOCK = 1 << 18
+_MOST_OUTPUT = 16 << 20
+_WINDOW = 8 << 20
+
+
+@dataclass(frozen=True)
+class Login:
+    """How a machine is reached."""
+
+    name: str
+    """What the project file calls it."""
+    ssh: str
+    """``user@host:port``; what it does not say, ``ssh_config`` does."""
+    port: int | None = None
+    identity: str = ""
+    """The private key; empty is what ``ssh_config``, the agent and the usual files have."""
+    jump: str = ""
+    """A machine through which it is reached, written as ``ssh``."""
+    host_key: str = ""
+    """The fingerprint of its key, where that is not in ``known_hosts``."""
+
+    @property
+    def where(self) -> str:
+        """The place in the project file."""
+        return f"[hosts.{self.name}] ssh = {self.ssh}"
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """Return *argv* as what a login shell on another machine takes for these words.
+
+    Raises UserError for a word that no command line can have.
+    """
+    for word in argv:
+        if "\0" in word:
+            raise UserError("a word of a command has a NUL byte", where=repr(word))
+    return shlex.join(argv)
+
+
+class Connection:
+    """A connection to the host *name*; made by :meth:`open`.
+
+    Its methods block; each raises MachineError where the connection fails.
+    """
+
+    def __init__(self, name: str, made: Any) -> None:
+        self.name = name
+        self._made = made
+        transport = made.transport
+        transport.set_keepalive(_KEEPALIVE_S)
+        self._transport: paramiko.Transport = transport
+
+    @classmethod
+    def open(cls, login: Login) -> Connection:
+        """Connect; UserError for what the user can mend, MachineError for what the network has."""
+        import fabric
+        import paramiko
+
+        user, host, port = _destination(login.ssh, login.where)
+        config = fabric.Config(ssh_config=_ssh_config(), lazy=True)
+        settings: dict[str, Any] = {
+            "banner_timeout": CONNECT_S,
+            "auth_timeout": _AUTH_S,
+            "channel_timeout": _CHANNEL_S,
+        }
+        if login.identity:
+            identity = Path(login.identity).expanduser()
+            if not identity.is_file():
+                raise UserError(
+                    "the private key for the host is not there",
+                    where=f"[hosts.{login.name}] identity = {login.identity}",
+                )
+            settings["key_filename"] = [str(identity)]
+            # What is named is meant: an agent with many keys would use up the tries.
+            settings["look_for_keys"] = False
+        gateway = None
+        with _told(login):
+            if login.jump:
+                jump_user, jump_host, jump_port = _destination(login.jump, login.where)
+                gateway = fabric.Connection(
+                    jump_host,
+                    user=jump_user,
+                    port=jump_port,
+                    config=config,
+                    forward_agent=False,
+                    connect_timeout=CONNECT_S,
+                    connect_kwargs=dict(settings),
+                )
+            made = fabric.Connection(
+                host,
+                user=user,
+                port=login.port or port,
+                config=config,
+                gateway=gateway,
+                forward_agent=False,
+                connect_timeout=CONNECT_S,
+                connect_kwargs=settings,
+            )
+            last: Any = made
+            while isinstance(last, fabric.Connection):
+                _check_keys(last, login, told=login.host_key if last is made else "")
+                last = last.gateway
+            try:
+                made.open()
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    made.close()
+                raise
+        assert paramiko  # noqa: S101  what it raises is told above
+        return cls(login.name, made)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is there, as far as that is known."""
+        return self._transport.is_active()
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", limit_s: float = _AUTH_S) -> Captured:
+        """Run *argv* there with *stdin* as its input; return how it ended and what it wrote.
+
+        Raises MachineError where *limit_s* seconds pass, or more than 16 MiB come.
+        """
+        channel = self.start(argv)
+        end = time.monotonic() + limit_s
+        out, err = bytearray(), bytearray()
+        try:
+            channel.settimeout(limit_s)
+            channel.sendall(stdin)
+            channel.shutdown_write()
+            for said, receive in ((out, channel.recv), (err, channel.recv_stderr)):
+                while True:
+                    channel.settimeout(max(0.01, end - time.monotonic()))
+                    data = receive(_BLOCK)
+                    if not data:
+                        break
+                    said += data
+                    if len(said) > _MOST_OUTPUT:
+                        raise self._trouble("it writes too much", argv)
+            channel.status_event.wait(max(0.01, end - time.monotonic()))
+            if not channel.exit_status_ready():
+                raise self._trouble("it has closed its output and does not end", argv)
+            status = channel.recv_exit_status()
+        except TimeoutError:
+            raise self._trouble(f"no end within {limit_s:.0f} s", argv) from None
+        except (OSError, EOFError) as error:
+            raise self._trouble(f"the connection is lost: {error}", argv) from error
+        finally:
+            channel.close()
+        return Captured(tuple(argv), status, bytes(out), bytes(err))
+
+    def start(self, argv: Sequence[str]) -> paramiko.Channel:
+        """Start *argv* there, and return the channel to its standard input and output."""
+        import paramiko
+
+        try:
+            channel = self._transport.open_session(window_size=_WINDOW, timeout=_CHANNEL_S)
+            channel.settimeout(_CHANNEL_S)
+            channel.exec_command(command_line(argv))
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._trouble(str(error) or "the connection is lost", argv) from error
+        return channel
+
+    def put(self, path: Path, name: str) -> None:
+        """Copy the file *path* to *name* there, by SFTP; raises OSError where that fails."""
+        import paramiko
+
+        try:
+            channel = self._transport.open_session(window_size=_WINDOW, timeout=_CHANNEL_S)
+            channel.invoke_subsystem("sftp")
+            with paramiko.SFTPClient(channel) as sftp, path.open("rb") as source:
+                channel.settimeout(_CHANNEL_S)
+                with sftp.open(name, "wb") as sink:
+                    # Many blocks are under way: what failed shows at the end.
+                    sink.set_pipelined(True)
+                    while data := source.read(_BLOCK):
+                        sink.write(data)
+                if sftp.stat(name).st_size != path.stat().st_size:
+                    raise OSError(f"{name} is not whole")
+        except (paramiko.SSHException, EOFError) as error:
+            raise OSError(str(error) or "the connection is lost") from error
+
+    def close(self) -> None:
+        """End the connection; harmless when that was done."""
+        # First what blocks nothing: fabric closes what is inside one after the other.
+        with contextlib.suppress(Exception):
+            self._transport.close()
+        with contextlib.suppress(Exception):
+            self._made.close()
+        gateway = getattr(self._made, "gateway", None)
+        if gateway is not None and hasattr(gateway, "close"):
+            with contextlib.suppress(Exception):
+                gateway.close()
+
+    def _trouble(self, why: str, argv: Sequence[str]) -> MachineError:
+        return MachineError(
+            "a command on another machine has failed",
+            where=f"host {self.name}: {' '.join(argv)[:200]}",
+            why=why,
+        )
+
+
+def fingerprint(key: bytes) -> str:
+    """Return the fingerprint of a public key, as ``ssh-keygen -l`` shows it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
+def _destination(text: str, where: str) -> tuple[str | None, str, int | None]:
+    """Return user, host and port of ``user@host:port``, None for what it does not say."""
+    user, at, place = text.rpartition("@")
+    host, colon, port = place, "", ""
+    if place.startswith("["):
+        host, _, rest = place[1:].partition("]")
+        colon, port = rest[:1], rest[1:]
+    elif place.count(":") == 1:
+        host, colon, port = place.partition(":")
+    good = host and not host.startswith("-") and (not at or user)
+    good = good and (not colon or (port.isdecimal() and 0 < int(port) < 65536))
+    if not good or any(each.isspace() or not each.isprintable() for each in text):
+        raise UserError(
+            "this is no machine", where=where, why=repr(text), hint='write "user@host" or "host"'
+        )
+    return user or None, host, int(port) if port else None
+
+
+def _ssh_config() -> Any:
+    import paramiko
+
+    config = paramiko.SSHConfig()
+    for path in (Path.home() / ".ssh" / "config", Path("/etc/ssh/ssh_config")):
+        try:
+            with path.open(encoding="utf-8") as file:
+                config.parse(file)
+        except OSError:
+            continue
+        except Exception as error:
+            raise UserError(
+                "the configuration of ssh cannot be read", where=str(path), why=str(error)
+            ) from None
+    return config
+
+
+def _check_keys(made: Any, login: Login, *, told: str) -> None:
+    """Have a connection refuse a host whose key is not known, nor the one that was *told*."""
+    import paramiko
+
+    client = made.client
+
+    class Refuse(paramiko.MissingHostKeyPolicy):
+        def missing_host_key(
+            self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
+        ) -> None:
+            shown = fingerprint(key.asbytes())
+            if told and shown == told:
+                return
+            hint = f'ssh once by hand and compare; or, if it is the right one, host_key = "{shown}"'
+            raise UserError(
+                "the key of the host is not known"
+                if not told
+                else "the key of the host is not the one that is expected",
+                where=f"[hosts.{login.name}] {hostname}",
+                why=f"it shows {key.get_name()} {shown}" + (f", expected {told}" if told else ""),
+                hint=hint if not told else "ask who runs the host before you change host_key",
+            )
+
+    client.set_missing_host_key_policy(Refuse())
+    found = made.ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts").split()
+    for each in (*found, "/etc/ssh/ssh_known_hosts"):
+        path = Path(each).expanduser()
+        if path.is_file():
+            try:
+                client.load_system_host_keys(str(path))
+            except Exception as error:
+                raise UserError(
+                    "known keys of hosts cannot be read", where=str(path), why=str(error)
+                ) from None
+
+
+@contextmanager
+def _told(login: Login) -> Iterator[None]:
+    """Turn what a connection attempt raises into errors of ours."""
+    import paramiko
+    from paramiko.ssh_exception import NoValidConnectionsError
+
+    where = login.where
+    try:
+        yield
+    except HarnessError:
+        raise
+    except paramiko.BadHostKeyException as error:
+        raise UserError(
+            "the key of the host has changed",
+            where=where,
+            why=f"it shows {fingerprint(error.key.asbytes())}, "
+            f"known is {fingerprint(error.expected_key.asbytes())}: "
+            "it was set up anew, or another machine answers in its place",
+            hint=f"ask who runs it; then forget the old key: ssh-keygen -R '{error.hostname}'",
+        ) from None
+    except paramiko.PasswordRequiredException as error:
+        raise UserError(
+            "the private key for the host has a passphrase",
+            where=where,
+            why=str(error),
+            hint="add it to your agent: ssh-add",
+        ) from None
+    except paramiko.AuthenticationException as error:
+        raise UserError(
+            "the host refuses you",
+            where=where,
+            why=str(error),
+            hint="try: ssh " + login.ssh + "; name the key with identity, or add it: ssh-add",
+        ) from None
+    except socket.gaierror as error:
+        raise UserError(
+            "the name of the host is not known",
+            where=where,
+            why=error.strerror or str(error),
+            hint="is it written as in ~/.ssh/config or in the DNS?",
+        ) from None
+    except NoValidConnectionsError as error:
+        raise MachineError(
+            "the host does not answer",
+            where=where,
+            why=str(error),
+            hint="is it up, and sshd with it? is the port right?",
+        ) from None
+    except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
+        what = "the host does not answer in time" if _is_timeout(error) else "no connection is made"
+        raise MachineError(
+            what, where=where, why=str(error) or type(error).__name__, hint=f"try: ssh {login.ssh}"
+        ) from None
+
+
+def _is_timeout(error: Exception) -> bool:
+    return isinstance(error, TimeoutError)

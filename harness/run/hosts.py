@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""On which machines a run's tests run: those that were named, or this one and others by need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from harness import project
+from harness.context import Context
+from harness.digest import digest
+from harness.doctor.model import Diagnosis, encode
+from harness.errors import HarnessError, MachineError, UserError
+from harness.lab.executor import Executor
+from harness.lab.fleet import Fleet, Need
+from harness.lab.local import Bench, LocalExecutor
+from harness.model.ids import HERE, HostName
+from harness.model.plan import PlannedTest
+from harness.model.spec import GuestTable, HostTable
+from harness.run.plan import Lacks
+from harness.run.prepare import Built, Prepared, here, probe
+from harness.run.request import Request
+from harness.store import Store
+
+_DIAGNOSES = "hosts"
+"""The place in the cache with what hosts' doctors have said, one file for each."""
+
+
+# What a machine needs to build kernels, and a host does not.
+_NEEDED_THERE = frozenset({"python", "qemu", "setpriv", "memory", "cache", "disk"})
+
+
+def ask_doctor(name: HostName, table: HostTable, context: Context, *, quick: bool) -> Diagnosis:
+    """Return what the doctor of a host says, and keep it for runs; raises as ``ssh.connect``.
+
+    What only a build needs is not required there.
+    """
+    from harness.lab import ssh
+
+    said = ssh.diagnose(name, table, context, quick=quick)
+    try:
+        found = msgspec.json.decode(said, type=Diagnosis)
+    except msgspec.MsgspecError as error:
+        raise MachineError(
+            "what the host says of itself cannot be understood", where=name, why=str(error)
+        ) from None
+    checks = tuple(
+        msgspec.structs.replace(each, required=each.required and each.name in _NEEDED_THERE)
+        for each in found.checks
+    )
+    ready = not any(check.fatal for check in checks)
+    found = msgspec.structs.replace(found, checks=checks, ready=ready)
+    file = _file(context.store, table)
+    draft = file.with_suffix(f".{os.getpid()}")
+    draft.write_bytes(encode(found))
+    draft.rename(file)
+    return found
+
+
+def recall(store: Store, table: HostTable) -> Diagnosis | None:
+    """Return what the doctor of a host has said last; None where it was not asked."""
+    try:
+        return msgspec.json.decode(_file(store, table).read_bytes(), type=Diagnosis)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _file(store: Store, table: HostTable) -> Path:
+    return store.place(_DIAGNOSES) / f"{digest(msgspec.json.encode(table))[:32]}.json"
+
+
+class Hosts:
+    """The machines of one run.  :attr:`executor` runs attempts on them."""
+
+    def __init__(self, request: Request, out: Path, context: Context, jobs: int | None) -> None:
+        self._request, self._out = request, out
+        self._context, self._jobs = context, jobs
+        self._named = tuple(dict.fromkeys(request.hosts))
+        for name in self._named:
+            if name != project.LOCAL:
+                project.host(request.project, request.project_file, name)
+        if self._named and (request.coverage or request.cost):
+            raise UserError(
+                "lines and instructions of tests are watched on this machine only",
+                where=f"--{'coverage' if request.coverage else 'cost'} with --host",
+                hint="leave one of them out",
+            )
+        with_local = not self._named or project.LOCAL in self._named
+        self._local = LocalExecutor(out, jobs) if with_local else None
+        self._fleet = Fleet(context, self._local)
+        self._reasons: dict[Need, dict[HostName, str]] = {}
+        self._by_need: dict[HostName, str] = {}
+        """Hosts that were wanted by need and could not be had, each with the reason."""
+
+    @property
+    def executor(self) -> Executor:
+        """What runs attempts."""
+        return self._fleet
+
+    async def join(self) -> None:
+        """Connect to the hosts that were named: before a kernel is built for nothing."""
+        for name in self._named:
+            if name != project.LOCAL:
+                await self._join(name)
+
+    async def add(self, built: Built) -> Lacks:
+        """Let a kernel be tested on the machines; return what tells which guests none of them has.
+
+        :meth:`planned` comes next.
+        """
+        name = built.selected.name
+        needs = _needs(built)
+        reasons: dict[HostName, Sequence[str]] = {}
+        if self._local:
+            tells = here(built, await probe(built))
+            reasons[HERE] = [tells(*need) for need in needs]
+            if not self._named:
+                await self._join_by_need(needs, reasons[HERE])
+        await self._fleet.add(name, built.foundry, built.suites)
+        reasons |= await self._fleet.lacks(name, needs)
+        self._reasons = {
+            need: {host: said[number] for host, said in reasons.items()}
+            for number, need in enumerate(needs)
+        }
+        return self._lacks
+
+    def planned(self, prepared: Prepared, bench: Bench) -> None:
+        """Take note of where the tests of a kernel can run, and what their logs are called."""
+        name, built = prepared.name, prepared.built
+        self._fleet.ready(name, bench)
+        needs = {test.name: _need_of(built, test) for test in prepared.tests}
+        for host in (*([HERE] if self._local else []), *self._fleet.members):
+            unfit = (each for each, need in needs.items() if self._unfit(need, host))
+            self._fleet.bar(host, name, frozenset(unfit))
+
+    def _unfit(self, need: Need, host: HostName) -> bool:
+        said = self._reasons.get(need, {})
+        if said.get(host):
+            return True
+        # A machine that was asked for a need only has the tests which this one cannot run.
+        return host != HERE and not self._named and not said.get(HERE)
+
+    def _lacks(self, guest: GuestTable, needs: Sequence[str]) -> str:
+        said = self._reasons.get((guest, tuple(needs)), {})
+        if not said or not all(said.values()):
+            return ""
+        if len(said) == 1 and not self._by_need:
+            return next(iter(said.values()))
+        parts = [f"{host or project.LOCAL}: {why}" for host, why in said.items()]
+        parts += [f"{host}: {why}" for host, why in self._by_need.items()]
+        return "; ".join(parts)
+
+    async def _join(self, name: HostName) -> None:
+        from harness.lab import ssh
+
+        table = self._request.project.hosts[name]
+        connect = partial(ssh.connect, name, table, self._out, self._context)
+        await self._fleet.join(name, connect, self._jobs or table.jobs)
+
+    async def _join_by_need(self, needs: Sequence[Need], reasons: Sequence[str]) -> None:
+        """Connect to hosts whose doctor has said that they have what this machine lacks."""
+        lacking = {
+            each for (_, wanted), why in zip(needs, reasons, strict=True) for each in wanted if why
+        }
+        for name, table in self._request.project.hosts.items() if lacking else ():
+            if name in self._fleet.members or name in self._by_need:
+                continue
+            known = recall(self._context.store, table)
+            has = {check.name for check in known.checks if check.state == "yes"} if known else set()
+            if not lacking & has:
+                continue
+            try:
+                await self._join(name)
+            except HarnessError as error:
+                self._by_need[name] = f"it cannot be used: {error.what}"
+                self._context.note(
+                    f"host {name}, which has {', '.join(sorted(lacking & has))}, "
+                    f"cannot be used: {error.what}: {error.why}"
+                )
+
+
+def _needs(built: Built) -> list[Need]:
+    """Return what the programs of the suites need, each need once."""
+    found: dict[Need, None] = {}
+    guest = built.selected.request.guest_table()
+    for suite, source in zip(built.suites, built.selected.suites, strict=True):
+        for program in suite.programs:
+            mine, needs = source.settings.of(program.name, guest)
+            found[mine, tuple(needs)] = None
+    return list(found)
+
+
+def _need_of(built: Built, test: PlannedTest) -> Need:
+    guest = built.selected.request.guest_table()
+    sources = {each.name: each for each in built.selected.suites}
+    mine, needs = sources[test.suite].settings.of(test.program, guest)
+    return mine, tuple(needs)
