@@ -23,7 +23,7 @@ from harness.run import journal
 from tests.conftest import PROJECT_FILE
 from tests.v10 import breaks, coverage
 from tests.v10.conftest import Directories, Runs
-from tests.v10.tags import LAST_PATCH, SELFTESTS, SUITES, all_tests, rules
+from tests.v10.tags import LAST_PATCH, REPOSITORY, SELFTESTS, SUITES, all_tests, rules
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long(240)]
 
@@ -122,6 +122,40 @@ def test_the_matrix_names_the_first_patch_of_each_test(tmp_path: Path) -> None:
     )
     assert done.returncode == ExitCode.AS_EXPECTED, done.stdout
     check_first_patches(results.decode((tmp_path / "out" / "results.json").read_bytes()))
+    table = [line for line in done.stdout.splitlines() if line.startswith(("test  ", *_ROWS))]
+    assert table == _table_of_the_document()
+
+
+_ROWS = tuple(f"{name}:" for name in SUITES)
+
+
+def _table_of_the_document() -> list[str]:
+    text = (REPOSITORY / "docs" / "matrix.md").read_text()
+    text = text.partition("## The project's series")[2].partition("\n## ")[0]
+    lines = [line.removeprefix("    ") for line in text.splitlines() if line.startswith("    ")]
+    assert lines[0].startswith("test  ")
+    return lines
+
+
+def test_the_matrix_of_the_document_has_the_tagged_tests() -> None:
+    """What needs no kernel: each program, and the first patch from which one of its cases can tell.
+
+    A case that is skipped on the tip can move it, so a later patch than that of a tag is none.
+    """
+    head, *rows = _table_of_the_document()
+    kernels = head.split()[1:]
+    assert kernels == ["base", *map(str, range(1, LAST_PATCH + 1))]
+    first: dict[str, int] = {}
+    for tagged in all_tests():
+        assert tagged.first_patch is not None
+        before = first.get(tagged.test, LAST_PATCH)
+        first[tagged.test] = min(before, tagged.first_patch)
+    shown = {row.split()[0]: row.split()[1:] for row in rows}
+    assert shown.keys() == first.keys()
+    for test, letters in shown.items():
+        assert len(letters) == len(kernels)
+        can_tell = [number for number, each in enumerate(letters) if each != "-"]
+        assert can_tell == list(range(first[test], LAST_PATCH + 1)), test
 
 
 def check_first_patches(said: Results) -> None:
