@@ -26,7 +26,7 @@ test-series: setup ## Run the suites on the base and after each patch; name the 
 test: setup lint ## Everything that CI checks: lint, types, and all tests with a real kernel
 	@flock .setup.lock scripts/setup.sh browser
 	@flock .setup.lock scripts/setup.sh extra
-	$(PYTHON_I) pytest -m "unit or browser or extra" -n auto
+	$(PYTHON_I) pytest -m "(unit or browser or extra) and not kernel" -n auto
 	@$(MAKE) --no-print-directory test-system
 	$(PYTHON_I) pytest -m "kernel and not proof" $(TWO) --durations=30 $(ARGS)
 
@@ -60,7 +60,7 @@ test-browser: ## Tests of the HTML report in Chromium, which is installed on Deb
 
 test-extra: ## Documentation site, MCP server, readers of reports: with packages that no run needs
 	@flock .setup.lock scripts/setup.sh extra
-	$(PYTHON_I) pytest -m extra
+	$(PYTHON_I) pytest -m "extra and not kernel"
 
 lint: setup ## Style, types, and who imports whom
 	$(PYTHON_I) ruff check .
