@@ -17,6 +17,7 @@ from tests.matrixrun import Posted, write_matrix
 
 pytestmark = pytest.mark.extra
 
+SUITE = str(REPOSITORY / "selftests" / "restrictedmem")
 Conversation = Callable[[Any], Awaitable[None]]
 
 
@@ -112,6 +113,33 @@ def test_the_checks_of_a_series_come_as_findings(project: Project) -> None:
         assert found["verdict"].startswith("Not as expected: series:1-signed-off")
         assert found["findings"][0]["severity"] == "error"
         assert "Signed-off-by" in found["findings"][0]["text"]
+
+    talk(project.root / "harness.toml", conversation)
+
+
+def test_a_call_that_is_cancelled_ends_its_programs(project: Project, tmp_path: Path) -> None:
+    import anyio
+
+    noted = tmp_path / "pid"
+    makefile = project.fake.work / "Makefile"
+    # make reads it whatever the target is.
+    slow = f"$(shell echo $$PPID >{noted}; sleep 300)\n"
+    makefile.write_text(f"{slow}{makefile.read_text()}")
+    project.fake.commit("Makefile: Take long")
+
+    async def conversation(client: Any) -> None:
+        with anyio.move_on_after(60) as limit:
+            async with anyio.create_task_group() as group:
+                group.start_soon(client.call_tool, "run", {"suites": [SUITE]})
+                while not (noted.exists() and noted.read_text()):
+                    await anyio.sleep(0.1)
+                group.cancel_scope.cancel()
+        assert not limit.cancelled_caught
+        with anyio.fail_after(30):
+            while Path(f"/proc/{noted.read_text().strip()}").exists():
+                await anyio.sleep(0.1)
+        # The server goes on.
+        assert (await client.call_tool("why", {"test": "x", "run": "nope"})).is_error
 
     talk(project.root / "harness.toml", conversation)
 

@@ -53,7 +53,9 @@ def test_text_is_folded_and_whole(line: list[tuple[str, str]], width: int) -> No
 )
 def test_a_command_that_is_folded_is_the_same_for_a_shell(words: list[str], width: int) -> None:
     line = [("  run again: ", "dim"), (shlex.join(words), COMMAND)]
-    told = "\n".join(text_of(each) for each in fold(line, width))
+    folded = [text_of(each) for each in fold(line, width)]
+    assert all(each.endswith("\\") for each in folded[:-1])
+    told = "\n".join(folded)
     # As a shell does it: Python's own reader keeps the line feed.
     assert shlex.split(told.removeprefix("  run again: ").replace("\\\n", "")) == words
 
