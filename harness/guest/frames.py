@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.model.events import Hello
 
-VERSION = 8
+VERSION = 9
 HEADER = struct.Struct("<BBHI")
 MAX_OUTPUT = 32768 - 8
 MAX_INPUT = 4096
@@ -96,8 +96,8 @@ class Run:
     io: Io = Io.PIPES
     rows: int = 0
     columns: int = 0
-    faults: tuple[bytes, ...] = ()
-    """``FILE=VALUE``: what is written to files of debugfs before the program starts."""
+    files: tuple[bytes, ...] = ()
+    """``FILE=VALUE``: what is written to files before the program starts."""
     counter: bytes = b""
     """The file of debugfs that says how many faults are left; empty where no call is to fail."""
     watch_left: bool = False
@@ -244,7 +244,7 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
                 frame.columns,
             )
             lists = _pack_strings(frame.argv) + _pack_strings(frame.env)
-            fault = _pack_strings(frame.faults) + _pack_string(frame.counter)
+            fault = _pack_strings(frame.files) + _pack_string(frame.counter)
             fault += _U32.pack(frame.watch_left)
             return FrameType.RUN, head + _pack_string(frame.cwd) + lists + fault
         case Output():
@@ -290,7 +290,7 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
 def _check_run(run: Run) -> None:
     if not run.argv:
         raise FrameError("no program to run")
-    if max(len(run.argv), len(run.env), len(run.faults)) > MAX_ARGS:
+    if max(len(run.argv), len(run.env), len(run.files)) > MAX_ARGS:
         raise FrameError(f"more than {MAX_ARGS} arguments, variables or settings")
     if len(run.seed) != SEED_SIZE or len(run.token) != TOKEN_SIZE:
         raise FrameError(f"seed and token have {SEED_SIZE} and {TOKEN_SIZE} bytes")
@@ -336,7 +336,7 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
         case FrameType.RUN:
             grace_ms, clock_ns, seed, token, io, *window = reader.unpack(_RUN)
             cwd, argv, env = reader.string(), reader.strings(), reader.strings()
-            faults, counter, (watch_left,) = reader.strings(), reader.string(), reader.unpack(_U32)
+            files, counter, (watch_left,) = reader.strings(), reader.string(), reader.unpack(_U32)
             if watch_left > 1:
                 raise FrameError("RUN: a field out of range")
             rows, columns = window
@@ -351,7 +351,7 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
                 Io(io),
                 rows,
                 columns,
-                faults,
+                files,
                 counter,
                 bool(watch_left),
             )

@@ -11,7 +11,7 @@ import re
 import secrets
 import sys
 import termios
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,6 +61,7 @@ _MONITOR_LIMIT_S = 10.0
 """How long QEMU may take for an answer: milliseconds, but the host may be busy."""
 _SAID = 200
 """How many characters are shown of what is not the agent's own."""
+_DEBUG_FS = "/sys/kernel/debug"
 _OVERTIME_S = 90.0
 """More than the agent's own limit on killing (60 s) before the host stops believing it."""
 
@@ -178,10 +179,7 @@ class Session:
             io=_io(c),
             rows=c.terminal.rows if c.terminal else 0,
             columns=c.terminal.columns if c.terminal else 0,
-            faults=tuple(
-                _encode(f"{file}={value}")
-                for file, value in (c.faults.settings if c.faults else ())
-            ),
+            files=tuple(_encode(f"{file}={value}") for file, value in _files(c)),
             counter=_encode(c.faults.counter) if c.faults else b"",
             watch_left=c.watch_left,
         )
@@ -518,6 +516,13 @@ def _not_the_agents(claim: frames.Ended | frames.AgentError) -> _Silence:
         return _Silence(How.PROTOCOL, "a program other than the agent ended the test")
     said = " ".join(claim.text.split())[:_SAID] + _strerror(claim.errno)
     return _Silence(How.PROTOCOL, f"an error was reported without the token of the run: {said}")
+
+
+def _files(command: Command) -> Iterator[tuple[str, str]]:
+    """Yield what is written before the program starts: the names of files, and their content."""
+    yield from command.files
+    for file, value in command.faults.settings if command.faults else ():
+        yield f"{_DEBUG_FS}/{file}", value
 
 
 def _io(command: Command) -> frames.Io:

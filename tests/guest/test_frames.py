@@ -47,7 +47,7 @@ any_frame: st.SearchStrategy[Frame] = st.one_of(
         strings,
         string_lists.filter(len),
         string_lists,
-        faults=string_lists,
+        files=string_lists,
         counter=strings,
         watch_left=st.booleans(),
     ),

@@ -95,6 +95,21 @@ def test_what_does_not_start_is_not_run(
     assert argv in end.detail
 
 
+def test_files_are_written_before_the_program_starts(restored: Restored) -> None:
+    name = "/proc/sys/kernel/core_pattern"
+    outcome = restored(dataclasses.replace(probe("read", name), files=((name, "mine"),)))
+    assert outcome.stdout == b"mine\n"
+
+
+@pytest.mark.parametrize(("name", "errno"), [("/proc/none", 2), ("/proc/version", 13)])
+def test_without_its_files_a_program_does_not_start(
+    restored: Restored, name: str, errno: int
+) -> None:
+    end = restored(dataclasses.replace(probe("output"), files=((name, "1"),))).not_started
+    assert name in end.detail
+    assert end.errno in (errno, 5)
+
+
 def test_the_limit_sends_term(restored: Restored) -> None:
     end = restored(probe("sleep", "60", timeout_s=0.5)).exit
     assert (end.status, end.signal, end.timed_out) == (None, 15, True)

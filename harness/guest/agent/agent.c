@@ -46,7 +46,7 @@ struct run {
 	char *cwd;
 	char *argv[FRAME_MAX_ARGS + 1];
 	char *env[FRAME_MAX_ARGS + 1];
-	char *faults[FRAME_MAX_ARGS + 1];
+	char *files[FRAME_MAX_ARGS + 1];
 	char *counter;		/* of faults that are left; empty where none is wanted */
 	uint32_t watch_left;
 };
@@ -178,7 +178,7 @@ static bool parse_run(struct cursor *c)
 	run.cwd = get_string(c);
 	get_strings(c, run.argv);
 	get_strings(c, run.env);
-	get_strings(c, run.faults);
+	get_strings(c, run.files);
 	run.counter = get_string(c);
 	run.watch_left = get_u32(c);
 	return !c->bad && c->at == c->end && run.io <= FRAME_IO_TERMINAL && run.argv[0] &&
@@ -253,7 +253,7 @@ static bool start_test(struct job *job)
 	volatile int error = 0;
 	char path[64];
 
-	job->failed = set_faults(run.faults);
+	job->failed = write_files(run.files);
 	if (job->failed)
 		return false;
 	job->failed = run.argv[0];

@@ -72,6 +72,7 @@ void set_up_virtme(void);
 
 /* setup.c */
 bool write_file(const char *path, const char *text);
+const char *write_files(char *const *files);
 void set_up_guest(void);
 uint32_t look_at_boot(uint32_t taint);
 size_t read_build_id(uint8_t *id, size_t size);
@@ -90,7 +91,6 @@ void settle(struct quiet *quiet);
 bool quiesce(struct quiet *quiet);
 
 /* inject.c */
-const char *set_faults(char *const *settings);
 void stop_at_exec(void);
 bool mark_and_go(pid_t pid);
 uint32_t faults_left(const char *counter);

@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#define FRAME_VERSION		8
+#define FRAME_VERSION		9
 #define FRAME_HEADER_SIZE	8
 #define FRAME_MAX_OUTPUT	(32768 - 8)	/* of STDOUT, STDERR: one write to the port */
 #define FRAME_MAX_INPUT		4096		/* of INPUT */
@@ -46,8 +46,8 @@ enum frame_type {
 	 * in ns, seed, token, u32 enum frame_io, u16 rows and u16 columns of
 	 * the terminal, string cwd, u32 argc, strings argv, u32 envc, strings
 	 * "NAME=value", u32 count, strings "FILE=value" of what is written to
-	 * files of debugfs before the program starts, string with the file of
-	 * debugfs that says how many faults are left, or empty where no call
+	 * files before the program starts, string with the file of debugfs
+	 * that says how many faults are left, or empty where no call
 	 * of the program is to fail, u32 0 or 1: whether to send LEFT.  There
 	 * is no time limit in it: only the host knows how much of the time the
 	 * guest could run, see TIME_IS_UP.

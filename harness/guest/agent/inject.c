@@ -21,24 +21,6 @@
 
 #define DEBUG_FS	"/sys/kernel/debug/"
 
-/* Returns NULL, or the file that could not be written, with errno. */
-const char *set_faults(char *const *settings)
-{
-	static char path[PATH_MAX];
-
-	for (; *settings; settings++) {
-		const char *value = strchr(*settings, '=');
-
-		errno = EPROTO;
-		if (!value || snprintf(path, sizeof(path), DEBUG_FS "%.*s", (int)(value - *settings),
-				       *settings) >= (int)sizeof(path))
-			return *settings;
-		if (!write_file(path, value + 1))
-			return path;
-	}
-	return NULL;
-}
-
 /* In the child, before exec(): it stops where that is over. */
 void stop_at_exec(void)
 {

@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
@@ -27,6 +28,24 @@ bool write_file(const char *path, const char *text)
 	if (fd >= 0)
 		close(fd);
 	return ok;
+}
+
+/* Writes "FILE=value" each. Returns NULL, or the file that could not be written, with errno. */
+const char *write_files(char *const *files)
+{
+	static char path[PATH_MAX];
+
+	for (; *files; files++) {
+		const char *value = strchr(*files, '=');
+
+		errno = EPROTO;
+		if (!value || snprintf(path, sizeof(path), "%.*s", (int)(value - *files),
+				       *files) >= (int)sizeof(path))
+			return *files;
+		if (!write_file(path, value + 1))
+			return path;
+	}
+	return NULL;
 }
 
 /* Whether something is mounted there already, by virtme-ng's init. */
