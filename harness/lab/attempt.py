@@ -38,8 +38,13 @@ COUNTED_TIME_NS = 1_767_225_600 * 10**9
 """When it is in each guest whose instructions are counted: the beginning of 2026."""
 
 
-def command_of(test: PlannedTest, seed: str, limit_s: float) -> Command:
-    """Return what runs *test*, from now on by the guest's clock; *seed* is in hex."""
+def command_of(
+    test: PlannedTest, seed: str, limit_s: float, files: tuple[tuple[str, str], ...] = ()
+) -> Command:
+    """Return what runs *test*, from now on by the guest's clock; *seed* is in hex.
+
+    *files* of the guest are written before, as pairs of name and content.
+    """
     directory = f"/{GUEST_ROOT}/{test.suite}"
     return Command(
         argv=(f"{directory}/{test.path}",),
@@ -52,6 +57,7 @@ def command_of(test: PlannedTest, seed: str, limit_s: float) -> Command:
         # An assertion goes to standard error and its "not ok" to standard output: only one
         # pipe keeps them in order.
         merge_output=True,
+        files=files,
         faults=settings_of(test.fault) if test.fault else None,
         watch_left=test.fault is not None,
     )
@@ -87,11 +93,16 @@ async def run_attempt(
     test, started = attempt.test, attempt.started
     begun = time.monotonic()
     logs = place.logs.of(test, started.attempt)
-    command = command_of(test, started.seed, started.limit_s)
+    command = command_of(test, started.seed, started.limit_s, attempt.files)
     failure = ""
     boot: Boot | None = None
     with CappedLog(place.out / logs.output) as output, CappedLog(place.out / logs.kernel) as kernel:
-        observer = Observer(output, kernel, patient=bool(allowed_at("test", test)))
+        observer = Observer(
+            output,
+            kernel,
+            patient=bool(allowed_at("test", test)),
+            cut_off_s=started.limit_s if attempt.hasty else None,
+        )
         try:
             async with (
                 await _guest(attempt, template, watch) as guest,

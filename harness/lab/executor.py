@@ -33,6 +33,10 @@ class Attempt:
 
     test: PlannedTest
     started: TestStarted
+    files: tuple[tuple[str, str], ...] = ()
+    """Files of the guest that are written before the test starts, with their content."""
+    hasty: bool = False
+    """Whether a test whose time is up is cut off, and not waited for until all of it is gone."""
 
     @property
     def template(self) -> TemplateId:

@@ -36,6 +36,8 @@ _SILENT_BEATS = 3
 What dies in an oops keeps its locks, so that others hang where they meet one; the time limit would
 be waited for in vain.  Other cases of the test that go on to report have their time.
 """
+_LAST_WORDS_S = 3.0
+"""Seconds that a test has which is asked to end as its time is up, before it is cut off."""
 
 _FAILED = b"FAULT_INJECTION: forcing a failure"
 """What the kernel says, in a line of its own, of a call that it makes fail, unless it is one that
@@ -90,10 +92,19 @@ class CappedLog:
 class Observer:
     """Listens to one test: its output as KTAP, the kernel log for complaints, and its end.
 
-    *patient*: the test may crash its kernel on purpose, so a crash does not cut it short.
+    *patient*: the test may crash its kernel on purpose, so a crash does not cut it short.  With
+    *cut_off_s* it has ended when it has run for so many seconds of guest time, and
+    :data:`_LAST_WORDS_S` more, whatever of it is left.
     """
 
-    def __init__(self, output: CappedLog, kernel: CappedLog, *, patient: bool = False) -> None:
+    def __init__(
+        self,
+        output: CappedLog,
+        kernel: CappedLog,
+        *,
+        patient: bool = False,
+        cut_off_s: float | None = None,
+    ) -> None:
         self._output_log = output
         self._kernel_log = kernel
         self._parser = ktap.Parser()
@@ -102,6 +113,8 @@ class Observer:
         self._usage: tuple[Metric, ...] = ()
         self._tail = b""
         self._patient = patient
+        self._cut_off_s = cut_off_s
+        self._first_beat: float | None = None
         self._silent_beats = 0
         self.ending: Ending | None = None
         self.guest_s: float | None = None
@@ -126,8 +139,9 @@ class Observer:
                     self.fault_hit = True
             case Left(data):
                 self.left += data
-            case Heartbeat():
+            case Heartbeat(monotonic_s):
                 self._beat()
+                self._look_at_time(monotonic_s)
             case Exit() | NotStarted() | GuestDied():
                 self.ending = ending_of(event)
                 if isinstance(event, Exit):
@@ -144,6 +158,16 @@ class Observer:
         if self._silent_beats >= _SILENT_BEATS:
             why = f"its kernel had crashed, and it said nothing more for {_SILENT_BEATS} s"
             self.ending = ending_of(GuestDied(How.CRASHED, why))
+
+    def _look_at_time(self, monotonic_s: float) -> None:
+        """End the test where it should have ended long ago; the first beat comes as it starts."""
+        if self._first_beat is None:
+            self._first_beat = monotonic_s
+        passed = monotonic_s - self._first_beat
+        limit_s = self._cut_off_s
+        if self.ending is None and limit_s is not None and passed >= limit_s + _LAST_WORDS_S:
+            why = f"its time was up after {limit_s:.1f} s in the guest, and it did not end"
+            self.ending = Ending(how="timeout", detail=why)
 
     def _crashed(self) -> bool:
         return self._scanner.severity() is klog.Severity.CRASH

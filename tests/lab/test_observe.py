@@ -79,3 +79,19 @@ def test_who_crashes_on_purpose_has_time(logs: tuple[CappedLog, CappedLog]) -> N
     observer = Observer(*logs, patient=True)
     observer.hear(KernelLog(OOPS.read_bytes()))
     assert not beats(observer, 100)
+
+
+def test_a_test_that_does_not_end_with_its_time_is_cut_off_if_that_is_wanted(
+    logs: tuple[CappedLog, CappedLog],
+) -> None:
+    observer = Observer(*logs, cut_off_s=5.0)
+    # What its end takes is left to it.
+    assert not beats(observer, 8, b"still here\n")
+    assert beats(observer, 10, b"still here\n")
+    assert observer.ending is not None
+    assert observer.ending.how == "timeout"
+    assert "5.0 s" in observer.ending.detail
+
+
+def test_it_is_waited_for_otherwise(logs: tuple[CappedLog, CappedLog]) -> None:
+    assert not beats(Observer(*logs), 1000)
