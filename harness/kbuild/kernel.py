@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,22 @@ _STRANGER = "stranger-"
 _RECIPE = "7"
 """Raise it when the same input shall give another kernel entry."""
 _BUILT = re.compile(r"^  (?:CC|AS)\s+(?:\[M\]\s+)?(\S+)")
-_DIAGNOSTIC = re.compile(r"^(?P<place>[^\s:]+:\d+)(?::\d+)?: (?P<kind>fatal error|error|warning): ")
+_DIAGNOSTIC = re.compile(
+    r"^(?P<place>[^\s:]+:\d+)(?::\d+)?: (?P<kind>fatal error|error|warning|note): "
+)
+_MOST_LINES = 20_000
+"""Errors and notes of the compiler that are kept."""
 _MAKE_ERROR = re.compile(r"^make(?:\[\d+\])?: \*\*\* (?!.*Waiting for unfinished)(.+)")
+
+
+class DoesNotCompile(UserError):
+    """The tree does not compile; *lines* are the compiler's errors and notes, as it wrote them."""
+
+    def __init__(self, lines: Sequence[str], where: str, why: str, log: Path) -> None:
+        super().__init__(
+            "the kernel does not compile", where=where, why=why, hint=f"the whole log is {log}"
+        )
+        self.lines = tuple(lines)
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,15 +203,17 @@ def build(
     context: Context,
     log: Path,
     limit_s: float,
+    keep_going: bool = False,
 ) -> Kernel:
     """Return the kernel of *tree* with *fragments*, building it if the store has none.
 
     *log* receives the output of make.  Raises UserError when an option that the user asks for is
-    dropped or the tree does not compile, MachineError when the machine fails.
+    dropped, :class:`DoesNotCompile` for a tree that does not, with *keep_going* after all files of
+    it were tried; MachineError when the machine fails.
     """
     tools = toolchain.identify()
     key = _key(tree, fragments, place, tools)
-    work = _Work(tree, fragments, place, tools, context, log, limit_s)
+    work = _Work(tree, fragments, place, tools, context, log, limit_s, keep_going)
     path = context.obtain("kernel", key, work.build_into)
     meta = msgspec.json.decode((path / "kernel.json").read_bytes(), type=Meta)
     kernel = Kernel(key, path, meta)
@@ -285,6 +301,7 @@ class _Work:
     context: Context
     log: Path
     limit_s: float
+    keep_going: bool = False
 
     def build_into(self, out: Path) -> None:
         """Build in the slot and copy the result to *out*."""
@@ -323,33 +340,32 @@ class _Work:
             total = int(count_file.read_text())
         warnings: list[str] = []
         first_error: list[str] = []
-        built = 0
+        lines: list[str] = []
+        built, failing = 0, False
 
         def look(line: str) -> None:
-            nonlocal built
+            nonlocal built, failing
             if match := _BUILT.match(line):
                 built += 1
                 fresh = total is not None and built <= total
                 step.update(self._relative(match[1]), done=built, total=total if fresh else None)
             elif match := _DIAGNOSTIC.match(line):
-                if match["kind"] == "warning":
-                    warnings.append(self._relative(line))
-                elif not first_error:
-                    first_error.append(self._relative(line))
+                # A note belongs to what came before it.
+                if match["kind"] != "note":
+                    failing = match["kind"] != "warning"
+                    (first_error if failing else warnings).append(self._relative(line))
+                if failing and len(lines) < _MOST_LINES:
+                    lines.append(self._relative(line))
             elif (match := _MAKE_ERROR.match(line)) and not first_error:
                 first_error.append(match[1])
 
-        done = make.run(["bzImage"], look)
+        done = make.run([*(["--keep-going"] if self.keep_going else []), "bzImage"], look)
         if not done.ok:
             # With -j and several failures, the first is what the others may follow from.
             first = first_error[0] if first_error else f"make ended with status {done.status}"
             kept = [f"the sandbox has kept something from it: {line}" for line in make.tried]
-            raise UserError(
-                "the kernel does not compile",
-                where=first.split(": ")[0],
-                why="\n".join([first, *kept]),
-                hint=f"the whole log is {self.log}",
-            )
+            why = "\n".join([first, *kept])
+            raise DoesNotCompile(lines, first.split(": ")[0], why, self.log)
         if from_empty:
             count_file.write_text(str(built))
         step.result(f"{built} objects" + (f", {len(warnings)} warnings" if warnings else ""))
