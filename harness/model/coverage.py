@@ -34,6 +34,14 @@ class FileLines(msgspec.Struct, frozen=True, kw_only=True):
         return any(first <= line <= last for first, last in self.lines)
 
 
+class SourceLines(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands in lines of one file."""
+
+    path: str
+    lines: tuple[tuple[int, str], ...]
+    """Number and text of each, ascending."""
+
+
 class PatchLines(msgspec.Struct, frozen=True, kw_only=True):
     """What is left of one patch in the final tree."""
 
@@ -41,6 +49,8 @@ class PatchLines(msgspec.Struct, frozen=True, kw_only=True):
     """Its place among all patches of the stack, from 1."""
     subject: str
     changed: tuple[FileLines, ...]
+    source: tuple[SourceLines, ...] = ()
+    """The text of these lines; none in what old versions have written."""
 
 
 class CodeLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +98,8 @@ class PatchCoverage(msgspec.Struct, frozen=True, kw_only=True):
     """Instrumented, and run by no test."""
     tests: tuple[str, ...]
     """The tests that ran any of it."""
+    source: tuple[SourceLines, ...] = ()
+    """The text of the changed lines, of files that have code; long series have only the first."""
 
 
 class TestCoverage(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,4 +227,5 @@ def _of_patch(
             for name, lines in covered_by.items()
             if any(with_code[path] & lines.get(path, set()) for path in with_code)
         ),
+        source=tuple(each for each in patch.source if with_code.get(each.path)),
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which changed lines were run: for the console, and as lcov has it."""
+"""Which changed lines were run: for the console, for a page, and as lcov has it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ import re
 from collections.abc import Iterator
 
 from harness.errors import UserError
-from harness.model.coverage import Coverage, FileLines, PatchCoverage, count, show
+from harness.model.coverage import (
+    Coverage,
+    FileLines,
+    PatchCoverage,
+    SourceLines,
+    count,
+    show,
+)
 from harness.model.results import Results
 from harness.report.text import LOG_COLUMNS, Span, columns, fit, one_line, pad
+from harness.visible import visible
 
 _NUMBERS = 34
 """Columns of the numbers behind a patch's name."""
@@ -84,6 +92,61 @@ def lcov(results: Results) -> bytes:
 def describe_patch(patch: PatchCoverage) -> str:
     """Return a patch by number and subject, for messages."""
     return f'patch {patch.number} "{one_line(patch.subject)}"'
+
+
+def page(coverage: Coverage | None) -> dict[str, object] | None:
+    """Return what the HTML page shows: each changed line with the tests that ran it."""
+    if coverage is None:
+        return None
+    return {
+        "notes": [one_line(note, 2000) for note in coverage.notes],
+        "unmeasured": [one_line(name) for name in coverage.unmeasured],
+        "patches": [
+            {
+                "name": f"{patch.number} {one_line(patch.subject)}",
+                "run": count(patch.covered),
+                "code": count(patch.instrumented),
+                "style": _style(patch),
+                "files": [
+                    {"path": one_line(each.path), "lines": list(_page_lines(patch, each, coverage))}
+                    for each in patch.source
+                ],
+            }
+            for patch in coverage.patches
+            if patch.instrumented
+        ],
+    }
+
+
+def _style(patch: PatchCoverage) -> str:
+    run, code = count(patch.covered), count(patch.instrumented)
+    return "good" if run == code else "warn" if run else "bad"
+
+
+def _page_lines(
+    patch: PatchCoverage, source: SourceLines, coverage: Coverage
+) -> Iterator[tuple[int, str, str, str]]:
+    """Yield number, text and style of each line, and what is known of it."""
+    has = {
+        kind: {
+            line
+            for each in getattr(patch, kind)
+            if each.path == source.path
+            for line in _numbers(each)
+        }
+        for kind in ("covered", "uncovered")
+    }
+    for line, text in source.lines:
+        shown = visible(text.expandtabs(8))
+        if line in has["covered"]:
+            tests = coverage.tests_of(source.path, line)
+            names = ", ".join(map(one_line, tests[:_MOST_NAMES]))
+            more = f" and {len(tests) - _MOST_NAMES} more" if len(tests) > _MOST_NAMES else ""
+            yield line, shown, "good", f"run by {names}{more}"
+        elif line in has["uncovered"]:
+            yield line, shown, "bad", "run by no test"
+        else:
+            yield line, shown, "dim", "no code"
 
 
 def _numbers(each: FileLines) -> Iterator[int]:

@@ -28,6 +28,7 @@ from harness.model.ids import case_of
 from harness.model.metrics import amount
 from harness.model.results import Case, KernelReport, Results, Test
 from harness.outcome import Outcome
+from harness.report import coverage
 from harness.report.junit import attached_logs
 from harness.report.testcases import CASE_TEXT_LIMIT, TEXT_LIMIT, story_text
 from harness.report.text import count_outcomes, one_line, style_of, tally
@@ -75,7 +76,7 @@ def render(results: Mapping[str, Results], directory: str = "") -> bytes:
     template = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(parts["html"])
     heads = [_head(name, each) for name, each in results.items()]
     red = [each for each in results.values() if each.exit_code]
-    page = template.render(
+    rendered = template.render(
         title=", ".join(head["title"] for head in heads[:3]),
         headline=_headline(results),
         green=not red,
@@ -90,7 +91,7 @@ def render(results: Mapping[str, Results], directory: str = "") -> bytes:
         style_digest=_digest(parts["css"]),
         script_digest=_digest(parts["js"]),
     )
-    return page.encode() + b"\n"
+    return rendered.encode() + b"\n"
 
 
 def _rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
@@ -296,6 +297,7 @@ def _head(name: str, results: Results) -> dict[str, Any]:
         "verdict": verdict(results),
         "notes": [one_line(note, 2000) for note in results.notes],
         "facts": [(label, one_line(said, 2000)) for label, said in facts if said],
+        "coverage": coverage.page(results.coverage),
     }
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -13,15 +14,18 @@ from harness.kbuild.codelines import code_lines
 from harness.kbuild.kernel import refill
 from harness.lab import probes
 from harness.lab.probes import LineProbe
-from harness.model.coverage import PatchLines, as_files
+from harness.model.coverage import PatchLines, SourceLines, as_files
 from harness.model.logfiles import kernel_build_log
 from harness.model.results import Results
 from harness.outcome import Outcome
 from harness.run.prepare import Built
-from harness.series.changed import changed_lines
+from harness.series.changed import ChangedLines, changed_lines
 
 _UNKNOWN = frozenset({Outcome.ERROR, Outcome.NOTRUN})
 """Ends after which it is not known what a test would have run."""
+_MOST_LINES = 20_000
+_LONGEST = 300
+"""Lines of source that reports have, and characters of each."""
 
 
 def watch(built: Built, directory: Path, context: Context) -> LineProbe:
@@ -51,12 +55,27 @@ def watch(built: Built, directory: Path, context: Context) -> LineProbe:
         )
 
     code = code_lines(built.kernel, selected.place, wanted, context, again)
-    patches = tuple(
-        PatchLines(number=each.number, subject=each.subject, changed=as_files(each.files))
-        for each in changed
-    )
+    patches = tuple(_lines_of(changed))
     code = msgspec.structs.replace(code, patches=patches)
     return probes.start(directory / probes.COVERAGE, code, context)
+
+
+def _lines_of(changed: Iterable[ChangedLines]) -> Iterator[PatchLines]:
+    """Yield the patches; the text of their lines as long as it is not too much for a report."""
+    left = _MOST_LINES
+    for each in changed:
+        source = []
+        for path, texts in sorted(each.texts.items()):
+            if len(texts) <= left:
+                left -= len(texts)
+                lines = tuple((line, text[:_LONGEST]) for line, text in sorted(texts.items()))
+                source.append(SourceLines(path=path, lines=lines))
+        yield PatchLines(
+            number=each.number,
+            subject=each.subject,
+            changed=as_files(each.files),
+            source=tuple(source),
+        )
 
 
 def with_coverage(results: Results, directory: Path) -> Results:

@@ -28,6 +28,8 @@ class ChangedLines:
     subject: str
     files: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Lines by file, from 1 and ascending; no file of which nothing is left."""
+    texts: dict[str, dict[int, str]] = field(default_factory=dict)
+    """What stands in these lines; bytes that are not UTF-8 are replaced."""
 
 
 def changed_lines(tree: Tree) -> tuple[ChangedLines, ...]:
@@ -36,7 +38,7 @@ def changed_lines(tree: Tree) -> tuple[ChangedLines, ...]:
     Raises MachineError where the cache's repository cannot be read.
     """
     numbers = {patch.commit: number for number, patch in enumerate(tree.patches, 1)}
-    found: dict[int, dict[str, list[int]]] = {n: defaultdict(list) for n in numbers.values()}
+    found: dict[int, dict[str, dict[int, str]]] = {n: defaultdict(dict) for n in numbers.values()}
     for path in _touched(tree):
         blamed = must(
             git(
@@ -45,15 +47,18 @@ def changed_lines(tree: Tree) -> tuple[ChangedLines, ...]:
             ),
             "the lines of a series cannot be told apart",
         )  # fmt: skip
-        for row in blamed.text.split("\n"):
-            entry = _ENTRY.match(row)
-            if entry and (number := numbers.get(entry["commit"])):
-                found[number][path].append(int(entry["line"]))
+        number, line = None, 0
+        for row in blamed.stdout.decode(errors="replace").split("\n"):
+            if entry := _ENTRY.match(row):
+                number, line = numbers.get(entry["commit"]), int(entry["line"])
+            elif number and row.startswith("\t"):
+                found[number][path][line] = row[1:]
     return tuple(
         ChangedLines(
             number,
             patch.subject,
             {path: tuple(sorted(lines)) for path, lines in found[number].items()},
+            dict(found[number]),
         )
         for number, patch in enumerate(tree.patches, 1)
     )

@@ -11,8 +11,17 @@ import msgspec
 import pytest
 
 from harness.errors import UserError
-from harness.model.coverage import CodeLine, CodeMap, Coverage, PatchLines, as_files, evaluate
+from harness.model.coverage import (
+    CodeLine,
+    CodeMap,
+    Coverage,
+    PatchLines,
+    SourceLines,
+    as_files,
+    evaluate,
+)
 from harness.model.results import Kernel, Machine, Results, decode, encode
+from harness.report import html
 from harness.report.coverage import coverage_lines, lcov
 from harness.report.summary import summary
 
@@ -30,6 +39,13 @@ CODE = CodeMap(
             number=2,
             subject="mm: a part \x1b[31m",
             changed=as_files({"mm/a.c": range(2, 9), "include/b.h": [7]}),
+            source=(
+                SourceLines(
+                    path="mm/a.c",
+                    lines=((2, "\tran();"), (3, '\tnever("<b>\x1b[2J");'), (8, "/* text */")),
+                ),
+                SourceLines(path="Documentation/no-code", lines=((1, "words"),)),
+            ),
         ),
         PatchLines(number=3, subject="docs: text", changed=as_files({"Documentation/x": [1]})),
         PatchLines(number=4, subject="mm: never", changed=as_files({"mm/a.c": [4]})),
@@ -124,3 +140,19 @@ def test_genhtml_takes_it(tmp_path: Path) -> None:
     assert "warn" not in (done.stdout + done.stderr).lower()
     (page,) = tmp_path.glob("html/**/a.c.gcov.html")
     assert "int three" in page.read_text()
+
+
+def test_the_page_shows_each_line_with_the_tests_that_ran_it() -> None:
+    page = html.render({"": results(COVERAGE)}).decode()
+    assert '<span class="good" title="run by s:a">     2          ran();</span>' in page
+    assert re.search(r'<span class="bad" title="run by no test">     3  .*never\(', page)
+    assert '<span class="dim" title="no code">     8  /* text */</span>' in page
+    assert "\x1b" not in page
+    assert "<b>" not in page
+    assert "no-code" not in page
+    # A patch without code has nothing to show.
+    assert "docs: text" not in page
+
+
+def test_a_run_that_did_not_watch_shows_no_lines() -> None:
+    assert "Changed lines run" not in html.render({"": results(None)}).decode()

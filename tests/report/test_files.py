@@ -312,6 +312,7 @@ def test_the_schema_has_the_structures_that_the_documentation_is_about() -> None
         "Kernel",
         "CoverMail",
         "Machine",
+        "SourceLines",
         "Test",
         "Attempt",
         "Metric",

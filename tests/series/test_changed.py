@@ -56,6 +56,7 @@ def test_a_line_is_the_last_patchs_that_wrote_it(tmp_path: Path) -> None:
         {},
         {"mm/kept.c": (1,)},
     ]
+    assert found[1].texts == {"mm/named ü.c": {1: "/* above */", 5: "int changed;"}}
 
 
 def test_numbers_go_on_through_a_stack(tmp_path: Path) -> None:
