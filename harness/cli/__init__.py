@@ -25,6 +25,7 @@ _COMMANDS = {
     "ktap": "harness.cli.ktap",
     "matrix": "harness.cli.matrix",
     "mcp": "harness.cli.mcp",
+    "mutants": "harness.cli.mutants",
     "report": "harness.cli.report",
     "run": "harness.cli.run",
     "series": "harness.cli.series",

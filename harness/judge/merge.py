@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from harness.judge import changes, checks, verdict
+from harness.judge.mutants import mutants
 from harness.model.ids import ONLY, KernelName
 from harness.model.records import BisectionEnded, Record, Requested
 from harness.model.results import BootReport, Results, Test
@@ -22,8 +23,11 @@ def whole(records: Sequence[Record]) -> Results:
         raise ValueError("a journal without a plan says nothing")
     found = tuple(record.found for record in records if isinstance(record, BisectionEnded))
     asked = next((each for each in records if isinstance(each, Requested)), None)
+    results = merged(each)
+    subjects = dict(enumerate(results.kernel.patches, 1))
     results = msgspec.structs.replace(
-        merged(each),
+        results,
+        mutants=mutants(records, subjects),
         bisected=found,
         bisection=bool(asked and asked.bisect and asked.bisect.repository),
     )

@@ -75,8 +75,8 @@ class Command:
     With ``terminal`` the program has a terminal of that size instead, as standard input, output and
     error; all that is written to it comes as :class:`Stdout`.  See :meth:`Guest.feed`.
 
-    ``files`` are written before it starts, as pairs of name and content: so the kernel can be set up
-    for it by way of sysfs.  Where that fails the program does not start.  No name has a ``=``.
+    ``files`` are written before it starts, as pairs of name and content: so the kernel can be set
+    up for it by way of sysfs.  Where that fails the program does not start.  No name has a ``=``.
 
     ``faults`` make calls of it fail; with ``watch_left`` a :class:`Left` says what it has left in
     the kernel's memory, where the kernel knows.

@@ -20,9 +20,10 @@ from harness.model.events import How
 from harness.model.faults import BudgetSpent, InjectSpec, Surveyed, Survivor, SweepStarted
 from harness.model.ids import HERE, ONLY, HostName, KernelName, TestId
 from harness.model.metrics import Metric
+from harness.model.mutants import Mutant, MutantRun, Status
 from harness.model.plan import ALL, Cell, PlannedTest
 from harness.model.results import Bisected, Kernel, Logs, Machine
-from harness.model.spec import BisectTable, GuestTable, KernelSpec, Trust
+from harness.model.spec import BisectTable, GuestTable, KernelSpec, MutantsAsked, Trust
 
 SCHEMA = 2
 """What a journal says of itself in its first record.  1, which such records do not say, has one
@@ -72,6 +73,8 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     """Between which kernels the first bad one is looked for."""
     hosts: tuple[str, ...] = ()
     """The hosts that run the tests, by name; none is this machine."""
+    mutants: MutantsAsked | None = None
+    """Which faults are planted, if any."""
     kernels: tuple[KernelSpec, ...] = ()
     """What was asked for since schema 2, in place of the fields of one kernel."""
 
@@ -374,6 +377,56 @@ class CheckEnded(msgspec.Struct, frozen=True, kw_only=True, tag="check-ended"):
     result: CheckResult
 
 
+class MutantsPlanned(msgspec.Struct, frozen=True, kw_only=True, tag="mutants"):
+    """All faults that will be reported; what was said of any before does not count."""
+
+    time: str
+    mutants: tuple[Mutant, ...]
+    min_score: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+class MutantsBuilt(msgspec.Struct, frozen=True, kw_only=True, tag="mutants-built"):
+    """The kernel that has all faults which can share one."""
+
+    seconds: float
+    """What it took to build it, those builds included that showed which do not compile."""
+    build_id: str = ""
+
+
+class MutantControl(msgspec.Struct, frozen=True, kw_only=True, tag="mutants-control"):
+    """A test on that kernel with no fault chosen: it has to end as on the kernel without any."""
+
+    run: MutantRun
+
+
+class MutantEnded(msgspec.Struct, frozen=True, kw_only=True, tag="mutant-ended"):
+    """What became of a fault.
+
+    Unlike other records it has outcomes, as the expectations that held had them: what was observed
+    of a hundred tests under a hundred faults would be gigabytes.
+    """
+
+    number: int
+    status: Status
+    reason: str = ""
+    runs: tuple[MutantRun, ...] = ()
+    seconds: float = 0.0
+    alone: bool = False
+    """Whether a kernel was built for it alone."""
+    build_s: float | None = None
+    """What that took."""
+    logs: Logs = Logs()
+    """Of the test that noticed it."""
+
+
+class MutantsEnded(msgspec.Struct, frozen=True, kw_only=True, tag="mutants-ended"):
+    """All faults have an end."""
+
+    seconds: float
+    """From the first test under one to the last."""
+
+
 class RunEnded(msgspec.Struct, frozen=True, kw_only=True, tag="ended"):
     """The run came to an end of its own or was interrupted."""
 
@@ -408,6 +461,11 @@ Record = (
     | Surveyed
     | SweepStarted
     | BudgetSpent
+    | MutantsPlanned
+    | MutantsBuilt
+    | MutantControl
+    | MutantEnded
+    | MutantsEnded
     | RunEnded
 )
 

@@ -18,6 +18,7 @@ from harness.model.cost import FunctionCost
 from harness.model.coverage import Coverage
 from harness.model.faults import Injection, Injections
 from harness.model.metrics import Metric
+from harness.model.mutants import Mutants
 from harness.outcome import Outcome
 from harness.visible import defuse_json
 
@@ -315,6 +316,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     """Which changed lines the tests have run; None where that was not watched."""
     injections: Injections | None = None
     """What the sweeps of ``harness inject`` come to; None of any other run."""
+    mutants: Mutants | None = None
+    """What the tests made of faults that were planted; None where none were."""
     notes: tuple[str, ...] = ()
     """What the harness did differently from what was asked, and why."""
 
@@ -347,6 +350,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     def exit_code(self) -> ExitCode:
         """What ``harness run`` returns; a run that planned nothing is not green.
 
+        Nor is one whose tests notice fewer of the planted faults than was asked for.
+
         A test's outcome is never better than its cases; if one is all the same, its case counts.
         Against a base, what fails there as well lets no run fail.
         """
@@ -363,7 +368,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
             return ExitCode.NOT_AS_EXPECTED if bad else ExitCode.AS_EXPECTED
         outcomes = [test.outcome for test in self.tests]
         outcomes += [case.outcome for test in self.tests for case in test.cases]
-        if outcomes and all(outcome.as_expected for outcome in outcomes):
+        enough = self.mutants is None or self.mutants.enough
+        if outcomes and enough and all(outcome.as_expected for outcome in outcomes):
             return ExitCode.AS_EXPECTED
         return ExitCode.NOT_AS_EXPECTED
 

@@ -59,6 +59,24 @@ class BisectTable(msgspec.Struct, frozen=True, kw_only=True):
     """Whether suites of the kernel tree are those of each kernel's own tree."""
 
 
+class MutantsAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """Which faults are planted, and what is expected of the tests."""
+
+    at: tuple[str, ...] = ()
+    """Only in these files, or lines of them: ``FILE``, ``FILE:LINE``, ``FILE:FIRST-LAST``; FILE may
+    be a glob."""
+    patches: tuple[int, ...] = ()
+    """Only in what these patches wrote, by their numbers from 1."""
+    sample: int | None = None
+    """Only so many of them, always the same."""
+    min_score: float | None = None
+    """The percentage of faults that has to be noticed."""
+    alone: bool = False
+    """Whether a kernel is built for each of them, as if none could share one."""
+    together: bool = False
+    """Whether those are left out for which a kernel has to be built."""
+
+
 class GuestTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The virtual machine."""
 

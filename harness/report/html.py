@@ -28,7 +28,7 @@ from harness.model.ids import case_of
 from harness.model.metrics import amount
 from harness.model.results import Case, KernelReport, Results, Test
 from harness.outcome import Outcome
-from harness.report import coverage
+from harness.report import coverage, mutants
 from harness.report.junit import attached_logs
 from harness.report.testcases import CASE_TEXT_LIMIT, TEXT_LIMIT, story_text
 from harness.report.text import count_outcomes, one_line, style_of, tally
@@ -298,6 +298,7 @@ def _head(name: str, results: Results) -> dict[str, Any]:
         "notes": [one_line(note, 2000) for note in results.notes],
         "facts": [(label, one_line(said, 2000)) for label, said in facts if said],
         "coverage": coverage.page(results.coverage),
+        "mutants": mutants.page(results.mutants),
     }
 
 

@@ -29,6 +29,7 @@ import junit_xml
 from harness.model.ids import case_of
 from harness.model.results import BootReport, Case, Results, Test
 from harness.outcome import Outcome
+from harness.report.mutants import properties
 from harness.report.testcases import (
     CASE_TEXT_LIMIT,
     VALUE_LIMIT,
@@ -207,6 +208,7 @@ def _properties(results: Results, tests: list[Test]) -> dict[str, str]:
         "machine.qemu": machine.qemu,
         "machine.guest": machine.guest,
         **{f"note.{n}": note for n, note in enumerate(results.notes, 1)},
+        **properties(results.mutants),
     }
     for test in tests:
         found[f"{test.name}.seed"] = test.seed

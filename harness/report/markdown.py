@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from harness.model.mutants import Mutants
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
 from harness.report.evidence import evidence, not_as_expected
+from harness.report.mutants import markdown_rows, words
 from harness.report.text import count, count_outcomes, duration, known_as, one_line, tally
 from harness.report.verdict import complaints_at_boot, verdict
 
@@ -51,6 +53,8 @@ def _lines(results: Results, directory: str) -> Iterator[str]:
     if len(bad) > _MOST_DETAILS:
         yield from ("", f"The report has {count(len(bad) - _MOST_DETAILS, 'more test')}.")
     yield from _suites(results)
+    if results.mutants:
+        yield from _mutants(results.mutants)
     for note in results.notes:
         yield from ("", f"Note: {_code(one_line(note, 1000))}")
 
@@ -98,6 +102,17 @@ def _suites(results: Results) -> Iterator[str]:
             f"| {_cell(name)} | {tally(count_outcomes(test.outcome for test in tests))} "
             f"| {tally(cases)} | {duration(seconds)} | {_cell(named)} |"
         )
+
+
+def _mutants(mutants: Mutants) -> Iterator[str]:
+    yield from ("", f"**{words(mutants)}**")
+    rows = list(markdown_rows(mutants))
+    if rows:
+        yield from ("", "| planted fault | where | change |", "|---|---|---|")
+    for status, where, what in rows[:_MOST_ROWS]:
+        yield f"| {status} | {_cell(where)} | {_cell(what)} |"
+    if len(rows) > _MOST_ROWS:
+        yield f"| | {len(rows) - _MOST_ROWS} more | |"
 
 
 def _code(text: str) -> str:

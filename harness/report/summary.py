@@ -17,6 +17,7 @@ from harness.report.bisect import bisected
 from harness.report.coverage import coverage_lines
 from harness.report.injections import fault_lines, injection_lines, leak_lines
 from harness.report.matrix import matrix
+from harness.report.mutants import mutant_lines
 from harness.report.steps import cases_text, known_tags
 from harness.report.text import (
     COMMAND,
@@ -102,6 +103,8 @@ def summary(
         parts += [[], *coverage_lines(results.coverage)]
     if results.injections:
         parts += [[], *injection_lines(results.injections)]
+    if results.mutants:
+        parts += [[], *mutant_lines(results.mutants)]
     return [*parts, *_last(results, directory, page, junit), [], *verdict(results)]
 
 

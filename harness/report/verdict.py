@@ -7,6 +7,7 @@ from harness.errors import ExitCode
 from harness.klog import Severity
 from harness.model.results import BootReport, Results, Test
 from harness.outcome import Outcome
+from harness.report.mutants import shortfall
 from harness.report.text import Span, count, one_line, tally
 
 _MAX_NAMES = 5
@@ -24,6 +25,8 @@ def verdict(results: Results) -> list[list[Span]]:
     nothing = nothing_tested(results)
     if nothing:
         lines.append([("NOTHING WAS TESTED: ", "bad"), (nothing, "")])
+    if too_few := shortfall(results.mutants):
+        lines.append([("Not enough: ", "bad"), (too_few, "")])
     if results.error:
         lines.append([("CUT OFF: ", "bad"), (one_line(results.error, 200), "")])
     code = results.exit_code
@@ -92,7 +95,9 @@ def run_trouble(results: Results) -> str:
     )
     if bad or results.exit_code is ExitCode.AS_EXPECTED:
         return ""
-    return "no test was planned" if not results.tests else "the run was interrupted"
+    if not results.tests:
+        return "no test was planned"
+    return "the run was interrupted" if results.interrupted else shortfall(results.mutants)
 
 
 def complaints_at_boot(results: Results) -> list[BootReport]:

@@ -102,6 +102,8 @@ class Job:
             with held.let_through():
                 run.execute()
             with held.let_through():
+                run.mutate()
+            with held.let_through():
                 run.symbolize()
         except KeyboardInterrupt:
             interrupted = True

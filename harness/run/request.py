@@ -16,7 +16,7 @@ from harness.guest import vng
 from harness.model.faults import InjectSpec
 from harness.model.ids import ONLY, KernelName
 from harness.model.records import SCHEMA, Requested
-from harness.model.spec import BisectTable, GuestTable, KernelSpec, Trust
+from harness.model.spec import BisectTable, GuestTable, KernelSpec, MutantsAsked, Trust
 from harness.project import NO_SERIES, Project, load
 from harness.run.posted import unlike_posted
 from harness.series import Stack
@@ -69,6 +69,8 @@ class Request:
     """Between which kernels the first bad one is looked for; others are added as needed."""
     hosts: tuple[str, ...] = ()
     """The hosts that run the tests, by name; none is this machine, and others by need."""
+    mutants: MutantsAsked | None = None
+    """Which faults are planted once the tests have run without one; None is none."""
     command: tuple[str, ...] = ()
     """The command line, for the record."""
     program: tuple[str, ...] = ("harness",)
@@ -101,6 +103,7 @@ class Request:
             base=self.base,
             bisect=self.bisect,
             hosts=self.hosts,
+            mutants=self.mutants,
         )
 
     @classmethod
@@ -130,6 +133,7 @@ class Request:
             base=asked.base,
             bisect=asked.bisect,
             hosts=asked.hosts,
+            mutants=asked.mutants,
             command=asked.command,
             program=program,
         )
@@ -240,7 +244,16 @@ class Request:
 
         *suites* are the ``--suite`` options, as they were given, that its suite was made from.
         """
-        argv = [*self.program, "inject" if self.inject else "run"]
+        argv = self._argv("inject" if self.inject else "run", spec, suites)
+        return shlex.join([*argv, test] if self.inject else [*argv, "-k", test])
+
+    def rerun_mutant(self, spec: KernelSpec, line: str) -> str:
+        """Return a shell command that plants the faults of *line* (``FILE:LINE``) again."""
+        only = ["-k", self.expression] if self.expression else []
+        return shlex.join([*self._argv("mutants", spec, self.suites), *only, "--at", line])
+
+    def _argv(self, command: str, spec: KernelSpec, suites: Sequence[str]) -> list[str]:
+        argv = [*self.program, command]
         if self.project_file != self.working_dir / self.project_file.name:
             argv += ["--project", str(self.project_file)]
         argv += ["--source", spec.source] if spec.source is not None else []
@@ -252,8 +265,7 @@ class Request:
         argv += ["--guest", self.guest] if self.guest else []
         argv += ["--trust", self.trust] if self.trust else []
         argv += ["--cost"] * self.cost + ["--functions"] * self.functions
-        argv += [word for name in suites for word in ("--suite", name)]
-        return shlex.join([*argv, test] if self.inject else [*argv, "-k", test])
+        return argv + [word for name in suites for word in ("--suite", name)]
 
 
 def _counted(guest: GuestTable) -> GuestTable:

@@ -46,6 +46,8 @@ from harness.run.course import Course
 from harness.run.history import history
 from harness.run.hosts import Hosts
 from harness.run.journal import Journal
+from harness.run.mutant_plan import Planting, planting
+from harness.run.mutants import Mutation
 from harness.run.prepare import Prepared, Selected, build, planned, select
 from harness.run.request import Request
 from harness.run.reruns import Neighbours, Reruns
@@ -96,6 +98,8 @@ class Underway:
         self._selected: Sequence[Selected] = ()
         """The kernels that are asked for."""
         self._prepared: dict[str, Prepared] = {}
+        self._planting: Planting | None = None
+        """What is planted when the tests have run without it."""
         self._known: list[Record] = []
         """What the journal says when this begins, and the plan that it has got since."""
         self._same = Same()
@@ -120,6 +124,19 @@ class Underway:
                 raise self._with_hint(error) from None
             else:
                 return
+
+    def mutate(self) -> None:
+        """Plant the faults that are asked for, now that the tests have run without one."""
+        for prepared in self._prepared.values():
+            if self._planting is None:
+                return
+            stage = Mutation(
+                prepared, self._planting, self._place.path, self._book, self._context, self._jobs
+            )
+            try:
+                stage.execute()
+            except HarnessError as error:
+                raise self._with_hint(error) from None
 
     def symbolize(self) -> None:
         """Look up lines for what tests ended in that did not end as expected."""
@@ -156,6 +173,8 @@ class Underway:
             check_kernel_name(spec.name)
         selected = [select(self._request, spec, self._context) for spec in specs]
         self._selected = selected
+        if self._request.mutants is not None:
+            self._planting = planting(selected[0], self._request.mutants)
         hosts = Hosts(self._request, self._place.path, self._context, self._jobs)
         with ExitStack() as stack:
             builder = stack.enter_context(Builder(NICE if len(selected) > 1 else 0))

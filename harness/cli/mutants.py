@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``harness mutants``: faults planted in the changed lines, and whether the tests notice."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from harness.cli.testing import Asked, TestingCommand, conduct, testing_options
+from harness.errors import UserError
+from harness.model.spec import MutantsAsked
+from harness.run.mutant_plan import Place
+from harness.run.request import Request
+
+
+@click.command(cls=TestingCommand)
+@testing_options
+@click.option(
+    "--upto",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Apply only the first N patches, counted through all series.  [default: all]",
+)
+@click.option(
+    "--at",
+    multiple=True,
+    metavar="FILE[:LINE[-LINE]]",
+    help="Plant faults only there; FILE may be a glob (mm/*.c).  Give it several times for several "
+    "places.  [default: all changed lines]",
+)
+@click.option(
+    "--patch",
+    "patches",
+    multiple=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Plant faults only in lines that patch N wrote; give it several times for several.",
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Plant only N of the faults, always the same ones.",
+)
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="Return 1 where the tests notice fewer of the faults.  [default: any score will do]",
+)
+@click.option(
+    "--alone",
+    is_flag=True,
+    help="Build a kernel for each fault, also where many can share one.  That takes a quarter of a "
+    "minute and more for each.",
+)
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Leave out the faults for each of which a kernel has to be built: in macros, and in what "
+    "is initialised outside of functions.",
+)
+def mutants(
+    upto: int | None,
+    at: tuple[str, ...],
+    patches: tuple[int, ...],
+    sample: int | None,
+    min_score: float | None,
+    alone: bool,
+    together: bool,
+    **options: Any,
+) -> int:
+    """Plant faults in the lines that the series has changed, and see whether the tests notice.
+
+    First the tests run on the kernel of the series, and it is watched which changed lines they run.
+    Then each fault is tried with the tests that run its line, until one does not end as expected.
+    All faults within functions are in one kernel, in which one of them is chosen before a test
+    starts.  Faults that are known to change nothing stand in mutants.toml (docs/depth.md).
+
+    The exit code is that of the tests without a fault, unless --min-score asks for more.
+
+    \b
+    Examples:
+      harness mutants
+      harness mutants --at mm/restrictedmem.c
+      harness mutants --patch 3 --suite ~/my-selftests --min-score 80
+      harness mutants --sample 50
+      harness mutants --resume latest
+    """
+    asked = Asked(**options)
+    if alone and together:
+        raise UserError("--alone and --together exclude each other", where="harness mutants")
+    if (asked.repeat or 1) > 1 or asked.until_fail:
+        raise UserError(
+            "with faults each test runs once",
+            where="--repeat, --until-fail",
+            hint="find out with `harness run` whether a test is stable",
+        )
+    if asked.hosts:
+        raise UserError(
+            "faults are tried on this machine only", where="--host", hint="leave it out"
+        )
+    for place in at:
+        Place.parse(place)
+    wanted = MutantsAsked(
+        at=at,
+        patches=patches,
+        sample=sample,
+        min_score=min_score,
+        alone=alone,
+        together=together,
+    )
+
+    def shape(request: Request) -> Request:
+        return dataclasses.replace(
+            request, kernels=(asked.kernel(upto),), coverage=True, mutants=wanted
+        )
+
+    return conduct(asked, shape)
