@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 
 from harness import project
+from harness.context import Context
 from harness.errors import ExitCode
 from harness.judge import merge, verdict
 from harness.model import results
@@ -19,9 +21,11 @@ from harness.model.ids import ONLY
 from harness.model.records import RunPlanned, RunStarted, of_kernel
 from harness.model.results import Results
 from harness.outcome import Outcome
+from harness.progress import Quiet
 from harness.run import journal
+from harness.store import Store
 from tests.conftest import PROJECT_FILE
-from tests.v10 import breaks, coverage
+from tests.v10 import breaks, coverage, schemata
 from tests.v10.conftest import Directories, Runs
 from tests.v10.tags import LAST_PATCH, REPOSITORY, SELFTESTS, SUITES, all_tests, rules
 
@@ -220,3 +224,27 @@ _SAMPLE = ("fd-b1-flags",)
 def test_a_break_is_caught(fault: breaks.Break, tmp_path: Path) -> None:
     ended = breaks.bite(fault, tmp_path)
     assert ended.caught, ended.said
+
+
+def _together(faults: Sequence[breaks.Break], store: Store, out: Path) -> dict[str, breaks.Bite]:
+    context = Context(store, Quiet())
+    return schemata.bites(schemata.prepared_v11(context, out), faults, context, out)
+
+
+def test_breaks_that_share_a_kernel_are_caught_one_by_one(
+    user_store: Store, tmp_path: Path
+) -> None:
+    """As they are when each is built alone; one in each file, and one that is never chosen."""
+    names = (*_SAMPLE, "kvm-b3-offset", "kvm-b4-retry", "mig-churn", "fd-b1-rw-read")
+    faults = [each for each in breaks.all_breaks() if each.name in names]
+    found = _together(faults, user_store, tmp_path)
+    # Another operation in a table is nothing that a function does.
+    assert sorted(found) == sorted({*names} - {"fd-b1-rw-read"})
+    assert {name: bite.said for name, bite in found.items() if not bite.caught} == {}
+
+
+@pytest.mark.proof
+def test_all_breaks_that_can_share_a_kernel_are_caught(user_store: Store, tmp_path: Path) -> None:
+    found = _together(breaks.all_breaks(), user_store, tmp_path)
+    assert {name: bite.said for name, bite in found.items() if not bite.caught} == {}
+    assert len(found) == 102
