@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What this machine can do for the harness, what it lacks, and what to do about that."""
+"""Checks of this machine: what works for the harness, what is missing, and what to do."""

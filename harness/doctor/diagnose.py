@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""All checks together, on this machine or on one whose files are below another root."""
+"""Runs all checks, on this machine or on one whose files are below another root."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _ROOT = Path("/")
 
 @dataclass(frozen=True)
 class Doctor:
-    """Looks at a machine.  *root* is where its files are."""
+    """Runs all checks.  *root* is the directory of the machine's files."""
 
     survey: Survey
     progress: Progress
     guest: GuestTable
-    """What the project's tests run in."""
+    """The guest of the project's tests."""
     root: Path = _ROOT
     quick: bool = False
-    """Whether nothing is booted."""
+    """Whether to skip all checks that boot a guest."""
 
     def diagnose(self) -> Diagnosis:
-        """Check everything; what is missing is a value and no error."""
+        """Return the results of all checks; something missing is a value, not an error."""
         checks = tuple(self._checks())
         host = self.survey.host
         return Diagnosis(
@@ -103,7 +103,7 @@ def _always(name: str, detail: str) -> Check:
 
 
 def _virtme() -> Check:
-    """virtme-ng gives guests the host's file system: what tests call host-root."""
+    """virtme-ng provides the host's file system in guests: the requirement host-root."""
     program = Path(sys.executable).with_name("virtme-run")
     found = program.exists() or shutil.which("virtme-run") is not None
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The machine: processors, memory, disk, what KVM and confidential guests need of it."""
+"""Checks of the machine: processors, memory, disk, and what KVM and confidential guests need."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from harness.store import Store
 
 GIB = 1 << 30
 FRESH_GIB = 4
-"""Git repository, one build and ccache (measured with 6.1: 0.4, 1.7 and 0.3 GB), and some room."""
+"""Git repository, one build and ccache (measured with 6.1: 0.4, 1.7 and 0.3 GB), and a margin."""
 LATER_GIB = 1
 """Some kernels, suites and snapshots; one of each is about 60 MB."""
 _BUILD_MIB = 1024
-"""What linking vmlinux and a compiler for each of two processors need."""
+"""Memory for linking vmlinux and for a compiler on each of two processors."""
 
 
 def checks(survey: Survey, store: Store | None, trouble: str, guest: GuestTable) -> Iterator[Check]:
-    """Look at the machine; *store* is the cache, None with the *trouble* why there is none."""
+    """Check the machine; *store* is the cache, or None with the reason in *trouble*."""
     host = survey.host
     yield Check(
         name="cpus",
@@ -48,7 +48,7 @@ def checks(survey: Survey, store: Store | None, trouble: str, guest: GuestTable)
 
 
 def confidential_checks(survey: Survey, memory_mib: int) -> Iterator[Check]:
-    """Say of each technology whether guests under it can be started, and all that is missing."""
+    """Return for each technology whether its guests can be started, and everything missing."""
     for kind in Kind:
         found = survey.offer(kind, memory_mib)
         launch = found.launch
@@ -84,7 +84,7 @@ def _memory(host: Host, guest: GuestTable) -> Check:
 
 
 def _cache(store: Store | None, trouble: str) -> Check:
-    """Write to the cache as a run does; what another user has made there may be in the way."""
+    """Check the cache by writing to it as a run does; files of another user may prevent that."""
     if store is not None:
         trouble = _unwritable(store)
     return Check(
@@ -100,7 +100,7 @@ def _cache(store: Store | None, trouble: str) -> Check:
 
 
 def _unwritable(store: Store) -> str:
-    """Return why *store*, which holds nothing of another user, cannot be written; else nothing."""
+    """Return why *store*, which has no files of another user, is not writable; else empty."""
     try:
         with store.scratch("doctor") as work, store.try_lock("doctor"):
             (work / "file").write_bytes(bytes(4096))
@@ -139,7 +139,7 @@ def _disk(store: Store | None, trouble: str) -> Check:
 
 def _kvm_device(host: Host) -> Check:
     texts = {
-        Access.USABLE: ("this user can open /dev/kvm; whether it works shows only a boot", ""),
+        Access.USABLE: ("this user can open /dev/kvm; only a boot shows whether it works", ""),
         Access.FORBIDDEN: ("this user cannot open /dev/kvm", "adduser $USER kvm, and log in again"),
         Access.ABSENT: (
             "there is no /dev/kvm",
@@ -158,7 +158,7 @@ def _kvm_device(host: Host) -> Check:
 
 
 def _sandbox() -> Check:
-    """Run a program in a sandbox as a stranger's series is built in one."""
+    """Check the sandbox by running a program in it, as for a stranger's series."""
     why = why_no_sandbox()
     advice = ""
     if "bubblewrap is not installed" in why:
@@ -183,7 +183,7 @@ def _sandbox() -> Check:
 
 
 def firmware_note(survey: Survey) -> Check:
-    """Say which firmware there is for guests: confidential ones start from it."""
+    """Return which firmware is available: confidential guests start from it."""
     paths: list[Path] = [each.path for each in survey.images]
     return Check(
         name="firmware",

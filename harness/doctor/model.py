@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What ``harness doctor`` finds: plain values; docs/doctor.md explains their JSON form."""
+"""The results of ``harness doctor`` as plain values; docs/doctor.md explains their JSON form."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ State = Literal["yes", "no", "unknown"]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that a machine has or not."""
+    """The result of one check."""
 
     name: str
-    """Stable, for scripts; the names that a test can require are those of suite.toml."""
+    """Stable, for scripts; names that a test can require are the same as in suite.toml."""
     group: str
     """Stable too: ``setup``, ``machine``, ``guests`` or ``confidential``."""
     state: State
-    """``unknown`` where it was not looked for, or cannot be."""
+    """``unknown`` if it was not tested, or cannot be tested."""
     required: bool = False
-    """Whether ``make test-kernel`` does not work without it."""
+    """Whether ``make test-kernel`` fails without it."""
     detail: str
-    """What is there, or why it is not."""
+    """What was found, or why it is missing."""
     do: str = ""
-    """What to do about it; empty where nothing is to be done."""
+    """What to do about it; empty if nothing is to be done."""
 
     @property
     def fatal(self) -> bool:
-        """Whether nothing works without what is missing here."""
+        """Whether ``make test-kernel`` cannot run because this is missing."""
         return self.required and self.state == "no"
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was found."""
+    """The results of all checks."""
 
     schema: int = SCHEMA
     harness: str
@@ -45,11 +45,11 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     """Processor and kernel in one line."""
     ready: bool
-    """Whether all that ``make test-kernel`` needs is there."""
+    """Whether everything that ``make test-kernel`` needs is there."""
     checks: tuple[Check, ...]
 
     def check(self, name: str) -> Check:
-        """Return the check of that name; KeyError where there is none."""
+        """Return the check of that name; KeyError if there is none."""
         for each in self.checks:
             if each.name == name:
                 return each

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Programs and packages: what has to be installed, and what is."""
+"""Checks of programs and packages: what has to be installed, and what is."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _SETUP = "make setup"
 _GROUP = "setup"
 _OLDEST_PYTHON = (3, 11)
 _OLDEST_QEMU = (7, 2)
-"""What this project is tested with; older ones may do."""
+"""The oldest version that this project is tested with; older ones may work."""
 _BUILD = ("bc", "bison", "flex", "gcc", "ld", "make", "readelf", "rsync", "setpriv", "tar", "xz")
-"""Programs that building and packing need besides git and QEMU."""
+"""Programs for building and packing, in addition to git and QEMU."""
 _OF_PACKAGE = {**OF_PROGRAM, "readelf": "binutils", "setpriv": "util-linux"}
 _LIMIT_S = 20
 
 
 def checks(root: Path, survey: Survey, packages_file: Path = PACKAGES_FILE) -> Iterator[Check]:
-    """Look at what is installed on the machine whose files are below *root*."""
+    """Check what is installed on the machine whose files are below *root*."""
     yield _debian(root, packages_file)
     yield _python()
     yield _python_packages("python-packages", "", required=True)
@@ -42,13 +42,13 @@ def checks(root: Path, survey: Survey, packages_file: Path = PACKAGES_FILE) -> I
 
 
 def wanted_packages(text: str) -> list[str]:
-    """Return the Debian packages that a list file names: the first column of each row."""
+    """Return the Debian packages in a list file: the first column of each row."""
     lines = (line.partition("#")[0].partition("|")[0].strip() for line in text.splitlines())
     return [line for line in lines if line]
 
 
 def installed_packages(status: str) -> set[str]:
-    """Return what dpkg's status file says is installed."""
+    """Return the installed packages according to dpkg's status file."""
     found = set()
     for block in status.split("\n\n"):
         name = re.search(r"^Package: (\S+)$", block, re.M)
@@ -141,7 +141,7 @@ def _python_packages(name: str, extra: str, *, required: bool) -> Check:
 def requirements(lines: list[str], extra: str) -> dict[str, str]:
     """Return packages and their oldest versions from a distribution's metadata.
 
-    *extra* chooses those of one extra; empty, those that are always needed.
+    *extra* selects the packages of one extra; empty selects those that are always needed.
     """
     found = {}
     for line in lines:
@@ -197,7 +197,7 @@ def _first_line(path: str) -> str:
 def _qemu(survey: Survey) -> Check:
     emulator = survey.emulator
     if not emulator.installed:
-        why = f"{emulator.path} does not say its version" if emulator.path else "not installed"
+        why = f"{emulator.path} does not print its version" if emulator.path else "not installed"
         detail, do = f"qemu-system-x86_64: {why}", install("qemu-system-x86")
         return Check(name="qemu", group=_GROUP, state="no", required=True, detail=detail, do=do)
     old = emulator.version < _OLDEST_QEMU

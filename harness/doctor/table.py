@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A diagnosis for people: one line a check, and below it what to do."""
+"""Prints the results as a table: one line for each check, and below it what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TITLES = {
 }
 _LOG_COLUMNS = 120
 _DETAIL = 2000
-"""A reason of QEMU's may be long; nothing is left out short of this many characters."""
+"""Longest detail that is shown, in characters: a reason of QEMU may be long."""
 
 
 def print_table(diagnosis: Diagnosis, stream: TextIO, terminal: Terminal | None = None) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What only a boot can tell: accelerators, and guests inside the guest."""
+"""Checks that need a boot: accelerators and nested guests."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from harness.store import Damaged, Store
 NESTED = Path(__file__).with_name("nested.c")
 _RUN_LIMIT_S = 30.0
 _LOOK_AT = 20
-"""Kernels in the cache that are looked at."""
+"""Kernels of the cache that are considered."""
 _TRIES = 3
-"""And that are booted, until one comes up."""
+"""Kernels that are booted at most, until one boots."""
 _HOW = "make test-kernel, which builds a kernel; then harness doctor again"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a boot under one accelerator told.  ``seconds`` is the boot's time."""
+    """The result of a boot under one accelerator.  ``seconds`` is the boot's duration."""
 
     trouble: str = ""
     seconds: float = 0.0
     nested: str = ""
-    """What the program said that starts a guest in the guest."""
+    """The output of the program that starts a nested guest."""
     nested_works: bool = False
 
 
@@ -67,22 +67,22 @@ def cached_kernels(store: Store) -> list[Kernel]:
 
 
 def not_tried(why: str, do: str) -> Iterator[Check]:
-    """Return the checks that need a boot, as unknown."""
+    """Return the checks that need a boot, with the state unknown."""
     for name in ("tcg", "kvm", "nested-kvm"):
         yield Check(name=name, group="guests", state="unknown", detail=why, do=do)
 
 
 def checks(context: Context, survey: Survey, config: GuestConfig) -> Iterator[Check]:
-    """Boot a kernel of the cache under each accelerator, and start a guest in the guest.
+    """Boot a kernel of the cache under each accelerator, and start a nested guest.
 
-    Takes some 5 to 10 s.  What is found out about KVM is remembered, so that runs go by it.
+    Takes some 5 to 10 s.  The result about KVM is cached for later runs.
     """
     kernels = cached_kernels(context.store)[:_TRIES]
     if not kernels:
         yield from not_tried("there is no kernel in the cache to boot", _HOW)
         return
     tcg = Answer("nothing was tried")
-    # One that a stranger's series has broken says nothing of the machine.
+    # A kernel that a stranger's series has broken is no evidence about the machine.
     for kernel in kernels:
         foundry = Foundry(kernel, config.boot_limit_s, context, survey)
         try:
@@ -100,7 +100,7 @@ def checks(context: Context, survey: Survey, config: GuestConfig) -> Iterator[Ch
     yield _check(
         "tcg",
         "no" if tcg.trouble else "yes",
-        f"{len(kernels)} kernels of the cache do not boot, the last one says: {tcg.trouble}"
+        f"{len(kernels)} kernels of the cache do not boot, the error of the last one: {tcg.trouble}"
         if tcg.trouble
         else f"Linux {kernel.meta.release} boots in {tcg.seconds:.1f} s",
         "see whether another kernel boots: make test-kernel ARGS='--series none'"
@@ -120,7 +120,7 @@ def checks(context: Context, survey: Survey, config: GuestConfig) -> Iterator[Ch
 
 
 def _damage(store: Store, kernel: Kernel) -> str:
-    """Say that *kernel* has lost bits in the cache, from which it is gone then; empty otherwise."""
+    """Return that *kernel* is damaged in the cache, which removes it there; empty if it is not."""
     try:
         store.check([("kernel", kernel.key)])
     except Damaged as damage:
@@ -134,9 +134,9 @@ def _kvm(answer: Answer, known: accel.Probe, survey: Survey) -> Check:
     if survey.host.kvm is not Access.USABLE:
         do = "see kvm-device"
     elif survey.host.virtual:
-        do = "nothing inside this virtual machine; its host has to offer nested virtualization"
+        do = "nothing in this virtual machine; enable nested virtualization on its host"
     else:
-        do = "look at what the kernel log says of kvm (dmesg)"
+        do = "read the kvm messages in the kernel log (dmesg)"
     again = ""
     if 0 < known.holds_s < accel.SURE_S:
         again = f" (tried again after {known.holds_s / 60:.0f} minutes)"
@@ -159,7 +159,7 @@ def _check(name: str, state: State, detail: str, do: str = "", *, required: bool
 
 
 async def boot(config: GuestConfig, accelerator: Accelerator, files: BootFiles) -> Answer:
-    """Boot what holds the program NESTED, and start a guest in the guest."""
+    """Boot an initramfs with the program NESTED, which starts a nested guest."""
     start = time.monotonic()
     try:
         async with await QemuGuest.boot(config, accelerator, files) as guest:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A person in a guest."""
+"""Interactive and scripted access to a guest."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a shell is opened on: the kernel, the suites and the guest of a run that was."""
+"""Selects what a shell opens on: the kernel, the suites and the guest of an earlier run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from harness.suites import Suite, userland
 
 _SYSTEM = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _SHELLS = {"sealed": ("/bin/sh",), "vng": ("/bin/bash", "--norc")}
-"""By type of guest; what the host's shell finds in its settings is not for the guest."""
+"""Shell by type of guest; the settings of the host's shell are not for the guest."""
 _ROOT = "root"
 _HOME = "/root"
 _WEEK_S = 7 * 24 * 3600.0
@@ -44,23 +44,23 @@ _USERS = {"etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n", "etc/group": b"root:
 
 @dataclass(frozen=True)
 class Rerun:
-    """A test of the run, to be run again as it ran then."""
+    """A test of the run, to be run again in the same way."""
 
     test: PlannedTest
     seed: str
-    """32 bytes in hex; that of its worst attempt."""
+    """32 bytes in hex, from its worst attempt."""
     limit_s: float
     fresh: bool
-    """Whether it has not run, so that the seed is a new one."""
+    """Whether it has not run before, so that the seed is new."""
 
     def command(self) -> Command:
-        """Return what runs it."""
+        """Return the command that runs it."""
         return command_of(self.test, self.seed, self.limit_s)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a shell is opened."""
+    """The kernel, suites and guest that a shell opens on."""
 
     run: str
     """The run's name."""
@@ -71,13 +71,13 @@ class Place:
 
     @property
     def path(self) -> str:
-        """``PATH`` in the guest: every directory that has programs of the suites comes first."""
+        """``PATH`` in the guest: the directories with programs of the suites come first."""
         return path_of(self.suites)
 
     def shell(
         self, environ: Mapping[str, str], line: str = "", window: Window | None = None
     ) -> Command:
-        """Return what runs a shell: on a terminal of that size, or for one *line*."""
+        """Return the command of a shell: on a terminal of that size, or for one *line*."""
         directory = f"/{GUEST_ROOT}/{self.rerun.test.suite}" if self.rerun else _HOME
         env = {
             "PATH": self.path,
@@ -96,7 +96,7 @@ class Place:
         )
 
     def files(self, maker: Foundry) -> BootFiles:
-        """Return what the guest boots from; see :func:`shell_files`."""
+        """Return the files that the guest boots from; see :func:`shell_files`."""
         return shell_files(maker, self.suites, self.guest)
 
 
@@ -111,9 +111,9 @@ def path_of(packed: Iterable[Suite]) -> str:
 
 
 def shell_files(maker: Foundry, packed: Sequence[Suite], guest: GuestTable) -> BootFiles:
-    """Return what a *guest* boots from: the suites, and a shell where the host's is not there.
+    """Return the files that *guest* boots from: the suites, and a shell if it has none.
 
-    Raises MachineError where there is no shell for it.
+    Raises MachineError if there is no shell for it.
     """
     root: Path | None = None
     if guest.type == "sealed":
@@ -132,7 +132,7 @@ def _pack_shell(out: Path) -> None:
 
 
 def shell_entries(packed: Iterable[Suite], shell: Path | None) -> list[initramfs.Entry]:
-    """Return the suites' files, and of the store's entry *shell* what is not among these."""
+    """Return the suites' files, and the files of the store's entry *shell* that they lack."""
     own = shell is not None
     entries = [entry for suite in packed for entry in suite_entries(suite, userland=own)]
     entries += tree_entries(shell / _ROOT, "") if shell else []
@@ -151,12 +151,12 @@ def choose(
     guest: str = "",
     kernel: KernelName | None = None,
 ) -> Place:
-    """Find in *store* what the run with these *records* was made of.
+    """Return the parts in *store* of the run with these *records*.
 
-    With *test*, a name of the run, it is that test's guest; else it is the one that most tests had.
-    *suite_names* leaves other suites out, *guest* is another type of guest, *kernel* one of several
-    (None is the last).  Raises UserError for a
-    name that the run does not have, and where the store has no longer what it takes.
+    With *test*, a name of the run, the guest is the one of that test; otherwise it is the one that
+    most tests had.  *suite_names* selects suites, *guest* is another type of guest, *kernel* is one
+    of several (None is the last).  Raises UserError for a name that the run does not have, and if
+    the store no longer has the parts.
     """
     names = kernel_names(records)
     name = names[-1] if kernel is None else kernel
@@ -183,9 +183,9 @@ def choose(
 
 def _gone(head: RunStarted, what: str) -> UserError:
     return UserError(
-        f"{what} is not in the cache any more",
+        f"{what} is no longer in the cache",
         where=f"run {head.run}",
-        hint=f"make it again: {shlex.join(head.command)}" if head.command else "run again",
+        hint=f"build it again: {shlex.join(head.command)}" if head.command else "run again",
     )
 
 

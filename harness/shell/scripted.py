@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A guest for a test that is written in Python: commands, files, the kernel log, and a verdict.
 
-What the kernel complains of counts against the test, as it does against a program of a suite.
+Kernel complaints count against the test, as for a program of a suite.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _HOME = "/root"
 _MOST = 32 << 20
 """Bytes that are kept of each stream of a command, and of the kernel log."""
 _PIECE = 90_000
-"""Bytes of a file in one argument, which has at most 128 KiB when encoded (MAX_ARG_STRLEN)."""
+"""Bytes of a file in one argument, which is at most 128 KiB when encoded (MAX_ARG_STRLEN)."""
 _PIECES = 6
-"""Arguments of one command, which has at most a megabyte altogether."""
+"""Arguments of one command, which are at most a megabyte altogether."""
 _WRITE = 'for piece; do printf %s "$piece"; done | base64 -d >>"$0"'
 
 
 class GuestGone(Exception):
-    """The guest died under a command; the text has the kernel's last words."""
+    """The guest died under a command; the text has the end of the kernel log."""
 
 
 class CommandFailed(Exception):
-    """A command did not end with status 0; the text has what it printed."""
+    """A command did not end with status 0; the text has its output."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ class Result:
 
     argv: tuple[str, ...]
     status: int | None
-    """Its exit status; None where a signal ended it."""
+    """Its exit status; None if a signal ended it."""
     signal: int | None
     timed_out: bool
-    """Whether its time limit was reached, however it ended then."""
+    """Whether it reached its time limit, however it ended then."""
     stdout: str
-    """Bytes that are not UTF-8 come as ``\\xNN``, here and below."""
+    """Standard output; bytes that are not UTF-8 become ``\\xNN``, here and below."""
     stderr: str
     kernel_log: str
-    """What the kernel wrote to its log meanwhile."""
+    """The kernel log during the command."""
     seconds: float
-    """By the guest's clock."""
+    """Duration by the guest's clock."""
 
     @property
     def ok(self) -> bool:
@@ -77,11 +77,11 @@ class Result:
         return self.status == 0 and not self.timed_out
 
     def check(self) -> Result:
-        """Return this result; raises :class:`CommandFailed` where it is not :attr:`ok`."""
+        """Return this result; raises :class:`CommandFailed` unless it is :attr:`ok`."""
         if self.ok:
             return self
         how = f"signal {self.signal}" if self.status is None else f"status {self.status}"
-        how = "its time was up" if self.timed_out else how
+        how = "it reached its time limit" if self.timed_out else how
         said = "".join(f"\n{text}" for text in (self.stdout, self.stderr) if text)
         raise CommandFailed(f"{' '.join(self.argv)}: {how}{said}")
 
@@ -89,7 +89,7 @@ class Result:
 class ScriptedGuest:
     """A running guest, for code that is not asynchronous.
 
-    Made by :meth:`start`; :meth:`close` ends it.
+    :meth:`start` creates it; :meth:`close` ends it.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class ScriptedGuest:
         path: str,
         at_boot: Callable[[QemuGuest], AtBoot],
     ) -> ScriptedGuest:
-        """Make a guest with *starter*; *path* is its ``PATH``.
+        """Return a guest that *starter* has started; *path* is its ``PATH``.
 
-        *at_boot* returns what of its boot is held against the test.  Raises MachineError where
-        there is no guest.
+        *at_boot* returns what of its boot counts against the test.  Raises MachineError if the
+        guest does not start.
         """
 
         async def begin() -> QemuGuest:
@@ -134,11 +134,11 @@ class ScriptedGuest:
     ) -> Result:
         """Run a command and return how it ended.
 
-        A name without a slash is looked for in the directories of the suite, then of the system.
+        A name without a slash is searched in the directories of the suite, then of the system.
         *timeout_s* is in seconds in which the guest could run; *env* is added to ``PATH``, ``HOME``
-        and ``TERM``.  With *check* it is an error (:class:`CommandFailed`) when the command does
-        not end with status 0.  Raises :class:`GuestGone` when the guest dies, and OSError where
-        the program cannot be started.
+        and ``TERM``.  With *check*, raises :class:`CommandFailed` if the command does not end
+        with status 0.  Raises :class:`GuestGone` if the guest dies, and OSError if the program
+        cannot be started.
         """
         words = tuple(argv)
         if not words:
@@ -179,9 +179,9 @@ class ScriptedGuest:
         return result.check() if check else result
 
     def write_file(self, path: str, data: str | bytes, mode: int = 0o644) -> None:
-        """Write *data* to *path* in the guest; the directory must be there.
+        """Write *data* to *path* in the guest; the directory must exist.
 
-        Raises :class:`CommandFailed` where that cannot be done.
+        Raises :class:`CommandFailed` if that fails.
         """
         raw = data.encode() if isinstance(data, str) else data
         absolute = path if path.startswith("/") else f"{_HOME}/{path}"
@@ -196,34 +196,34 @@ class ScriptedGuest:
 
     @property
     def kernel_log(self) -> str:
-        """The kernel log from the boot until now, at most 32 MiB of it."""
+        """The kernel log from the boot until now, at most 32 MiB."""
         return _text(self._log)
 
     @property
     def release(self) -> str:
-        """The kernel's release, as ``uname -r`` has it."""
+        """The kernel's release, as in ``uname -r``."""
         return self._guest.hello.release
 
     def allow(self, pattern: str) -> None:
-        """Let kernel reports count for nothing whose title the regular expression is found in.
+        """Ignore kernel reports whose title contains a match of the regular expression.
 
-        It holds for what came before as well.
+        This also holds for earlier reports.
         """
         self._allowed.append(re.compile(pattern))
 
     def complaint(self) -> str:
-        """Return what the kernel complained of and was not allowed to; empty for nothing.
+        """Return the kernel's complaint that was not allowed; empty if there is none.
 
-        So it is where its complaint cannot be read, or may still come.
+        It also returns a text if complaints cannot be read, or may still come.
         """
         reasons = []
-        # A guest in which nothing ran has booted all the same.
+        # A guest in which nothing ran has booted, so its boot counts.
         told = self._told or [(Ending(how="exit", status=0), ())]
         for number, (ending, findings) in enumerate(told):
             allowed = [each for each in findings if self._allows(each)]
             remaining = [each for each in findings if each not in allowed]
             if ending.how == "died" and allowed:
-                continue  # of what it was allowed to say
+                continue  # these are allowed
             at_boot = self._at_boot if number == 0 else None
             clean = ktap.Parser().close()
             outcome, reason = judge(ending, clean, remaining, allowed, at_boot=at_boot)
@@ -232,7 +232,7 @@ class ScriptedGuest:
         return "\n".join(dict.fromkeys(reasons))
 
     def close(self) -> None:
-        """End the guest; harmless when it is dead."""
+        """End the guest; does nothing if it is dead."""
         self._background.run(self._guest.kill())
 
     def _allows(self, finding: klog.Finding) -> bool:
@@ -266,7 +266,7 @@ class ScriptedGuest:
 
 
 def _kernels_part(end: Final) -> Ending:
-    """Return what an *end* says of the kernel: how the command ended is for the test to judge."""
+    """Return the kernel's part of *end*: the test itself judges how the command ended."""
     ending = ending_of(end)
     if isinstance(end, GuestDied):
         return ending

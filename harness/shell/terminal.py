@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The user's terminal on this side, a program in a guest on the other.
+"""Connects the user's terminal with a program in a guest.
 
-All bytes pass as they are, as with ssh: what runs in the guest can do with the terminal whatever
-its escape sequences can.
+All bytes pass unchanged, as with ssh: escape sequences from the guest have their effect on the
+terminal.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from harness.model.events import (
 )
 
 ESCAPE = 0x1D
-"""Ctrl-], which leaves the guest, as with telnet and virsh; no character of UTF-8 has this byte."""
+"""Ctrl-], which leaves the guest, as in telnet and virsh; no character of UTF-8 has this byte."""
 _READ = 4096
 _DEFAULT = Window(24, 80)
 _MOST = 0xFFFF
@@ -46,7 +46,7 @@ class Terminal:
 
     @classmethod
     def of(cls, keys: int, screen: int) -> Terminal:
-        """Return the terminal behind two descriptors; raises UserError where there is none."""
+        """Return the terminal of two descriptors; raises UserError if one is no terminal."""
         for fd, name in ((keys, "standard input"), (screen, "standard output")):
             if not os.isatty(fd):
                 raise UserError(
@@ -57,7 +57,7 @@ class Terminal:
         return cls(keys, screen)
 
     def window(self) -> Window:
-        """Return its size; 24 lines of 80 where it does not know."""
+        """Return its size; 24 lines of 80 columns if it reports none."""
         try:
             columns, rows = os.get_terminal_size(self.screen)
         except OSError:
@@ -68,28 +68,28 @@ class Terminal:
 
     @contextlib.contextmanager
     def raw(self) -> Iterator[None]:
-        """Have every key passed on as it is; afterwards the terminal is what it was before."""
+        """Pass every key on unchanged in the block; restore the terminal afterwards."""
         before = termios.tcgetattr(self.keys)
         try:
             tty.setraw(self.keys, termios.TCSADRAIN)
             yield
         finally:
-            # A terminal that has gone needs nothing any more.
+            # A terminal that is gone need not be restored.
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self.keys, termios.TCSADRAIN, before)
 
     def write(self, data: bytes) -> None:
-        """Write all of *data*; raises OSError when the terminal has gone."""
+        """Write all of *data*; raises OSError if the terminal is gone."""
         while data:
             try:
                 data = data[os.write(self.screen, data) :]
             except BlockingIOError:
-                # Another process on the terminal may have made it so.
+                # Another process on the terminal may have made it non-blocking.
                 select.select([], [self.screen], [])
 
 
 class Left(Exception):
-    """The user has left, or the terminal has gone."""
+    """The user has left, or the terminal is gone."""
 
 
 async def attach(
@@ -97,8 +97,8 @@ async def attach(
 ) -> Final:
     """Run *command* in *guest* with the terminal; return how it ended.
 
-    *command* should have a terminal.  The kernel log goes to *on_log*.  Raises :class:`Left` when
-    the user has typed Ctrl-] or the terminal is gone: then the guest is dead.
+    *command* should have a terminal.  *on_log* gets the kernel log.  Raises :class:`Left` if the
+    user has typed Ctrl-] or the terminal is gone: then the guest is dead.
     """
     left = asyncio.Event()
     with terminal.raw(), _watched(guest, terminal, left):
@@ -136,7 +136,7 @@ async def _show(
 
 @contextlib.contextmanager
 def _watched(guest: Guest, terminal: Terminal, left: asyncio.Event) -> Iterator[None]:
-    """Pass keys and the window's size on while the block runs."""
+    """Pass on keys and the window's size during the block."""
     loop = asyncio.get_running_loop()
 
     def key() -> None:

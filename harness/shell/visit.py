@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A visit to a guest: boot it, run what failed there, leave the user in a shell."""
+"""One shell session: boot a guest, run the failed test there, give the user a shell."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ _LOG_KEPT = 1 << 18
 _LOOK_S = 0.05
 GDB = "harness-gdb-"
 _SOCKET = 108
-"""Bytes of a socket's path with the zero at its end (unix(7))."""
+"""Bytes of a socket's path, including the zero at its end (unix(7))."""
 _LINES = 40
-"""Of a kernel's report."""
+"""Lines that are shown of a kernel report."""
 
 
 class KernelLogTail:
-    """Keeps the end of the kernel log, and writes all of it to *copy*, if there is one."""
+    """Keeps the end of the kernel log, and writes all of it to *copy* if there is one."""
 
     def __init__(self, copy: BinaryIO | None = None) -> None:
         self._copy = copy
         self._kept = bytearray()
 
     def add(self, data: bytes) -> None:
-        """Take what the kernel has said."""
+        """Add the next bytes of the kernel log."""
         self._kept += data
         del self._kept[:-_LOG_KEPT]
         if self._copy:
@@ -62,7 +62,7 @@ class KernelLogTail:
     def last_words(self) -> str:
         """The report of the first crash, or else the lines around a panic, or the last ones.
 
-        What is stuck in a kernel that has crashed makes the host ask for a panic, which tells less.
+        A process stuck in a crashed kernel makes the host request a panic, which tells less.
         """
         kept = bytes(self._kept)
         crashes = [each for each in klog.scan(kept) if each.severity is klog.Severity.CRASH]
@@ -74,27 +74,27 @@ class KernelLogTail:
 
 
 def directory_for_socket() -> Path:
-    """Return the directory for temporary files, or /tmp where a socket's path would be too long."""
+    """Return the directory for temporary files, or /tmp if a socket's path would be too long."""
     chosen = Path(tempfile.gettempdir()).absolute()
     return chosen if len(bytes(chosen / f"{GDB}12345678" / "gdb")) < _SOCKET else Path("/tmp")  # noqa: S108
 
 
 @dataclass(frozen=True)
 class Screen:
-    """Where a visit is seen; each of these takes what it is given at once."""
+    """Where the output of a session goes; each function writes its argument at once."""
 
     say: Callable[[str], None]
-    """A line of the harness's own, for people."""
+    """Prints a line of the harness itself."""
     text: Callable[[str], None]
-    """What a test has printed."""
+    """Prints the output of a test."""
     out: Callable[[bytes], None]
-    """What a command has written to its standard output."""
+    """Writes the standard output of a command."""
     err: Callable[[bytes], None]
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One visit to a guest of *place*: on *terminal*, or for one command *line*."""
+    """One session in a guest of *place*: on *terminal*, or for one command *line*."""
 
     place: Place
     maker: Foundry
@@ -106,10 +106,10 @@ class Visit:
     gdb: bool = False
 
     async def make(self) -> ExitCode:
-        """Make it.
+        """Run the session.
 
-        Returns NOT_AS_EXPECTED where the guest died under what ran in it or did not boot, and
-        where the command *line* ended with a status other than 0.  Raises MachineError when the
+        Returns NOT_AS_EXPECTED if the guest did not boot or died under what ran in it, and
+        if the command *line* ended with a status other than 0.  Raises MachineError if the
         machine failed.
         """
         files = self.place.files(self.maker)
@@ -119,7 +119,7 @@ class Visit:
             except GuestNotBooted as error:
                 if not error.died.how.in_guest:
                     raise
-                # A kernel that has lost a bit on the disk does not boot either.
+                # A kernel with a bit flip on the disk does not boot either.
                 booted = (
                     ("kernel", self.maker.kernel.key),
                     (INITRAMFS, files.initramfs.parent.name),
@@ -138,7 +138,7 @@ class Visit:
 
     @contextlib.contextmanager
     def _socket(self) -> Iterator[str]:
-        """Give a path for gdb's socket where only this user can connect."""
+        """Yield a path for gdb's socket that only this user can connect to."""
         if not self.gdb:
             yield ""
             return
@@ -148,7 +148,7 @@ class Visit:
     async def _boot(self, files: BootFiles, socket: str) -> QemuGuest:
         if not socket:
             with self.maker.context.step("Starting the guest") as step:
-                # A command wants to be answered soon, and often.
+                # A command should be answered soon, and this happens often.
                 if self.terminal is None:
                     starter = await self.maker.starter("the shell", self.place.guest, files)
                     guest = await starter()
@@ -169,7 +169,7 @@ class Visit:
         vmlinux = str(self.place.kernel.vmlinux)
         words = shlex.join(["gdb", vmlinux, "-ex", f"target remote {socket}"])
         self.screen.say(
-            "The processors stand still until gdb lets them run. In another terminal:\n"
+            "The processors are stopped until gdb continues them. In another terminal:\n"
             f"  {words}\n"
             "and then, for instance, `hbreak start_kernel` and `continue`."
         )
@@ -186,8 +186,8 @@ class Visit:
         return "\n".join(lines)
 
     async def _again(self, guest: Guest, rerun: Rerun) -> GuestDied | None:
-        """Run the test; None where the guest lives on."""
-        seed = "a new seed, as it has not run" if rerun.fresh else f"seed {rerun.seed}"
+        """Run the test; return None if the guest survives."""
+        seed = "a new seed, because it has not run" if rerun.fresh else f"seed {rerun.seed}"
         self.screen.say(f"Running {rerun.test.name} with {seed}")
         decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
         started = time.monotonic()
@@ -197,7 +197,9 @@ class Visit:
         if isinstance(end, GuestDied):
             return end
         seconds = time.monotonic() - started
-        self.screen.say(f"{rerun.test.name} {ending(end)} after {seconds:.1f} s; the guest lives.")
+        self.screen.say(
+            f"{rerun.test.name} {ending(end)} after {seconds:.1f} s; the guest survived."
+        )
         return None
 
     async def _stay(self, guest: Guest) -> ExitCode:
@@ -214,10 +216,10 @@ class Visit:
         try:
             end = await attach(guest, command, self.terminal, self.log.add)
         except Left:
-            self.screen.say("\nleft; the guest is gone")
+            self.screen.say("\nleft; the guest was killed")
             return ExitCode.AS_EXPECTED
         if isinstance(end, GuestDied):
-            # A line was begun, as a rule.
+            # Usually the last line is incomplete.
             self.screen.say("")
             if end.how is How.POWER_OFF:
                 self.screen.say("the guest was powered off")
@@ -253,12 +255,12 @@ class Visit:
         what = f"the guest died ({died.how}): {died.detail}"
         if not died.how.in_guest:
             raise MachineError(what, why=self.log.last_words)
-        self.screen.say(f"{what}; the kernel's last words:\n{self.log.last_words}")
+        self.screen.say(f"{what}; the end of the kernel log:\n{self.log.last_words}")
         return ExitCode.NOT_AS_EXPECTED
 
 
 def ending(end: Exit | NotStarted) -> str:
-    """Say how a program ended, after its name."""
+    """Return how a program ended, as text that follows its name."""
     if isinstance(end, NotStarted):
         return f"could not be started: {end.detail}"
     if end.timed_out:

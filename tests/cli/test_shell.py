@@ -215,7 +215,7 @@ def test_no_terminal(tmp_path: Path) -> None:
         (("cut",), "cut off before it had a plan"),
         (("run", "--test", "s:c"), "did you mean s:b or s:a?"),
         (("run", "--suite", "t"), "the run has no suite 't'"),
-        (("run",), "is not in the cache any more"),
+        (("run",), "is no longer in the cache"),
         (("run", "--guest", "docker"), "'docker' is not one of"),
         (("run", "--project", "nosuch.toml"), "nosuch.toml"),
     ],
