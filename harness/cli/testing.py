@@ -211,8 +211,8 @@ def _given(args: Sequence[str], option: str) -> str:
     "--reuse/--fresh",
     default=None,
     help="Leave tests to an earlier run that has seen them end as expected on the same, told by "
-    "content (docs/matrix.md), or run all of them.  --repeat, --until-fail and --coverage run all "
-    "in any case.  [default: --reuse for matrix, --fresh for run]",
+    "content (docs/matrix.md), or run all of them.  --repeat, --until-fail, --coverage, --cost and "
+    "--inject run all in any case.  [default: --reuse for matrix, --fresh for run]",
 )
 @click.option(
     "--resume",

@@ -4,6 +4,7 @@
 from harness.kbuild.fragments import Fragments, load, with_companion, with_suite
 from harness.kbuild.kernel import Kernel, Slot, are_built, build, find, move, slot
 from harness.kbuild.kernel import load as load_kernel
+from harness.kbuild.toolchain import jobs
 
 __all__ = [
     "Fragments",
@@ -12,6 +13,7 @@ __all__ = [
     "are_built",
     "build",
     "find",
+    "jobs",
     "load",
     "load_kernel",
     "move",

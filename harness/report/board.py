@@ -38,7 +38,7 @@ class Forecast:
     build_s: float | None
     """Seconds until it is there, with its suites."""
     tests_s: float | None
-    """Seconds that its tests take one after the other."""
+    """Seconds that its tests take, as many at a time as there are guests."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,6 @@ class Board:
         suites: Sequence[str],
         clock: Callable[[], float],
     ) -> None:
-        self.slots = 1
-        """How many tests run at a time."""
         self._clock = clock
         self.begun = clock()
         self._suites = tuple(suites)
@@ -204,7 +202,7 @@ class Board:
             if tests_s is None:
                 return None
             left = tests_s * self._share_left(kernel)
-            tested_at = max(tested_at, built_at) + left / max(1, self.slots)
+            tested_at = max(tested_at, built_at) + left
         return max(tested_at, built_at)
 
     @staticmethod

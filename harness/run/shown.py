@@ -21,7 +21,8 @@ from harness.run.prepare import Selected
 class Shown:
     """Opens what is shown of the kernels *selected*; *stack* closes it.
 
-    Where kernels are *added* on the way, there is no table of them: its end is not known.
+    *guests* are how many run at a time.  Where kernels are *added* on the way, there is no table of
+    them: its end is not known.
     """
 
     def __init__(
@@ -31,16 +32,18 @@ class Shown:
         context: Context,
         stack: ExitStack,
         *,
+        guests: int,
         added: bool = False,
     ) -> None:
         self._added = added
+        self._guests = guests
         self._display = display
         self._stack = stack
         self._tests: TestProgress | None = None
         self._matrix: MatrixProgress | None = None
         self._times = times.load(context.store)
         if len(selected) > 1 and not added:
-            kernels = _forecasts(selected, self._times, context)
+            kernels = self._forecasts(selected, context)
             suites = dict.fromkeys(suite.name for each in selected for suite in each.suites)
             self._matrix = stack.enter_context(display.matrix(kernels, list(suites)))
 
@@ -80,7 +83,7 @@ class Shown:
             suite: CellOf(number, before[suite], same.get(suite)) for suite, number in total.items()
         }
         tests_s = self._times.expected(kernel, [test.name for test, _ in left])
-        forecast = Forecast(build_s=0.0, tests_s=tests_s)
+        forecast = Forecast(build_s=0.0, tests_s=self._shared(tests_s))
         self._matrix.built(kernel, cells, forecast)
 
     def watch(self, ready: Ready) -> TestProgress:
@@ -92,17 +95,22 @@ class Shown:
             self._tests = self._stack.enter_context(self._display.tests(labels))
         return self._tests
 
+    def _shared(self, seconds: float | None) -> float | None:
+        """Return what tests take that take so long one after the other."""
+        return None if seconds is None else seconds / self._guests
 
-def _forecasts(
-    selected: Sequence[Selected], known: times.Times, context: Context
-) -> dict[KernelName, Forecast]:
-    there = kbuild.are_built(
-        [(each.tree, each.fragments, each.place) for each in selected], context
-    )
-    return {
-        each.name: Forecast(
-            build_s=0.0 if built else known.of_build(each.stack.name, each.name),
-            tests_s=known.of_suites(each.name, [suite.name for suite in each.suites]),
-        )
-        for each, built in zip(selected, there, strict=True)
-    }
+    def _forecasts(
+        self, selected: Sequence[Selected], context: Context
+    ) -> dict[KernelName, Forecast]:
+        wanted = [(each.tree, each.fragments, each.place) for each in selected]
+        there = kbuild.are_built(wanted, context)
+        known = self._times
+        return {
+            each.name: Forecast(
+                build_s=0.0 if built else known.of_build(each.stack.name, each.name),
+                tests_s=self._shared(
+                    known.of_suites(each.name, [suite.name for suite in each.suites])
+                ),
+            )
+            for each, built in zip(selected, there, strict=True)
+        }

@@ -179,7 +179,10 @@ class Underway:
         with ExitStack() as stack:
             builder = stack.enter_context(Builder(NICE if len(selected) > 1 else 0))
             added = self._request.bisect is not None
-            self._shown = Shown(self._display, selected, self._context, stack, added=added)
+            guests = self._jobs or kbuild.jobs()
+            self._shown = Shown(
+                self._display, selected, self._context, stack, guests=guests, added=added
+            )
             factor = self._request.project.limits.tcg_factor
             course = self._course(selected, stack)
             reruns = course.reruns if course else self._reruns()
@@ -332,8 +335,7 @@ class Underway:
         runs = Counter(each.reused for each in found if isinstance(each, TestEnded))
         if len(self._request.kernels) == 1:
             for run, number in runs.items():
-                verdicts = f"{number} of {len(head.tests)} verdicts"
-                self._display.note(f"{verdicts} are reused from {run}")
+                self._display.note(f"reused from {run}: {number} of {len(head.tests)} verdicts")
         return found
 
     def _needed(self, kernel: KernelName, course: Course | None) -> Collection[str] | None:

@@ -76,9 +76,6 @@ def test_the_time_left_is_that_of_builds_in_a_row_with_tests_beside_them() -> No
     assert board(clock, (10.0, 4.0), (10.0, 4.0)).left_s() == 24.0
     # Tests that take longer than builds make the time.
     assert board(clock, (10.0, 30.0), (10.0, 30.0)).left_s() == 70.0
-    two = board(clock, (10.0, 30.0), (10.0, 30.0))
-    two.slots = 2
-    assert two.left_s() == 40.0
     assert board(clock, (10.0, 4.0), (None, 4.0)).left_s() is None
     assert board(clock, (10.0, 4.0), (10.0, None)).left_s() is None
 
