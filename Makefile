@@ -7,7 +7,7 @@ PYTHON_I := .venv/bin/python -I -m
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-kernel test-series test test-unit test-browser test-extra test-system lint bench proofs clean
+.PHONY: help setup test-kernel test-series test test-unit test-browser test-extra test-system lint bench migration-study proofs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -67,6 +67,20 @@ lint: setup ## Style, types, and who imports whom
 	$(PYTHON_I) ruff format --check .
 	$(PYTHON_I) mypy
 	.venv/bin/lint-imports --no-cache
+
+# The first is what the others are held against.
+STUDIED := as-posted mapping-flag ebusy-callback reference-handed-out supported off-lru \
+	reference-allocated no-callback
+# Sizes in MiB; none is without private memory, mlocked_64 as much of a locked memfd.
+STUDY := migration_cost:none or migration_cost:mlocked_64 or migration_cost:private_64 or \
+	migration_cost:private_256 or compaction_test or offline_test
+FIGURES := pass_time calls:compaction_alloc total:compact_zone pass_scanned pass_isolated pass_migrated \
+	pass_refused huge_time huge_pages
+
+migration-study: setup ## What it costs to keep private memory where it is, by variant (docs/migration.md)
+	@.venv/bin/harness compare --variants $(STUDIED) --suite migration_cost \
+		--suite restrictedmem_migration -k '$(STUDY)' $(addprefix --metric ,$(FIGURES)) \
+		--out runs/migration-study $(ARGS)
 
 bench: setup ## Measure guests and turn-around times
 	@.venv/bin/python -E -s -m tools.bench $(ARGS)

@@ -376,7 +376,19 @@ def conduct(
     return ended.results.exit_code
 
 
-_WITH_RESUME = frozenset({"resume", "hosts", "jobs", "junit", "summary", "verbose", "project_file"})
+_WITH_RESUME = frozenset(
+    {
+        "resume",
+        "hosts",
+        "jobs",
+        "junit",
+        "summary",
+        "verbose",
+        "project_file",
+        "variants",
+        "as_json",
+    }
+)
 
 
 def _refuse_with_resume() -> None:

@@ -399,18 +399,21 @@ static bool go_back(struct stack *stack, uint64_t address)
 	return false;
 }
 
-static void end_interrupt(struct stack *stack)
+/* Goes back to what was interrupted.  True if that was a call which had not begun its function yet. */
+static bool end_interrupt(struct stack *stack)
 {
 	while (stack->depth) {
 		struct frame *frame = &stack->frame[--stack->depth];
 
 		if (!frame->back) {
 			stack->node = frame->node;
-			if (frame->call)
-				push(stack, frame->call, 0);
-			return;
+			if (!frame->call)
+				return false;
+			push(stack, frame->call, 0);
+			return true;
 		}
 	}
+	return false;
 }
 
 static void entered(unsigned int cpu, void *data)
@@ -459,8 +462,10 @@ static void entered(unsigned int cpu, void *data)
 		go_down(stack, stack->node, block);
 		return;
 	}
-	if (last->is_iret)
-		end_interrupt(stack);
+	if (last->is_iret && end_interrupt(stack)) {
+		go_down(stack, stack->node, block);
+		return;
+	}
 	if (stack->depth && go_back(stack, block->start))
 		return;
 	take_place(stack, block);
