@@ -63,10 +63,11 @@ _LASTING = frozenset(
     {
         "cgroup_mkdir", "do_fsmount", "do_linkat", "do_mkdirat", "do_mknodat", "do_new_mount",
         "do_renameat2", "do_symlinkat", "ipcget", "key_create_or_update", "lookup_open", "mq_open",
-        "path_mount", "path_openat", "setxattr", "sysctl_perm", "vfs_create", "vfs_mkdir",
+        "path_mount", "setxattr", "vfs_create", "vfs_mkdir",
     }
 )  # fmt: skip
-"""What a program makes by these lasts when it ends, as it should."""
+"""What a program makes by these lasts when it ends, as it should; one that ends before its time has
+no chance to remove it."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def judge_point(test: Test, plan: PlannedTest, ended: TestEnded, facts: Facts) -
     """Return *test*, of which the kernel is to be judged, as the point that it is."""
     fault = plan.fault
     assert fault is not None  # noqa: S101  the caller's condition
-    leaked = _leaked(ended, facts) if fault.nth else ()
+    leaked = _leaked(ended, facts, early=test.outcome is not Outcome.PASS)
     outcome, reason = _of_kernel(ended, facts)
     what = _what(ended, outcome, test.outcome)
     if outcome is Outcome.PASS and leaked:
@@ -154,8 +155,11 @@ def _what(ended: TestEnded, outcome: Outcome, of_test: Outcome) -> What:
             return What.UNKNOWN
 
 
-def _leaked(ended: TestEnded, facts: Facts) -> tuple[Survivor, ...]:
-    """Return what the test has left beyond what it leaves without a fault, and should not have."""
+def _leaked(ended: TestEnded, facts: Facts, *, early: bool) -> tuple[Survivor, ...]:
+    """Return what the test has left beyond what it leaves without a fault, and should not have.
+
+    *early* says that it has not come to the end that it comes to without a fault.
+    """
     if ended.left is None or facts.survey is None or facts.survey.usual is None:
         return ()
     shown = {}
@@ -165,14 +169,20 @@ def _leaked(ended: TestEnded, facts: Facts) -> tuple[Survivor, ...]:
     return tuple(
         msgspec.structs.replace(each, where=shown.get((each.cache, each.where), each.where))
         for each in beyond(ended.left, facts.survey.usual)
-        if not _kept(each)
+        if not _given_back_late(each) and not (early and _lasting(each))
     )
 
 
-def _kept(survivor: Survivor) -> bool:
-    """Whether it is meant to last, or to be given back later."""
-    functions = {line.partition("+")[0] for line in survivor.where.splitlines()}
-    return not functions.isdisjoint(_LASTING) or any(each <= functions for each in _LAZY)
+def _given_back_late(survivor: Survivor) -> bool:
+    return any(each <= _functions(survivor) for each in _LAZY)
+
+
+def _lasting(survivor: Survivor) -> bool:
+    return not _functions(survivor).isdisjoint(_LASTING)
+
+
+def _functions(survivor: Survivor) -> set[str]:
+    return {line.partition("+")[0] for line in survivor.where.splitlines()}
 
 
 def _told(leaked: Sequence[Survivor]) -> str:

@@ -227,6 +227,27 @@ def test_what_is_left_beyond_the_usual_is_a_leak() -> None:
     assert test.injected.leaked == (msgspec.structs.replace(LEAK, where=lines),)
 
 
+def test_what_is_opened_does_not_last() -> None:
+    where = f"{LEAK.where}\ndo_dentry_open+0x1/0x2\npath_openat+0x1/0x2\ndo_filp_open+0x1/0x2"
+    opened = msgspec.structs.replace(LEAK, where=where)
+    assert told(ended(1, exited(1), left=(opened,))).outcome is Outcome.SPLAT
+
+
+def test_a_test_that_came_to_its_end_has_removed_what_lasts() -> None:
+    whole = ended(1, exited(0), report=report(GOOD), left=(LASTING,))
+    assert told(whole).outcome is Outcome.SPLAT
+    assert told(ended(1, exited(1), left=(LASTING,))).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    "functions", [("alloc_vmap_area",), ("__vmalloc_node_range", "copy_process")]
+)
+def test_what_the_kernel_gives_back_late_is_no_leak(functions: tuple[str, ...]) -> None:
+    where = "\n".join(f"{each}+0x1/0x2" for each in functions)
+    late = Survivor(cache="vmap_area", count=1, where=where)
+    assert told(ended(1, exited(0), report=report(GOOD), left=(late,))).outcome is Outcome.PASS
+
+
 def test_it_is_told_where_leaks_are_not_looked_for() -> None:
     results = run()
     assert results.injections is not None
