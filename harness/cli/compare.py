@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from harness.cli.options import find_project
 from harness.cli.testing import Asked, TestingCommand, testing_options
@@ -19,6 +20,10 @@ from harness.report.changes import told
 from harness.report.console import print_lines
 from harness.run import rundir
 from harness.run.job import read_results
+from harness.series.rangediff import range_diff
+from harness.source import repository
+from harness.store import Store
+from harness.visible import visible
 
 
 @click.command(cls=TestingCommand)
@@ -56,8 +61,11 @@ def compare(
     any series, source and configuration, or a matrix: cases with the same name are compared.
 
     Exit code 1 means that something is worse: a regression, or a new case that fails.  What failed
-    before and still fails is told, and is none.  It is 1 as well where AFTER was cut off or has no
-    test: then it cannot say that nothing is worse.
+    before and still fails is told, and is none; so is a test that was repeated and is unstable.  It
+    is 1 as well where AFTER was cut off or has no test: then it cannot say that nothing is worse.
+
+    Where the runs are of two versions of a series, git range-diff says what has become of each
+    patch; -v shows how.
 
     \b
     Examples:
@@ -83,11 +91,16 @@ def compare(
         runs = find_project(asked.project_file, here).parent / rundir.RUNS
     except UserError:
         runs = None  # outside a project a run's directory will do
-    found = changes(*(read_results(rundir.find(each, here, runs)) for each in (before, after)))
+    one, other = (read_results(rundir.find(each, here, runs)) for each in (before, after))
+    repo = repository.where(Store.default())
+    versions = range_diff(repo, one.kernel, other.kernel, whole=asked.verbose)
+    found = msgspec.structs.replace(changes(one, other), range_diff=versions.text)
     if as_json:
         sys.stdout.buffer.write(encode(found))
     else:
         print_lines(told(found, verbose=asked.verbose), sys.stdout)
+    if versions.missing:
+        click.echo(visible(f"note: no range-diff of the series: {versions.missing}"), err=True)
     bad = found.worse or found.unknown
     return ExitCode.NOT_AS_EXPECTED if bad else ExitCode.AS_EXPECTED
 

@@ -80,6 +80,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     after: str
     cases: tuple[Changed, ...]
     """Every case of both, in the order of the second run; what only the first has comes last."""
+    range_diff: str = ""
+    """What `git range-diff` says of the series of both; empty where there is nothing to tell."""
     unknown: str = ""
     """Why the second run does not say all that it was to say; empty where it does."""
 

@@ -37,6 +37,11 @@ def told(changes: Changes, *, verbose: bool = False) -> Iterator[Line]:
         ("   after ", "dim"),
         (one_line(changes.after), "bold"),
     ]
+    if changes.range_diff:
+        yield []
+        yield [("Patches, before and after:", "bold")]
+        for line in changes.range_diff.splitlines():
+            yield [(f"  {visible(line)}", "")]
     for kind, style in _STYLES.items():
         these = changes.of(kind)
         if not these:

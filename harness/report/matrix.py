@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -41,6 +42,8 @@ _LEGEND_SAME = (
 )
 _NAME_COLUMNS = 56
 _MOST_CASES = 5
+_PLACE = re.compile(r":\d+(?::\d+)?:")
+"""Where in a file a warning is: it moves with what stands above it."""
 _MOST = 10
 """Tests that are named with what changed; the others are counted."""
 
@@ -58,12 +61,14 @@ def matrix(results: Results, comparison: Comparison) -> Iterator[Line]:
     if results.bisection:
         return
     if results.against is not None:
+        yield from _warnings(results, comparison.kernels)
         yield []
         yield from told(results.against)
         return
     yield from _always(comparison.rows, comparison.kernels[0])
     for kernel in comparison.kernels[1:]:
         yield from _changes(kernel, kernels[kernel], comparison)
+    yield from _warnings(results, comparison.kernels)
     yield from _unstable(comparison)
     yield from _not_bisectable(comparison)
 
@@ -192,6 +197,26 @@ def _counted_text(step: Step) -> str:
     return f" (run again: {then} before, {now} after)"
 
 
+def _warnings(results: Results, kernels: Sequence[KernelName]) -> Iterator[Line]:
+    """Name each warning of a compiler with the first kernel whose build gave it.
+
+    The first kernel's own are left out: no patch has brought them.
+    """
+    known: set[str] = set()
+    for number, name in enumerate(kernels):
+        kernel = results.kernels[name]
+        new = [each for each in kernel.warnings if _PLACE.sub(":", each, count=1) not in known]
+        known |= {_PLACE.sub(":", each, count=1) for each in kernel.warnings}
+        if not new or number == 0:
+            continue
+        yield []
+        head = f"{of_patch(name, kernel)} builds with {count(len(new), 'new warning')}:"
+        yield [(head, "warn")]
+        for each in new[:_MOST_CASES]:
+            yield [(f"    {one_line(each)}", "")]
+        yield from _more_than(len(new), _MOST_CASES)
+
+
 def _unstable(comparison: Comparison) -> Iterator[Line]:
     """Tell which tests are one time good and another time bad on the same kernel."""
     rows = [row for row in comparison.rows if row.unstable]
@@ -248,5 +273,9 @@ def _not_bisectable(comparison: Comparison) -> Iterator[Line]:
 
 
 def _more(number: int) -> Iterator[Line]:
-    if number > _MOST:
-        yield [(f"  and {number - _MOST} more", "dim")]
+    yield from _more_than(number, _MOST)
+
+
+def _more_than(number: int, shown: int) -> Iterator[Line]:
+    if number > shown:
+        yield [(f"  and {number - shown} more", "dim")]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.context import Context
 from harness.proc.git import git, must, object_id
+from harness.store import Store
 
 LOCK = "git"
 """The store's lock that every import of a tree holds: packs that are not finished belong to it."""
@@ -42,9 +43,14 @@ _ATTRIBUTES = "* -text -ident !eol !filter !working-tree-encoding !merge\n"
 # Files come out of the repository exactly as they went in, whatever a .gitattributes says.
 
 
+def where(store: Store) -> Path:
+    """Return where the repository is, whether it is there or not."""
+    return store.place("git") / "linux.git"
+
+
 def open_repository(context: Context) -> Path:
     """Return the bare repository of the cache, made if absent."""
-    repo = context.store.place("git") / "linux.git"
+    repo = where(context.store)
     if (repo / "HEAD").is_file():
         return repo
     with context.lock(LOCK), context.store.scratch("git") as work:

@@ -150,3 +150,24 @@ def test_the_guilty_patch_is_named_in_one_line_with_the_command() -> None:
     assert "Not bisectable: s:gap broken by 1 and mended by 2" in text
     lines = text.splitlines()
     assert any(line.split() == ["s:guilty", ".", ".", "F"] for line in lines)
+
+
+def test_a_new_warning_is_named_at_the_patch_that_brings_it() -> None:
+    each = run(a="....")
+    old = "mm/a.c:7:3: warning: old"
+    said = {
+        "base": (old,),
+        "1": ("mm/a.c:9:3: warning: old",),
+        "2": ("mm/a.c:9:3: warning: old", "mm/a.c:11: warning: unused variable 'planted'"),
+        "3": ("mm/a.c:12: warning: unused variable 'planted'",),
+    }
+    for name, warnings in said.items():
+        kernel = msgspec.structs.replace(each[name].kernel, warnings=warnings)
+        each[name] = msgspec.structs.replace(each[name], kernel=kernel)
+    stream = io.StringIO()
+    print_summary(merged(each), stream)
+    text = stream.getvalue()
+    assert "patch 2, 'mm: Patch 2', builds with 1 new warning:" in text
+    assert "mm/a.c:11: warning: unused variable 'planted'" in text
+    assert text.count("new warning") == 1
+    assert "warning: old" not in text
