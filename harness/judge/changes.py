@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from harness.judge.assertions import assertions
+from harness.judge.figures import figures
 from harness.judge.unstable import Stand, counts, stand
 from harness.klog import Severity
 from harness.model.changes import Changed, Changes, Kind, Said
@@ -41,7 +42,13 @@ def changes(before: Results, after: Results) -> Changes:
         counted = stand(pair[0], pair[1], case) if pair[0] and pair[1] else Stand.PLAIN
         kind = _kind(first, last, counted)
         cases.append(Changed(name=name, kind=kind, before=first, after=last))
-    return Changes(before=before.run, after=after.run, cases=tuple(cases), unknown=_unknown(after))
+    return Changes(
+        before=before.run,
+        after=after.run,
+        cases=tuple(cases),
+        figures=figures(before, after),
+        unknown=_unknown(after),
+    )
 
 
 def _unknown(after: Results) -> str:

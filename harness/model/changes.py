@@ -72,6 +72,29 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True):
         return all(each is not None and each.counts.runs > 0 for each in (self.before, self.after))
 
 
+_TIMES = ("ns", "us", "ms", "s")
+
+
+class MetricChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure of a test that is better or worse than it was."""
+
+    test: str
+    name: str
+    unit: str
+    before: float
+    """The median of all attempts."""
+    after: float
+    better: bool
+
+    @property
+    def word(self) -> str:
+        """``slower`` or ``faster``; ``worse`` or ``better`` where it measures no time."""
+        top, _, bottom = self.unit.partition("/")
+        if top in _TIMES or top == "instructions" or bottom in _TIMES:
+            return "faster" if self.better else "slower"
+        return "better" if self.better else "worse"
+
+
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What the second run, or kernel, says other than the first."""
 
@@ -80,6 +103,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     after: str
     cases: tuple[Changed, ...]
     """Every case of both, in the order of the second run; what only the first has comes last."""
+    figures: tuple[MetricChange, ...] = ()
+    """Metrics that are surely another."""
     range_diff: str = ""
     """What `git range-diff` says of the series of both; empty where there is nothing to tell."""
     unknown: str = ""

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from harness.model.changes import Changed, Changes, Kind, Said
+from harness.model.changes import Changed, Changes, Kind, MetricChange, Said
+from harness.model.metrics import amount
 from harness.report.text import Span, count, one_line
 from harness.visible import visible
 
@@ -53,6 +54,7 @@ def told(changes: Changes, *, verbose: bool = False) -> Iterator[Line]:
             yield from _case(each)
         if len(these) > len(shown):
             yield [(f"  and {len(these) - len(shown)} more (-v names all)", "dim")]
+    yield from _figures(changes.figures, verbose=verbose)
     counts = [
         f"{len(changes.of(kind))} {kind}" for kind in (*_STYLES, Kind.SAME) if changes.of(kind)
     ]
@@ -63,6 +65,24 @@ def told(changes: Changes, *, verbose: bool = False) -> Iterator[Line]:
     if changes.unknown and not changes.worse:
         word, style = "NOT WORSE AS FAR AS IS KNOWN", "bad"
     yield [(f"{word}: ", style), (", ".join(counts) or "neither run has a case", "")]
+
+
+def _figures(figures: Sequence[MetricChange], *, verbose: bool) -> Iterator[Line]:
+    """Tell figures that have changed, the worse ones first; no exit code depends on them."""
+    shown = sorted(figures, key=lambda each: each.better)
+    if shown:
+        yield []
+        yield [("Figures: ", "warn"), (f"{count(len(shown), 'metric')} changed", "")]
+    for each in shown if verbose else shown[:MOST]:
+        part = f" ({(each.after - each.before) / each.before:+.1%})" if each.before else ""
+        values = f"{amount(each.before)}, then {amount(each.after)} {each.unit}{part}"
+        yield [
+            (f"  {one_line(each.test)} is ", ""),
+            (each.word, "good" if each.better else "bad"),
+            (f": {one_line(each.name)} {values}", ""),
+        ]
+    if not verbose and len(shown) > MOST:
+        yield [(f"  and {len(shown) - MOST} more (-v names all)", "dim")]
 
 
 def _case(each: Changed) -> Iterator[Line]:

@@ -325,6 +325,7 @@ def test_the_schema_has_the_structures_that_the_documentation_is_about() -> None
         "Changes",
         "Counts",
         "Said",
+        "MetricChange",
         "BootReport",
         "Coverage",
         "FileLines",

@@ -243,7 +243,7 @@ def breaks_at(first: int) -> Play:
     return lambda number, *_: int(number) < first
 
 
-@pytest.mark.parametrize("first", [1, 2, 23, 37, 63, 64])
+@pytest.mark.parametrize("first", [1, 37, 64])
 def test_sixty_four_commits_take_seven_builds(played: Played, tmp_path: Path, first: int) -> None:
     commits = played.grow(64)
     results = played.run(
@@ -341,7 +341,7 @@ def test_a_good_commit_that_is_not_good_is_told(played: Played, tmp_path: Path) 
     assert results.exit_code is ExitCode.NOT_AS_EXPECTED
 
 
-@pytest.mark.parametrize("shift", range(8))
+@pytest.mark.parametrize("shift", [0, 3])
 def test_one_that_fails_one_time_in_eight_blames_no_commit(
     played: Played, tmp_path: Path, shift: int
 ) -> None:
@@ -360,7 +360,7 @@ def test_one_that_fails_one_time_in_eight_blames_no_commit(
     assert len(played.built) == 2
 
 
-@pytest.mark.parametrize("first", [3, 9, 14])
+@pytest.mark.parametrize("first", [3, 14])
 def test_one_that_a_commit_makes_unstable_is_found_by_its_counts(
     played: Played, tmp_path: Path, first: int
 ) -> None:
@@ -411,7 +411,7 @@ def test_several_tests_share_kernels(played: Played, tmp_path: Path) -> None:
     assert len(set(played.built)) == len(played.built)
 
 
-@pytest.mark.parametrize("count", [1, 2, 9, 16, 33])
+@pytest.mark.parametrize("count", [1, 2, 9, 33])
 def test_matrix_bisect_needs_few_kernels_of_a_series(
     played: Played, tmp_path: Path, count: int
 ) -> None:
@@ -453,7 +453,7 @@ def test_a_bisection_that_is_cut_off_goes_the_same_way(played: Played, tmp_path:
     request = played.request(commits[0], "HEAD")
     whole = played.run(request, tmp_path / "whole", breaks_at(6))
     ran, built = list(played.ran), list(played.built)
-    for stop in range(0, len(ran), 3):
+    for stop in range(0, len(ran), 5):
         out = tmp_path / str(stop)
         played.ran.clear()
         with contextlib.suppress(MachineError):

@@ -14,6 +14,9 @@ import pytest
 from harness import project
 from harness.errors import ExitCode
 from harness.judge import merge, verdict
+from harness.judge.sequential import MOST
+from harness.model.changes import Kind
+from harness.model.counts import Counts
 from harness.model.records import (
     CellPlanned,
     GuestReady,
@@ -196,6 +199,31 @@ def test_what_is_the_same_is_not_tested_again(user_store: Store, tmp_path: Path)
 def _write(out: Path, records: Sequence[Record]) -> None:
     lines = [msgspec.json.encode(record) + b"\n" for record in records]
     (out / journal.FILE_NAME).write_bytes(b"".join(lines))
+
+
+@pytest.mark.usefixtures("prepared")
+def test_what_differs_runs_again_on_both_until_the_counts_decide(
+    user_store: Store, tmp_path: Path
+) -> None:
+    """The kernel without the series is held against the one with it, so a call is lost."""
+    kernels = (KernelSpec(name="tip"), KernelSpec(name="base", series=("none",)))
+    run = job(tmp_path / "out", user_store, *kernels)
+    suite = str(Path(__file__).parent / "differs")
+    request = dataclasses.replace(run.request, suites=(suite,), base="tip", reruns=MOST)
+    ended = dataclasses.replace(run, request=request).run("r")
+    assert ended.error is None
+    assert ended.results.against is not None
+    (case,) = ended.results.against.cases
+    assert (case.name, case.kind) == ("differs:call_test", Kind.REGRESSION)
+    assert case.before is not None
+    assert case.after is not None
+    assert (case.before.counts, case.after.counts) == (Counts(4, 0), Counts(4, 4))
+    assert ended.results.exit_code is ExitCode.NOT_AS_EXPECTED
+    logs = tmp_path / "out" / "logs"
+    for kernel in ("tip", "base"):
+        names = sorted(path.name for path in (logs / f"@{kernel}").glob("differs/*.output.log"))
+        again = [f"call_test={attempt}.output.log" for attempt in range(2, 6)]
+        assert names == ["call_test.output.log", *again]
 
 
 def test_what_is_asked_for_is_found_again(prepared: Prepared) -> None:

@@ -45,7 +45,7 @@ def replay(repository: Path, log: str, at: Path) -> str:
     return sh("git", "bisect", "replay", "log", cwd=at)
 
 
-@pytest.mark.parametrize("first", range(1, 12))
+@pytest.mark.parametrize("first", [1, 4, 11])
 def test_the_first_bad_commit_is_found_in_a_row(
     repository: Path, tmp_path: Path, first: int
 ) -> None:
