@@ -108,7 +108,16 @@ class Course:
             self.reruns.look()
             if commit is not None:
                 return self._chosen(commit) if commit else None
+            if self.reruns.idle and all(map(self._settled, self._names.values())):
+                self._give_up()
+                return None
             await self.reruns.changed.wait()
+
+    def _give_up(self) -> None:
+        """End what is open although nothing runs any more, rather than to wait for ever."""
+        for search in (self._searches or {}).values():
+            why = "what has run does not decide it, and nothing is left to run"
+            search.found = search.found or Bisected(test=search.test, why=why, log=search.git.log)
 
     def _advance(self) -> str | None:
         """Return the commit that is needed next; empty when none is, None when that is open."""
@@ -317,6 +326,11 @@ class Course:
         name = self._names.get(commit)
         return None if name is None else self.reruns.at(search.test, name)
 
+    def _ready(self, search: _Search, commit: str) -> Tried | None:
+        """Return the test on a commit's kernel, if it can be run there once more."""
+        tried = self._tried(search, commit)
+        return tried if tried is not None and tried.complete and not tried.dropped else None
+
     def _says(self, search: _Search, commit: str) -> Says:
         kernel = self._names[commit]
         if search.symptom is Symptom.BUILD:
@@ -343,9 +357,8 @@ class Course:
         search = (self._searches or {}).get(name)
         if search is None or search.found:
             return []
-        there = {each.name: each for each in tried}
-        good = there.get(self._names.get(self._history.good, ""))
-        bad = there.get(self._names[self._history.bad])
+        good = self._ready(search, self._history.good)
+        bad = self._ready(search, self._history.bad)
         if search.bad_rate is None:
             if bad is None:
                 return []
@@ -353,8 +366,7 @@ class Course:
                 return _turn(good, bad)
             return [bad] if len(bad.attempts) + len(bad.under_way) < STABLE else []
         if search.pair is not None and not search.absent_is_good:
-            names = [self._names.get(each, "") for each in search.pair]
-            last_good, first_bad = (there.get(each) for each in names)
+            last_good, first_bad = (self._ready(search, each) for each in search.pair)
             if last_good is not None and first_bad is not None:
                 return _turn(last_good, first_bad)
         return [

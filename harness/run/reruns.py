@@ -170,6 +170,14 @@ class Reruns:
         """Whether nothing is wanted, as far as is known now."""
         return not self._wanted
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is wanted, and nothing of the plan or beyond it has yet to end."""
+        every = (tried for kernels in self._tried.values() for tried in kernels.values())
+        return self.over and all(
+            each.dropped or (each.complete and not each.under_way) for each in every
+        )
+
     def look(self) -> None:
         """Ask the policy anew, as it knows more."""
         for test in self._tried:

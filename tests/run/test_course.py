@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import math
 from collections.abc import Callable, Collection, Sequence
@@ -51,6 +52,8 @@ class Played:
     unbootable: set[str] = field(default_factory=set)
     programs: Callable[[str], Sequence[str]] = lambda _: ("t",)
     """The programs that a commit's kernel has."""
+    content: Callable[[str], str] = str
+    """What a commit's kernel is by content."""
     built: list[str] = field(default_factory=list)
     """The kernels in the order in which they were built."""
     ran: list[tuple[str, str]] = field(default_factory=list)
@@ -154,7 +157,7 @@ class Played:
                 facts=built.facts,
                 kernel=kernel,
                 notes=(),
-                foundry=SimpleNamespace(kernel_content=lambda: built.commit),
+                foundry=_Foundry(self.content(built.commit)),
             )
 
         def executor(*_: object) -> Any:
@@ -205,6 +208,22 @@ class Played:
         if name.isdigit() and len(name) < 6:
             return self.commits[int(name)]
         return next(each for each in self.commits if each.startswith(name))
+
+
+@dataclass(frozen=True)
+class _Foundry:
+    """Says what a kernel is by content, and remembers nothing of earlier runs."""
+
+    kernel: str
+
+    def kernel_content(self) -> str:
+        return self.kernel
+
+    async def content(self, *_: object) -> str:
+        return self.kernel
+
+    async def identity(self, *_: object) -> str:
+        return ""
 
 
 class _WithBenches:
@@ -446,6 +465,25 @@ def test_matrix_bisect_finds_where_a_new_test_fails_first(played: Played, tmp_pa
         played.of_series(), tmp_path / "out", lambda _, program, __: program != "new"
     )
     assert [(each.test, each.first_bad) for each in results.bisected] == [("s:new", "4")]
+
+
+@pytest.mark.parametrize("first", [3, 7, 9])
+def test_a_patch_that_changes_no_code_says_what_the_kernel_before_says(
+    played: Played, tmp_path: Path, first: int
+) -> None:
+    commits = played.grow(10)
+
+    def content(commit: str) -> str:
+        """Every second patch changes documentation only."""
+        number = commits.index(commit)
+        return str(number if number % 2 else max(0, number - 1))
+
+    played.content = content
+    request = dataclasses.replace(played.of_series(), reuse=True)
+    results = played.run(request, tmp_path / "out", breaks_at(first))
+    assert only(results).first_bad == str(first)
+    tested = {kernel for kernel, _ in played.ran}
+    assert len({content(played.of_name(name)) for name in tested}) == len(tested)
 
 
 def test_a_bisection_that_is_cut_off_goes_the_same_way(played: Played, tmp_path: Path) -> None:
