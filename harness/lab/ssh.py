@@ -211,7 +211,7 @@ def _ready(name: HostName, table: HostTable, context: Context) -> tuple[Connecti
         Login(name, table.ssh, table.port, table.identity, table.jump, table.host_key)
     )
     try:
-        site = _probe(connection, name, table)
+        site = look(connection, name, table)
         packed, key = ship.archive(context, site.soabi, site.platform)
         if key not in site.there:
             with context.step(f"Copying the harness to {name}") as step:
@@ -224,7 +224,7 @@ def _ready(name: HostName, table: HostTable, context: Context) -> tuple[Connecti
     return connection, ["env", f"HARNESS_CACHE={site.cache}", site.python, "-I", start]
 
 
-def _probe(connection: Connection, name: HostName, table: HostTable) -> Site:
+def look(connection: Connection, name: HostName, table: HostTable) -> Site:
     """Look at the host; raises MachineError where a worker cannot be there."""
     pythons = [table.python] if table.python else _PYTHONS
     where = f"[hosts.{name}] ssh = {table.ssh}"
