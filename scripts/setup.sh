@@ -188,7 +188,7 @@ if [ "${1-}" = extra ] && [ ! -e .venv/extra-stamp ]; then
 	echo "setup: installing what tests of extras need into .venv"
 	command=.venv/bin/harness
 	cp "$command" "$command.ours"
-	pip_install .venv --editable '.[dev,mcp,docs,consumers,statistics]'
+	pip_install .venv --editable '.[dev,dask,mcp,docs,consumers,statistics]'
 	# pip has put its own in its place.
 	mv "$command.ours" "$command"
 	: >.venv/extra-stamp

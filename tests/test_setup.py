@@ -106,12 +106,14 @@ def test_what_only_tests_of_extras_need_is_installed_once_and_for_them(tmp_path:
     script = ["sh", str(clone.path / "scripts" / "setup.sh"), "extra"]
     for _ in range(2):
         done = subprocess.run(script, env=clone.env, capture_output=True, text=True, check=True)
-        assert called.read_text().count(".[dev,mcp,docs,consumers,statistics]") == 1, done.stdout
+        assert called.read_text().count(".[dev,dask,mcp,docs,consumers,statistics]") == 1, (
+            done.stdout
+        )
     assert (clone.path / ".venv" / "bin" / "harness").read_text() == before
     # What belongs to an environment of another day is gone with it.
     (clone.path / ".venv" / "setup-stamp").write_text("older")
     subprocess.run(script, env=clone.env, capture_output=True, text=True, check=True)
-    assert called.read_text().count(".[dev,mcp,docs,consumers,statistics]") == 2
+    assert called.read_text().count(".[dev,dask,mcp,docs,consumers,statistics]") == 2
 
 
 @pytest.mark.parametrize("name", ["a:b", "a\nb"])

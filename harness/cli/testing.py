@@ -163,6 +163,13 @@ def _given(args: Sequence[str], option: str) -> str:
     "machine; tests that require what it lacks, on a host whose `harness doctor` said it has it]",
 )
 @click.option(
+    "--dask",
+    type=Name(),
+    metavar="SCHEDULER|auto",
+    help="Run the tests as tasks of the Dask cluster with this scheduler (tcp://HOST:8786), or of "
+    "one on this machine (docs/hosts.md).",
+)
+@click.option(
     "--guest",
     type=click.Choice(["sealed", "vng"]),
     show_default="guest.type of the project file",
@@ -260,6 +267,7 @@ class Asked:
     expression: str
     jobs: int | None
     hosts: tuple[str, ...]
+    dask: str | None
     guest: str | None
     trust: str | None
     out: Path | None
@@ -316,8 +324,9 @@ def conduct(
             directory = rundir.find(asked.resume, here, _runs(asked.project_file, here))
             place = stack.enter_context(rundir.again(directory))
             request = Request.again(request_of(journal.read(directory), directory), program)
-            if asked.hosts:
-                request = dataclasses.replace(request, hosts=asked.hosts)
+            if asked.hosts or asked.dask:
+                dask = asked.dask or ""
+                request = dataclasses.replace(request, hosts=asked.hosts, dask=dask)
             name = ""
         else:
             name = rundir.new_name()
@@ -341,6 +350,7 @@ def conduct(
                 until_fail=asked.until_fail,
                 reuse=bool(asked.reuse),
                 hosts=asked.hosts,
+                dask=asked.dask or "",
                 command=command,
                 program=program,
             )
@@ -380,6 +390,7 @@ _WITH_RESUME = frozenset(
     {
         "resume",
         "hosts",
+        "dask",
         "jobs",
         "junit",
         "summary",

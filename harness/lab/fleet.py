@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from harness.context import Context
 from harness.errors import HarnessError, MachineError, UserError
 from harness.lab.archive import pack
 from harness.lab.executor import Attempt, HostLost, TemplateId
 from harness.lab.local import Bench, LocalExecutor
-from harness.lab.remote import RemoteWorker
 from harness.lab.templates import Foundry
 from harness.model.ids import HERE, HostName, KernelName
+from harness.model.logfiles import LogNames
 from harness.model.plan import PlannedTest
 from harness.model.records import GuestFailed, GuestReady, TestEnded
 from harness.model.spec import GuestTable
@@ -35,7 +36,35 @@ _AGAIN_S = (0.5, 5.0)
 
 _NOT_SEALED = "a guest with the files of this machine cannot be on another: leave out --host"
 
-Connect = Callable[[], Awaitable[RemoteWorker]]
+
+class Worker(Protocol):
+    """What a fleet has of a host; each method raises HostLost where that has failed."""
+
+    @property
+    def host(self) -> HostName: ...
+    @property
+    def about(self) -> str: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
+    @property
+    def lost(self) -> str: ...
+    def slots(self, tests: tuple[PlannedTest, ...], most: int | None) -> int: ...
+    async def lacking(self, entries: Sequence[Entry]) -> tuple[Entry, ...]: ...
+    async def take(self, entry: Entry, packed: Path, sha256: str) -> None: ...
+    async def open(self, kernel: KernelName, foundry: Foundry, suites: Sequence[Suite]) -> None: ...
+    async def lacks(self, kernel: KernelName, needs: Sequence[Need]) -> tuple[str, ...]: ...
+    async def prepare(
+        self, template: TemplateId, names: LogNames, out: Path
+    ) -> GuestReady | GuestFailed: ...
+    async def run(
+        self, attempt: Attempt, names: LogNames, out: Path, needs: Sequence[str] = ()
+    ) -> TestEnded: ...
+    async def check(self, template: TemplateId) -> None: ...
+    def made_from(self, template: TemplateId) -> frozenset[Entry]: ...
+    async def close(self) -> None: ...
+
+
+Connect = Callable[[], Awaitable[Worker]]
 """Starts a worker on a host; raises HarnessError where that cannot be."""
 Need = tuple[GuestTable, tuple[str, ...]]
 """A guest, and what a test requires of it."""
@@ -51,7 +80,7 @@ class Member:
     connect: Connect
     jobs: int | None = None
     """How many guests it runs at a time; None is as many as it carries."""
-    worker: RemoteWorker | None = None
+    worker: Worker | None = None
     failures: int = 0
     """How often it has failed since an attempt ended there."""
     left: str = ""
@@ -65,8 +94,12 @@ class Member:
 class Fleet:
     """Runs attempts on the hosts that have joined, and here if it has a *local* executor."""
 
+    out: Path
+    """The run's directory."""
     context: Context
     local: LocalExecutor | None = None
+    needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What tests require, by name."""
     members: dict[HostName, Member] = field(default_factory=dict)
     _parts: dict[KernelName, tuple[Foundry, Sequence[Suite]]] = field(default_factory=dict)
     _benches: dict[KernelName, Bench] = field(default_factory=dict)
@@ -134,7 +167,7 @@ class Fleet:
         if template.host == HERE:
             return await self._here.prepare(template)
         member, names = self.members[template.host], self._benches[template.kernel].logs
-        return await self._with(member, lambda worker: worker.prepare(template, names))
+        return await self._with(member, lambda worker: worker.prepare(template, names, self.out))
 
     async def run(self, attempt: Attempt) -> TestEnded:
         """Run one attempt on the host of its template."""
@@ -142,7 +175,10 @@ class Fleet:
         if host == HERE:
             return await self._here.run(attempt)
         names = self._benches[attempt.template.kernel].logs
-        ended = await self._with(self.members[host], lambda worker: worker.run(attempt, names))
+        needs = self.needs.get(attempt.test.name, ())
+        ended = await self._with(
+            self.members[host], lambda worker: worker.run(attempt, names, self.out, needs)
+        )
         self.members[host].failures = 0
         return ended
 
@@ -190,7 +226,7 @@ class Fleet:
         assert self.local is not None  # noqa: S101  nothing else gives out that host
         return self.local
 
-    async def _with(self, member: Member, do: Callable[[RemoteWorker], Awaitable[T]]) -> T:
+    async def _with(self, member: Member, do: Callable[[Worker], Awaitable[T]]) -> T:
         """Do something with a member's worker; one that fails is not asked a second time."""
         worker = member.worker
         if worker is None:
@@ -202,7 +238,7 @@ class Fleet:
             await self._drop(member, worker, why)
             raise
 
-    async def _drop(self, member: Member, worker: RemoteWorker, why: str) -> None:
+    async def _drop(self, member: Member, worker: Worker, why: str) -> None:
         """Take note, once, that a worker has failed, and end it."""
         if member.worker is worker:
             member.worker = None
@@ -236,7 +272,7 @@ class Fleet:
     async def _connect(self, member: Member) -> None:
         with self.context.step(f"Connecting to {member.name}") as step:
             worker = await member.connect()
-            step.result(f"{worker.hello.cpus} processors, {worker.hello.free_mib} MiB")
+            step.result(worker.about)
         for note in worker.notes:
             self.context.note(note)
         member.worker = worker
@@ -244,7 +280,7 @@ class Fleet:
     async def _open(self, member: Member, kernel: KernelName) -> None:
         await self._steady(member, lambda worker: self._supply(worker, kernel))
 
-    async def _steady(self, member: Member, do: Callable[[RemoteWorker], Awaitable[T]]) -> T:
+    async def _steady(self, member: Member, do: Callable[[Worker], Awaitable[T]]) -> T:
         """Do something with a member's worker, and again where that fails.
 
         Raises MachineError where the host is given up.
@@ -258,7 +294,7 @@ class Fleet:
                         lost.what, where=lost.where, why=lost.why, hint=lost.hint
                     ) from lost
 
-    async def _supply(self, worker: RemoteWorker, kernel: KernelName) -> None:
+    async def _supply(self, worker: Worker, kernel: KernelName) -> None:
         """Give a worker what it lacks of a kernel, and make it ready for tests on that."""
         foundry, suites = self._parts[kernel]
         entries = await asyncio.to_thread(foundry.travelling, suites)

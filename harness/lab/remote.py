@@ -121,14 +121,13 @@ class _Waiting:
 class RemoteWorker:
     """A worker at the other end of a link; made by :meth:`greet`."""
 
-    def __init__(self, host: HostName, link: Link, out: Path, hello: wire.Hello) -> None:
+    def __init__(self, host: HostName, link: Link, hello: wire.Hello) -> None:
         self.host = host
         self.hello = hello
         self.notes: list[str] = []
         self.lost = ""
         """Why nothing can be asked any more; empty as long as it can."""
         self._link = link
-        self._out = out
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, _Waiting] = {}
         self._made: dict[TemplateId, frozenset[Entry]] = {}
@@ -140,8 +139,8 @@ class RemoteWorker:
             threading.Thread(target=target, name=f"host {host}", daemon=True).start()
 
     @classmethod
-    async def greet(cls, host: HostName, link: Link, out: Path) -> RemoteWorker:
-        """Return the worker that answers over *link*; *out* is the run's directory.
+    async def greet(cls, host: HostName, link: Link) -> RemoteWorker:
+        """Return the worker that answers over *link*.
 
         Raises MachineError where none answers, or one that this side cannot work with.
         """
@@ -170,11 +169,16 @@ class RemoteWorker:
             # The reader ends with the link.
             reading.add_done_callback(lambda each: each.cancelled() or each.exception())
             raise
-        worker = cls(host, link, out, hello)
+        worker = cls(host, link, hello)
         off = hello.time - time.time()
         if abs(off) > _CLOCK_NOTE_S:
             worker.notes.append(f"the clock of host {host} is {abs(off):.0f} s off")
         return worker
+
+    @property
+    def about(self) -> str:
+        """Its machine in a few words."""
+        return f"{self.hello.cpus} processors, {self.hello.free_mib} MiB"
 
     def slots(self, tests: tuple[PlannedTest, ...], most: int | None) -> int:
         """Return how many of *tests* its machine carries at a time, or *most* if that is given."""
@@ -203,9 +207,15 @@ class RemoteWorker:
     async def open(self, kernel: KernelName, foundry: Foundry, suites: Sequence[Suite]) -> None:
         """Make it ready for tests on a kernel, whose entries it has."""
         keys = {suite.name: suite.key for suite in suites if suite.key}
-        key, boot_limit_s = foundry.kernel.key, foundry.boot_limit_s
+        await self.open_parts(kernel, foundry.kernel.key, foundry.boot_limit_s, keys)
+
+    async def open_parts(
+        self, kernel: KernelName, key: str, boot_limit_s: float, keys: Mapping[str, str]
+    ) -> None:
+        """Do :meth:`open` by the keys of the kernel's entry and of those of its suites."""
+        suites = dict(keys)
         await self._ask(
-            lambda number: wire.Open(number, kernel, key, boot_limit_s, keys), wire.Done, _SLACK_S
+            lambda number: wire.Open(number, kernel, key, boot_limit_s, suites), wire.Done, _SLACK_S
         )
 
     async def lacks(
@@ -220,7 +230,9 @@ class RemoteWorker:
             raise self._gone("a worker has answered another question than the one it was asked")
         return answer.reasons
 
-    async def prepare(self, template: TemplateId, names: LogNames) -> GuestReady | GuestFailed:
+    async def prepare(
+        self, template: TemplateId, names: LogNames, out: Path
+    ) -> GuestReady | GuestFailed:
         """Make a template there, or tell why its kernel does not come up; its log is here then."""
         suite, guest = template.group
         log = names.boot(template.group)
@@ -228,7 +240,7 @@ class RemoteWorker:
             lambda number: wire.Prepare(number, template.kernel, suite, guest),
             wire.Prepared,
             _PREPARE_S,
-            _Sink({"boot": self._out / log}),
+            _Sink({"boot": out / log}),
         )
         made = answer.made
         if (made.kernel, made.suite, made.guest) != (template.kernel, suite, guest):
@@ -239,7 +251,9 @@ class RemoteWorker:
         boot = made.boot and msgspec.structs.replace(made.boot, log=log)
         return msgspec.structs.replace(made, host=self.host, boot=boot)
 
-    async def run(self, attempt: Attempt, names: LogNames) -> TestEnded:
+    async def run(
+        self, attempt: Attempt, names: LogNames, out: Path, needs: Sequence[str] = ()
+    ) -> TestEnded:
         """Run one attempt there; its logs are here when this returns."""
         test, started = attempt.test, attempt.started
         logs, boot_log = names.of(test, started.attempt), names.boot_of(test, started.attempt)
@@ -248,7 +262,7 @@ class RemoteWorker:
             lambda number: wire.Run(number, test, started),
             wire.Ended,
             started.limit_s + _SLACK_S,
-            _Sink({log: self._out / path for log, path in paths.items()}),
+            _Sink({log: out / path for log, path in paths.items()}),
         )
         ended = answer.ended
         asked = (started.kernel, started.name, started.attempt)

@@ -161,8 +161,8 @@ class SshLink:
         return said[-_LAST_WORDS:].decode(errors="replace")
 
 
-async def connect(name: HostName, table: HostTable, out: Path, context: Context) -> RemoteWorker:
-    """Start a worker on the host *name*; *out* is the run's directory.
+async def connect(name: HostName, table: HostTable, context: Context) -> RemoteWorker:
+    """Start a worker on the host *name*.
 
     Raises UserError for what is wrong in the project file or with keys, and MachineError for what
     is wrong there; each says what to do.
@@ -174,7 +174,7 @@ async def connect(name: HostName, table: HostTable, out: Path, context: Context)
         # What comes of it is not wanted any more: each of its steps has a limit.
         starting.add_done_callback(_drop)
         raise
-    return await RemoteWorker.greet(name, link, out)
+    return await RemoteWorker.greet(name, link)
 
 
 def _drop(starting: asyncio.Future[SshLink]) -> None:

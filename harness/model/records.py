@@ -75,6 +75,8 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     """The hosts that run the tests, by name; none is this machine."""
     mutants: MutantsAsked | None = None
     """Which faults are planted, if any."""
+    dask: str = ""
+    """The scheduler of the Dask cluster that runs the tests, or ``auto``; empty for none."""
     kernels: tuple[KernelSpec, ...] = ()
     """What was asked for since schema 2, in place of the fields of one kernel."""
 

@@ -83,15 +83,17 @@ class Hosts:
         for name in self._named:
             if name != project.LOCAL:
                 project.host(request.project, request.project_file, name)
-        if self._named and (request.coverage or request.cost):
+        if (self._named or request.dask) and (request.coverage or request.cost):
             raise UserError(
                 "lines and instructions of tests are watched on this machine only",
                 where=f"--{'coverage' if request.coverage else 'cost'} with --host",
                 hint="leave one of them out",
             )
-        with_local = not self._named or project.LOCAL in self._named
+        with_local = not (self._named or request.dask) or project.LOCAL in self._named
         self._local = LocalExecutor(out, jobs) if with_local else None
-        self._fleet = Fleet(context, self._local)
+        self._fleet = Fleet(out, context, self._local)
+        self._needed: set[HostName] = set()
+        """Hosts that were joined by need."""
         self._reasons: dict[Need, dict[HostName, str]] = {}
         self._by_need: dict[HostName, str] = {}
         """Hosts that were wanted by need and could not be had, each with the reason."""
@@ -106,6 +108,11 @@ class Hosts:
         for name in self._named:
             if name != project.LOCAL:
                 await self._join(name)
+        if self._request.dask:
+            from harness.lab import dask
+
+            connect = partial(dask.connect, self._request.dask, self._context)
+            await self._fleet.join("dask", connect, self._jobs)
 
     async def add(self, built: Built) -> Lacks:
         """Let a kernel be tested on the machines; return what tells which guests none of them has.
@@ -118,7 +125,7 @@ class Hosts:
         if self._local:
             tells = here(built, await probe(built))
             reasons[HERE] = [tells(*need) for need in needs]
-            if not self._named:
+            if not self._named and not self._request.dask:
                 await self._join_by_need(needs, reasons[HERE])
         await self._fleet.add(name, built.foundry, built.suites)
         reasons |= await self._fleet.lacks(name, needs)
@@ -133,6 +140,7 @@ class Hosts:
         name, built = prepared.name, prepared.built
         self._fleet.ready(name, bench)
         needs = {test.name: _need_of(built, test) for test in prepared.tests}
+        self._fleet.needs.update({test: need[1] for test, need in needs.items()})
         for host in (*([HERE] if self._local else []), *self._fleet.members):
             unfit = (each for each, need in needs.items() if self._unfit(need, host))
             self._fleet.bar(host, name, frozenset(unfit))
@@ -142,7 +150,7 @@ class Hosts:
         if said.get(host):
             return True
         # A machine that was asked for a need only has the tests which this one cannot run.
-        return host != HERE and not self._named and not said.get(HERE)
+        return host in self._needed and not said.get(HERE)
 
     def _lacks(self, guest: GuestTable, needs: Sequence[str]) -> str:
         said = self._reasons.get((guest, tuple(needs)), {})
@@ -158,7 +166,7 @@ class Hosts:
         from harness.lab import ssh
 
         table = self._request.project.hosts[name]
-        connect = partial(ssh.connect, name, table, self._out, self._context)
+        connect = partial(ssh.connect, name, table, self._context)
         await self._fleet.join(name, connect, self._jobs or table.jobs)
 
     async def _join_by_need(self, needs: Sequence[Need], reasons: Sequence[str]) -> None:
@@ -175,6 +183,7 @@ class Hosts:
                 continue
             try:
                 await self._join(name)
+                self._needed.add(name)
             except HarnessError as error:
                 self._by_need[name] = f"it cannot be used: {error.what}"
                 self._context.note(

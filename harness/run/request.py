@@ -71,6 +71,8 @@ class Request:
     """The hosts that run the tests, by name; none is this machine, and others by need."""
     mutants: MutantsAsked | None = None
     """Which faults are planted once the tests have run without one; None is none."""
+    dask: str = ""
+    """The scheduler of the Dask cluster that runs the tests, or ``auto``; empty for none."""
     command: tuple[str, ...] = ()
     """The command line, for the record."""
     program: tuple[str, ...] = ("harness",)
@@ -104,6 +106,7 @@ class Request:
             bisect=self.bisect,
             hosts=self.hosts,
             mutants=self.mutants,
+            dask=self.dask,
         )
 
     @classmethod
@@ -134,6 +137,7 @@ class Request:
             bisect=asked.bisect,
             hosts=asked.hosts,
             mutants=asked.mutants,
+            dask=asked.dask,
             command=asked.command,
             program=program,
         )

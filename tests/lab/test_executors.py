@@ -67,12 +67,12 @@ def bench_of(prepared: Prepared) -> Bench:
     )
 
 
-def pipe_worker(cache: Path, out: Path) -> Callable[[], Awaitable[RemoteWorker]]:
+def pipe_worker(cache: Path) -> Callable[[], Awaitable[RemoteWorker]]:
     argv = [sys.executable, "-m", "harness", "worker"]
 
     async def connect() -> RemoteWorker:
         link = PipeLink(argv, {"HARNESS_CACHE": str(cache)})
-        return await RemoteWorker.greet(NAME, link, out)
+        return await RemoteWorker.greet(NAME, link)
 
     return connect
 
@@ -87,10 +87,12 @@ async def lab(kind: str, prepared: Prepared, store: Store, tmp: Path) -> AsyncIt
         yield Lab(local, HERE, prepared, out)
         await local.close()
         return
-    fleet = Fleet(Context(store, Quiet()))
-    await fleet.join(NAME, pipe_worker(tmp / "cache", out))
+    fleet = Fleet(out, Context(store, Quiet()))
+    await fleet.join(NAME, pipe_worker(tmp / "cache"))
     made = Lab(fleet, NAME, prepared, out)
-    made.worker = fleet.members[NAME].worker
+    worker = fleet.members[NAME].worker
+    assert isinstance(worker, RemoteWorker)
+    made.worker = worker
     try:
         await fleet.add(ONLY, bench.foundry, list(bench.suites.values()))
         fleet.ready(ONLY, bench)

@@ -106,7 +106,7 @@ class Pair:
 async def greeted(link: Pair, out: Path, said: wire.Hello | None = None) -> RemoteWorker:
     link.theirs.sendall(b"Welcome to this machine!" + wire.MAGIC)
     link.say(said or hello())
-    return await RemoteWorker.greet("far", link, out)
+    return await RemoteWorker.greet("far", link)
 
 
 @hypothesis.given(st.binary(max_size=200))
@@ -194,7 +194,7 @@ def test_logs_lie_where_this_side_puts_them(tmp_path: Path) -> None:
 
         link.orders(answer)
         names = LogFiles([TEST], repeated=False)
-        said = await worker.run(Attempt(TEST, STARTED), names)
+        said = await worker.run(Attempt(TEST, STARTED), names, tmp_path)
         assert said.logs == names.of(TEST, 1)
         assert (tmp_path / said.logs.output).read_bytes() == b"one two"
         assert (tmp_path / said.logs.kernel).read_bytes() == b""
@@ -223,7 +223,7 @@ def test_an_answer_to_another_question_loses_the_host(
             lambda order: link.say(wrong(order.id)) if isinstance(order, wire.Run) else None
         )
         with pytest.raises(HostLost):
-            await worker.run(Attempt(TEST, STARTED), LogFiles([TEST], repeated=False))
+            await worker.run(Attempt(TEST, STARTED), LogFiles([TEST], repeated=False), tmp_path)
         assert worker.lost
 
     asyncio.run(go())
@@ -241,7 +241,7 @@ def test_what_is_damaged_there_is_damage_here(tmp_path: Path) -> None:
 
         link.orders(answer)
         with pytest.raises(Damaged) as caught:
-            await worker.run(Attempt(TEST, STARTED), LogFiles([TEST], repeated=False))
+            await worker.run(Attempt(TEST, STARTED), LogFiles([TEST], repeated=False), tmp_path)
         assert caught.value.entries == {("suite", "1" * 64)}
         await worker.close()
 
@@ -257,7 +257,7 @@ def test_a_worker_that_says_nothing_is_lost_in_time(
     async def go() -> None:
         worker = await greeted(Pair(), tmp_path)
         with pytest.raises(HostLost) as caught:
-            await worker.run(Attempt(TEST, STARTED), LogFiles([TEST], repeated=False))
+            await worker.run(Attempt(TEST, STARTED), LogFiles([TEST], repeated=False), tmp_path)
         assert "sign of life" in caught.value.why
 
     asyncio.run(go())

@@ -282,7 +282,7 @@ def test_a_host_that_never_comes_back_is_asked_three_times(
     monkeypatch.setattr("harness.lab.fleet._AGAIN_S", (0.0, 0.0))
 
     async def check(error: type[MachineError] | type[UserError], times: int) -> None:
-        fleet = Fleet(Context(Store(tmp_path / "store"), Quiet()))
+        fleet = Fleet(tmp_path, Context(Store(tmp_path / "store"), Quiet()))
         calls = 0
 
         async def connect() -> RemoteWorker:
