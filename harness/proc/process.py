@@ -292,7 +292,7 @@ def host_trouble(output: str, *places: Path | None, status: int) -> HarnessError
 
 
 def _free(place: Path) -> int:
-    """Return the bytes that are free where *place* is or would be."""
+    """Return the free bytes of the file system of *place*, which need not exist."""
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free

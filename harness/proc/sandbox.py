@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a stranger's command may see: bubblewrap, resource limits, and nothing of this machine.
+"""The sandbox for a stranger's commands: bubblewrap and resource limits.
 
-Building a kernel runs what its makefiles say.  In a sandbox that has no network, no home, no files
-but the system's programs and what is named here, a /tmp of its own, and user, PID, IPC and network
-namespaces of its own.  Memory, processes and the size of files are limited; the caller limits time.
+Building a kernel runs commands of its makefiles.  The sandbox has no network, no home, and only the
+files of the system's programs and the paths that are named here.  It has its own /tmp and its own
+user, PID, IPC and network namespaces.  Memory, processes and file sizes are limited; the caller
+limits time.
 
-Who is a stranger is decided elsewhere (:mod:`harness.source.trust`); this is only the mechanism.
+:mod:`harness.source.trust` decides who is a stranger; this module is only the mechanism.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _GIB = 1 << 30
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d")
 _TOOLS = ("gcc", "ld", "make", "ccache", "nm", "readelf", "addr2line", "sparse", "perl")
-"""Programs that may lie elsewhere than below /usr."""
+"""Programs that may be outside /usr."""
 _TMP_BYTES = 4 * _GIB
 _FILE_BYTES = 8 * _GIB
 _CELL = "kernel-selftest-harness-"
@@ -46,7 +47,7 @@ HINT = "read the series before you build it with your own rights: --trust own"
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of the machine a command in a sandbox can use, together with its children."""
+    """Resource limits of a command in a sandbox, together with its children."""
 
     memory_bytes: int = field(default_factory=lambda: max(4 * _GIB, _memory() * 3 // 4))
     processes: int = field(default_factory=lambda: max(1024, 64 * len(os.sched_getaffinity(0))))
@@ -55,7 +56,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """What a command may see of this machine, besides the system's programs."""
+    """The paths of this machine that a command may access, in addition to the system's programs."""
 
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
@@ -99,7 +100,7 @@ class Cell:
 
     @classmethod
     def open(cls, sandbox: Sandbox) -> Cell:
-        """Make ready for a command; raises MachineError where its processes cannot be limited."""
+        """Prepare for a command; raises MachineError if its processes cannot be limited."""
         try:
             return cls(sandbox, tuple(_make_groups(sandbox.limits)))
         except OSError as error:
@@ -118,7 +119,7 @@ class Cell:
         return ["sh", "-c", script, "sh", *files, *inside]
 
     def exceeded(self) -> str:
-        """Return which limit has been reached; empty for none."""
+        """Return which limit was reached; empty if none was."""
         for directory in self.directories:
             if _count(directory / "pids.events", "max"):
                 return f"it started more than {self.sandbox.limits.processes} processes"
@@ -129,7 +130,7 @@ class Cell:
         return ""
 
     def blamed(self, output: str) -> str:
-        """Return which limit has been reached, as far as *output* of the command tells it."""
+        """Return which limit was reached according to the command's *output*; empty if none was."""
         if found := self.exceeded():
             return found
         if _FORK.search(output):
@@ -150,7 +151,7 @@ class Cell:
 
 
 def unavailable(why: str) -> MachineError:
-    """Return the error that a stranger's code cannot be built on this machine."""
+    """Return the error for a machine that cannot build a stranger's code."""
     return MachineError(
         "a stranger's code cannot be built: the sandbox does not work on this machine",
         why=why,
@@ -159,14 +160,14 @@ def unavailable(why: str) -> MachineError:
 
 
 def denied(line: str) -> bool:
-    """Whether a *line* of a command's output says that the sandbox has kept something from it."""
+    """Return whether a *line* of output reports something that the sandbox denied."""
     home = re.escape(str(Path.home()))
     missing = rf"(?:{home}|/home/|/root/)\S*.{{0,40}}No such file or directory"
     return bool(_DENIED.search(line) or re.search(missing, line))
 
 
 def _system() -> Iterator[str]:
-    """Yield what shows the system's programs, and nothing that belongs to a user."""
+    """Yield bubblewrap options that expose the system's programs, and no files of a user."""
     yield from ("--ro-bind", "/usr", "/usr")
     for name in _SYSTEM:
         path = Path("/", name)
@@ -179,9 +180,9 @@ def _system() -> Iterator[str]:
 
 
 def _elsewhere() -> Iterator[Path]:
-    """Yield tools that are not the system's, such as another compiler, and what belongs to it.
+    """Yield tools outside the system directories, such as another compiler, and their files.
 
-    The tool alone and not its directory, which may be the user's own.
+    Only the tool itself, not its directory, which may be the user's own.
     """
     seen = tuple(Path("/", name) for name in ("usr", *_SYSTEM))
     for tool in _TOOLS:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Event loops that a signal ends in an orderly way.
+"""Event loops that end cleanly on a signal.
 
-A signal handler that raises does so between any two instructions, and what it interrupts may have
-just started a guest that is not yet in any list.  Here a signal cancels the main task instead,
-which happens only where that awaits something; and what must not be left half done, such as reaping
-a process that was killed, goes on to its end.
+A signal handler that raises can do so between any two instructions, for example just after a guest
+was started that is not in any list yet.  Here a signal cancels the main task instead, which takes
+effect only at an await.  Work that must not be interrupted, such as reaping a killed process, runs
+to its end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
     SIGINT, SIGTERM or SIGHUP cancels *main* and raises KeyboardInterrupt; further ones are ignored
     while it cleans up.  A signal that is ignored (SIGINT in a background job, SIGHUP under nohup)
-    stays so.  Afterwards the handlers are those of before.
+    stays ignored.  Afterwards the previous handlers are restored.
     """
     caught: list[signal.Signals] = []
     interrupt: list[Callable[[], object]] = []
@@ -73,17 +73,17 @@ def interruptible() -> Iterator[None]:
 
 
 class Held:
-    """Signals that are noted and do nothing, but where they are let through."""
+    """Signals that are recorded without effect, except inside :meth:`let_through`."""
 
     def __init__(self) -> None:
         self._caught: list[signal.Signals] = []
         self._armed = False
 
     def note(self, number: int, _frame: object) -> None:
-        """Take a signal: raise KeyboardInterrupt where they are let through, once."""
+        """Handle a signal: raise KeyboardInterrupt once, where signals are let through."""
         self._caught.append(signal.Signals(number))
         if self._armed:
-            # Not a second time: that might come while the first is being dealt with.
+            # Only once: a second one could arrive while the first is handled.
             self._armed = False
             raise KeyboardInterrupt(self._caught[0].name)
 
@@ -91,7 +91,7 @@ class Held:
     def let_through(self) -> Iterator[None]:
         """Let a signal raise KeyboardInterrupt in the block; one that came before does so at once.
 
-        A signal in the moment at which the block ends may raise there, or only be noted.
+        A signal just when the block ends may raise there, or only be recorded.
         """
         self._armed = True
         try:
@@ -127,7 +127,7 @@ def _handled(handler: Callable[[int, object], None]) -> Iterator[None]:
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await *work*, and be cancelled only when it is done."""
+    """Return the result of *work*; a cancellation takes effect only when it is done."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -148,8 +148,8 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
 class Patience:
     """A time limit, in seconds, that runs only while the event loop does.
 
-    A loop that was held up, by a slow disk or a stopped process, finds the answer and the end of an
-    ordinary limit at the same moment, and takes the end.  Here it has waited for one tick.
+    A loop that was delayed, by a slow disk or a stopped process, finds the answer and the end of an
+    ordinary limit at the same time, and reports the timeout.  Here the delay counts as one tick.
 
     *passed* returns for how many of the seconds since its last call the limit runs; without it, for
     those in which the loop did.

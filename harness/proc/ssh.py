@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Other machines over SSH: the one door to them, as ``process`` is to programs of this one.
+"""Access to other machines over SSH; all of it goes through this module.
 
-fabric reads the user's ``ssh_config`` and makes the connection.  By itself it accepts every host
-key and waits for an hour where nothing comes back; here a key has to be known, each step has a
-limit, and neither the agent nor X11 is forwarded.
+fabric reads the user's ``ssh_config`` and makes the connection.  By default it accepts every host
+key and waits for an hour without an answer.  Here a key must be known, each step has a limit, and
+neither the agent nor X11 is forwarded.
 """
 
 from __future__ import annotations

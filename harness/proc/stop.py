@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Stopping work in another thread, where it waits for a program or a lock.
+"""Stops work in another thread, when it waits for a program or a lock.
 
-A signal reaches the main thread alone, so a thread that builds has to be told.
+Only the main thread receives signals, so a build in another thread needs this.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Tells work that it is no longer wanted."""
+    """Requests that work in another thread stops."""
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        """Can be read from once the work is to stop."""
+        """Readable as soon as the work has to stop."""
         self.wanted = False
 
     def set(self) -> None:
-        """Stop the work at the next moment at which it waits; from any thread."""
+        """Stop the work when it waits next; may be called from any thread."""
         self.wanted = True
         os.eventfd_write(self.fd, 1)
 
@@ -35,7 +35,7 @@ class Stop:
             raise Stopped
 
     def close(self) -> None:
-        """Free the descriptor; the work has ended."""
+        """Close the descriptor, after the work has ended."""
         os.close(self.fd)
 
 
@@ -43,7 +43,7 @@ _CURRENT: ContextVar[Stop | None] = ContextVar("stop", default=None)
 
 
 def current() -> Stop | None:
-    """Return what can stop the work of this thread, if anything can."""
+    """Return the :class:`Stop` of this thread, None if there is none."""
     return _CURRENT.get()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Patch series: reading them, judging that they are whole, and applying them to a kernel tree."""
+"""Patch series: reads them, checks that they are complete, and applies them to a kernel tree."""
 
 from harness.series.apply import apply
 from harness.series.model import AppliedPatch, OneMail, Patch, Series, Stack, Trailer, Tree

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Applying a series with `git am -3`, once per base and series.
 
-It happens in a sparse work tree that holds only the files which the patches touch, made for one
-apply and removed after it: nothing can be left over in it, and the tree that is built in keeps its
-times.  Committer and dates are fixed, so the same series on the same base has the same commit ids
-on every machine.
+Each apply uses a new sparse work tree with only the files that the patches touch, and removes it
+afterwards.  So no state is left over, and the build tree keeps its time stamps.  Committer and
+dates are fixed, so the same series on the same base has the same commit ids on every machine.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def apply(stack: Sequence[Series], source: Source, context: Context) -> Tree:
     """Return the tree of *source* with all series of *stack* on it, the first at the bottom.
 
     Raises UserError, naming patch, file and hunk, for a series that does not apply; the next
-    apply starts afresh.
+    apply starts from a clean work tree.
     """
     tree = Tree(source.repo, source.commit, source.tree, source.commit, ())
     for series in stack:
@@ -61,7 +60,7 @@ def _upon(base: Tree, series: Series, context: Context) -> Tree:
     tree = _tree(series, base, ref)
     if tree is None:
         raise MachineError(
-            "git am made another number of commits than there are patches",
+            "git am made a different number of commits than there are patches",
             where=series.title,
             why=f"{count} patches",
         )
@@ -69,7 +68,7 @@ def _upon(base: Tree, series: Series, context: Context) -> Tree:
 
 
 def _tree(series: Series, base: Tree, ref: str) -> Tree | None:
-    """Return what *ref* remembers, None if the series has not been applied to this base."""
+    """Return the tree that *ref* names, None if the series was not applied to this base yet."""
     if object_id(base.repo, ref) is None:
         return None
     listed = must(
@@ -97,8 +96,8 @@ def am(
 ) -> str:
     """Run git am in a work tree of its own in *scratch*; return the last commit.
 
-    *committer* are git's variables for whose commits they are; without it they are the harness's,
-    of the authors' dates.  Raises UserError, naming patch, file and hunk, for a series that does
+    *committer* has git's variables for the committer; without it the harness is the committer, with
+    the authors' dates.  Raises UserError, naming patch, file and hunk, for a series that does
     not apply.
     """
     names = []
@@ -110,7 +109,7 @@ def am(
         )
         names.append(str(name))
     tree = scratch / "tree"
-    # What killed runs have registered goes after a day; a younger one may be at work.
+    # Remove work trees of killed runs after a day; a younger one may be in use.
     git("worktree", "prune", "--expire=1.day.ago", repo=base.repo)
     must(
         git(
@@ -134,7 +133,7 @@ def am(
         there = _already_there(series, done.text)
         if there:
             raise is_in_the_tree(there, len(series.patches))
-        return must(git("rev-parse", "HEAD", cwd=tree), "git cannot tell the commit").text
+        return must(git("rev-parse", "HEAD", cwd=tree), "git cannot print the commit").text
     finally:
         git("worktree", "remove", "--force", "--force", str(tree), repo=base.repo)
 
@@ -155,7 +154,7 @@ def _refusal(series: Series, tree: Path, admin: Path, words: str) -> UserError:
 
 
 def _already_there(series: Series, words: str) -> list[Patch]:
-    """Return the patches of which git am says that the tree has all they would change."""
+    """Return the patches whose changes the tree already has, according to git am."""
     there: list[Patch] = []
     count = 0
     for line in words.splitlines():

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Applying a series into a repository of the user's: a new branch, or the branch of a work tree.
+"""Applies a series in the user's repository: on a new branch, or on the branch of a work tree.
 
-The commits are made in a repository of their own that borrows the user's objects, and fetched when
-all patches have applied.  So a series that does not apply, or a run that is killed, leaves nothing
-in the user's repository: no branch, no work tree, no half of an `am`.
+The commits are made in a separate repository that borrows the user's objects, and are fetched when
+all patches have applied.  So a series that does not apply, or a killed run, leaves nothing in the
+user's repository: no branch, no work tree, no unfinished `git am`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _UNFINISHED = ("rebase-apply", "rebase-merge", "MERGE_HEAD", "CHERRY_PICK_HEAD",
 
 @dataclass(frozen=True)
 class Applied:
-    """What has been put into the repository."""
+    """The result in the user's repository."""
 
     branch: str
-    """The branch that was made, or that the work tree is on; empty for a detached HEAD."""
+    """The new branch, or the branch of the work tree; empty for a detached HEAD."""
     base: str
-    """The commit upon which the series was applied."""
+    """The commit on which the series was applied."""
     commit: str
     """The last of the new commits."""
     count: int
@@ -40,12 +40,13 @@ class Applied:
 def apply_into(
     stack: Stack, repository: Path, *, branch: str = "", base: str = "", trailers: bool = False
 ) -> Applied:
-    """Apply *stack* upon the commit *base* of *repository*, or HEAD; return what was done.
+    """Apply *stack* on the commit *base* of *repository*, or HEAD; return the result.
 
-    With *branch* a branch of that name is made and no work tree is touched; without, the work tree
-    moves on, and has to be clean.  With *trailers* what replies give is added to the messages, but
-    for trailers that name another person than the reply's sender.  Raises UserError, with nothing
-    changed, where the series does not apply or the repository is not ready for it.
+    With *branch* a branch of that name is created and no work tree is touched; without it, the work
+    tree moves to the new commits, and must be clean.  With *trailers* the trailers of replies are
+    added to the messages, except those that name another person than the reply's sender.
+    Raises UserError, and changes nothing, if the series does not apply or the repository is not
+    ready for it.
     """
     top = _top(repository, bare=bool(branch))
     if branch:
@@ -137,11 +138,11 @@ def _top(repository: Path, *, bare: bool) -> Path:
 
 def _check_branch(repository: Path, branch: str) -> None:
     if branch.startswith("-") or not git("check-ref-format", "--branch", branch).ok:
-        raise UserError("this is no name for a branch", where=f"--branch {branch}")
+        raise UserError("this is not a valid branch name", where=f"--branch {branch}")
     there = object_id_in(repository, f"refs/heads/{branch}")
     if there:
         raise UserError(
-            f"there is a branch '{branch}' already",
+            f"the branch '{branch}' already exists",
             where=str(repository),
             why=f"it is at {there[:12]}",
             hint=f"choose another name, or remove it: git branch -D {branch}",
@@ -152,10 +153,10 @@ def _check_clean(top: Path) -> None:
     admin = Path(must(git("rev-parse", "--absolute-git-dir", cwd=top), "no git directory").text)
     if under_way := [name for name in _UNFINISHED if (admin / name).exists()]:
         raise UserError(
-            "something else is under way in the work tree",
+            "another git operation is in progress in the work tree",
             where=str(top),
             why=f"{admin / under_way[0]} is there",
-            hint="end it first (git status says how), or add --branch NAME",
+            hint="finish it first (git status shows how), or add --branch NAME",
         )
     state = git("status", "--porcelain", "--untracked-files=no", cwd=top, limit_s=_LIMIT_S)
     if not state.ok or state.stdout:
@@ -168,7 +169,7 @@ def _check_clean(top: Path) -> None:
 
 
 def _committer(top: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """Return git's variables for the user as committer, and a note where he has no name."""
+    """Return git's variables for the user as committer, and a note if git has no name for them."""
     who = git("var", "GIT_COMMITTER_IDENT", cwd=top, as_user=True)
     name, _, rest = who.text.rpartition(" <")
     mail, mark, date = rest.partition("> ")
@@ -178,7 +179,7 @@ def _committer(top: Path) -> tuple[Mapping[str, str], tuple[str, ...]]:
             "GIT_COMMITTER_EMAIL": mail,
             "GIT_COMMITTER_DATE": date,
         }, ()
-    own = ("the committer is the harness, as git has no name for you (git config user.name)",)
+    own = ("the committer is the harness, because git has no name for you (git config user.name)",)
     return {"GIT_COMMITTER_NAME": "kernel-selftest-harness"}, own
 
 
@@ -192,7 +193,7 @@ def _base_notes(stack: Stack, top: Path, start: str, *, named: bool) -> Sequence
     if there is None:
         return (f"the series is for base-commit {wanted}, which this repository does not have",)
     offer = "" if named else f"; --base {wanted[:12]} --branch NAME applies it there"
-    return (f"the series is for base-commit {wanted}, and goes upon {start[:12]}{offer}",)
+    return (f"the series is for base-commit {wanted}, but is applied to {start[:12]}{offer}",)
 
 
 def _fetch(top: Path, aside: Path, branch: str) -> str:
@@ -203,7 +204,7 @@ def _fetch(top: Path, aside: Path, branch: str) -> str:
             "--no-recurse-submodules", str(aside), f"{_DONE}:{into}",
             cwd=top, limit_s=_LIMIT_S,
         ),
-        "the repository does not take the commits",
+        "the commits cannot be fetched into the repository",
         top,
     )  # fmt: skip
     if branch:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which lines of the final tree each patch of a series has written.
+"""Finds which lines of the final tree each patch of a series has written.
 
 A line belongs to the last patch that changed it, which is what ``git blame`` finds.  So lines that
 a later patch has changed again count for that one, and hunks that have moved and files that were
@@ -21,15 +21,15 @@ _LIMIT_S = 300
 
 @dataclass(frozen=True)
 class ChangedLines:
-    """What is left in the final tree of one patch."""
+    """The lines of one patch that are left in the final tree."""
 
     number: int
     """Its place among all patches of the stack, from 1."""
     subject: str
     files: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Lines by file, from 1 and ascending; no file of which nothing is left."""
+    """Lines by file, from 1 and ascending; only files with lines left."""
     texts: dict[str, dict[int, str]] = field(default_factory=dict)
-    """What stands in these lines; bytes that are not UTF-8 are replaced."""
+    """The text of these lines; bytes that are not UTF-8 are replaced."""
 
 
 def changed_lines(tree: Tree) -> tuple[ChangedLines, ...]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Checks of a patch that need no compiler: who has signed it, what it says it fixes, its style."""
+"""Checks of a patch that need no compiler: sign-offs, ``Fixes:`` tags, style."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Known = Callable[[str], str | None]
 
 
 def check_signed(patch: Patch) -> Iterator[Finding]:
-    """Yield what is wrong with the sign-offs: the author's and the sender's have to be there."""
+    """Yield faults of the sign-offs: the author's and the sender's are required."""
     message = _message(patch)
     signed = [parseaddr(each) for each in _SIGNED.findall(message)]
     author, sender = parseaddr(patch.author), parseaddr(patch.sender or patch.author)
@@ -40,13 +40,9 @@ def check_signed(patch: Patch) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, "there is no Signed-off-by")
         return
     if not any(_is_same(author, each) for each in signed):
-        yield Finding(
-            Severity.ERROR, f"the author has not signed it off: {patch.author} has written it"
-        )
+        yield Finding(Severity.ERROR, f"there is no Signed-off-by of the author, {patch.author}")
     if not _is_same(author, sender) and not any(_is_same(sender, each) for each in signed):
-        yield Finding(
-            Severity.ERROR, f"the sender has not signed it off: {patch.sender} has sent it"
-        )
+        yield Finding(Severity.ERROR, f"there is no Signed-off-by of the sender, {patch.sender}")
     elif not _is_same(sender, signed[-1]):
         yield Finding(
             Severity.WARNING,
@@ -55,9 +51,9 @@ def check_signed(patch: Patch) -> Iterator[Finding]:
 
 
 def check_fixes(patch: Patch, titles: Known, *, history: bool) -> Iterator[Finding]:
-    """Yield what is wrong with its ``Fixes:`` tags; *titles* knows the commits of the source.
+    """Yield faults of its ``Fixes:`` tags; *titles* returns the titles of the source's commits.
 
-    Without *history* the source has one commit only, and nothing can be said of others.
+    Without *history* the source has only one commit, so other commits cannot be checked.
     """
     for tag in _FIXES.finditer(_message(patch)):
         words = tag[0].strip()
@@ -80,7 +76,7 @@ def check_fixes(patch: Patch, titles: Known, *, history: bool) -> Iterator[Findi
 
 
 def titles_in(repositories: Iterable[Path]) -> Known:
-    """Return what knows the titles of all commits that *repositories* (git directories) have."""
+    """Return a function for the titles of all commits in *repositories* (git directories)."""
     places = list(repositories)
 
     def title(commit: str) -> str | None:
@@ -95,9 +91,9 @@ def titles_in(repositories: Iterable[Path]) -> Known:
 
 
 def check_style(patch: Patch, tree: Path, scratch: Path, sandbox: Sandbox | None) -> list[Finding]:
-    """Return what checkpatch.pl of *tree*, which has the patch, says of it.
+    """Return the findings of checkpatch.pl of *tree*, which has the patch applied.
 
-    Raises MachineError where it cannot run, or does not end as it does.
+    Raises MachineError if it cannot run, or ends with an unknown status.
     """
     script = tree / _CHECKPATCH
     if not script.is_file():
@@ -112,10 +108,10 @@ def check_style(patch: Patch, tree: Path, scratch: Path, sandbox: Sandbox | None
     text = done.stdout.decode(errors="replace")
     found = list(_reports(text, patch))
     words = done.stderr.decode(errors="replace").strip()
-    # It ends with 1 where it has found something, and with other words where it is broken.
+    # Status 1 means findings; a broken checkpatch prints other text.
     if done.status not in (0, 1) or (done.status == 1 and not found):
         raise MachineError(
-            "checkpatch did not work",
+            "checkpatch failed",
             where=str(script),
             why="\n".join((words or text).splitlines()[-6:]) or f"exit status {done.status}",
         )
@@ -153,5 +149,5 @@ def _message(patch: Patch) -> str:
 
 
 def _is_same(one: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Whether two are one person: by address, whose upper case says nothing."""
+    """Return whether two are one person: by address, ignoring case."""
     return one[1].lower() == other[1].lower()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which of the mails are the series: one version of one series, whole, and in order."""
+"""Selects from mails one version of one series, complete and in order."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class Choice:
-    """What is the series, and why."""
+    """The selected series, and why it was selected."""
 
     posting: Posting
     lineage: tuple[Posting, ...]
-    """All versions of the series that there are."""
+    """All available versions of the series."""
     notes: tuple[str, ...]
 
 
@@ -73,7 +73,7 @@ def choose(
 
 
 def _refuse_mixture(patches: Sequence[Mail], mails: Sequence[Mail]) -> None:
-    """Refuse files that tell neither by number nor by thread if they belong to the series."""
+    """Refuse files that neither a number nor a thread assigns to the series."""
     loose = [mail for mail in patches if not mail.message_id]
     plain = [mail for mail in loose if mail.subject.number is None]
     if plain and len(plain) < len(loose):
@@ -100,7 +100,7 @@ def _one_lineage(
     pick: int | None,
     upto: int | None,
 ) -> list[Posting]:
-    """Return the one series, or raise UserError that names all there are."""
+    """Return the only series; raise UserError with the names of all if there are several."""
     if pick is not None:
         if not 1 <= pick <= len(lineages):
             raise UserError(
@@ -113,7 +113,7 @@ def _one_lineage(
         return lineages[0]
     roots = [_root(lineage, lineages, threads) for lineage in lineages]
     if roots.count(True) == 1 and _one_thread(lineages, threads):
-        # The others were sent as answers to it: someone's counter-proposal, a fix on top.
+        # The others were sent as answers to it: a counter-proposal, a fix on top.
         return lineages[roots.index(True)]
     # Beside a numbered series, what is there by less than half is a stray mail.  More may be what
     # was meant, with a hole.
@@ -179,7 +179,7 @@ def _count(posting: Posting) -> str:
 
 
 def _fill_in(posting: Posting, lineage: Sequence[Posting], threads: Threads) -> None:
-    """Take from the version before what a posting of a few new patches leaves as it was.
+    """Add unchanged patches of the previous version to a posting of a few new patches.
 
     It is one if its spelling says so (v2.1), or if each of its patches answers to the old patch of
     the same number.
@@ -241,7 +241,7 @@ def _one_version(
 
 
 def _find_cover(chosen: Posting, mails: Sequence[Mail], threads: Threads) -> None:
-    """Take a mail without number for the cover letter that the patches answer to."""
+    """Return the cover letter without a number that the patches answer to."""
     if chosen.covers or chosen.total is None:
         return
     own = {mail.message_id for mail in chosen.all}
@@ -269,7 +269,7 @@ def _tell(
     mails: Sequence[Mail],
     path: Path,
 ) -> list[str]:
-    """Return notes on what was chosen and what was left out."""
+    """Return notes on what was selected and what was left out."""
     notes = []
     if chosen.taken:
         new = sorted(set(chosen.mails) - set(chosen.taken))
@@ -321,7 +321,7 @@ def _plural(count: int, kind: str) -> str:
 
 
 def _no_patch(mails: Sequence[Mail], path: Path) -> UserError:
-    """Return the error for mails among which there is no patch."""
+    """Return the error for mails without a patch."""
     by_kind: dict[Kind, list[Mail]] = defaultdict(list)
     for mail in mails:
         by_kind[mail.kind].append(mail)

@@ -20,7 +20,7 @@ _LIMIT_S = 600
 
 
 def split(path: Path) -> tuple[Path, str, str] | None:
-    """Return repository, base and tip of a range; None where *path* is none."""
+    """Return repository, base and tip of a range; None if *path* is not a range."""
     found = _RANGE.fullmatch(str(path))
     if found is None or path.exists():
         return None
@@ -29,14 +29,14 @@ def split(path: Path) -> tuple[Path, str, str] | None:
 
 
 def name_of(tip: str, repository: Path) -> str:
-    """Return how a series is named that ends at *tip*: by its branch, or by the repository."""
+    """Return the name of a series that ends at *tip*: its branch, or the repository."""
     return re.sub(r"[^\w.+-]", "_", tip.rpartition("/")[2]) or repository.resolve().name
 
 
 def save(repository: Path, base: str, tip: str, directory: Path) -> Path:
     """Write the commits of the range to an mbox in *directory*; return it.
 
-    Raises UserError where the range is unknown, empty, or holds merges, which no series can say.
+    Raises UserError if the range is unknown, empty, or has merges, which a series cannot express.
     """
     span = f"{base or 'HEAD'}..{tip or 'HEAD'}"
     where = f"{repository}#{base}..{tip}"
@@ -45,7 +45,7 @@ def save(repository: Path, base: str, tip: str, directory: Path) -> Path:
         raise UserError("git does not know this range", where=where, why=merges.stderr)
     if merges.text != "0":
         raise UserError(
-            "the range holds merges, which are no patches",
+            "the range has merges, which cannot be patches",
             where=where,
             why=f"{merges.text} merges",
             hint="rebase it, or test the tip itself: --source REPOSITORY#TIP --series none",
@@ -54,7 +54,7 @@ def save(repository: Path, base: str, tip: str, directory: Path) -> Path:
     if not mails.ok:
         raise UserError("git cannot write the patches", where=where, why=mails.stderr)
     if not mails.stdout:
-        raise UserError("the range holds no commits", where=where)
+        raise UserError("the range has no commits", where=where)
     path = directory / f"{name_of(tip, repository)}.mbox"
     # As mboxrd, so that a line of a message cannot be taken for the next mail's first.
     path.write_bytes(

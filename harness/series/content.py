@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a patch changes, apart from everything that is said about it."""
+"""The changes of a patch, without its message and other descriptions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADER = re.compile(
 
 
 def changes(diff: str) -> str:
-    """Return the lines of a patch's *diff* that say what is changed, and where.
+    """Return the lines of a patch's *diff* that describe the change and its position.
 
     Left out is what differs from one ``git format-patch`` to the next: statistics, object names,
     the function behind a hunk's numbers, the signature.  So it stays the same when the message is

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The diff in a text: where it begins and ends, which files it names, and if it is damaged.
+"""Finds the diff in a text: where it begins and ends, which files it names, whether it is damaged.
 
-It is read as ``git apply`` reads it: text around and between its parts does not count.
+It is read as by ``git apply``: text around and between its parts does not count.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MARKS = re.compile(r"^(?:diff --git |--- )", re.M)
 
 @dataclass(frozen=True)
 class Damage:
-    """Where a diff cannot be what was written."""
+    """The position at which a diff is damaged."""
 
     line: int
     """Index of the line, from 0."""
@@ -48,14 +48,14 @@ class Diff:
     links: tuple[str, ...] = ()
     """Those that it makes symbolic links."""
     counts: tuple[tuple[str, int, int], ...] = ()
-    """Of each part with hunks: the file, and how many lines it adds and removes."""
+    """For each part with hunks: the file, and how many lines it adds and removes."""
     modes: tuple[tuple[str, str], ...] = ()
-    """Of each file whose mode it sets: its name and the mode, as git writes it (``100755``)."""
+    """For each file whose mode it sets: its name and the mode in git's form (``100755``)."""
     targets: tuple[tuple[str, str], ...] = ()
-    """Of each symbolic link that it makes: its name and where it leads."""
+    """For each symbolic link that it creates: its name and target."""
     damage: Damage | None = None
     empty: tuple[int, ...] = ()
-    """Indices of empty lines of context that lost their one space on the way."""
+    """Indices of empty context lines whose single space was lost in transit."""
 
 
 def find(text: str) -> Diff | None:
@@ -163,7 +163,7 @@ class _Scan:
             if self.at >= len(self.lines) or (
                 self.at == len(self.lines) - 1 and not self.lines[self.at]
             ):
-                self.damage = Damage(header, "the hunk ends before all of its lines have come")
+                self.damage = Damage(header, "the hunk ends before its last line")
                 return
             line = self._line()
             mark = line[:1] or " "
@@ -172,7 +172,9 @@ class _Scan:
             if mark in " +":
                 new -= 1
             if mark not in " +-\\" or old < 0 or new < 0:
-                self.damage = Damage(self.at, f"this is no line of the hunk: {line[:60]!r}")
+                self.damage = Damage(
+                    self.at, f"this line cannot be part of the hunk: {line[:60]!r}"
+                )
                 return
             if not line:
                 self.empty.append(self.at)
@@ -185,7 +187,7 @@ class _Scan:
         more = re.match(r"[ +](?!\+\+ )\s*\S|-(?!-)\S", line) and not _HUNK.match(line)
         if self.damage is None and more:
             self.damage = Damage(
-                self.at, f"the hunk has more lines than its header says: {line[:60]!r}"
+                self.at, f"the hunk has more lines than its header states: {line[:60]!r}"
             )
 
     def _skip_binary(self) -> None:
@@ -204,12 +206,12 @@ def file_named(text: str) -> str:
 
 
 def _strip(name: str) -> str:
-    """Take ``a/`` from a name, as ``-p1`` does."""
+    """Return a name without ``a/``, as with ``-p1``."""
     return name if name.startswith("/") else name.partition("/")[2] or name
 
 
 def _of_header(text: str) -> list[str]:
-    """Return the file of ``a/NAME b/NAME``, for a part that has only a mode to say."""
+    """Return the file of ``a/NAME b/NAME``, for a part that only changes a mode."""
     if text.startswith('"'):
         return [_strip(_unquote(text))]
     same = _SAME.match(text)

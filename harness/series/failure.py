@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Why a patch does not apply: which file, which hunk, and what the tree has there."""
+"""Explains why a patch does not apply: the file, the hunk, and the lines of the tree."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _UNSAFE = re.compile(r"invalid path|beyond a symbolic link")
 def explain(
     series: Series, index: int, tree: Path, words: str, there: Sequence[Patch]
 ) -> UserError:
-    """Return the error for the patch that `git am` has refused in the work tree *tree*.
+    """Return the error for the patch that `git am` refused in the work tree *tree*.
 
-    It is the one at *index* of *series*, from 0; *words* is what git said, *there* the patches
-    before it of which it said that the tree has them already.
+    It is the one at *index* of *series*, from 0.  *words* is git's output; *there* has the patches
+    before it that the tree already has, according to git.
     """
     patch = series.patches[index]
     diff = patch.diff
@@ -54,7 +54,7 @@ def explain(
     lines += reasons
     if not lines:
         lines = [line for line in words.splitlines() if not line.startswith("hint:")][-8:]
-    lines += [f"{each.title} is in the tree already" for each in there]
+    lines += [f"{each.title} is already in the tree" for each in there]
     lines += series.notes
     unsafe = any(_UNSAFE.search(reason) for reason in reasons)
     return UserError(
@@ -66,11 +66,11 @@ def explain(
 
 
 def is_in_the_tree(there: Sequence[Patch], total: int) -> UserError:
-    """Return the error for patches that change nothing, as the tree has what they bring."""
+    """Return the error for patches that change nothing, because the tree has them."""
     first = there[0]
     others = f", and so {'is' if len(there) == 2 else 'are'} {len(there) - 1} more"
     return UserError(
-        f"{first.title} is in the tree already" + (others if len(there) > 1 else ""),
+        f"{first.title} is already in the tree" + (others if len(there) > 1 else ""),
         where=first.where,
         why="\n".join(each.title for each in there) if len(there) > 1 else "",
         hint="test the source as it is: --series none"
@@ -80,12 +80,12 @@ def is_in_the_tree(there: Sequence[Patch], total: int) -> UserError:
 
 
 def _is_there(tree: Path, diff: bytes) -> bool:
-    """Return whether the last commit has what *diff* brings: it can be taken back."""
+    """Return whether the last commit has the changes of *diff*: it applies in reverse."""
     return _check(tree, diff, "--reverse") == ""
 
 
 def _ask_again(tree: Path, diff: bytes) -> str:
-    """Return what git says of *diff* on the last commit, without a three-way merge.
+    """Return git's output for *diff* on the last commit, without a three-way merge.
 
     What git am said is mixed with the merge that it tried, and so is the index that it left.
     """
@@ -93,7 +93,7 @@ def _ask_again(tree: Path, diff: bytes) -> str:
 
 
 def _check(tree: Path, diff: bytes, *options: str) -> str | None:
-    """Return what git says of *diff* on the last commit: empty if it applies, None if unknown."""
+    """Return git's error for *diff* on the last commit: empty if it applies, None if unknown."""
     with tempfile.TemporaryDirectory(prefix="index-") as scratch:
         env = {"GIT_INDEX_FILE": f"{scratch}/index"}
         if not diff or not git("read-tree", "HEAD", cwd=tree, env=env).ok:

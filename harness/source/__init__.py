@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a kernel tree comes from, and the work trees that hold one."""
+"""Sources of a kernel tree, and the work trees for it."""
 
 from harness.source.model import FORMS, Source
 from harness.source.resolve import resolve, resolve_first

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`git bisect` over the commits of a repository, without touching it.
 
-git decides what is tried next and what comes of it, so merges and skipped commits mean what they
-mean to every user of git.  It works in a bare repository that borrows the objects of the other one.
+git selects the next commit and the result, so merges and skipped commits are handled as in any
+`git bisect`.  It works in a bare repository that borrows the objects of the user's repository.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LIMIT_S = 600
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit, as people want to see it."""
+    """A commit, for display."""
 
     id: str
     subject: str
@@ -43,10 +43,10 @@ class Commit:
 
 
 class Bisection:
-    """A bisection that git has under way, in a directory of its own."""
+    """A bisection in progress, in its own directory."""
 
     def __init__(self, repository: Path, at: Path, bad: str, good: Sequence[str]) -> None:
-        """Begin one in *at* over commits of *repository*; UserError where git refuses."""
+        """Begin one in *at* over commits of *repository*; UserError if git refuses."""
         self._repo = borrow(repository, at)
         self._steps = 0
         self._left = 0
@@ -55,7 +55,7 @@ class Bisection:
         self._do("start", "--no-checkout", bad, *good)
 
     def mark(self, commit: str, term: Term) -> None:
-        """Tell git what *commit* is; UserError where git says that this cannot be."""
+        """Mark *commit* as *term*; UserError if git refuses because of earlier marks."""
         self._do(term, commit)
 
     def _do(self, *args: str) -> None:
@@ -70,7 +70,7 @@ class Bisection:
 
     @property
     def next(self) -> str | None:
-        """The commit that git wants to know of; None when it has come to an end."""
+        """The next commit to test; None when the bisection has ended."""
         if self.first_bad or self.possible or self._stuck:
             return None
         done = git("rev-parse", "--verify", "--quiet", _HEAD, repo=self._repo)
@@ -78,23 +78,23 @@ class Bisection:
 
     @property
     def first_bad(self) -> str:
-        """The first bad commit; empty as long as it is not found."""
+        """The first bad commit; empty until it is found."""
         found = _FOUND.search(self._log)
         return found[1] if found else ""
 
     @property
     def possible(self) -> tuple[str, ...]:
-        """The commits of which any could be the first bad one, where only skipped ones are left."""
+        """The candidates for the first bad commit if only skipped ones are left."""
         return tuple(_POSSIBLE.findall(self._log))
 
     @property
     def stuck(self) -> str:
-        """Why git cannot go on, in its words: the commit where good and bad forked is bad."""
+        """Git's error if it cannot continue: the merge base of good and bad is bad."""
         return self._stuck
 
     @property
     def left(self) -> tuple[int, int]:
-        """How many commits are left, and how many steps that takes, roughly."""
+        """The number of commits left, and the estimated number of steps."""
         return self._left, self._steps
 
     @property
@@ -104,12 +104,12 @@ class Bisection:
 
     @property
     def log(self) -> str:
-        """What `git bisect log` says; `git bisect replay` takes it, in any clone."""
+        """The output of `git bisect log`; `git bisect replay` accepts it in any clone."""
         return self._log.replace(_NO_CHECKOUT, "") + "\n"
 
 
 def commits_between(repository: Path, good: str, bad: str) -> list[str]:
-    """Return the commits that *bad* has and *good* has not, each after its parents."""
+    """Return the commits that *bad* has and *good* does not have, each after its parents."""
     listed = must(
         git(
             "rev-list", "--topo-order", "--reverse", bad, f"^{good}",
@@ -121,7 +121,7 @@ def commits_between(repository: Path, good: str, bad: str) -> list[str]:
 
 
 def commit_of(repository: Path, revision: str, option: str) -> Commit:
-    """Return the commit that *revision*, the value of *option*, names; UserError for none."""
+    """Return the commit of *revision*, the value of *option*; UserError if there is none."""
     done = git(
         "log", "-1", "--no-show-signature", "--format=%H%x00%P%x00%an <%ae>%x00%s",
         "--end-of-options", f"{revision}^{{commit}}",
@@ -138,5 +138,5 @@ def commit_of(repository: Path, revision: str, option: str) -> Commit:
 
 
 def is_ancestor(repository: Path, old: str, new: str) -> bool:
-    """Whether *new* holds *old*."""
+    """Return whether *old* is an ancestor of *new*."""
     return git("merge-base", "--is-ancestor", old, new, cwd=repository, limit_s=_LIMIT_S).ok

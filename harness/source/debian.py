@@ -4,9 +4,9 @@
 `apt-get download` needs no root, and apt has checked the archive's signature and the file's
 digest.  A version that is in the cache already needs neither apt nor a network.
 
-A later release of Debian no longer has the package.  Its archive does: it is asked through lists of
-our own in the cache, by a private configuration of apt.  Nothing on the machine changes, and the
-signature is checked with Debian's keyring.
+A later release of Debian no longer has the package, but its archive does.  A private configuration
+of apt, with lists in the cache, downloads it from there.  Nothing on the machine changes, and apt
+checks the signature with Debian's keyring.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SPEC = re.compile(r"debian:(?P<package>linux-source-[0-9][a-z0-9.+-]*)(?:=(?P<v
 _VERSION = re.compile(
     r"(?!.*\.\.)[0-9][A-Za-z0-9.+:~-]*(?<!\.)(?<!\.lock)\Z"
 )  # Debian policy 5.6.12
-_UPDATE = "check the network; if the archive has moved on: apt-get update (as root)"
+_UPDATE = "check the network; if the archive has newer versions: apt-get update (as root)"
 _SUITES = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "trixie"}
 """The release of Debian whose archive has `linux-source-X.Y`."""
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -39,14 +39,14 @@ Options = tuple[str, ...]
 
 
 class _Offers(NamedTuple):
-    """What can be downloaded."""
+    """The versions that can be downloaded."""
 
     versions: list[str]
     """Newest first; empty if no archive offers the package."""
     lists: Options = ()
     """The lists that offer them."""
     why: str = ""
-    """What apt says about the lists that could not be fetched."""
+    """apt's errors for the lists that could not be fetched."""
 
 
 def resolve_debian(spec: str, repo: Path, context: Context) -> tuple[str, str, str | None]:
@@ -57,7 +57,9 @@ def resolve_debian(spec: str, repo: Path, context: Context) -> tuple[str, str, s
     """
     match = _SPEC.match(spec)
     if match is None or (match["version"] and not _VERSION.match(match["version"])):
-        raise bad_spec(spec, "after debian: comes linux-source-X.Y, and perhaps =VERSION")
+        raise bad_spec(
+            spec, "the form is debian:linux-source-X.Y or debian:linux-source-X.Y=VERSION"
+        )
     package, wanted = match["package"], match["version"]
     version, note = wanted, None
     lists: Options = ()
@@ -70,7 +72,7 @@ def resolve_debian(spec: str, repo: Path, context: Context) -> tuple[str, str, s
             raise _nowhere(package, spec, offers.why)
         if wanted not in offers.versions:
             version = offers.versions[0]
-            note = f"{package} {wanted} is no longer in the archive; {version} was taken instead"
+            note = f"{package} {wanted} is no longer in the archive; {version} is used instead"
     assert version is not None  # noqa: S101  it is the wanted one, or one that was found
     ref = _ref(package, version)
     import_once(
@@ -120,7 +122,7 @@ def _offers(package: str, context: Context) -> _Offers:
             if not updated.ok:
                 failures.append(_complaints(updated.output))
                 step.result("apt-get update failed")
-            # Lists of another day will do if there are no newer ones.
+            # Older lists are good enough if there are no newer ones.
             offered = available(package, lists)
         if offered:
             return _Offers(offered, lists)
@@ -182,7 +184,7 @@ def _newest(package: str, repo: Path, context: Context) -> tuple[str, str | None
     if not names:
         raise _nowhere(package, f"debian:{package}", offers.why)
     version = names[0].rsplit("/", 1)[1].replace("%7E", "~").replace("%3A", ":")
-    return version, f"apt offers no {package}; {version} from the cache was taken", ()
+    return version, f"apt offers no {package}; {version} from the cache is used", ()
 
 
 def _download_and_import(
@@ -232,7 +234,7 @@ def _download_and_import(
                     import_tarball(tarball, repo, ref, spec, step)
                     return
         raise UserError(
-            f"{name} holds no kernel source",
+            f"{name} has no kernel source",
             where=spec,
             why=f"there is no usr/src/{package}.tar.xz in it",
         )

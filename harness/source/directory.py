@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A kernel tree in a directory, imported as it is now.
 
-Whether it has changed is asked of an index of our own, kept between runs: git's stat cache
-compares size, times and inode of each file and reads only those that differ.  Nothing is written
-into the directory.
+A separate index, kept between runs, detects changes: git's stat cache compares size, times and
+inode of each file and reads only those that differ.  Nothing is written into the directory.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ def resolve_directory(
 ) -> tuple[str, str, str | None]:
     """Return the ref, the description and the note of the tree at *path*, importing changes.
 
-    In a git work tree, what counts is HEAD with the uncommitted changes of tracked files; files
-    that git ignores or does not track are left out, and the note says so.  In any other directory
+    In a git work tree the import is HEAD with the uncommitted changes of tracked files; files that
+    git ignores or does not track are left out, and the note says so.  In any other directory
     every file counts, ignored or not.  Raises UserError if it is no kernel tree or cannot be read.
     """
     try:
@@ -95,14 +94,14 @@ def _stream(path: Path, repo: Path, ref: str, message: str, step: Step) -> None:
                 try:
                     mode = full.lstat().st_mode
                     if stat.S_ISLNK(mode):
-                        # pathlib would tidy the target up, and git keeps it as it is.
+                        # pathlib would normalise the target; git keeps it unchanged.
                         to = os.fsencode(os.readlink(full))  # noqa: PTH115
                         target.add(base + os.fsencode(name), SYMLINK, to)
                     elif stat.S_ISREG(mode):
                         kind = EXECUTABLE if mode & 0o100 else REGULAR
                         target.add(base + os.fsencode(name), kind, full.read_bytes())
                 except FileNotFoundError:
-                    continue  # it went while we read; the comparison that follows settles it
+                    continue  # it was removed meanwhile; the comparison below handles that
                 except OSError as error:
                     raise of_os(error, "the source cannot be read", full, kind=UserError) from error
                 count += 1
@@ -112,11 +111,11 @@ def _stream(path: Path, repo: Path, ref: str, message: str, step: Step) -> None:
 
 
 def _refuse_built(path: Path, spec: str) -> None:
-    """Refuse what the kernel's own Makefile refuses to build out of tree (its `outputmakefile`)."""
+    """Refuse a tree that the kernel's Makefile refuses to build out of tree (`outputmakefile`)."""
     for name in (".config", "include/config"):
         if (path / name).exists():
             raise UserError(
-                "the source directory has been built in",
+                "the source directory has build results",
                 where=spec,
                 why=f"it holds {name}, so the kernel's Makefile would refuse it",
                 hint=f"make -C {spec} mrproper",
@@ -155,7 +154,7 @@ def _work_tree(
         cwd=path, limit_s=300,
     )  # fmt: skip
     if not status.ok:
-        raise UserError("the state of the source cannot be told", where=spec, why=status.stderr)
+        raise UserError("the state of the source cannot be read", where=spec, why=status.stderr)
     rows = [row for row in status.stdout.split(b"\0") if row]
     if any(row.startswith(b"u ") for row in rows):
         raise UserError(

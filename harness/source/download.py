@@ -3,7 +3,7 @@
 
     https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.1.176.tar.xz#sha256=aa1977...
 
-The digest decides what is taken, whatever the server sends.  A tarball that is in the cache needs
+A download with another digest is refused, whatever the server sends.  A tarball in the cache needs
 no network.
 """
 
@@ -26,12 +26,12 @@ from harness.source.tarball import decompressor, import_tarball
 
 _DIGEST = re.compile(r"sha256=([0-9a-f]{64})\Z")
 _SILENCE_S = 30.0
-"""Seconds without a byte after which a server counts as gone."""
+"""Seconds without data after which a download fails."""
 _CHUNK = 1 << 18
 
 
 def is_tarball_url(url: str) -> bool:
-    """Whether *url* is a web address whose path ends like a tarball's name."""
+    """Return whether *url* is a web address whose path ends like a tarball's name."""
     parts = urlsplit(url)
     return parts.scheme in ("http", "https") and decompressor(Path(parts.path)) is not None
 
@@ -41,8 +41,8 @@ def resolve_download(
 ) -> tuple[str, str, str | None]:
     """Return the ref, the description and no note of the tarball at *url*, importing it if needed.
 
-    *fragment* is what stands behind the "#".  Raises UserError for one that holds no SHA-256,
-    MachineError when the server cannot be reached or sends something else.
+    *fragment* is the text after the "#".  Raises UserError if it has no SHA-256, MachineError if
+    the server cannot be reached or sends something else.
     """
     match = _DIGEST.match(fragment)
     if match is None:
@@ -61,7 +61,7 @@ def resolve_download(
             found = digest_file(file)
             if found != wanted:
                 raise MachineError(
-                    f"{name} is not the file that was asked for",
+                    f"{name} is not the requested file",
                     where=url,
                     why=f"its SHA-256 is {found}, not {wanted}",
                     hint="do not use it before you know why; the digest may be mistyped",
@@ -100,6 +100,6 @@ def _fetch(url: str, file: Path, step: Step) -> None:
         raise MachineError(
             f"the download of {file.name} was cut off",
             where=url,
-            why=f"{done} of {total} bytes came",
+            why=f"{done} of {total} bytes arrived",
             hint="try again",
         )

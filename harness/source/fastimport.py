@@ -25,7 +25,7 @@ _FORBIDDEN = frozenset({b"", b".", b"..", b".git"})
 
 
 def kernel_version(makefile: bytes) -> str | None:
-    """Return "6.1.176" from a kernel's top Makefile, or None if it is not one's."""
+    """Return "6.1.176" from a kernel's top Makefile, or None for another Makefile."""
     found: dict[bytes, str] = {
         name: value.decode("ascii", "replace")
         for name, value in re.findall(
@@ -49,7 +49,7 @@ def not_a_kernel(spec: str) -> UserError:
 
 
 class FastImport:
-    """One commit without parent on its way into *repo*; nothing is visible before `commit`.
+    """A new commit without parent in *repo*; nothing is visible before `commit`.
 
     A context manager: leaving it without `commit` ends git and leaves no ref.
     """
@@ -81,7 +81,7 @@ class FastImport:
         if self._child.stdin and not self._child.stdin.closed:
             try:
                 self._child.stdin.close()
-            except BrokenPipeError:  # it is dead and did not want the rest
+            except BrokenPipeError:  # git has ended before reading the rest
                 return
 
     def add(self, path: bytes, mode: bytes, data: bytes) -> None:
@@ -105,9 +105,9 @@ class FastImport:
         return frozenset(self._entries)
 
     def commit(self, ref: str, message: str, *, strip: int = 0) -> None:
-        """Write the commit and its *ref*, with *strip* leading directories taken off each path.
+        """Write the commit and its *ref*, without *strip* leading directories of each path.
 
-        Raises UserError for a path that has no place in a tree, MachineError if git fails.
+        Raises UserError for a path that a tree cannot have, MachineError if git fails.
         """
         text = message.encode() + b"\n"  # as git commit-tree ends a message
         self._write(
@@ -157,7 +157,7 @@ class FastImport:
 
 
 def _quoted(path: bytes) -> bytes:
-    """Return *path* as fast-import wants it: C quotes where it would be misread otherwise."""
+    """Return *path* in the form of fast-import: with C quotes where necessary."""
     if not path.startswith(b'"') and b"\n" not in path:
         return path
     escaped = path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")

@@ -80,7 +80,7 @@ def _listed(tree: Path, spec: str, *options: str) -> list[str]:
     exclude = ["--exclude-standard"] if "--ignored" in options else []
     done = git("ls-files", "-z", *options, *exclude, cwd=tree, limit_s=300)
     if not done.ok:
-        raise UserError("the state of the source cannot be told", where=spec, why=done.stderr)
+        raise UserError("the state of the source cannot be read", where=spec, why=done.stderr)
     return [os.fsdecode(row) for row in done.stdout.split(b"\0") if row]
 
 

@@ -232,7 +232,7 @@ def test_a_broken_checkpatch_is_an_error_and_no_pass(project: Project) -> None:
     path = series(project, (foo(""), "mm: Fine"))
     status, found, text = outcomes(project, path, "--check", "checkpatch")
     assert (status, found) == (1, {"series:1-checkpatch": "error"})
-    assert "checkpatch did not work" in text
+    assert "checkpatch failed" in text
 
 
 def test_signed_off_by_author_and_sender(project: Project) -> None:
@@ -248,7 +248,7 @@ def test_signed_off_by_author_and_sender(project: Project) -> None:
     patch.write_text(mail.replace("\n\n---\n", f"{body}---\n"))
     status, _, text = outcomes(project, path, "--check", "signed-off")
     assert status == 1, text
-    assert "the sender has not signed it off: Grace Other" in text
+    assert "there is no Signed-off-by of the sender, Grace Other" in text
     patch.write_text(
         patch.read_text().replace("org>\n---\n", f"org>\nSigned-off-by: {other}\n---\n")
     )

@@ -217,7 +217,7 @@ def test_a_thread_as_it_is(project: Project) -> None:
     project.fake.commit("it is there")
     again = project.harness("run", "--series", "thread.mbox", "-k", "demo:good", "--out", "again")
     assert again.status == ExitCode.USER
-    assert "is in the tree already" in again.text
+    assert "is already in the tree" in again.text
 
 
 # Building

@@ -159,9 +159,9 @@ def test_what_apply_refuses(project: Project, patches: Path) -> None:
     into = ("series", "apply", str(patches), "--into", "linux")
     for arguments, words in (
         ((), "has changes that are not committed"),
-        (("--branch", "taken"), "there is a branch 'taken' already"),
-        (("--branch", "a..b"), "no name for a branch"),
-        (("--branch", "-f"), "no name for a branch"),
+        (("--branch", "taken"), "the branch 'taken' already exists"),
+        (("--branch", "a..b"), "not a valid branch name"),
+        (("--branch", "-f"), "not a valid branch name"),
         (("--branch", "new", "--base", "nonsense"), "has no such commit"),
         (("--base", "HEAD"), "needs a new branch"),
     ):

@@ -261,7 +261,7 @@ def test_what_is_in_the_tree_already_is_told(
     whole = resolve("linux#HEAD", Context(store, Quiet()), relative_to=tmp_path)
     with pytest.raises(UserError) as caught:
         apply([series], whole, Context(store, Quiet()))
-    first = 'patch 1/3 "mm: change three" is in the tree already'
+    first = 'patch 1/3 "mm: change three" is already in the tree'
     assert caught.value.what == f"{first}, and so are 2 more"
     assert "--series none" in caught.value.hint
     assert caught.value.where.endswith("0001-mm-change-three.patch")
@@ -270,7 +270,7 @@ def test_what_is_in_the_tree_already_is_told(
         apply([series], part, Context(store, Quiet()))
     assert caught.value.what == first
     assert "leave it out" in caught.value.hint
-    with pytest.raises(UserError, match="is in the tree already"):
+    with pytest.raises(UserError, match="is already in the tree"):
         apply([series, read(patches, upto=1)], source, Context(store, Quiet()))
     assert worktrees(source) == 0
     assert len(apply([series], source, Context(store, Quiet())).patches) == 3
@@ -286,7 +286,7 @@ def test_what_is_in_the_tree_with_other_lines_around_it(
     replace(other / "mm/memory.c", "int memory_4(int a)", "long memory_4(int a)")
     commit(other, "the base moves")
     base = resolve("other#HEAD", Context(store, Quiet()), relative_to=tmp_path)
-    with pytest.raises(UserError, match='patch 1/3 "mm: change three" is in the tree already'):
+    with pytest.raises(UserError, match='patch 1/3 "mm: change three" is already in the tree'):
         apply([read(patches)], base, Context(store, Quiet()))
 
 

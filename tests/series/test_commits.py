@@ -66,7 +66,7 @@ def test_settings_of_the_repository_and_words_of_a_message_change_nothing(
         ("no-such..HEAD", "does not know this range"),
         ("HEAD..HEAD", "no commits"),
         ("--output=x..HEAD", "does not know this range"),
-        ("HEAD~2..HEAD", "holds merges"),
+        ("HEAD~2..HEAD", "has merges"),
     ],
 )
 def test_ranges_that_are_no_series(linux: Path, span: str, what: str) -> None:

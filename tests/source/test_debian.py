@@ -129,7 +129,7 @@ def test_version_that_is_gone_is_replaced_and_said(apt: Apt, store: Store) -> No
     spec = f"debian:{PACKAGE}=6.1.1-1"
     source = resolve(spec, Context(store, progress), relative_to=Path("/"))
     assert source.spec == spec
-    note = "linux-source-6.1 6.1.1-1 is no longer in the archive; 6.1.192-2 was taken instead"
+    note = "linux-source-6.1 6.1.1-1 is no longer in the archive; 6.1.192-2 is used instead"
     assert source.note == note
     assert progress.notes == [note]
     assert "6.1.192-2" in source.description

@@ -159,7 +159,7 @@ def test_stale_lock_of_a_killed_run_is_no_obstacle(tmp_path: Path, store: Store)
 def test_built_directory_is_refused(tmp_path: Path, store: Store) -> None:
     tree = make_tree(tmp_path / "linux")
     (tree / ".config").write_text("CONFIG_X=y\n")
-    with pytest.raises(UserError, match="built in") as caught:
+    with pytest.raises(UserError, match="has build results") as caught:
         resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     assert "mrproper" in caught.value.hint
 
