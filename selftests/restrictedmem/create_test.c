@@ -136,4 +136,53 @@ TEST_F(create, no_free_descriptor_is_emfile)
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
 }
 
+/* Shows: B1.fd (from patch 3) */
+TEST_F(create, descriptor_can_be_0)
+{
+	int saved = fcntl(0, F_DUPFD, 3);
+
+	ASSERT_LE(0, saved);
+	ASSERT_EQ(0, close(0));
+	EXPECT_EQ(0, sysret(memfd_restricted(0)));
+	EXPECT_LE(0, fcntl(0, F_GETFD));
+	ASSERT_EQ(0, dup2(saved, 0));
+	close(saved);
+}
+
+static bool make_and_close(int count)
+{
+	int fd;
+
+	while (count--) {
+		fd = memfd_restricted(0);
+		if (fd < 0)
+			return false;
+		close(fd);
+	}
+	return true;
+}
+
+/* What describes a file takes no page of its memory, but it is memory, too. */
+/* Shows: B1.free (from patch 3) */
+TEST_F(create, closing_frees_the_state)
+{
+	const int many = 4000;
+	const long most = many * 48 / 1024;	/* KiB, and less than a struct of each */
+	long before, grown;
+
+	ASSERT_TRUE(make_and_close(500));
+	before = meminfo_field("SUnreclaim");
+	if (before < 0)
+		SKIP_CASE("no /proc/meminfo or not root");
+	ASSERT_TRUE(make_and_close(many));
+	/* Inodes and files are freed a grace period later. */
+	for (int tries = 0; tries < 100; tries++) {
+		grown = meminfo_field("SUnreclaim") - before;
+		if (grown < most)
+			break;
+		usleep(20000);
+	}
+	EXPECT_GT(most, grown);
+}
+
 TEST_HARNESS_MAIN

@@ -93,6 +93,14 @@ TEST_F(fallocate, punch_at_unaligned_offset_is_einval)
 					    self->page)));
 }
 
+/* Each waits for the one before. */
+/* Shows: B1.punch (from patch 3) */
+TEST_F(fallocate, punch_can_be_repeated)
+{
+	EXPECT_EQ(0, sysret(fallocate(self->fd, PUNCH, 0, self->page)));
+	EXPECT_EQ(0, sysret(fallocate(self->fd, PUNCH, 0, self->page)));
+}
+
 /* Shows: B1.punch (from patch 3) */
 TEST_F(fallocate, punch_of_unaligned_length_is_einval)
 {

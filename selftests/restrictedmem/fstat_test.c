@@ -112,6 +112,51 @@ TEST_F(stat, shows_mode_from_fchmod)
 	EXPECT_EQ(0640, st.st_mode & 07777);
 }
 
+/* The mode is none of what is set once. */
+/* Shows: C4 (from patch 3) */
+TEST_F(stat, shows_mode_of_a_file_with_a_size)
+{
+	struct stat st;
+
+	ASSERT_EQ(0, sysret(ftruncate(self->fd, self->page)));
+	ASSERT_EQ(0, sysret(fchmod(self->fd, 0640)));
+	ASSERT_EQ(0, sysret(fstat(self->fd, &st)));
+	EXPECT_EQ(0640, st.st_mode & 07777);
+	EXPECT_EQ(self->page, st.st_size);
+}
+
+static bool later(struct timespec one, struct timespec other)
+{
+	return other.tv_sec > one.tv_sec ||
+	       (other.tv_sec == one.tv_sec && other.tv_nsec > one.tv_nsec);
+}
+
+/* Shows: C4 (from patch 3) */
+TEST_F(stat, shows_when_memory_was_allocated)
+{
+	struct stat before, after;
+
+	ASSERT_EQ(0, sysret(fstat(self->fd, &before)));
+	usleep(20000);		/* more than a tick */
+	ASSERT_EQ(0, sysret(fallocate(self->fd, 0, 0, self->page)));
+	ASSERT_EQ(0, sysret(fstat(self->fd, &after)));
+	EXPECT_TRUE(later(before.st_mtim, after.st_mtim));
+	EXPECT_TRUE(later(before.st_ctim, after.st_ctim));
+}
+
+/* Shows: C4 (from patch 3) */
+TEST_F(stat, refused_allocation_changes_no_time)
+{
+	struct stat before, after;
+
+	ASSERT_EQ(0, sysret(fstat(self->fd, &before)));
+	usleep(20000);
+	ASSERT_NE(0, fallocate(self->fd, PUNCH, 1, 1));
+	ASSERT_EQ(0, sysret(fstat(self->fd, &after)));
+	EXPECT_FALSE(later(before.st_mtim, after.st_mtim));
+	EXPECT_FALSE(later(before.st_ctim, after.st_ctim));
+}
+
 /* Shows: C4 (from patch 3) */
 TEST_F(stat, new_file_is_empty)
 {

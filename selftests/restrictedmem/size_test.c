@@ -4,6 +4,8 @@
 
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 FIXTURE(size)
 {
@@ -54,6 +56,22 @@ TEST_F(size, zero_does_not_count_as_a_size)
 {
 	ASSERT_EQ(0, sysret(ftruncate(self->fd, 0)));
 	EXPECT_EQ(0, sysret(ftruncate(self->fd, self->page)));
+}
+
+/* What tmpfs refuses, the caller is told; and the file is left without a size. */
+/* Shows: B1.size (from patch 3) */
+TEST_F(size, beyond_the_limit_of_the_process_is_efbig)
+{
+	struct rlimit old, less;
+
+	ASSERT_EQ(0, getrlimit(RLIMIT_FSIZE, &old));
+	less = old;
+	less.rlim_cur = self->page;
+	signal(SIGXFSZ, SIG_IGN);
+	ASSERT_EQ(0, setrlimit(RLIMIT_FSIZE, &less));
+	EXPECT_EQ(-EFBIG, sysret(ftruncate(self->fd, 2 * self->page)));
+	ASSERT_EQ(0, setrlimit(RLIMIT_FSIZE, &old));
+	EXPECT_EQ(0, sysret(ftruncate(self->fd, 2 * self->page)));
 }
 
 /* The size is a promise of address space, not of memory. */
