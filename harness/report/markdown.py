@@ -8,14 +8,16 @@ and fences that it cannot close, so nothing in it becomes a link, a mention or a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from harness.model.mutants import Mutants
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
+from harness.report.bisect import bisected
+from harness.report.changes import told
 from harness.report.evidence import evidence, not_as_expected
 from harness.report.mutants import markdown_rows, words
-from harness.report.text import count, count_outcomes, duration, known_as, one_line, tally
+from harness.report.text import Span, count, count_outcomes, duration, known_as, one_line, tally
 from harness.report.verdict import complaints_at_boot, verdict
 
 _MOST_ROWS = 200
@@ -41,6 +43,10 @@ def _lines(results: Results, directory: str) -> Iterator[str]:
         (word, _), (text, _) = line
         yield ""
         yield f"**{word.strip()}** {_code(text)}"
+    if results.against is not None:
+        yield from _told("Against base", told(results.against))
+    if results.bisected:
+        yield from _told("Bisection", bisected(results))
     bad = not_as_expected(results)
     if bad:
         yield from _table(bad)
@@ -57,6 +63,12 @@ def _lines(results: Results, directory: str) -> Iterator[str]:
         yield from _mutants(results.mutants)
     for note in results.notes:
         yield from ("", f"Note: {_code(one_line(note, 1000))}")
+
+
+def _told(title: str, lines: Iterable[Sequence[Span]]) -> Iterator[str]:
+    """Yield what the console says as well, line by line."""
+    yield from ("", f"**{title}**", "")
+    yield from _fenced(["".join(text for text, _ in line) for line in lines])
 
 
 def _table(tests: list[Test]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from harness.judge.changes import changes
 from harness.model import results as r
 from harness.outcome import Outcome
 from harness.report import markdown
@@ -125,3 +126,19 @@ def test_it_stays_below_what_github_takes() -> None:
         for n in range(3000)
     ]
     assert len(markdown.render(s.run(*tests))) < 1 << 20
+
+
+def test_what_is_worse_than_base_and_what_a_bisection_found_come_before_the_tests() -> None:
+    bad = s.program("t", Outcome.FAIL, reason="why")
+    good = s.program("t", Outcome.PASS)
+    against = changes(s.run(good), s.run(bad))
+    found = r.Bisected(test="kvm:t", first_bad="5", last_good="4", title="mm: ``` </code> it")
+    told = page(bad, against=against, bisected=(found,))
+    assert set(told.tags) <= OWN
+    assert "Regression: 1 case" in told.text
+    assert "First bad: patch 5, 'mm: ``` </code> it'" in told.text
+    assert (
+        told.text.index("Against base") < told.text.index("Bisection") < told.text.index("outcome")
+    )
+    assert "WORSE THAN BASE (exit 1)" in told.text
+    assert "Against base" not in page(bad).text
