@@ -56,14 +56,14 @@ def cli() -> None:
     """Apply a patch series to Linux, build it, boot it in QEMU and run C selftests.
 
     Every test runs in a guest of its own, restored from a snapshot, and every planned test is
-    reported.  What is tested stands in harness.toml.
+    reported.  harness.toml says what is tested.
 
     \b
     Exit codes of every command:
       0    everything ended as expected
       1    some test did not end as expected
       2    the input is wrong: usage, project file, series, options
-      3    the machine or a tool failed, so nothing is known about the kernel
+      3    the machine or a tool failed, so there is no result about the kernel
       130  interrupted; the journal of the run is kept
     """
 

@@ -24,7 +24,7 @@ from harness.series import OneMail
 from harness.visible import defuse_json
 
 
-@click.command(name="b4-check", short_help="Tell b4 what runs have shown of a patch.")
+@click.command(name="b4-check", short_help="Print for b4 the results of earlier runs for a patch.")
 @project_option
 @click.option(
     "--run",
@@ -44,8 +44,8 @@ def b4_check(project_file: Path | None, wanted: str | None, as_lines: bool) -> i
 
     The mail is a patch or a cover letter, as b4 gives it to the commands of its checks.  A patch
     is known again by the lines that it changes, a series by the Message-ID of its cover letter.
-    Nothing is run: `harness matrix` does that before.  What was not tested is a warning, and never
-    a pass.
+    It runs nothing: run `harness matrix` before.  What was not tested is a warning, and never a
+    pass.
 
     \b
     In the kernel's repository (git config; docs/reports.md):
@@ -53,7 +53,7 @@ def b4_check(project_file: Path | None, wanted: str | None, as_lines: bool) -> i
       b4.review-series-check-cmd    "harness b4-check --project ~/mine/harness.toml"
       b4.prep-perpatch-check-cmd    "harness b4-check --lines --project ~/mine/harness.toml"
 
-    Exit code 1 means that something is not known to be good.
+    Exit code 1 means that some result is missing or bad.
     """
     here = Path.cwd()
     runs = find_project(project_file, here).parent / rundir.RUNS

@@ -48,9 +48,9 @@ def bisect(good: str | None, bad: str | None, tests_from: str, **options: Any) -
     --source is a local repository; its work tree is not touched.  git chooses the commits, as in
     `git bisect`: so merges and skipped commits mean the same.  A kernel that does not build or
     boot, and one on which the test does not run, is skipped; if the bad commit itself does not
-    build or boot, the first such commit is looked for.  Each kernel gets as many runs of the test
-    as are needed to be sure, and the first bad commit is held against the one before it at the
-    end.  An unstable test is told as that.  With several tests each gets an answer of its own, and
+    build or boot, the first such commit is looked for.  The test runs on each kernel as often as
+    necessary to be sure.  At the end the first bad commit is compared with the one before it.  An
+    unstable test is reported as such.  With several tests each gets an answer of its own, and
     they share kernels.
 
     Exit code 0 means that the first bad commit of each test is found.  The end tells a command

@@ -61,7 +61,7 @@ def compare(
     any series, source and configuration, or a matrix: cases with the same name are compared.
 
     Exit code 1 means that something is worse: a regression, or a new case that fails.  What failed
-    before and still fails is told, and is none; so is a test that was repeated and is unstable.  It
+    before and still fails is listed but is not one; nor is a repeated test that is unstable.  It
     is 1 as well where AFTER was cut off or has no test: then it cannot say that nothing is worse.
 
     Where the runs are of two versions of a series, git range-diff says what has become of each

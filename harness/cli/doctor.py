@@ -47,7 +47,7 @@ def doctor(
     hosts: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Say what this machine can do for the harness: yes or no, why, and what to do about it.
+    """Check what works on this machine, and print what is missing, why, and what to do.
 
     Accelerators, and guests inside the guest, are tried by booting a kernel of the cache, which
     takes some ten seconds and needs a kernel: `make test-kernel` builds one.  What is found out

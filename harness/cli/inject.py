@@ -59,7 +59,7 @@ def inject(
     budget: float | None,
     **options: Any,
 ) -> int:
-    """Let one call of a test fail after the other, and look what the kernel makes of it.
+    """Make the calls of a test fail one by one, and check how the kernel handles it.
 
     For each n the n-th allocation of the test fails in a guest of its own, threads and children of
     the test included.  A test that then fails has seen an error, which is as it should be; a crash,

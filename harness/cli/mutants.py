@@ -72,7 +72,7 @@ def mutants(
     together: bool,
     **options: Any,
 ) -> int:
-    """Plant faults in the lines that the series has changed, and see whether the tests notice.
+    """Plant faults in the lines that the series changed, and check whether the tests detect them.
 
     First the tests run on the kernel of the series, and it is watched which changed lines they run.
     Then each fault is tried with the tests that run its line, until one does not end as expected.
