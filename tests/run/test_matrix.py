@@ -149,7 +149,9 @@ def test_a_matrix_that_is_killed_at_any_moment_comes_to_the_same(
         while True:
             run = matrix(*options)
             try:
-                status = run.wait(moments.uniform(0.0, took / 2) if kills < KILLS else 1800)
+                status = run.wait(
+                    moments.uniform(0.0, min(20.0, took / 2)) if kills < KILLS else 1800
+                )
             except subprocess.TimeoutExpired:
                 run.kill()
                 run.wait()
