@@ -43,7 +43,7 @@ from harness.suites.sources import copy, digest_sources
 
 _RECIPE = "10"
 _ABOUT = frozenset({expectations.FILE_NAME, settings.FILE_NAME})
-"""Files that say something of a suite and are no part of it."""
+"""Files that describe a suite and are not part of it."""
 
 
 def build(
@@ -57,8 +57,8 @@ def build(
 ) -> Suite:
     """Return the suite built for *kernel*, building it if the store has none.
 
-    Raises UserError where its Makefile cannot be read at all; a program that does not compile, or
-    cannot be run, is in :attr:`Suite.broken` instead.
+    Raises UserError if its Makefile cannot be read; a program that does not compile, or cannot be
+    run, is in :attr:`Suite.broken` instead.
     """
     tools = must(
         git("rev-parse", f"{tree.commit}:tools", repo=tree.repo),
@@ -71,11 +71,11 @@ def build(
         # That of today: it is in the key by which the kernel was found.
         kernel.meta.toolchain,
         source.target,
-        # What a stranger's makefiles have built, no trusted run takes.
+        # A trusted run never uses what a stranger's makefiles have built.
         *((place.owner,) if place.owner else ()),
         *source.programs,
         userland.identity(),
-        # What is expected of a program does not change it.
+        # Expectations do not change a program.
         digest_sources(source.directory, but=_ABOUT) if source.directory else "",
         *(_digest_beside(source.directory) if source.directory else ()),
     )
@@ -86,7 +86,7 @@ def build(
 def build_all(
     sources: Sequence[SuiteSource], build_one: Callable[[SuiteSource], Suite]
 ) -> list[Suite]:
-    """Return what *build_one* makes of *sources*.
+    """Return the results of *build_one* for *sources*.
 
     A suite that cannot be built at all has one result, an error that says why, and does not keep
     the others from running; its key is empty.  Raises what *build_one* raises where all are so, and
@@ -152,14 +152,14 @@ class _Work:
             step.result(f"{len(meta.programs)} programs{broken}")
 
     def _sandbox(self, scratch: Path) -> Sandbox | None:
-        """Return what the makefiles may see if the kernel tree is a stranger's."""
+        """Return the sandbox for the makefiles if the kernel tree is a stranger's, else None."""
         if self.place.owner:
             # What it makes set-user-ID there, no other user of this machine shall reach.
             scratch.chmod(0o700)
         return self.place.sandbox(readable=(self.kernel.path,), writable=(scratch,))
 
     def _stage(self, stage: Path) -> tuple[Path, dict[str, str]]:
-        """Mirror the tree by links, with a copy of the suite; return the copy and what it lacks."""
+        """Mirror the tree by links, with a copy of the suite; return copy and omissions."""
         tree = self.place.source
         parts = f"{SELFTESTS}/{self.source.target}".split("/")
         for depth in range(len(parts)):
@@ -191,7 +191,7 @@ class _Work:
         tell: Callable[[str], None],
     ) -> None:
         lists = {part: part.lists(self.source.name)}
-        # A suite may be nothing but a frame around its subdirectories, such as futex.
+        # A suite may only consist of subdirectories, such as futex.
         for name in lists[part]["SUBDIRS"]:
             inner = part.below(name)
             if (inner.directory / "Makefile").is_file():

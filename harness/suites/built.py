@@ -20,7 +20,7 @@ class Program(msgspec.Struct, frozen=True):
     path: str
     """Relative to the suite's directory."""
     interpreter: str = ""
-    """What runs it, for a script: ``sh``, ``python3``, …"""
+    """The interpreter of a script: ``sh``, ``python3``, …"""
 
 
 class BrokenProgram(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class BrokenProgram(msgspec.Struct, frozen=True):
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """What an entry says of its suite."""
+    """The metadata of a suite's entry."""
 
     timeout_s: float | None
     programs: tuple[Program, ...]
@@ -47,7 +47,7 @@ class Suite:
     name: str
     path: Path
     timeout_s: float | None
-    """From its ``settings`` file; 0 means no limit, None that it says nothing."""
+    """From its ``settings`` file; 0 means no limit, None that the file has none."""
     programs: tuple[Program, ...]
     broken: tuple[BrokenProgram, ...]
 
@@ -58,12 +58,12 @@ class Suite:
 
     @property
     def root(self) -> Path:
-        """What the programs need besides, as it lies below ``/`` in a sealed guest."""
+        """Other files that the programs need, in their places below ``/`` in a sealed guest."""
         return self.path / "root"
 
     @property
     def beside(self) -> Path:
-        """What its scripts call beside it, as it lies below ``/`` in a guest of any kind."""
+        """Files beside the suite that its scripts call, placed below ``/`` in any guest."""
         return self.path / "beside"
 
     @property

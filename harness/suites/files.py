@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a file of a suite is, and why it cannot be a program of a guest."""
+"""Checks whether a file of a suite can be a program of a guest, and why not."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def why_no_file(path: Path) -> str:
 
 
 def why_no_program(path: Path, *, made: bool = False) -> str:
-    """Return why the file at *path* cannot be run in a guest; empty where it can.
+    """Return why the file at *path* cannot be run in a guest; empty if it can.
 
     A program is an ELF program for the guest's processor, or a script.  What was *made* needs a
     line that names its interpreter; a text without one, the shell runs.
@@ -77,7 +77,7 @@ def is_elf(path: Path) -> bool:
 
 
 def interpreter(script: Path) -> str:
-    """Return what runs *script*, by its first line: ``sh``, ``python3``, ``/opt/bin/ruby``, …
+    """Return the interpreter of *script* from its first line: ``sh``, ``python3``, …
 
     A name stands for a program where programs usually are.  A script without such a line is run by
     the shell, as execvp(3) and the kernel's own runner do.

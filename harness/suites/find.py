@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which directory a suite's name means."""
+"""Finds the directory of a suite by its name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RENAMED = {"mm": "vm", "vm": "mm"}
 
 @dataclass(frozen=True)
 class SuiteSource:
-    """Where a suite's sources are."""
+    """The sources of a suite."""
 
     name: str
     """Names the suite in test names; holds no ``:`` or ``/``."""
@@ -37,29 +37,29 @@ class SuiteSource:
     programs: tuple[str, ...] = ()
     """Only these programs: names, paths or globs; none named means all."""
     expectations: Expectations = field(default_factory=Expectations)
-    """What is known to go wrong."""
+    """Its known failures."""
     expectations_file: Path | None = None
-    """Where that stands; None where nothing does."""
+    """The file with them; None if there is none."""
     brings_config: bool = False
     """Whether what its ``config`` file asks for is to be in the kernel; the project's own suites
     run on what the project has chosen."""
     settings: Settings = field(default_factory=Settings)
-    """What its programs need of a guest."""
+    """The needs of its programs."""
     settings_file: Path | None = None
-    """Where that stands; None where nothing does."""
+    """The file with them; None if there is none."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name, and where the kernel has renamed the directory, the other one as well."""
+        """The name, and also the other one if the kernel has renamed the directory."""
         both = (self.name, self.target, _RENAMED.get(self.target, self.target))
         return tuple(dict.fromkeys(name.replace("/", ".") for name in both))
 
     def dated(self) -> SuiteSource:
-        """Return the same without the expectations that hold for what was posted only."""
+        """Return the suite without the expectations that only hold for a posted series."""
         return replace(self, expectations=self.expectations.dated())
 
     def check_programs(self, names: Sequence[str]) -> None:
-        """Raise UserError where one of the files speaks of a program that is not in *names*."""
+        """Raise UserError if one of the files names a program that is not in *names*."""
         if self.expectations_file is not None:
             expectations.check_programs(self.expectations, names, self.expectations_file)
         if self.settings_file is not None:
@@ -75,7 +75,7 @@ def find(
     repo: Path,
     commit: str,
 ) -> SuiteSource:
-    """Return the suite that *wanted* means.
+    """Return the suite *wanted*.
 
     That is a suite of the project file, a directory (relative to *working_dir*), or, with
     ``kernel:`` before its name, one of the kernel tree at *commit*; ``kernel:NAME:GLOB`` has only
@@ -115,7 +115,7 @@ def find(
 
 
 def together(found: Sequence[SuiteSource]) -> list[SuiteSource]:
-    """Return *found* with suites that are one and the same joined: all programs of either.
+    """Return *found* without duplicates: the same suite is merged, with all programs of both.
 
     ``kernel:kvm:a`` and ``kernel:kvm:b`` are one suite of two programs.
     """
@@ -163,7 +163,7 @@ def _directory(name: str, directory: Path, programs: tuple[str, ...]) -> SuiteSo
 
 
 def _expecting(source: SuiteSource, file: Path) -> SuiteSource:
-    """Return *source* with what *file* says of it; UserError for a file that is not there."""
+    """Return *source* with the expectations of *file*; UserError if there is no such file."""
     return replace(source, expectations=expectations.load(file), expectations_file=file)
 
 

@@ -33,14 +33,14 @@ class Neighbourhood:
     """Real directories that links may lead into; none means anywhere."""
 
     def takes(self, file: Path) -> bool:
-        """Whether *file* can be read and lies, behind all links, where it may."""
+        """Return whether *file* is readable and its real path is in an allowed directory."""
         if why_no_file(file) or file.stat().st_size > _MOST:
             return False
         place = real(file)
         return not self.bounds or any(place.is_relative_to(bound) for bound in self.bounds)
 
     def find(self, path: str) -> Path | None:
-        """Return what lies at *path*, relative to the suite, if that is beside the suite."""
+        """Return the file at *path*, relative to the suite, if it is beside the suite."""
         lexical = Path(os.path.normpath(self.suite / path))
         inside = lexical.is_relative_to(self.around) and lexical != self.around
         # The directories that the suite is in are not beside it.
@@ -51,14 +51,14 @@ class Neighbourhood:
 
 @dataclass
 class Helpers:
-    """What scripts refer to: files by their path relative to the suite, as ``../lib.sh``."""
+    """Files that scripts refer to, by their path relative to the suite, as ``../lib.sh``."""
 
     neighbourhoods: tuple[Neighbourhood, ...]
-    """Where helpers are looked for; the first that has one counts."""
+    """Directories that are searched for helpers; the first one with a helper counts."""
     found: dict[str, Path] = field(default_factory=dict)
 
     def scan(self, files: Iterable[tuple[str, Path]]) -> None:
-        """Add what the scripts among *files*, by their path in the suite, refer to; and so on."""
+        """Add the files that scripts among *files* refer to, recursively; keys are suite paths."""
         pending = [(name, path) for name, path in files if _is_script(path)]
         while pending:
             name, script = pending.pop()

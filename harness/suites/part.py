@@ -48,12 +48,12 @@ _FOLLOWS = re.compile(
 
 
 class MakefileBroken(UserError):
-    """A suite of which nothing is known, because make does not read its Makefile."""
+    """make cannot read the Makefile of a suite, so its programs are unknown."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A directory with a Makefile of its own: the suite's, or one below it."""
+    """A directory with its own Makefile: the suite's, or one below it."""
 
     directory: Path
     output: Path
@@ -74,11 +74,11 @@ class Part:
         )
 
     def target(self, path: str) -> Path:
-        """Return where make puts what has this *path* below the suite's directory."""
+        """Return the output file of make for this *path* below the suite's directory."""
         return self.output / path.removeprefix(self.prefix)
 
     def argv(self, *, static: bool = True) -> list[str]:
-        """Return what calls make."""
+        """Return the command line of make."""
         return [
             "make",
             "-C",
@@ -99,7 +99,7 @@ class Part:
         *,
         static: bool = True,
     ) -> None:
-        """Build *targets* as far as that works; what a failing command leaves is deleted."""
+        """Build as many of *targets* as possible; delete the output of failing commands."""
         self.output.mkdir(parents=True, exist_ok=True)
         run(
             [*self._building(static=static), "-k", *targets],
@@ -110,7 +110,7 @@ class Part:
         )
 
     def _building(self, *, static: bool) -> list[str]:
-        # gcc can fail and leave a file at -o, which make would take for the program.
+        # gcc can fail and leave a file at -o, which make would treat as the program.
         return [*self.argv(static=static), "--eval=.DELETE_ON_ERROR:"]
 
     def compiled(self, lists: dict[str, list[str]]) -> list[str]:
@@ -123,18 +123,18 @@ class Part:
         return [path for path in self._paths(lists["TEST_PROGS"]) if path not in programs]
 
     def programs(self, lists: dict[str, list[str]]) -> list[str]:
-        """Return both."""
+        """Return the paths of compiled programs and scripts."""
         return self.compiled(lists) + self.scripts(lists)
 
     def helpers(self, lists: dict[str, list[str]]) -> list[str]:
-        """Return the paths of what is compiled and is no program."""
+        """Return the paths of compiled files that are no programs."""
         return self._paths(path for kind in _HELPERS for path in lists[kind])
 
     def _paths(self, listed: Iterable[str]) -> list[str]:
         return list(dict.fromkeys(self.prefix + path for path in listed))
 
     def lists(self, suite: str) -> dict[str, list[str]]:
-        """Ask the Makefile what it builds."""
+        """Return the Makefile's lists of what it builds."""
         # Whatever a Makefile prints without an end of line gets one from the first of these.
         infos = "$(info )" + "".join(f"$(info {_LIST} {name} $({name}))" for name in _VARIABLES)
         argv = [*self.argv(), "-s", f"--eval={_LIST}: ; @:{infos}", _LIST]
@@ -163,7 +163,7 @@ class Part:
         return os.path.normpath(value)
 
     def why(self, program: Path, limit_s: float) -> str:
-        """Build one program alone; return the first error that is its own, empty if it builds."""
+        """Build one program alone; return its first own error, empty if it builds."""
         argv = [*self._building(static=False), "-j1", str(program)]
         done = run(argv, limit_s=limit_s, sandbox=self.sandbox)
         if done.ok and program.exists():
@@ -173,9 +173,9 @@ class Part:
 
 
 def first_error(lines: Iterable[str]) -> str:
-    """Return the first line of make's output that says what is wrong.
+    """Return the first line of make's output that names an error.
 
-    The last ones only say that something was: "ld returned 1", "Error 1".
+    The last lines only report that there was one: "ld returned 1", "Error 1".
     """
     told = [line.strip() for line in lines if line.strip() and not _FOLLOWS.match(line)]
     for kind in (_ERROR, _TROUBLE):
@@ -185,5 +185,5 @@ def first_error(lines: Iterable[str]) -> str:
 
 
 def outside(path: str) -> bool:
-    """Whether a listed *path* does not lie below its suite's directory."""
+    """Return whether a listed *path* is outside its suite's directory."""
     return path.startswith(("/", "../")) or path == ".."

@@ -31,7 +31,7 @@ FILE_NAME = "suite.toml"
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a suite may say of its guest; None leaves it to ``[guest]`` of the project file."""
+    """A suite's settings of its guest; None leaves it to ``[guest]`` of the project file."""
 
     machine: Literal["q35", "pc", "microvm"] | None = None
     cpus: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -40,7 +40,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     confidential: Literal["none", "auto", "tdx", "sev", "sev-snp"] | None = None
 
     def change(self, guest: GuestTable) -> GuestTable:
-        """Return *guest* with what is said here."""
+        """Return *guest* with these settings."""
         said = {f: getattr(self, f) for f in self.__struct_fields__}
         return msgspec.structs.replace(guest, **{f: v for f, v in said.items() if v is not None})
 
@@ -59,11 +59,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     requires: tuple[str, ...] = ()
     guest: Machine = Machine()
     program: dict[str, Needs] = {}
-    """By program: names or globs; where several match, the later ones go first."""
+    """By program: names or globs; if several match, later ones override earlier ones."""
 
     @property
     def required(self) -> dict[str, tuple[str, ...]]:
-        """What is required, by the key under which it stands."""
+        """The requirements, by the key of the file that lists them."""
         named = {f"program.{name}.requires": needs.requires for name, needs in self.program.items()}
         return {"requires": self.requires, **named}
 

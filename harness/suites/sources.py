@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The files of a suite that stands outside of the kernel tree, with what its links lead to.
+"""The files of a suite outside the kernel tree, including the targets of its links.
 
 Suites share sources by symbolic links from one directory into another.  A suite is built as a copy
 of its own directory, where such links would lead nowhere: links out of the directory are followed,
@@ -23,7 +23,7 @@ from harness.suites.files import real, why_no_file
 
 @dataclass(frozen=True)
 class _Entry:
-    """A file of the copy, a directory or a link: its name there, and what stands for it."""
+    """A file, directory or link of the copy: its name there, and its source."""
 
     name: str
     path: Path
@@ -59,7 +59,7 @@ def copy(directory: Path, target: Path) -> dict[str, str]:
 
 
 def check(directory: Path) -> None:
-    """Raise UserError where the suite in *directory* has a cache of the harness in it.
+    """Raise UserError if the suite in *directory* contains a cache of the harness.
 
     The suite is copied into the cache to be built, so there would be no end to it.
     """
@@ -100,5 +100,5 @@ def _entries(directory: Path, prefix: str, roots: tuple[Path, ...]) -> Iterator[
 
 
 def _can_follow(target: Path, roots: tuple[Path, ...]) -> bool:
-    """Whether a link to *target* leads to something, and not to a directory that it is in."""
+    """Return whether *target* exists and does not contain the link that leads to it."""
     return os.access(target, os.F_OK) and not any(root.is_relative_to(target) for root in roots)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Programs whose standard output is written line by line, also into a pipe.
+"""Makes programs write their standard output line by line, also into a pipe.
 
 The C library writes a block at a time to a pipe.  fork() copies what waits in that block, and both
 processes write it at their end: each result is reported twice.  The kernel's own runner sets line
@@ -34,7 +34,7 @@ _SPECS = """\
 
 
 def line_buffers(into: Path) -> list[str]:
-    """Write what gcc needs to *into*, which is made; return the options for gcc."""
+    """Write the files for gcc to the new directory *into*; return the options for gcc."""
     into.mkdir()
     source = into / "line-buffers.c"
     source.write_text(_SOURCE)

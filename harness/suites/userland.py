@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What programs need of a user space, and packing that much of the host's for a sealed guest.
+"""Packs the parts of the host's user space that programs need in a sealed guest.
 
-A static program needs nothing.  One that is linked dynamically needs its loader and libraries; a
-shell script needs its shell, and commands, for which busybox stands.  Other interpreters are whole
-worlds of files: for these there is a guest with the host's file system.
+A static program needs nothing.  A dynamically linked one needs its loader and libraries.  A shell
+script needs its shell, and commands, which busybox provides.  Other interpreters need too many
+files: their scripts run in a guest with the host's file system.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def loader(program: Path, sandbox: Sandbox | None = None) -> str:
 
 
 def identity() -> str:
-    """Return a digest of what could be packed: what changes with the host's packages."""
+    """Return a digest of the host's programs that may be packed."""
     found = [find(name) for name in (_BUSYBOX, "bash")]
     return digest(*(digest_file(Path(path)) if path else "" for path in found))
 
@@ -89,7 +89,7 @@ def identity() -> str:
 def pack_shell(root: Path) -> None:
     """Fill *root* with what shell scripts need: bash, and busybox with all its commands.
 
-    Raises MachineError where one of the two is not installed.
+    Raises MachineError if one of the two is not installed.
     """
     busybox = find(_BUSYBOX)
     if busybox is None:
@@ -118,12 +118,12 @@ def pack_libraries(
 ) -> str:
     """Fill *root* with the loader and the libraries of *program*; return why that cannot be.
 
-    The loader itself is asked, from the program's directory, in which it runs in the guest too: so
+    The loader itself finds the libraries, started in the program's directory as in the guest: so
     ``-rpath`` with ``$ORIGIN`` and with ``./`` counts.  A library in *files*, which is
     the suite's directory, is packed with the suite.
 
-    The loader is what the program names, so a stranger's runs in the *sandbox*; and what it says
-    is taken from the system's directories alone.
+    The program names the loader, so a stranger's runs in the *sandbox*; of its output only
+    files in the system's directories are used.
     """
     start = loader(program, sandbox)
     if not start:
@@ -169,10 +169,10 @@ def _install(root: Path, name: Path, source: Path) -> None:
 
 
 def wrap(files: Path, path: str) -> str:
-    """Write what runs the script *path* below *files*; return its path there.
+    """Write a wrapper that runs the script *path* below *files*; return the wrapper's path.
 
-    As the kernel's own runner it changes into the script's directory, and lets the interpreter read
-    a script that is not executable.
+    Like the kernel's own runner it changes into the script's directory, and lets the interpreter
+    read a script that is not executable.
     """
     script = files / path
     directory, _, name = path.rpartition("/")
