@@ -247,4 +247,4 @@ def test_breaks_that_share_a_kernel_are_caught_one_by_one(
 def test_all_breaks_that_can_share_a_kernel_are_caught(user_store: Store, tmp_path: Path) -> None:
     found = _together(breaks.all_breaks(), user_store, tmp_path)
     assert {name: bite.said for name, bite in found.items() if not bite.caught} == {}
-    assert len(found) == 102
+    assert len(found) == 103
