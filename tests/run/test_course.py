@@ -140,9 +140,6 @@ class Played:
                 raise UserError("the kernel does not compile", why="mm/foo.c:1: error: played")
             return selected
 
-        async def probe(built: Any) -> Any:
-            return {}
-
         def planned(built: Any, _: object, needed: Collection[str] | None = None) -> Any:
             tests = [
                 each
@@ -160,23 +157,23 @@ class Played:
                 foundry=_Foundry(self.content(built.commit)),
             )
 
-        def executor(*_: object) -> Any:
-            made = PlayedExecutor(
-                lambda kernel, program, count: play(str(numbers[kernel]), program, count),
-                no_guest=frozenset(
-                    name for name in self.names(request) if self.of_name(name) in self.unbootable
-                ),
-                stop_after=stop_after,
-                order=self.ran,
+        def hosts(*_: object) -> Any:
+            return _Hosts(
+                PlayedExecutor(
+                    lambda kernel, program, count: play(str(numbers[kernel]), program, count),
+                    no_guest=frozenset(
+                        each for each in self.names if self.of_name(each) in self.unbootable
+                    ),
+                    stop_after=stop_after,
+                    order=self.ran,
+                )
             )
-            return _WithBenches(made)
 
         for name, value in {
             "select": select,
             "build": build,
-            "probe": probe,
             "planned": planned,
-            "LocalExecutor": executor,
+            "Hosts": hosts,
             "check_same": lambda *_: None,
         }.items():
             self.monkeypatch.setattr(underway, name, value)
@@ -194,7 +191,8 @@ class Played:
             self.said = stream.getvalue()
         return merge.whole(journal.read(out))
 
-    def names(self, request: Request) -> list[str]:
+    @property
+    def names(self) -> list[str]:
         """Return the names that kernels can have."""
         return [each[:12] for each in self.commits] + [
             "base",
@@ -226,15 +224,17 @@ class _Foundry:
         return ""
 
 
-class _WithBenches:
-    """An executor that takes benches and does not look at them."""
+@dataclass(frozen=True)
+class _Hosts:
+    """One host, which has all that a test may ask for."""
 
-    def __init__(self, made: PlayedExecutor) -> None:
-        self.benches: dict[str, object] = {}
-        self._made = made
+    executor: PlayedExecutor
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._made, name)
+    async def join(self) -> None: ...
+
+    async def add(self, built: object) -> None: ...
+
+    def planned(self, prepared: object, bench: object) -> None: ...
 
 
 @pytest.fixture
