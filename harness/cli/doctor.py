@@ -67,7 +67,7 @@ def doctor(
     if hosts:
         return _ask(hosts, find_project(project_file, Path.cwd()), quick, required, as_json)
     from harness.doctor.diagnose import Doctor
-    from harness.guest.capabilities import Survey
+    from harness.guest.capabilities import HostFacts
 
     guest = GuestTable()
     here = Path.cwd()
@@ -78,7 +78,7 @@ def doctor(
         file = None
     if file is not None:
         guest = project.load(file).guest
-    diagnosis = Doctor(Survey(), make_progress(sys.stderr), guest, quick=quick).diagnose()
+    diagnosis = Doctor(HostFacts(), make_progress(sys.stderr), guest, quick=quick).diagnose()
     return _tell(diagnosis, required, as_json)
 
 

@@ -16,7 +16,7 @@ from harness.cli.options import FilePath, find_project, project_option
 from harness.context import Context
 from harness.errors import UserError
 from harness.foreign import of_os
-from harness.lab.templates import Foundry
+from harness.lab.templates import TemplateFactory
 from harness.model.spec import LimitsTable
 from harness.proc import signals
 from harness.report.console import make_progress
@@ -118,7 +118,7 @@ def shell(
     with ExitStack() as stack:
         visit = Visit(
             place=place,
-            maker=Foundry(place.kernel, limits.boot_s, Context(store, progress)),
+            maker=TemplateFactory(place.kernel, limits.boot_s, Context(store, progress)),
             screen=_screen(),
             log=KernelLogTail(stack.enter_context(_open(kernel_log)) if kernel_log else None),
             environ=os.environ,

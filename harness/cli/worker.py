@@ -35,10 +35,10 @@ def _serve() -> int:
 def _diagnose(quick: bool) -> int:
     from harness.doctor.diagnose import Doctor
     from harness.doctor.model import encode
-    from harness.guest.capabilities import Survey
+    from harness.guest.capabilities import HostFacts
     from harness.model.spec import GuestTable
     from harness.progress import Quiet
 
-    diagnosis = Doctor(Survey(), Quiet(), GuestTable(), quick=quick).diagnose()
+    diagnosis = Doctor(HostFacts(), Quiet(), GuestTable(), quick=quick).diagnose()
     sys.stdout.buffer.write(encode(diagnosis))
     return 0

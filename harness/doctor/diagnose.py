@@ -17,7 +17,7 @@ from harness.context import Context
 from harness.doctor import machine, setup, trial
 from harness.doctor.model import Check, Diagnosis
 from harness.errors import HarnessError, UserError
-from harness.guest.capabilities import Survey
+from harness.guest.capabilities import HostFacts
 from harness.guest.machine import GuestConfig, MachineType
 from harness.model.spec import GuestTable
 from harness.progress import Progress
@@ -30,7 +30,7 @@ _ROOT = Path("/")
 class Doctor:
     """Runs all checks.  *root* is the directory of the machine's files."""
 
-    survey: Survey
+    host_facts: HostFacts
     progress: Progress
     guest: GuestTable
     """The guest of the project's tests."""
@@ -41,7 +41,7 @@ class Doctor:
     def diagnose(self) -> Diagnosis:
         """Return the results of all checks; something missing is a value, not an error."""
         checks = tuple(self._checks())
-        host = self.survey.host
+        host = self.host_facts.host
         return Diagnosis(
             harness=__version__,
             time=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -51,24 +51,24 @@ class Doctor:
         )
 
     def _checks(self) -> Iterator[Check]:
-        yield from setup.checks(self.root, self.survey)
+        yield from setup.checks(self.root, self.host_facts)
         yield _virtme()
         store, trouble = None, ""
         try:
             store = Store.default()
         except HarnessError as error:
             trouble = ": ".join(filter(None, (error.what, error.where, error.why)))
-        yield from machine.checks(self.survey, store, trouble, self.guest)
+        yield from machine.checks(self.host_facts, store, trouble, self.guest)
         yield from self._booted(store)
         yield _always("numa", "a guest with numa_nodes = 2 or more")
         yield _always("snapshot", "sealed guests are restored from one")
-        yield machine.firmware_note(self.survey)
-        yield from machine.confidential_checks(self.survey, self.guest.memory_mib)
+        yield machine.firmware_note(self.host_facts)
+        yield from machine.confidential_checks(self.host_facts, self.guest.memory_mib)
 
     def _booted(self, store: Store | None) -> Iterator[Check]:
         if self.quick:
             yield from trial.not_tried("not tried: --quick boots nothing", "harness doctor")
-        elif not self.survey.emulator.installed:
+        elif not self.host_facts.emulator.installed:
             yield from trial.not_tried("there is no QEMU to boot with", "see qemu")
         elif store is None:
             yield from trial.not_tried("there is no cache to take a kernel from", "see disk")
@@ -78,7 +78,7 @@ class Doctor:
                 cpus=self.guest.cpus,
                 memory_mib=self.guest.memory_mib,
             )
-            yield from trial.checks(Context(store, self.progress), self.survey, config)
+            yield from trial.checks(Context(store, self.progress), self.host_facts, config)
 
 
 def missing(diagnosis: Diagnosis, names: tuple[str, ...]) -> list[Check]:

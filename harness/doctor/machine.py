@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.doctor.model import Check
 from harness.errors import HarnessError
 from harness.foreign import translate
-from harness.guest.capabilities import Survey
+from harness.guest.capabilities import HostFacts
 from harness.guest.confidential import TECHNOLOGIES
 from harness.guest.host import Access, Host
 from harness.guest.launch import Kind
@@ -31,9 +31,11 @@ _BUILD_MIB = 1024
 """Memory for linking vmlinux and for a compiler on each of two processors."""
 
 
-def checks(survey: Survey, store: Store | None, trouble: str, guest: GuestTable) -> Iterator[Check]:
+def checks(
+    host_facts: HostFacts, store: Store | None, trouble: str, guest: GuestTable
+) -> Iterator[Check]:
     """Check the machine; *store* is the cache, or None with the reason in *trouble*."""
-    host = survey.host
+    host = host_facts.host
     yield Check(
         name="cpus",
         group="machine",
@@ -47,10 +49,10 @@ def checks(survey: Survey, store: Store | None, trouble: str, guest: GuestTable)
     yield _sandbox()
 
 
-def confidential_checks(survey: Survey, memory_mib: int) -> Iterator[Check]:
+def confidential_checks(host_facts: HostFacts, memory_mib: int) -> Iterator[Check]:
     """Return for each technology whether its guests can be started, and everything missing."""
     for kind in Kind:
-        found = survey.offer(kind, memory_mib)
+        found = host_facts.offer(kind, memory_mib)
         launch = found.launch
         yield Check(
             name=str(kind),
@@ -182,9 +184,9 @@ def _sandbox() -> Check:
     )
 
 
-def firmware_note(survey: Survey) -> Check:
+def firmware_note(host_facts: HostFacts) -> Check:
     """Return which firmware is available: confidential guests start from it."""
-    paths: list[Path] = [each.path for each in survey.images]
+    paths: list[Path] = [each.path for each in host_facts.images]
     return Check(
         name="firmware",
         group="confidential",

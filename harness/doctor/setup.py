@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.doctor.model import Check
 from harness.errors import MachineError
-from harness.guest.capabilities import Survey
+from harness.guest.capabilities import HostFacts
 from harness.proc.packages import OF_PROGRAM, install
 from harness.proc.process import capture, find
 
@@ -28,7 +28,9 @@ _OF_PACKAGE = {**OF_PROGRAM, "readelf": "binutils", "setpriv": "util-linux"}
 _LIMIT_S = 20
 
 
-def checks(root: Path, survey: Survey, packages_file: Path = PACKAGES_FILE) -> Iterator[Check]:
+def checks(
+    root: Path, host_facts: HostFacts, packages_file: Path = PACKAGES_FILE
+) -> Iterator[Check]:
     """Check what is installed on the machine whose files are below *root*."""
     yield _debian(root, packages_file)
     yield _python()
@@ -37,7 +39,7 @@ def checks(root: Path, survey: Survey, packages_file: Path = PACKAGES_FILE) -> I
     yield _program("compiler", "gcc", "programs and kernels are built with it", required=True)
     yield _program("git", "git", "source trees and series are kept in it", required=True)
     yield _program("ccache", "ccache", "without it kernels do not build", required=True)
-    yield _qemu(survey)
+    yield _qemu(host_facts)
     yield _python_packages("python-dev-packages", "dev", required=False)
 
 
@@ -194,8 +196,8 @@ def _first_line(path: str) -> str:
     return done.stdout.decode(errors="replace").split("\n")[0].strip() if done.ok else ""
 
 
-def _qemu(survey: Survey) -> Check:
-    emulator = survey.emulator
+def _qemu(host_facts: HostFacts) -> Check:
+    emulator = host_facts.emulator
     if not emulator.installed:
         why = f"{emulator.path} does not print its version" if emulator.path else "not installed"
         detail, do = f"qemu-system-x86_64: {why}", install("qemu-system-x86")

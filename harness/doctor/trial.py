@@ -14,14 +14,14 @@ from harness.context import Context
 from harness.doctor.model import Check, State
 from harness.errors import HarnessError, MachineError
 from harness.guest import accel
-from harness.guest.capabilities import Survey
+from harness.guest.capabilities import HostFacts
 from harness.guest.host import Access
 from harness.guest.machine import BootFiles, GuestConfig
 from harness.guest.qemu import QemuGuest
 from harness.kbuild import Kernel, fragments
 from harness.kbuild.kernel import Meta
 from harness.lab.smoke import pack_program
-from harness.lab.templates import Foundry
+from harness.lab.templates import TemplateFactory
 from harness.model.events import Accelerator, Command, Exit, Stdout
 from harness.proc import signals
 from harness.store import Damaged, Store
@@ -72,7 +72,7 @@ def not_tried(why: str, do: str) -> Iterator[Check]:
         yield Check(name=name, group="guests", state="unknown", detail=why, do=do)
 
 
-def checks(context: Context, survey: Survey, config: GuestConfig) -> Iterator[Check]:
+def checks(context: Context, host_facts: HostFacts, config: GuestConfig) -> Iterator[Check]:
     """Boot a kernel of the cache under each accelerator, and start a nested guest.
 
     Takes some 5 to 10 s.  The result about KVM is cached for later runs.
@@ -84,9 +84,9 @@ def checks(context: Context, survey: Survey, config: GuestConfig) -> Iterator[Ch
     tcg = Answer("nothing was tried")
     # A kernel that a stranger's series has broken is no evidence about the machine.
     for kernel in kernels:
-        foundry = Foundry(kernel, config.boot_limit_s, context, survey)
+        factory = TemplateFactory(kernel, config.boot_limit_s, context, host_facts)
         try:
-            files = pack_program(foundry, NESTED)
+            files = pack_program(factory, NESTED)
         except MachineError as error:
             yield from not_tried(f"{error.what}: {error.why}".rstrip(": "), error.hint)
             return
@@ -108,14 +108,14 @@ def checks(context: Context, survey: Survey, config: GuestConfig) -> Iterator[Ch
         else "",
         required=True,
     )
-    memory = accel.Memory(context.store.place("accelerator"), survey.host)
+    memory = accel.ProbeCache(context.store.place("accelerator"), host_facts.host)
     known = signals.run(
         accel.find(config, files, accel.Wanted.AUTO, memory, context.progress, fresh=True)
     )
     kvm = Answer(known.why)
     if known.accelerator is Accelerator.KVM:
         kvm = signals.run(boot(config, Accelerator.KVM, files))
-    yield _kvm(kvm, known, survey)
+    yield _kvm(kvm, known, host_facts)
     yield _nested(tcg if kvm.trouble else kvm, Accelerator.TCG if kvm.trouble else Accelerator.KVM)
 
 
@@ -128,12 +128,12 @@ def _damage(store: Store, kernel: Kernel) -> str:
     return ""
 
 
-def _kvm(answer: Answer, known: accel.Probe, survey: Survey) -> Check:
+def _kvm(answer: Answer, known: accel.Probe, host_facts: HostFacts) -> Check:
     if not answer.trouble:
         return _check("kvm", "yes", f"a kernel boots in {answer.seconds:.1f} s")
-    if survey.host.kvm is not Access.USABLE:
+    if host_facts.host.kvm is not Access.USABLE:
         do = "see kvm-device"
-    elif survey.host.virtual:
+    elif host_facts.host.virtual:
         do = "nothing in this virtual machine; enable nested virtualization on its host"
     else:
         do = "read the kvm messages in the kernel log (dmesg)"

@@ -154,7 +154,7 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 @dataclass(frozen=True)
-class Memory:
+class ProbeCache:
     """What was found out on this machine, in the files of *directory*.
 
     An answer is for one machine (:attr:`Host.identity`), one QEMU, one machine type and one
@@ -204,7 +204,7 @@ async def find(
     config: GuestConfig,
     files: BootFiles,
     wanted: Wanted,
-    memory: Memory,
+    memory: ProbeCache,
     progress: Progress,
     *,
     boot: Boot = boot_once,

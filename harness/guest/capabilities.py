@@ -27,7 +27,7 @@ from harness.model.events import Accelerator, Capabilities, Capability
 _ROOT = Path("/")
 
 
-class Survey:
+class HostFacts:
     """What is known of this machine; found out when it is asked for, and once.
 
     *root* is where the machine's files are.  In tests the values can be given instead.
@@ -80,7 +80,7 @@ class Place:
     """
 
     config: GuestConfig
-    survey: Survey
+    host_facts: HostFacts
     type: str = "sealed"
     accelerator: Accelerator | None = None
     accelerator_why: str = ""
@@ -142,7 +142,7 @@ def unknown(name: str, where: str = "") -> UserError:
 
 def capabilities(config: GuestConfig, accelerator: Accelerator) -> Capabilities:
     """Say what a sealed guest of *config* can do, as far as the host's side decides it."""
-    place = Place(config, Survey(config.qemu), accelerator=accelerator)
+    place = Place(config, HostFacts(config.qemu), accelerator=accelerator)
     return Capabilities(
         accelerator=accelerator,
         snapshot=_snapshot(place),
@@ -168,7 +168,9 @@ def _nested_kvm(place: Place) -> Capability:
         if config.cpu == "max" or "+svm" in config.cpu:
             return Capability(True)
         return Capability(False, f"the processor model {config.cpu} has no SVM under TCG")
-    if place.survey.host.on("kvm_intel", "nested") or place.survey.host.on("kvm_amd", "nested"):
+    if place.host_facts.host.on("kvm_intel", "nested") or place.host_facts.host.on(
+        "kvm_amd", "nested"
+    ):
         return Capability(True)
     return Capability(False, "nested virtualization is off in the host's kvm_intel or kvm_amd")
 
@@ -201,7 +203,7 @@ def _is_a(kind: Kind) -> Callable[[Place], Capability]:
             return Capability(True)
         if place.refused:
             return Capability(False, place.refused)
-        found = place.survey.offer(kind, place.config.memory_mib)
+        found = place.host_facts.offer(kind, place.config.memory_mib)
         if found.reason:
             return Capability(False, found.reason)
         ask = f'set confidential = "{kind}" for its guest'

@@ -28,7 +28,7 @@ from harness.errors import MachineError
 from harness.guest.machine import Channels
 from harness.guest.starved import GuestTime
 from harness.proc.process import Child, find, start
-from harness.proc.signals import Patience, to_the_end
+from harness.proc.signals import LoopTimeout, to_the_end
 
 _STREAM_LIMIT = 1 << 20
 _CONSOLE_BUFFER = 1 << 20
@@ -183,9 +183,9 @@ class QemuProcess:
         """
         return await self.patience(limit_s).wait(self._monitor.execute(command, arguments or None))
 
-    def patience(self, limit_s: float) -> Patience:
+    def patience(self, limit_s: float) -> LoopTimeout:
         """Return a time limit, in seconds, that runs only while QEMU can."""
-        return Patience(limit_s, GuestTime(self.pid).passed)
+        return LoopTimeout(limit_s, GuestTime(self.pid).passed)
 
     def time(self) -> GuestTime:
         """Return what counts the time in which the guest can run, from now on."""

@@ -36,7 +36,7 @@ from harness.model.events import (
     Stdout,
     Unquiet,
 )
-from harness.proc.signals import Patience
+from harness.proc.signals import LoopTimeout
 
 _READ = 1 << 18
 _QUEUE = 64
@@ -288,7 +288,7 @@ class Session:
                 case frames.Ended(token=token) | frames.AgentError(token=token) as claim if (
                     token != self._token
                 ):
-                    async for event in self._bury(_not_the_agents(claim)):
+                    async for event in self._finish_dead(_not_the_agents(claim)):
                         yield event
                     return
                 case frames.Ended() | frames.AgentError() as last:
@@ -296,12 +296,12 @@ class Session:
                         yield event
                     return
                 case Shutdown() | Exited() | _Closed() | _Silence() as end:
-                    async for event in self._bury(end):
+                    async for event in self._finish_dead(end):
                         yield event
                     return
                 case frame:
                     detail = f"a {type(frame).__name__} frame during a run"
-                    async for event in self._bury(_Silence(How.PROTOCOL, detail)):
+                    async for event in self._finish_dead(_Silence(How.PROTOCOL, detail)):
                         yield event
                     return
 
@@ -330,7 +330,7 @@ class Session:
             self._note_closed(end)
             end = _Silence(_AGENT_ERRORS[last.code], f"{last.text}{_strerror(last.errno)}")
         if end is not None:
-            async for event in self._bury(end):
+            async for event in self._finish_dead(end):
                 yield event
             return
         self.finished = True
@@ -355,7 +355,9 @@ class Session:
             faults_left=None if last.faults_left == frames.UNKNOWN else last.faults_left,
         )
 
-    async def _bury(self, end: Shutdown | Exited | _Closed | _Silence) -> AsyncGenerator[Event]:
+    async def _finish_dead(
+        self, end: Shutdown | Exited | _Closed | _Silence
+    ) -> AsyncGenerator[Event]:
         """Get out of the guest what can be got, kill it, and say how it died."""
         self._note_closed(end)
         panicked = self._lines.panicked
@@ -403,7 +405,7 @@ class Session:
         if isinstance(end, _Closed):
             self._open.discard(end.name)
 
-    async def _next(self, limit: Patience) -> _Item | None:
+    async def _next(self, limit: LoopTimeout) -> _Item | None:
         try:
             return await limit.wait(self._queue.get())
         except TimeoutError:

@@ -19,7 +19,7 @@ def is_rerun(head: RunStarted, attempt: int) -> bool:
     return head.repeat != ENDLESS and attempt > head.repeat
 
 
-def together(
+def combine_attempts(
     head: RunStarted, plan: PlannedTest, attempts: Sequence[Test], reruns: Sequence[Test] = ()
 ) -> Test:
     """Return the result of *plan* from its *attempts*, of which there is at least one.

@@ -112,7 +112,7 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
         )
         for test in head.tests
         for tries in [_tries(test, told[test.name], head, failed, boots, spent)]
-        for result in [repeat.together(head, test, *tries)]
+        for result in [repeat.combine_attempts(head, test, *tries)]
         for ran_on in [_machine_of(test, result.host, machines)]
     )
     said = Results(

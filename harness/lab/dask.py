@@ -28,7 +28,7 @@ from harness.lab.archive import pack
 from harness.lab.executor import Attempt, HostLost, TemplateId
 from harness.lab.pipe import PipeLink
 from harness.lab.remote import RemoteWorker
-from harness.lab.templates import Foundry
+from harness.lab.templates import TemplateFactory
 from harness.model.ids import HostName, KernelName
 from harness.model.logfiles import LogNames
 from harness.model.plan import Group, PlannedTest
@@ -248,11 +248,13 @@ class DaskWorker:
     async def take(self, entry: Entry, packed: Path, sha256: str) -> None:
         """Do nothing."""
 
-    async def open(self, kernel: KernelName, foundry: Foundry, suites: Sequence[Suite]) -> None:
+    async def open(
+        self, kernel: KernelName, factory: TemplateFactory, suites: Sequence[Suite]
+    ) -> None:
         """Take note of what a kernel's tests need."""
-        entries = await asyncio.to_thread(foundry.travelling, suites)
+        entries = await asyncio.to_thread(factory.travelling, suites)
         keys = {suite.name: suite.key for suite in suites if suite.key}
-        self._parts[kernel] = Parts(kernel, foundry.kernel.key, foundry.boot_limit_s, keys, entries)
+        self._parts[kernel] = Parts(kernel, factory.kernel.key, factory.boot_limit_s, keys, entries)
 
     async def lacks(
         self, kernel: KernelName, needs: Sequence[tuple[GuestTable, tuple[str, ...]]]

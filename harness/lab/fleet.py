@@ -18,7 +18,7 @@ from harness.errors import HarnessError, MachineError, UserError
 from harness.lab.archive import pack
 from harness.lab.executor import Attempt, HostLost, TemplateId
 from harness.lab.local import Bench, LocalExecutor
-from harness.lab.templates import Foundry
+from harness.lab.templates import TemplateFactory
 from harness.model.ids import HERE, HostName, KernelName
 from harness.model.logfiles import LogNames
 from harness.model.plan import PlannedTest
@@ -51,7 +51,9 @@ class Worker(Protocol):
     def slots(self, tests: tuple[PlannedTest, ...], most: int | None) -> int: ...
     async def lacking(self, entries: Sequence[Entry]) -> tuple[Entry, ...]: ...
     async def take(self, entry: Entry, packed: Path, sha256: str) -> None: ...
-    async def open(self, kernel: KernelName, foundry: Foundry, suites: Sequence[Suite]) -> None: ...
+    async def open(
+        self, kernel: KernelName, factory: TemplateFactory, suites: Sequence[Suite]
+    ) -> None: ...
     async def lacks(self, kernel: KernelName, needs: Sequence[Need]) -> tuple[str, ...]: ...
     async def prepare(
         self, template: TemplateId, names: LogNames, out: Path
@@ -101,7 +103,7 @@ class Fleet:
     needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """What tests require, by name."""
     members: dict[HostName, Member] = field(default_factory=dict)
-    _parts: dict[KernelName, tuple[Foundry, Sequence[Suite]]] = field(default_factory=dict)
+    _parts: dict[KernelName, tuple[TemplateFactory, Sequence[Suite]]] = field(default_factory=dict)
     _benches: dict[KernelName, Bench] = field(default_factory=dict)
     _unfit: dict[tuple[HostName, KernelName], Unfit] = field(default_factory=dict)
 
@@ -111,12 +113,14 @@ class Fleet:
         await self._connect(member)
         self.members[name] = member
 
-    async def add(self, kernel: KernelName, foundry: Foundry, suites: Sequence[Suite]) -> None:
+    async def add(
+        self, kernel: KernelName, factory: TemplateFactory, suites: Sequence[Suite]
+    ) -> None:
         """Give every host what it needs for tests on a kernel, and has not.
 
         Raises MachineError where a host fails so often that it is given up.
         """
-        self._parts[kernel] = foundry, suites
+        self._parts[kernel] = factory, suites
         await asyncio.gather(*(self._open(member, kernel) for member in self.members.values()))
 
     def ready(self, kernel: KernelName, bench: Bench) -> None:
@@ -296,8 +300,8 @@ class Fleet:
 
     async def _supply(self, worker: Worker, kernel: KernelName) -> None:
         """Give a worker what it lacks of a kernel, and make it ready for tests on that."""
-        foundry, suites = self._parts[kernel]
-        entries = await asyncio.to_thread(foundry.travelling, suites)
+        factory, suites = self._parts[kernel]
+        entries = await asyncio.to_thread(factory.travelling, suites)
         for entry in await worker.lacking(entries):
             title = f"Copying {entry[0]} {entry[1][:12]} to {worker.host}"
             with self.context.step(title) as step, self.context.store.scratch("pack") as work:
@@ -305,4 +309,4 @@ class Fleet:
                 sha256 = await asyncio.to_thread(pack, self.context.store, entry, packed)
                 step.result(f"{packed.stat().st_size / 1e6:.1f} MB")
                 await worker.take(entry, packed, sha256)
-        await worker.open(kernel, foundry, suites)
+        await worker.open(kernel, factory, suites)

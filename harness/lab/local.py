@@ -17,7 +17,7 @@ from harness.lab.attempt import Place, run_attempt
 from harness.lab.boot import observe_boot
 from harness.lab.executor import Attempt, TemplateId, ThisMachine
 from harness.lab.probes import Probe
-from harness.lab.templates import Foundry, Template
+from harness.lab.templates import Template, TemplateFactory
 from harness.model.events import How
 from harness.model.ids import HERE, HostName, KernelName
 from harness.model.logfiles import LogNames
@@ -34,7 +34,7 @@ Editions = Mapping[Entry, tuple[int, int] | None]
 class Bench:
     """A kernel on which tests can run."""
 
-    foundry: Foundry
+    factory: TemplateFactory
     suites: Mapping[str, Suite]
     logs: LogNames
     watch: Probe | None = None
@@ -65,20 +65,20 @@ class LocalExecutor(ThisMachine):
         """Make a template, or tell why its kernel does not come up."""
         begun = time.monotonic()
         bench = self.benches[template.kernel]
-        foundry = bench.foundry
+        factory = bench.factory
         name, guest = template.group
         place = Place(self.out, bench.logs)
         try:
-            made = await foundry.template(bench.suites[name], guest)
+            made = await factory.template(bench.suites[name], guest)
         except Damaged:
             raise
         except MachineError as error:
             # A kernel or an initramfs that has lost a bit does not boot either.
-            entries = foundry.entries(bench.suites[name], guest)
+            entries = factory.entries(bench.suites[name], guest)
             # What had not been made yet when it failed is not there.
-            there = [entry for entry in entries if foundry.context.store.path(*entry).exists()]
+            there = [entry for entry in entries if factory.context.store.path(*entry).exists()]
             self._editions[template] = {
-                entry: foundry.context.store.edition(entry) for entry in there
+                entry: factory.context.store.edition(entry) for entry in there
             }
             await self.check(template)
             if not isinstance(error, GuestNotBooted) or error.died.how in _HOST_FAILURES:
@@ -97,7 +97,7 @@ class LocalExecutor(ThisMachine):
         place.keep(log, made.boot_log)
         self._templates[template] = made
         self._editions[template] = {
-            each: foundry.context.store.edition(each) for each in made.entries
+            each: factory.context.store.edition(each) for each in made.entries
         }
         return GuestReady(
             kernel=template.kernel,
@@ -122,13 +122,13 @@ class LocalExecutor(ThisMachine):
             # Nothing of the test's own: its logs cannot be written, or no process be made.  Or
             # another run has found the snapshot damaged and removed it.
             editions = self._editions[attempt.template]
-            await asyncio.to_thread(bench.foundry.context.store.check_editions, editions)
+            await asyncio.to_thread(bench.factory.context.store.check_editions, editions)
             raise of_os(error, f"the test {attempt.test.name} cannot be run") from error
 
     async def check(self, template: TemplateId) -> None:
         """Compare what the guests of *template* are made from with what was written; once."""
         if template not in self._checks:
-            check = self.benches[template.kernel].foundry.context.store.check_editions
+            check = self.benches[template.kernel].factory.context.store.check_editions
             comparing = asyncio.to_thread(check, self._editions[template])
             self._checks[template] = asyncio.ensure_future(comparing)
         await asyncio.shield(self._checks[template])

@@ -24,7 +24,7 @@ from harness.foreign import told
 from harness.lab import capacity, wire
 from harness.lab.executor import Attempt, HostLost, TemplateId
 from harness.lab.observe import LOG_HEAD, LOG_TAIL
-from harness.lab.templates import Foundry
+from harness.lab.templates import TemplateFactory
 from harness.model.ids import HostName, KernelName
 from harness.model.logfiles import LogNames
 from harness.model.plan import PlannedTest
@@ -204,10 +204,12 @@ class RemoteWorker:
             raise self._gone(f"an entry cannot be copied: {error}") from error
         await self._ask(lambda number: wire.Take(number, entry, name, sha256), wire.Done, _SLACK_S)
 
-    async def open(self, kernel: KernelName, foundry: Foundry, suites: Sequence[Suite]) -> None:
+    async def open(
+        self, kernel: KernelName, factory: TemplateFactory, suites: Sequence[Suite]
+    ) -> None:
         """Make it ready for tests on a kernel, whose entries it has."""
         keys = {suite.name: suite.key for suite in suites if suite.key}
-        await self.open_parts(kernel, foundry.kernel.key, foundry.boot_limit_s, keys)
+        await self.open_parts(kernel, factory.kernel.key, factory.boot_limit_s, keys)
 
     async def open_parts(
         self, kernel: KernelName, key: str, boot_limit_s: float, keys: Mapping[str, str]

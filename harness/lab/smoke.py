@@ -16,7 +16,7 @@ from harness.guest.qemu import GuestNotBooted, QemuGuest
 from harness.klog import Severity
 from harness.lab.boot import observe_boot
 from harness.lab.observe import CappedLog, Observer
-from harness.lab.templates import AGENT, Foundry
+from harness.lab.templates import AGENT, TemplateFactory
 from harness.model.events import Accelerator, Command
 from harness.proc.packages import install
 from harness.proc.process import run
@@ -46,7 +46,7 @@ class Seen:
         return replace(self, seconds=seconds)
 
 
-def pack_program(foundry: Foundry, source: Path) -> BootFiles:
+def pack_program(factory: TemplateFactory, source: Path) -> BootFiles:
     """Return what boots a guest that holds the agent, and below /bin the program of *source*.
 
     Raises MachineError where it cannot be compiled.
@@ -64,8 +64,8 @@ def pack_program(foundry: Foundry, source: Path) -> BootFiles:
             )
 
     key = digest(source.read_bytes(), " ".join(_FLAGS))
-    made = foundry.context.obtain(AGENT, key, compile_it)
-    return foundry.packed(key, [initramfs.file(f"bin/{name}", made / name)])
+    made = factory.context.obtain(AGENT, key, compile_it)
+    return factory.packed(key, [initramfs.file(f"bin/{name}", made / name)])
 
 
 async def smoke(config: GuestConfig, accelerator: Accelerator, files: BootFiles, log: Path) -> Seen:

@@ -26,8 +26,8 @@ from harness.context import Context
 from harness.digest import digest
 from harness.errors import MachineError
 from harness.guest import accel, agent, confidential, initramfs, snapshot, vng
-from harness.guest.accel import Memory, Probe
-from harness.guest.capabilities import ACCELERATED, Place, Survey, unfit
+from harness.guest.accel import Probe, ProbeCache
+from harness.guest.capabilities import ACCELERATED, HostFacts, Place, unfit
 from harness.guest.confidential import TECHNOLOGIES, Choice
 from harness.guest.emulator import identity
 from harness.guest.machine import CMDLINE, COUNTED_CMDLINE, BootFiles, GuestConfig, MachineType
@@ -75,7 +75,7 @@ class Template:
     """Makes a guest whose QEMU has more on its command line, and what lets it go if that makes it
     stand still; None where it cannot be watched."""
     identity: str = ""
-    """That of :meth:`Foundry.identity`."""
+    """That of :meth:`TemplateFactory.identity`."""
 
 
 Answers = Mapping[GuestTable, Probe]
@@ -94,7 +94,7 @@ class _Boots:
 
 
 @dataclass(frozen=True)
-class Foundry:
+class TemplateFactory:
     """Makes guests for one kernel."""
 
     kernel: Kernel
@@ -102,7 +102,7 @@ class Foundry:
     """Seconds after which a guest that has not booted never will."""
     context: Context
 
-    survey: Survey = field(default_factory=Survey)
+    host_facts: HostFacts = field(default_factory=HostFacts)
     """What is known of this machine."""
     busy: dict[str, asyncio.Event] = field(default_factory=dict, compare=False)
     """What is being found out or made, by name, until it is there."""
@@ -132,7 +132,7 @@ class Foundry:
         answer = answers.get(guest, Probe(Accelerator.TCG, ""))
         place = Place(
             config=config,
-            survey=self.survey,
+            host_facts=self.host_facts,
             type=guest.type,
             accelerator=answer.accelerator,
             accelerator_why=answer.why,
@@ -160,7 +160,7 @@ class Foundry:
             return Choice(note=against) if auto else Choice(refused=against)
         kernel = fragments.parse(self.kernel.config.read_text())
         return confidential.choose(
-            wanted, lambda kind: self.survey.offer(kind, guest.memory_mib), kernel
+            wanted, lambda kind: self.host_facts.offer(kind, guest.memory_mib), kernel
         )
 
     async def template(self, suite: Suite, guest: GuestTable) -> Template:
@@ -415,7 +415,7 @@ class Foundry:
 
     def _processor(self, accelerator: Accelerator) -> str:
         """Return what a snapshot is bound to: under KVM the guest has seen the host's processor."""
-        host = self.survey.host
+        host = self.host_facts.host
         if accelerator is Accelerator.TCG:
             return accelerator
         return digest(accelerator, host.processor, " ".join(sorted(host.flags)))
@@ -475,7 +475,7 @@ class Foundry:
 
     async def _accelerator(self, config: GuestConfig, guest: GuestTable, files: BootFiles) -> Probe:
         """Probe once on this machine, and remember; several suites at a time wait for one probe."""
-        memory = Memory(self.context.store.place("accelerator"), self.survey.host)
+        memory = ProbeCache(self.context.store.place("accelerator"), self.host_facts.host)
         async with self._alone("accelerator"):
             return await accel.find(
                 config, files, accel.Wanted(guest.accel), memory, self.context.progress
@@ -500,6 +500,6 @@ def _plain(guest: GuestTable, boot_limit_s: float) -> GuestConfig:
     return config
 
 
-def foundry(project: Project, kernel: Kernel, context: Context) -> Foundry:
+def template_factory(project: Project, kernel: Kernel, context: Context) -> TemplateFactory:
     """Return what makes guests for *kernel* within the limits of *project*."""
-    return Foundry(kernel, project.limits.boot_s, context)
+    return TemplateFactory(kernel, project.limits.boot_s, context)

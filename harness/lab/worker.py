@@ -31,7 +31,7 @@ from harness.kbuild import load_kernel
 from harness.lab import archive, capacity, wire
 from harness.lab.executor import Attempt, TemplateId
 from harness.lab.local import Bench, LocalExecutor
-from harness.lab.templates import Foundry
+from harness.lab.templates import TemplateFactory
 from harness.model.ids import KernelName
 from harness.model.plan import Group, PlannedTest
 from harness.model.records import GuestReady
@@ -259,13 +259,13 @@ class Worker:
                 hint="run again; is something else removing files there?",
             )
         self._executor.benches[order.kernel] = Bench(
-            foundry=Foundry(kernel, order.boot_limit_s, Context(self.store, Quiet())),
+            factory=TemplateFactory(kernel, order.boot_limit_s, Context(self.store, Quiet())),
             suites={name: suite for name, suite in found.items() if suite is not None},
             logs=_Names(order.kernel),
         )
 
     async def _fit(self, order: wire.Fit) -> wire.Fits:
-        foundry = self._bench(order.kernel).foundry
+        factory = self._bench(order.kernel).factory
         merged: dict[GuestTable, frozenset[str]] = {}
         for guest, needs in order.needs:
             merged[guest] = merged.get(guest, frozenset()).union(needs)
@@ -273,14 +273,14 @@ class Worker:
         refused: dict[GuestTable, str] = {}
         for guest, wanted in merged.items():
             try:
-                answers.update(await foundry.probe({guest: wanted}))
+                answers.update(await factory.probe({guest: wanted}))
             except MachineError as error:
                 # KVM is demanded and does not work: elsewhere it may.
                 refused[guest] = f"{error.what}: {error.why}".removesuffix(": ")
 
         def lacks() -> tuple[str, ...]:
             return tuple(
-                refused.get(guest) or foundry.lacks(guest, needs, answers)
+                refused.get(guest) or factory.lacks(guest, needs, answers)
                 for guest, needs in order.needs
             )
 

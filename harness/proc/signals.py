@@ -145,7 +145,7 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-class Patience:
+class LoopTimeout:
     """A time limit, in seconds, that runs only while the event loop does.
 
     A loop that was delayed, by a slow disk or a stopped process, finds the answer and the end of an

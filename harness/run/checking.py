@@ -20,13 +20,13 @@ from harness.context import Context
 from harness.errors import HarnessError, UserError
 from harness.foreign import translate
 from harness.guest import accel
-from harness.guest.capabilities import Survey
+from harness.guest.capabilities import HostFacts
 from harness.guest.machine import BootFiles, GuestConfig
 from harness.kbuild import Kernel, toolchain
 from harness.kbuild.kernel import Meta
 from harness.kbuild.warnings import Workshop
 from harness.lab.smoke import PROGRAM, Seen, pack_program, smoke
-from harness.lab.templates import Foundry
+from harness.lab.templates import TemplateFactory
 from harness.model import results
 from harness.model.checks import CheckResult, Finding, PlannedCheck, Severity
 from harness.model.events import Accelerator
@@ -263,13 +263,13 @@ class _Booth:
             headers_digest="",
             warnings=(),
         )
-        foundry = Foundry(
-            Kernel("", own, meta), request.project.limits.boot_s, self._context, Survey()
+        factory = TemplateFactory(
+            Kernel("", own, meta), request.project.limits.boot_s, self._context, HostFacts()
         )
         guest = request.guest_table()
-        files = await asyncio.to_thread(pack_program, foundry, PROGRAM)
-        config = foundry.config(guest)
-        memory = accel.Memory(self._context.store.place("accelerator"), foundry.survey.host)
+        files = await asyncio.to_thread(pack_program, factory, PROGRAM)
+        config = factory.config(guest)
+        memory = accel.ProbeCache(self._context.store.place("accelerator"), factory.host_facts.host)
         wanted = accel.Wanted(guest.accel)
         found = await accel.find(config, files, wanted, memory, self._context.progress)
         return config, found.accelerator, files.initramfs

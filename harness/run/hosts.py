@@ -127,7 +127,7 @@ class Hosts:
             reasons[HERE] = [tells(*need) for need in needs]
             if not self._named and not self._request.dask:
                 await self._join_by_need(needs, reasons[HERE])
-        await self._fleet.add(name, built.foundry, built.suites)
+        await self._fleet.add(name, built.factory, built.suites)
         reasons |= await self._fleet.lacks(name, needs)
         self._reasons = {
             need: {host: said[number] for host, said in reasons.items()}

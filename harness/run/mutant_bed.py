@@ -16,7 +16,7 @@ from harness.judge.verdict import judge_test
 from harness.kbuild import Kernel
 from harness.lab.executor import Attempt, TemplateId
 from harness.lab.local import Bench, LocalExecutor
-from harness.lab.templates import SNAPSHOT, foundry
+from harness.lab.templates import SNAPSHOT, template_factory
 from harness.model.events import Accelerator
 from harness.model.ids import KernelName
 from harness.model.logfiles import LogFiles
@@ -58,7 +58,7 @@ class Bed:
         """Let tests run on *kernel*, which is called *name*."""
         project = self.prepared.built.selected.request.project
         self.executor.benches[name] = Bench(
-            foundry=foundry(project, kernel, self.context),
+            factory=template_factory(project, kernel, self.context),
             suites={suite.name: suite for suite in self.prepared.suites},
             logs=LogFiles(self.prepared.tests, repeated=True, kernel=name),
         )

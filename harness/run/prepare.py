@@ -20,7 +20,7 @@ from harness.entries import about_to_end
 from harness.errors import UserError
 from harness.guest.capabilities import check_names
 from harness.kbuild import Fragments, Kernel
-from harness.lab.templates import Answers, Foundry, foundry
+from harness.lab.templates import Answers, TemplateFactory, template_factory
 from harness.model import results
 from harness.model.expectations import named
 from harness.model.ids import KernelName
@@ -89,7 +89,7 @@ class Built:
     selected: Selected
     kernel: Kernel
     suites: tuple[Suite, ...]
-    foundry: Foundry
+    factory: TemplateFactory
     """Makes guests with that kernel."""
     build_logs: Mapping[str, str]
     """Of suites that did not build whole, relative to the run's directory."""
@@ -139,9 +139,9 @@ class Prepared:
         return self.built.suites
 
     @property
-    def foundry(self) -> Foundry:
+    def factory(self) -> TemplateFactory:
         """Makes guests with it."""
-        return self.built.foundry
+        return self.built.factory
 
     @property
     def stack(self) -> Stack:
@@ -187,7 +187,7 @@ def select(request: Request, spec: KernelSpec, context: Context) -> Selected:
     asked: dict[str, list[str]] = {}
     for name, each in zip(wanted, found, strict=True):
         asked.setdefault(each.name, []).append(name)
-    found = suites.together(found)
+    found = suites.merge_duplicates(found)
     _check_names(found)
     for each in found:
         for key, names in each.settings.required.items():
@@ -291,7 +291,7 @@ def build(selected: Selected, context: Context, out: Path) -> Built:
         selected=selected,
         kernel=kernel,
         suites=tuple(built),
-        foundry=foundry(project, kernel, context),
+        factory=template_factory(project, kernel, context),
         build_logs=saved,
         unlike=unlike,
     )
@@ -300,14 +300,14 @@ def build(selected: Selected, context: Context, out: Path) -> Built:
 async def probe(built: Built) -> Answers:
     """Find out what the guests can do that tests ask for; raises MachineError where that fails."""
     request = built.selected.request
-    return await built.foundry.probe(
+    return await built.factory.probe(
         needed(built.suites, built.selected.suites, request.guest_table())
     )
 
 
 def here(built: Built, answers: Answers) -> Lacks:
     """Return what tells why a guest of this machine does not meet needs, by :func:`probe`."""
-    return lambda guest, needs: built.foundry.lacks(guest, needs, answers)
+    return lambda guest, needs: built.factory.lacks(guest, needs, answers)
 
 
 def planned(built: Built, lacks: Lacks, needed: Collection[str] | None = None) -> Prepared:
@@ -342,7 +342,7 @@ def planned(built: Built, lacks: Lacks, needed: Collection[str] | None = None) -
     notes += built.unlike + _about_to_end(selected.suites)
     if left_out:
         notes += (f"left out, as patch {request.for_patch} needs none: {', '.join(left_out)}",)
-    return Prepared(built, tests, notes + built.foundry.notes(test.guest for test in tests))
+    return Prepared(built, tests, notes + built.factory.notes(test.guest for test in tests))
 
 
 def prepare(request: Request, context: Context, out: Path) -> Prepared:

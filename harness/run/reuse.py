@@ -89,8 +89,8 @@ class Verdicts:
     ) -> tuple[Record, ...]:
         """Return what stands for those tests *left* of *head* that need not run, for the journal.
 
-        *identities* has for each kind of guest what :meth:`Foundry.identity` says.  Logs that are
-        still there are copied to the run's directory *out*.
+        *identities* has for each kind of guest what :meth:`TemplateFactory.identity` says.  Logs
+        that are still there are copied to the run's directory *out*.
         """
         logs = LogFiles(head.tests, repeated=False, kernel=kernel)
         found: list[Record] = []

@@ -98,10 +98,10 @@ def fresh(directory: Path, but: Path | None = None) -> Iterator[RunDirectory]:
     """Have *directory* for a run that begins; nothing of an earlier one is touched yet.
 
     The directory is made if it is missing.  Raises UserError for a directory that is not a run's
-    and holds any file other than *but*, and as :func:`taken`.
+    and holds any file other than *but*, and as :func:`locked`.
     """
     _check_ours(directory, but)
-    with taken(directory):
+    with locked(directory):
         with told("the run's directory cannot be used", directory, kind=UserError):
             work = directory
             if os.path.lexists(directory / journal.FILE_NAME):
@@ -117,11 +117,11 @@ def fresh(directory: Path, but: Path | None = None) -> Iterator[RunDirectory]:
 def again(directory: Path) -> Iterator[RunDirectory]:
     """Have *directory*, as :func:`find` returned it, for its run to go on.
 
-    Raises UserError as :func:`taken`, and where its logs are a link.
+    Raises UserError as :func:`locked`, and where its logs are a link.
     """
     above = directory.parent
     path = above if directory.name == NEXT and (above / journal.FILE_NAME).exists() else directory
-    with taken(path):
+    with locked(path):
         if (directory / LOGS).is_symlink():
             raise UserError(
                 "the logs of this run are a link, which is not followed",
@@ -132,7 +132,7 @@ def again(directory: Path) -> Iterator[RunDirectory]:
 
 
 @contextlib.contextmanager
-def taken(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Have *directory* for one run alone.
 
     Raises UserError where it cannot be made or read, or where another run is at work in it.

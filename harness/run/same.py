@@ -32,7 +32,7 @@ class Same:
 
     def kernel(self, prepared: Prepared) -> KernelName | None:
         """Return the first kernel with the same image as that of *prepared*; None if it is that."""
-        content = prepared.foundry.kernel_content()
+        content = prepared.factory.kernel_content()
         first = self._kernels.setdefault(content, prepared.name)
         return None if first == prepared.name else first
 
@@ -42,7 +42,7 @@ class Same:
         for suite in prepared.suites:
             tests = [test for test in prepared.tests if test.suite == suite.name]
             guests = dict.fromkeys(test.guest for test in tests)
-            contents = [await prepared.foundry.content(suite, guest) for guest in guests]
+            contents = [await prepared.factory.content(suite, guest) for guest in guests]
             content = digest(*contents, *(msgspec.json.encode(bare(test)) for test in tests))
             first = self._cells.setdefault((suite.name, content), prepared.name)
             if first != prepared.name:

@@ -72,7 +72,7 @@ class Schedule:
         when the machine fails (no QEMU, full disk), Damaged where guests tell nothing; what ended
         before stays.
         """
-        line = _Line(self.reruns)
+        line = _WorkQueue(self.reruns)
         try:
             async with asyncio.TaskGroup() as group:
                 async for kernel in kernels:
@@ -92,7 +92,7 @@ class Schedule:
         finally:
             await self.executor.close()
 
-    def _welcome(self, kernel: Ready, line: _Line) -> None:
+    def _welcome(self, kernel: Ready, line: _WorkQueue) -> None:
         """Show the tests of *kernel*, and those at once which cannot be run; queue the others."""
         watcher = self.watch(kernel)
         for test in kernel.head.tests:
@@ -102,7 +102,7 @@ class Schedule:
         line.add(_OfKernel(kernel, watcher))
         self._strand(line)
 
-    async def _work(self, line: _Line, host: HostName) -> None:
+    async def _work(self, line: _WorkQueue, host: HostName) -> None:
         """Take the next attempt as long as there is one for *host*, and *host* is there."""
         while not line.finished:
             # What is given to a host that is away would have to wait for it.
@@ -122,7 +122,7 @@ class Schedule:
                 line.over(kernel, test, number)
 
     async def _one(
-        self, kernel: _OfKernel, test: PlannedTest, number: int, host: HostName, line: _Line
+        self, kernel: _OfKernel, test: PlannedTest, number: int, host: HostName, line: _WorkQueue
     ) -> None:
         """Run one attempt, in a guest of a template that is made if need be."""
         template = TemplateId(kernel.name, test.group, host)
@@ -135,7 +135,7 @@ class Schedule:
             kernel.attempts.ended(test.name, number, ended.outcome)
             self.reruns.ended(kernel.name, test.name, number, ended)
 
-    async def _make(self, template: TemplateId, kernel: _OfKernel, line: _Line) -> None:
+    async def _make(self, template: TemplateId, kernel: _OfKernel, line: _WorkQueue) -> None:
         """Make a template, or tell why there is none."""
         made = await self.executor.prepare(template)
         self.journal.write(made)
@@ -153,7 +153,7 @@ class Schedule:
         number: int,
         host: HostName,
         lost: HostLost,
-        line: _Line,
+        line: _WorkQueue,
     ) -> None:
         """Note that an attempt has no end; it begins again, unless that has happened too often."""
         line.forget(host)
@@ -176,7 +176,7 @@ class Schedule:
             return
         self._give_up(kernel, test, number, f"its host was lost {_MOST_LOST} times, last: {why}")
 
-    def _leave(self, host: HostName, line: _Line) -> None:
+    def _leave(self, host: HostName, line: _WorkQueue) -> None:
         """Go on without *host*; raises MachineError where it was the last one."""
         line.left[host] = self.executor.why_left(host)
         if set(self.executor.slots(())) <= set(line.left):
@@ -187,7 +187,7 @@ class Schedule:
         self._strand(line)
         line.changed()
 
-    def _strand(self, line: _Line) -> None:
+    def _strand(self, line: _WorkQueue) -> None:
         """Give up tests that only hosts could run which are left."""
         if not line.left:
             return
@@ -269,7 +269,7 @@ class Schedule:
         factor = self.tcg_factor if emulated else 1.0
         return factor * COUNTED_FACTOR if test.guest.counted else factor
 
-    def _void(self, damage: BaseExceptionGroup[Damaged], line: _Line) -> None:
+    def _void(self, damage: BaseExceptionGroup[Damaged], line: _WorkQueue) -> None:
         """Note that nothing counts which was seen in guests made from damaged entries."""
         error = _first(damage)
         assert isinstance(error, Damaged)  # noqa: S101  chosen by that
@@ -313,7 +313,7 @@ class _OfKernel:
 
 
 @dataclass
-class _Line:
+class _WorkQueue:
     """What is left, for several workers, and the templates that there are."""
 
     reruns: Reruns

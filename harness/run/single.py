@@ -82,9 +82,9 @@ def start_guest(
     for suite in ready.suites:
         if why := too_small(suite, table):
             raise UserError("the suite does not fit into this guest", where=suite.name, why=why)
-    files = shell_files(ready.foundry, ready.suites, table)
+    files = shell_files(ready.factory, ready.suites, table)
     names = ", ".join(suite.name for suite in ready.suites)
-    starter = background.run(ready.foundry.starter(names, table, files))
+    starter = background.run(ready.factory.starter(names, table, files))
     allow = {entry for test in ready.tests for entry in test.allow}
     plan = PlannedTest(name=names, suite=names, program="", allow=tuple(allow))
 

@@ -94,7 +94,7 @@ class Sweeper:
         with tempfile.TemporaryDirectory(prefix="harness-survey-") as directory:
             executor = LocalExecutor(Path(directory), self.jobs)
             executor.benches[prepared.name] = Bench(
-                foundry=prepared.foundry,
+                factory=prepared.factory,
                 suites={suite.name: suite for suite in prepared.suites},
                 logs=LogFiles(tests, repeated=True, kernel=prepared.name),
             )

@@ -73,7 +73,7 @@ def decode_all(directory: Path, context: Context) -> None:
 
     Raises UserError where the kernel of the run, or what it was built from, is no longer there.
     """
-    with rundir.taken(directory):
+    with rundir.locked(directory):
         records = journal.read(directory)
         with Journal(directory) as book:
             for name in kernel_names(records):

@@ -275,7 +275,7 @@ class Underway:
             head = self._head(prepared, facts, time.monotonic() - begun, same)
             self._prepared[each.name] = prepared
             bench = Bench(
-                foundry=prepared.foundry,
+                factory=prepared.factory,
                 suites={suite.name: suite for suite in prepared.suites},
                 logs=LogFiles(head.tests, repeated=head.repeat != 1, kernel=each.name),
             )
@@ -329,7 +329,7 @@ class Underway:
         suites = {suite.name: suite for suite in prepared.suites}
         identities = {}
         for suite, guest in dict.fromkeys(test.group for test in left):
-            known = await prepared.foundry.identity(suites[suite], guest)
+            known = await prepared.factory.identity(suites[suite], guest)
             identities[suite, guest] = known
         found = self._verdicts.records(head, left, prepared.name, identities, self._place.path)
         runs = Counter(each.reused for each in found if isinstance(each, TestEnded))

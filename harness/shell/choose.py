@@ -24,7 +24,7 @@ from harness.judge import verdict
 from harness.kbuild import Kernel
 from harness.lab.attempt import command_of
 from harness.lab.packing import GUEST_ROOT, suite_entries, tree_entries
-from harness.lab.templates import Foundry
+from harness.lab.templates import TemplateFactory
 from harness.model.events import Command, Window
 from harness.model.ids import KernelName
 from harness.model.plan import PlannedTest
@@ -95,7 +95,7 @@ class Place:
             terminal=window,
         )
 
-    def files(self, maker: Foundry) -> BootFiles:
+    def files(self, maker: TemplateFactory) -> BootFiles:
         """Return the files that the guest boots from; see :func:`shell_files`."""
         return shell_files(maker, self.suites, self.guest)
 
@@ -110,7 +110,7 @@ def path_of(packed: Iterable[Suite]) -> str:
     return ":".join((*mine, *_SYSTEM))
 
 
-def shell_files(maker: Foundry, packed: Sequence[Suite], guest: GuestTable) -> BootFiles:
+def shell_files(maker: TemplateFactory, packed: Sequence[Suite], guest: GuestTable) -> BootFiles:
     """Return the files that *guest* boots from: the suites, and a shell if it has none.
 
     Raises MachineError if there is no shell for it.

@@ -18,7 +18,7 @@ from harness import klog
 from harness.errors import ExitCode, MachineError
 from harness.guest.machine import BootFiles
 from harness.guest.qemu import GuestNotBooted, QemuGuest, last_words
-from harness.lab.templates import INITRAMFS, Foundry
+from harness.lab.templates import INITRAMFS, TemplateFactory
 from harness.model.events import (
     Command,
     Exit,
@@ -97,7 +97,7 @@ class Visit:
     """One session in a guest of *place*: on *terminal*, or for one command *line*."""
 
     place: Place
-    maker: Foundry
+    maker: TemplateFactory
     screen: Screen
     log: KernelLogTail
     environ: Mapping[str, str]
@@ -133,7 +133,7 @@ class Visit:
                 if self.place.rerun:
                     died = await self._again(guest, self.place.rerun)
                     if died:
-                        return self._obituary(died)
+                        return self._report_death(died)
                 return await self._stay(guest)
 
     @contextlib.contextmanager
@@ -207,7 +207,7 @@ class Visit:
             command = self.place.shell(self.environ, self.line)
             end = await self._hear(guest, command, self.screen.out, self.screen.err)
             if isinstance(end, GuestDied):
-                return self._obituary(end)
+                return self._report_death(end)
             if isinstance(end, Exit) and end.status == 0:
                 return ExitCode.AS_EXPECTED
             self.screen.say(f"the command {ending(end)}")
@@ -224,7 +224,7 @@ class Visit:
             if end.how is How.POWER_OFF:
                 self.screen.say("the guest was powered off")
                 return ExitCode.AS_EXPECTED
-            return self._obituary(end)
+            return self._report_death(end)
         if isinstance(end, NotStarted):
             raise MachineError("no shell in the guest", where=command.argv[0], why=end.detail)
         return ExitCode.AS_EXPECTED
@@ -251,7 +251,7 @@ class Visit:
                         pass
         raise AssertionError("a run without an end")  # excluded by Guest.run
 
-    def _obituary(self, died: GuestDied) -> ExitCode:
+    def _report_death(self, died: GuestDied) -> ExitCode:
         what = f"the guest died ({died.how}): {died.detail}"
         if not died.how.in_guest:
             raise MachineError(what, why=self.log.last_words)

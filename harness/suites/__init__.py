@@ -3,7 +3,7 @@
 
 from harness.suites.build import build, build_all
 from harness.suites.built import BrokenProgram, Program, Suite, barred, load
-from harness.suites.find import SELFTESTS, SuiteSource, find, read_file, together
+from harness.suites.find import SELFTESTS, SuiteSource, find, merge_duplicates, read_file
 
 __all__ = [
     "SELFTESTS",
@@ -16,6 +16,6 @@ __all__ = [
     "build_all",
     "find",
     "load",
+    "merge_duplicates",
     "read_file",
-    "together",
 ]

@@ -114,7 +114,7 @@ def find(
     )
 
 
-def together(found: Sequence[SuiteSource]) -> list[SuiteSource]:
+def merge_duplicates(found: Sequence[SuiteSource]) -> list[SuiteSource]:
     """Return *found* without duplicates: the same suite is merged, with all programs of both.
 
     ``kernel:kvm:a`` and ``kernel:kvm:b`` are one suite of two programs.

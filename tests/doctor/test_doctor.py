@@ -20,7 +20,7 @@ from harness.doctor.model import Check, Diagnosis, encode, schema
 from harness.doctor.setup import installed_packages, requirements, wanted_packages
 from harness.doctor.table import print_table
 from harness.errors import ExitCode, UserError
-from harness.guest.capabilities import REQUIREMENTS, Survey
+from harness.guest.capabilities import REQUIREMENTS, HostFacts
 from harness.guest.host import read_host
 from harness.model.spec import GuestTable
 from harness.progress import Quiet
@@ -52,8 +52,10 @@ def diagnose(root: Path, shape: str, qemu: str, memory_mib: int = 512) -> Diagno
     """Look at a machine of that shape, without a boot."""
     SHAPES[shape].build(root)
     emulator = dataclasses.replace(EMULATORS[qemu], sev=C_BIT)
-    survey = Survey(root=root, host=read_host(root, lambda _: True), emulator=emulator)
-    return Doctor(survey, Quiet(), GuestTable(memory_mib=memory_mib), root, quick=True).diagnose()
+    host_facts = HostFacts(root=root, host=read_host(root, lambda _: True), emulator=emulator)
+    return Doctor(
+        host_facts, Quiet(), GuestTable(memory_mib=memory_mib), root, quick=True
+    ).diagnose()
 
 
 @pytest.fixture(autouse=True)
@@ -100,8 +102,8 @@ def test_machines_of_all_shapes_are_looked_at(root: Path, shape: str, qemu: str)
 def test_a_machine_that_does_not_tell_its_memory_has_none(root: Path) -> None:
     assert diagnose(root, "bare", "7.2").check("memory").state == "yes"
     (root / "proc/meminfo").unlink()
-    survey = Survey(root=root, emulator=EMULATORS["7.2"])
-    memory = Doctor(survey, Quiet(), GuestTable(), root, quick=True).diagnose().check("memory")
+    host_facts = HostFacts(root=root, emulator=EMULATORS["7.2"])
+    memory = Doctor(host_facts, Quiet(), GuestTable(), root, quick=True).diagnose().check("memory")
     assert memory.fatal
     assert memory.do
 
@@ -158,12 +160,12 @@ def test_missing_packages_are_named(root: Path, tmp_path: Path) -> None:
     listed.write_text("# a list\nbc | - | bc | reason\nflex | flex\nmake\n")
     (root / "var/lib/dpkg").mkdir(parents=True)
     (root / "var/lib/dpkg/status").write_text(f"{STATUS}\n{DPKG}")
-    survey = Survey(root=root, emulator=EMULATORS["none"])
-    first, *_ = setup.checks(root, survey, listed)
+    host_facts = HostFacts(root=root, emulator=EMULATORS["none"])
+    first, *_ = setup.checks(root, host_facts, listed)
     assert (first.name, first.state, first.required) == ("debian-packages", "no", True)
     assert first.detail == "1 of 3 are missing: flex"
     assert "apt-get install --no-install-recommends flex" in first.do
-    first, *_ = setup.checks(root, survey, tmp_path / "gone")
+    first, *_ = setup.checks(root, host_facts, tmp_path / "gone")
     assert (first.state, first.required) == ("unknown", False)
 
 
@@ -173,7 +175,7 @@ def test_what_dpkg_does_not_manage_is_not_debian(root: Path, status: str | None)
     if status is not None:
         (root / "var/lib/dpkg").mkdir(parents=True)
         (root / "var/lib/dpkg/status").write_text(status)
-    first, *_ = setup.checks(root, Survey(root=root, emulator=EMULATORS["none"]))
+    first, *_ = setup.checks(root, HostFacts(root=root, emulator=EMULATORS["none"]))
     assert (first.state, first.required) == ("unknown", False)
     assert "neither Debian nor Ubuntu" in first.detail
     assert "make setup names what is missing" in first.do

@@ -16,8 +16,8 @@ from harness.context import Context
 from harness.doctor import trial
 from harness.doctor.model import Diagnosis
 from harness.errors import ExitCode
-from harness.guest.accel import Memory
-from harness.guest.capabilities import Survey
+from harness.guest.accel import ProbeCache
+from harness.guest.capabilities import HostFacts
 from harness.guest.machine import GuestConfig
 from harness.lab.smoke import pack_program
 from harness.model.events import Accelerator
@@ -43,7 +43,7 @@ def test_what_a_boot_tells(prepared: Prepared, user_store: Store) -> None:
     assert found.check("tcg").state == "yes", found.check("tcg")
     assert "a guest ran in the guest" in found.check("nested-kvm").detail
     # Runs go by what was found out.
-    known = Memory(user_store.place("accelerator"), Survey().host).recall(GuestConfig())
+    known = ProbeCache(user_store.place("accelerator"), HostFacts().host).recall(GuestConfig())
     if known:
         assert (known.accelerator is Accelerator.KVM) == (found.check("kvm").state == "yes")
         assert known.accelerator is Accelerator.KVM or known.why in found.check("kvm").detail
@@ -52,7 +52,7 @@ def test_what_a_boot_tells(prepared: Prepared, user_store: Store) -> None:
 
 
 def test_a_guest_without_svm_says_what_it_lacks(prepared: Prepared, user_store: Store) -> None:
-    files = pack_program(prepared.foundry, trial.NESTED)
+    files = pack_program(prepared.factory, trial.NESTED)
     config = GuestConfig(cpu="qemu64,-svm")
     answer = asyncio.run(trial.boot(config, Accelerator.TCG, files))
     assert not answer.trouble
@@ -70,7 +70,8 @@ def test_a_kernel_that_is_none_is_told(
             shutil.copy(prepared.kernel.path / name, broken / name)
         (broken / "bzImage").write_bytes(b"no kernel")
     found = {
-        each.name: each for each in trial.checks(Context(store, Quiet()), Survey(), GuestConfig())
+        each.name: each
+        for each in trial.checks(Context(store, Quiet()), HostFacts(), GuestConfig())
     }
     assert found["tcg"].fatal
     assert "QEMU does not start" in found["tcg"].detail

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ExitCode, MachineError
-from harness.guest.accel import DAY_S, LOADED_S, SURE_S, Memory, Probe, Wanted, find
+from harness.guest.accel import DAY_S, LOADED_S, SURE_S, Probe, ProbeCache, Wanted, find
 from harness.guest.host import Access, Host, read_host
 from harness.guest.machine import BootFiles, GuestConfig, MachineType
 from harness.guest.qemu import GuestNotBooted
@@ -54,7 +54,7 @@ class Machine:
             raise trouble
 
     def find(self, wanted: Wanted = Wanted.AUTO, config: GuestConfig | None = None) -> Probe:
-        memory = Memory(self.directory, self.host, clock=lambda: self.now)
+        memory = ProbeCache(self.directory, self.host, clock=lambda: self.now)
         return asyncio.run(
             find(
                 config or GuestConfig(qemu="sh"),

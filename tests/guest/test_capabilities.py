@@ -11,8 +11,8 @@ from harness.errors import ExitCode, UserError
 from harness.guest.capabilities import (
     ACCELERATED,
     REQUIREMENTS,
+    HostFacts,
     Place,
-    Survey,
     capability,
     check_names,
     unfit,
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.unit
 
 REPOSITORY = Path(__file__).parents[2]
 AMD = Host(vendor="AuthenticAMD", modules={"kvm_amd": {"nested": "1"}})
-NOTHING = Survey(host=AMD, emulator=EMULATORS["7.2"], images=())
+NOTHING = HostFacts(host=AMD, emulator=EMULATORS["7.2"], images=())
 SEALED = Place(GuestConfig(), NOTHING, accelerator=Accelerator.TCG, accelerator_why="KVM hangs")
 CLOSED = Place(
     GuestConfig(confidential=Launch(Kind.SEV_SNP, "/fw", sev=C_BIT)),
@@ -72,7 +72,7 @@ def test_a_reason_says_what_is_missing(name: str, place: Place, reason: str) -> 
 
 
 def test_nested_kvm_needs_the_hosts_leave() -> None:
-    off = Survey(host=Host(modules={"kvm_intel": {"nested": "N"}}), emulator=EMULATORS["7.2"])
+    off = HostFacts(host=Host(modules={"kvm_intel": {"nested": "N"}}), emulator=EMULATORS["7.2"])
     under_kvm = Place(GuestConfig(), off, accelerator=Accelerator.KVM)
     assert capability("nested-kvm", under_kvm).reason == (
         "nested virtualization is off in the host's kvm_intel or kvm_amd"
@@ -85,7 +85,7 @@ def test_a_machine_that_could_is_not_yet_a_guest_that_is(monkeypatch: pytest.Mon
     from harness.guest.confidential import Offer
 
     monkeypatch.setattr(
-        Survey, "offer", lambda *_: Offer(Kind.SEV, Launch(Kind.SEV, "/fw", sev=C_BIT))
+        HostFacts, "offer", lambda *_: Offer(Kind.SEV, Launch(Kind.SEV, "/fw", sev=C_BIT))
     )
     assert capability("sev", SEALED).reason == (
         'the guest is not one under SEV: set confidential = "sev" for its guest'

@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.guest import firmware
-from harness.guest.capabilities import Survey
+from harness.guest.capabilities import HostFacts
 from harness.guest.confidential import TECHNOLOGIES, Choice, Wanted, choose, lacks, offer
 from harness.guest.emulator import Emulator, SevFacts, examine, parse_objects, parse_sev
 from harness.guest.firmware import Has
@@ -36,7 +36,7 @@ CONFIGS = Path(__file__).parents[2] / "kernel-configs"
 
 def machine(
     root: Path, shape: str, qemu: str, *, fw: bool = True, memlock: str | None = None
-) -> Survey:
+) -> HostFacts:
     """Return what is known of a machine of that shape with that QEMU."""
     made = SHAPES[shape]
     if memlock is not None:
@@ -51,7 +51,7 @@ def machine(
         ):
             install(root, f"60-{name}.json", descriptor(add_image(root, name, *has), feature))
     emulator = dataclasses.replace(EMULATORS[qemu], sev=C_BIT)
-    return Survey(root=root, host=read_host(root, lambda _: True), emulator=emulator)
+    return HostFacts(root=root, host=read_host(root, lambda _: True), emulator=emulator)
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +78,8 @@ def _no_descriptors_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_machines_can(tmp_path: Path, shape: str, qemu: str, can: set[Kind]) -> None:
-    survey = machine(tmp_path, shape, qemu)
-    offers = {kind: survey.offer(kind) for kind in Kind}
+    host_facts = machine(tmp_path, shape, qemu)
+    offers = {kind: host_facts.offer(kind) for kind in Kind}
     assert {kind for kind, found in offers.items() if found.launch} == can
     for found in offers.values():
         assert bool(found.launch) is not bool(found.reason), "one of both"
@@ -159,8 +159,8 @@ def test_a_machine_without_firmware_says_where_it_looked(tmp_path: Path) -> None
 
 
 def _offer(tmp_path: Path, kind: Kind, host: Host, memory_mib: int = 512) -> str:
-    survey = machine(tmp_path, "snp", "10.1")
-    return offer(kind, host, survey.emulator, survey.images, memory_mib=memory_mib).reason
+    host_facts = machine(tmp_path, "snp", "10.1")
+    return offer(kind, host, host_facts.emulator, host_facts.images, memory_mib=memory_mib).reason
 
 
 def test_each_link_of_the_chain_can_break(tmp_path: Path) -> None:
@@ -190,9 +190,9 @@ def test_each_link_of_the_chain_can_break(tmp_path: Path) -> None:
 
 
 def test_sev_locks_the_memory_of_a_guest(tmp_path: Path) -> None:
-    survey = machine(tmp_path, "sev", "7.2", memlock=str(256 << 20))
-    assert survey.offer(Kind.SEV, memory_mib=256).launch
-    found = survey.offer(Kind.SEV, memory_mib=257)
+    host_facts = machine(tmp_path, "sev", "7.2", memlock=str(256 << 20))
+    assert host_facts.offer(Kind.SEV, memory_mib=256).launch
+    found = host_facts.offer(Kind.SEV, memory_mib=257)
     assert found.reason == (
         "SEV locks all of a guest's memory (257 MiB), and this process may lock 256 MiB"
     )
@@ -200,9 +200,11 @@ def test_sev_locks_the_memory_of_a_guest(tmp_path: Path) -> None:
 
 
 def test_a_qemu_that_cannot_say_the_c_bit_is_not_guessed_for(tmp_path: Path) -> None:
-    survey = machine(tmp_path, "snp", "10.1")
-    mute = dataclasses.replace(survey.emulator, sev=None, sev_trouble="SEV is not enabled in KVM")
-    found = offer(Kind.SEV, survey.host, mute, survey.images)
+    host_facts = machine(tmp_path, "snp", "10.1")
+    mute = dataclasses.replace(
+        host_facts.emulator, sev=None, sev_trouble="SEV is not enabled in KVM"
+    )
+    found = offer(Kind.SEV, host_facts.host, mute, host_facts.images)
     assert found.reason == "QEMU cannot ask for SEV's C-bit: SEV is not enabled in KVM"
 
 
@@ -322,9 +324,9 @@ def test_what_qemu_is_told(kind: Kind, object_: str, firmware_: tuple[str, str])
 @pytest.mark.parametrize("qemu", ["7.2", "8.2", "9.2", "10.0", "10.1"])
 @pytest.mark.parametrize("shape", ["tdx", "sev", "snp"])
 def test_no_qemu_is_told_of_an_object_that_it_lacks(tmp_path: Path, shape: str, qemu: str) -> None:
-    survey = machine(tmp_path, shape, qemu)
+    host_facts = machine(tmp_path, shape, qemu)
     for kind in Kind:
-        launch = survey.offer(kind).launch
+        launch = host_facts.offer(kind).launch
         if launch:
             created = {each.split(",")[0] for each in told(launch)["-object"]}
             assert OBJECTS[kind] in created
@@ -343,10 +345,12 @@ def test_a_comma_in_the_firmwares_name_stays_in_it() -> None:
 
 
 def test_kernel_hashes_go_with_a_firmware_that_has_room_for_them(tmp_path: Path) -> None:
-    survey = machine(tmp_path, "snp", "10.1", fw=False)
+    host_facts = machine(tmp_path, "snp", "10.1", fw=False)
     install(tmp_path, "1.json", descriptor(add_image(tmp_path, "a.fd"), "amd-sev"))
     launch = (
-        Survey(root=tmp_path, host=survey.host, emulator=survey.emulator).offer(Kind.SEV).launch
+        HostFacts(root=tmp_path, host=host_facts.host, emulator=host_facts.emulator)
+        .offer(Kind.SEV)
+        .launch
     )
     assert launch
     assert not launch.kernel_hashes
@@ -385,17 +389,17 @@ def test_a_descriptor_that_does_not_fit_offers_nothing(tmp_path: Path) -> None:
 
 
 def test_the_image_is_believed_and_not_its_descriptor(tmp_path: Path) -> None:
-    survey = machine(tmp_path, "tdx", "10.1", fw=False)
+    host_facts = machine(tmp_path, "tdx", "10.1", fw=False)
     install(tmp_path, "1.json", descriptor(add_image(tmp_path, "lies.fd"), "intel-tdx"))
     odd = add_image(tmp_path, "odd.fd", Has.TDX_METADATA, size=(1 << 16) + 512)
     install(tmp_path, "2.json", descriptor(odd, "intel-tdx"))
-    found = Survey(root=tmp_path, host=survey.host, emulator=survey.emulator)
+    found = HostFacts(root=tmp_path, host=host_facts.host, emulator=host_facts.emulator)
     assert "no firmware for TDX" in found.offer(Kind.TDX).reason
     # One that has no descriptor and is where distributions put it.
     plain = tmp_path / "usr/share/ovmf/OVMF.fd"
     plain.parent.mkdir(parents=True)
     plain.write_bytes(ovmf(Has.TDX_METADATA, Has.SNP_METADATA))
-    found = Survey(root=tmp_path, host=survey.host, emulator=survey.emulator)
+    found = HostFacts(root=tmp_path, host=host_facts.host, emulator=host_facts.emulator)
     launch = found.offer(Kind.TDX).launch
     assert launch
     assert launch.firmware == str(plain)

@@ -19,7 +19,7 @@ import pytest
 
 from harness.errors import MachineError
 from harness.guest import accel, snapshot, starved
-from harness.guest.accel import Memory, Probe, Wanted
+from harness.guest.accel import Probe, ProbeCache, Wanted
 from harness.guest.host import read_host
 from harness.guest.machine import BootFiles, GuestConfig, MachineType
 from harness.guest.qemu import GuestNotBooted, QemuGuest
@@ -355,7 +355,7 @@ def test_other_machines(boot_files: BootFiles, tmp_path: Path, machine: MachineT
 def test_auto_gives_an_accelerator_that_works_and_kvm_gives_kvm_or_says_why(
     boot_files: BootFiles, tmp_path: Path
 ) -> None:
-    memory = Memory(tmp_path, read_host())
+    memory = ProbeCache(tmp_path, read_host())
 
     def find(wanted: Wanted) -> Probe:
         return asyncio.run(accel.find(GuestConfig(), boot_files, wanted, memory, Quiet()))

@@ -28,7 +28,7 @@ from harness.guest.qemu import GuestNotBooted
 from harness.guest.vng import Virtme, VngGuest
 from harness.kbuild import Kernel
 from harness.kbuild.kernel import Meta
-from harness.lab.templates import Foundry
+from harness.lab.templates import TemplateFactory
 from harness.model.events import Accelerator, Command, How
 from harness.model.spec import GuestTable
 from harness.progress import Quiet
@@ -144,7 +144,7 @@ def test_a_run_with_impossible_guests_ends_before_one_boots(
     kernel = Kernel("key", tmp_path, msgspec.convert(meta, Meta))
     kernel.config.write_text(options)
     suite = Suite(name="s", key="", path=tmp_path, programs=(), broken=(), timeout_s=None)
-    maker = Foundry(kernel, 1.0, Context(Store(tmp_path / "cache"), Quiet()))
+    maker = TemplateFactory(kernel, 1.0, Context(Store(tmp_path / "cache"), Quiet()))
     with pytest.raises(UserError, match=message):
         asyncio.run(maker.template(suite, guest))
 

@@ -68,7 +68,7 @@ def test_attempts_are_tasks(
             assert fleet.slots(()) == {"dask": 8}
             bench = bench_of(prepared)
             try:
-                await fleet.add(ONLY, bench.foundry, list(bench.suites.values()))
+                await fleet.add(ONLY, bench.factory, list(bench.suites.values()))
                 fleet.ready(ONLY, bench)
                 said = await fleet.lacks(
                     ONLY, [(GuestTable(), ()), (GuestTable(), ("tdx",)), (GuestTable(), ("numa",))]

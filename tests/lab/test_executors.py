@@ -61,7 +61,7 @@ class Lab:
 
 def bench_of(prepared: Prepared) -> Bench:
     return Bench(
-        foundry=prepared.foundry,
+        factory=prepared.factory,
         suites={suite.name: suite for suite in prepared.suites},
         logs=LogFiles(prepared.tests, repeated=False),
     )
@@ -94,7 +94,7 @@ async def lab(kind: str, prepared: Prepared, store: Store, tmp: Path) -> AsyncIt
     assert isinstance(worker, RemoteWorker)
     made.worker = worker
     try:
-        await fleet.add(ONLY, bench.foundry, list(bench.suites.values()))
+        await fleet.add(ONLY, bench.factory, list(bench.suites.values()))
         fleet.ready(ONLY, bench)
         yield made
     finally:

@@ -11,14 +11,14 @@ import pytest
 
 from harness.context import Context
 from harness.errors import UserError
-from harness.guest.accel import SURE_S, Memory, Probe
-from harness.guest.capabilities import Survey
+from harness.guest.accel import SURE_S, Probe, ProbeCache
+from harness.guest.capabilities import HostFacts
 from harness.guest.firmware import Firmware, Has
 from harness.guest.host import Access, read_host
 from harness.guest.machine import GuestConfig
 from harness.kbuild import Kernel
 from harness.kbuild.kernel import Meta
-from harness.lab.templates import Foundry
+from harness.lab.templates import TemplateFactory
 from harness.model.events import Accelerator
 from harness.model.spec import GuestTable
 from harness.progress import Quiet
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.unit
 IMAGE = Firmware(Path("/fw"), False, 1 << 16, frozenset({"amd-sev"}), frozenset({Has.SNP_METADATA}))
 
 
-def foundry(root: Path, shape: str, options: str = "") -> Foundry:
+def factory(root: Path, shape: str, options: str = "") -> TemplateFactory:
     kernel = root / "kernel"
     kernel.mkdir()
     (kernel / "config").write_text(options)
@@ -46,16 +46,16 @@ def foundry(root: Path, shape: str, options: str = "") -> Foundry:
     )
     host = read_host(SHAPES[shape].build(root / "machine"), lambda _: True)
     emulator = dataclasses.replace(EMULATORS["10.1"], sev=C_BIT)
-    survey = Survey(host=host, emulator=emulator, images=[IMAGE])
+    host_facts = HostFacts(host=host, emulator=emulator, images=[IMAGE])
     store = Store(root / "cache")
-    return Foundry(Kernel("key", kernel, meta), 60.0, Context(store, Quiet()), survey)
+    return TemplateFactory(Kernel("key", kernel, meta), 60.0, Context(store, Quiet()), host_facts)
 
 
 SEV = "CONFIG_AMD_MEM_ENCRYPT=y\nCONFIG_EFI_STUB=y\n"
 
 
 def test_an_ordinary_guest_lacks_nothing(tmp_path: Path) -> None:
-    maker = foundry(tmp_path, "cloud")
+    maker = factory(tmp_path, "cloud")
     assert maker.lacks(GuestTable(), [], {}) == ""
     assert maker.config(GuestTable()) == GuestConfig()
     assert maker.notes([GuestTable()]) == ()
@@ -64,8 +64,8 @@ def test_an_ordinary_guest_lacks_nothing(tmp_path: Path) -> None:
 def test_a_confidential_guest_is_made_where_all_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    maker = foundry(tmp_path, "snp", SEV)
-    monkeypatch.delattr(Foundry, "packed")  # it has KVM, and no one needs to find that out
+    maker = factory(tmp_path, "snp", SEV)
+    monkeypatch.delattr(TemplateFactory, "packed")  # it has KVM, and no one needs to find that out
     guest = GuestTable(confidential="sev-snp")
     config = maker.config(guest)
     assert config.confidential
@@ -76,7 +76,7 @@ def test_a_confidential_guest_is_made_where_all_is_there(
 
 
 def test_where_it_is_refused_every_test_in_it_is_unfit(tmp_path: Path) -> None:
-    maker = foundry(tmp_path, "snp", SEV)
+    maker = factory(tmp_path, "snp", SEV)
     guest = GuestTable(confidential="tdx")
     reason = "TDX needs a processor of GenuineIntel, this one is of AuthenticAMD"
     assert maker.lacks(guest, [], {}) == reason
@@ -86,13 +86,13 @@ def test_where_it_is_refused_every_test_in_it_is_unfit(tmp_path: Path) -> None:
 
 
 def test_a_kernel_that_cannot_is_the_reason(tmp_path: Path) -> None:
-    maker = foundry(tmp_path, "snp", "CONFIG_EFI_STUB=y\n")
+    maker = factory(tmp_path, "snp", "CONFIG_EFI_STUB=y\n")
     reason = maker.lacks(GuestTable(confidential="sev"), [], {})
     assert reason.startswith("the kernel was built without CONFIG_AMD_MEM_ENCRYPT: add the frag")
 
 
 def test_auto_that_comes_to_nothing_is_noted_and_runs(tmp_path: Path) -> None:
-    maker = foundry(tmp_path, "cloud", SEV)
+    maker = factory(tmp_path, "cloud", SEV)
     guest = GuestTable(confidential="auto")
     assert maker.lacks(guest, [], {}) == ""
     assert maker.config(guest).confidential is None
@@ -108,26 +108,26 @@ def test_auto_that_comes_to_nothing_is_noted_and_runs(tmp_path: Path) -> None:
     ],
 )
 def test_contradictions_are_reasons(tmp_path: Path, guest: GuestTable, reason: str) -> None:
-    assert reason in foundry(tmp_path, "snp", SEV).lacks(guest, [], {})
+    assert reason in factory(tmp_path, "snp", SEV).lacks(guest, [], {})
 
 
 def test_another_machine_type_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="q35"):
-        foundry(tmp_path, "snp", SEV).lacks(GuestTable(confidential="sev", machine="pc"), [], {})
+        factory(tmp_path, "snp", SEV).lacks(GuestTable(confidential="sev", machine="pc"), [], {})
 
 
 @pytest.mark.parametrize("accelerator", Accelerator)
 def test_what_is_known_of_the_accelerator_decides(
     tmp_path: Path, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    maker = foundry(tmp_path, "sev")
+    maker = factory(tmp_path, "sev")
     fake = tmp_path / "bin" / "qemu-system-x86_64"
     fake.parent.mkdir()
     fake.write_text("#!/bin/sh\nexit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(fake.parent), prepend=":")
-    monkeypatch.setattr(Foundry, "packed", lambda *_: None)
-    memory = Memory(maker.context.store.place("accelerator"), maker.survey.host)
+    monkeypatch.setattr(TemplateFactory, "packed", lambda *_: None)
+    memory = ProbeCache(maker.context.store.place("accelerator"), maker.host_facts.host)
     memory.keep(GuestConfig(), Probe(accelerator, "as it was tried", SURE_S))
     answers = asyncio.run(maker.probe({GuestTable(): ["kvm"]}))
     reason = maker.lacks(GuestTable(), ["kvm"], answers)
@@ -140,9 +140,9 @@ def test_what_is_known_of_the_accelerator_decides(
 def test_a_machine_without_the_device_is_not_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    maker = foundry(tmp_path, "bare")
-    assert maker.survey.host.kvm is Access.ABSENT
-    monkeypatch.setattr(Foundry, "packed", lambda *_: None)
+    maker = factory(tmp_path, "bare")
+    assert maker.host_facts.host.kvm is Access.ABSENT
+    monkeypatch.setattr(TemplateFactory, "packed", lambda *_: None)
     either, slow = GuestTable(), GuestTable(accel="tcg")
     answers = asyncio.run(maker.probe({either: ["kvm"], slow: ["kvm"]}))
     assert "there is no /dev/kvm" in maker.lacks(either, ["kvm"], answers)
@@ -150,15 +150,15 @@ def test_a_machine_without_the_device_is_not_asked(
 
 
 def test_a_snapshot_under_kvm_is_bound_to_the_processor(tmp_path: Path) -> None:
-    maker = foundry(tmp_path, "sev")
-    host = dataclasses.replace(maker.survey.host, flags=frozenset({"svm", "another"}))
-    other = dataclasses.replace(maker, survey=Survey(host=host))
+    maker = factory(tmp_path, "sev")
+    host = dataclasses.replace(maker.host_facts.host, flags=frozenset({"svm", "another"}))
+    other = dataclasses.replace(maker, host_facts=HostFacts(host=host))
     assert maker._processor(Accelerator.KVM) != other._processor(Accelerator.KVM)
     assert maker._processor(Accelerator.TCG) == other._processor(Accelerator.TCG)
 
 
 def test_what_is_being_made_is_waited_for_and_not_made_twice(tmp_path: Path) -> None:
-    maker = foundry(tmp_path, "bare")
+    maker = factory(tmp_path, "bare")
     order: list[tuple[str, int]] = []
 
     async def work(name: str, number: int) -> None:

@@ -117,7 +117,7 @@ def test_patience_ends() -> None:
     async def main() -> float:
         begin = time.monotonic()
         with pytest.raises(TimeoutError):
-            await signals.Patience(0.3).wait(asyncio.sleep(60))
+            await signals.LoopTimeout(0.3).wait(asyncio.sleep(60))
         return time.monotonic() - begin
 
     assert 0.2 < signals.run(main()) < 5
@@ -125,7 +125,7 @@ def test_patience_ends() -> None:
 
 def test_patience_ends_also_with_much_to_hear() -> None:
     async def main() -> int:
-        patience = signals.Patience(0.2)
+        patience = signals.LoopTimeout(0.2)
         for heard in range(1_000_000):
             try:
                 await patience.wait(asyncio.sleep(0))
@@ -152,7 +152,7 @@ def test_a_loop_that_was_held_up_has_not_waited() -> None:
 
         asyncio.get_running_loop().call_later(0.05, hold_up)
         try:
-            return await signals.Patience(0.6).wait(reader.readline())
+            return await signals.LoopTimeout(0.6).wait(reader.readline())
         finally:
             transport.close()
             os.close(ends[1])

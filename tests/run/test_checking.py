@@ -80,8 +80,8 @@ def test_a_patch_is_blamed_for_what_its_boot_shows_anew(
 
 @pytest.mark.kernel
 def test_a_kernel_comes_up_and_runs_a_program(prepared: Prepared, tmp_path: Path) -> None:
-    files = pack_program(prepared.foundry, PROGRAM)
-    config = prepared.foundry.config(prepared.tests[0].guest)
+    files = pack_program(prepared.factory, PROGRAM)
+    config = prepared.factory.config(prepared.tests[0].guest)
     seen = signals.run(smoke(config, Accelerator.TCG, files, tmp_path / "boot.log"))
     assert seen == Seen()
     assert b"Linux version" in (tmp_path / "boot.log").read_bytes()

@@ -154,7 +154,7 @@ class Played:
                 facts=built.facts,
                 kernel=kernel,
                 notes=(),
-                foundry=_Foundry(self.content(built.commit)),
+                factory=_PlayedFactory(self.content(built.commit)),
             )
 
         def hosts(*_: object) -> Any:
@@ -209,7 +209,7 @@ class Played:
 
 
 @dataclass(frozen=True)
-class _Foundry:
+class _PlayedFactory:
     """Says what a kernel is by content, and remembers nothing of earlier runs."""
 
     kernel: str

@@ -134,7 +134,7 @@ PANIC = GuestDied(How.PANIC, "the kernel panicked")
 
 
 @dataclass
-class PlayedFoundry:
+class PlayedFactory:
     """Makes guests of suite ``one`` from one snapshot, of ``two`` from another."""
 
     context: Context
@@ -178,7 +178,7 @@ class Bench:
     out: Path
     store: Store
 
-    def run(self, boots: MachineError | None = None, **ends: Event | Lost) -> PlayedFoundry:
+    def run(self, boots: MachineError | None = None, **ends: Event | Lost) -> PlayedFactory:
         suites = {name.partition("_")[0] for name in ends}
         tests = tuple(
             PlannedTest(name=f"{suite}:{name}", suite=suite, program=name, path=name)
@@ -193,11 +193,11 @@ class Bench:
             kernel=Kernel(release="6.1.0", source="s", base_commit="c"),
             tests=tests,
         )
-        foundry = PlayedFoundry(Context(self.store, Quiet()), ends, boots)
+        factory = PlayedFactory(Context(self.store, Quiet()), ends, boots)
         real = self.store.check
 
         def check(entries: tuple[Entry, ...]) -> None:
-            foundry.checks.append(tuple(entries))
+            factory.checks.append(tuple(entries))
             real(entries)
 
         self.store.check = check  # type: ignore[method-assign, assignment]
@@ -206,7 +206,7 @@ class Bench:
             book.write(head)
             executor = LocalExecutor(self.out, 1)
             executor.benches[ONLY] = LocalBench(
-                foundry,  # type: ignore[arg-type]
+                factory,  # type: ignore[arg-type]
                 {suite.name: suite for suite in built},
                 LogFiles(tests, repeated=False),
             )
@@ -215,7 +215,7 @@ class Bench:
                 yield Ready(ONLY, head, Attempts(head))
 
             asyncio.run(Schedule(executor, book, lambda _: Deaf()).execute(kernels()))
-        return foundry
+        return factory
 
     def outcomes(self) -> dict[str, Outcome]:
         results = verdict.results(journal.read(self.out))
@@ -271,14 +271,14 @@ def test_what_cannot_be_compared_is_damaged(bench: Bench, damage: str) -> None:
 
 
 def test_a_failure_in_a_whole_guest_is_believed(bench: Bench) -> None:
-    foundry = bench.run(one_bad=ended(1), one_dead=PANIC, one_good=ended(0), two_good=ended(0))
+    factory = bench.run(one_bad=ended(1), one_dead=PANIC, one_good=ended(0), two_good=ended(0))
     assert bench.outcomes() == {
         "one_bad": Outcome.FAIL,
         "one_dead": Outcome.CRASH,
         "one_good": Outcome.PASS,
         "two_good": Outcome.PASS,
     }
-    assert foundry.checks == [(KERNEL, ONE)], "once, however many tests of it failed"
+    assert factory.checks == [(KERNEL, ONE)], "once, however many tests of it failed"
     assert not bench.has(CacheDamaged)
 
 

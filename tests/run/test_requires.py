@@ -9,7 +9,7 @@ import pytest
 
 from harness import project
 from harness.errors import ExitCode
-from harness.guest.capabilities import Place, Survey, capability
+from harness.guest.capabilities import HostFacts, Place, capability
 from harness.guest.machine import GuestConfig
 from harness.outcome import Outcome
 from harness.run.prepare import Prepared
@@ -46,12 +46,12 @@ def test_what_is_missing_skips_with_the_reason(prepared: Prepared, tmp_path: Pat
         "nodes_test": Outcome.PASS,
     }
     # The project's kernel knows nothing of SEV, so the test above cannot run on any machine.
-    survey = Survey()
-    expected = capability("tdx", Place(GuestConfig(), survey)).reason
+    host_facts = HostFacts()
+    expected = capability("tdx", Place(GuestConfig(), host_facts)).reason
     assert done.test("own:tdx_test").reason == expected
     closed = done.test("own:closed_test").reason
     assert closed in (
-        capability("sev-snp", Place(GuestConfig(), survey)).reason,
+        capability("sev-snp", Place(GuestConfig(), host_facts)).reason,
         "the kernel was built without CONFIG_AMD_MEM_ENCRYPT, CONFIG_EFI_STUB: add the fragment "
         "'sev' to kernel.config",
     )

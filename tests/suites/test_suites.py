@@ -373,11 +373,11 @@ def test_a_directory_that_was_renamed_has_both_names(bench: Bench) -> None:
 def test_the_same_suite_twice_is_one() -> None:
     one, two = (SuiteSource("kvm", "kvm", None, (glob,)) for glob in ("a*", "b*"))
     other, whole = SuiteSource("mm", "vm", None), SuiteSource("kvm", "kvm", None)
-    assert suites.together([one, other, two]) == [
+    assert suites.merge_duplicates([one, other, two]) == [
         SuiteSource("kvm", "kvm", None, ("a*", "b*")),
         other,
     ]
-    assert suites.together([one, whole]) == [whole]
+    assert suites.merge_duplicates([one, whole]) == [whole]
 
 
 def test_expectations_stand_beside_the_makefile_or_where_the_project_says(bench: Bench) -> None:

@@ -92,7 +92,7 @@ class Bench:
         self, prepared: Prepared, suite: Suite, program: Program
     ) -> tuple[tuple[Figure, ...], str]:
         sealed = msgspec.structs.replace(self.request.guest_table(), type="sealed")
-        template = signals.run(prepared.foundry.template(suite, sealed))
+        template = signals.run(prepared.factory.template(suite, sealed))
         if template.saved is None:
             raise UserError("this guest cannot be restored, so there is nothing to measure")
         argv = (f"/{GUEST_ROOT}/{suite.name}/{program.path}",)
@@ -119,7 +119,7 @@ class Bench:
             table = msgspec.structs.replace(
                 self.request.guest_table(), type="sealed", machine=machine.value, numa_nodes=1
             )
-            template = await prepared.foundry.template(suite, table)
+            template = await prepared.factory.template(suite, table)
             if template.saved is not None:
                 saved[machine.value], seconds[machine.value] = template.saved, []
         with self.progress.step(f"{_MACHINE_ROUNDS} tests on each of {', '.join(saved)}"):
@@ -134,7 +134,7 @@ class Bench:
     ) -> tuple[Timing, Timing]:
         """Run the program in vng guests and under virtme-run, so that the load meets both."""
         table = msgspec.structs.replace(self.request.guest_table(), type="vng", accel="tcg")
-        template = await prepared.foundry.template(suite, table)
+        template = await prepared.factory.template(suite, table)
         async with await template.start():
             pass  # the first one has been booted with the template
         argv = (f"/{GUEST_ROOT}/{suite.name}/{program.path}",)
