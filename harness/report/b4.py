@@ -137,12 +137,17 @@ def _of_suite(
     unknown = [step for step in broken if step.after and step.after.outcome in _UNKNOWN]
     blamed = [step for step in broken if step not in unknown]
     bad = [test for test in tests if not test.outcome.as_expected]
+    # No kernel is held against one on which a test was not run.
+    waiting = [test for test in tests if test.outcome is Outcome.NOTRUN]
     said = tally(count_outcomes(test.outcome for test in tests))
     status, summary = Status.PASS, said
     if blamed:
         status, summary = Status.FAIL, f"breaks {_names(blamed)}: {said}"
     elif unknown:
         status, summary = Status.WARN, f"nothing is known of {_names(unknown)}: {said}"
+    elif waiting:
+        names = ", ".join(one_line(test.program) for test in waiting[:3])
+        status, summary = Status.WARN, f"nothing is known of {names}: {said}"
     elif bad and before:
         status, summary = Status.WARN, f"not as expected on {before} already: {said}"
     elif bad:
