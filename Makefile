@@ -51,8 +51,8 @@ test-system: ## Tests with the Python of the distribution, where .venv has anoth
 	.venv-system/bin/python -I -m pytest -p no:cacheprovider -m unit -n auto --ignore=tests/ktap/test_fuzz.py $$tests && \
 	.venv-system/bin/python -I -m pytest -p no:cacheprovider $(A_RUN)
 
-test-unit: setup ## Only the tests that need no kernel; takes some two minutes
-	$(PYTHON_I) pytest -m unit -n auto $(ARGS)
+test-unit: setup ## The tests to run after each edit: without a kernel, and without what takes long
+	$(PYTHON_I) pytest -m "unit and not slow" -n auto $(ARGS)
 
 test-browser: ## Tests of the HTML report in Chromium, which is installed on Debian
 	@flock .setup.lock scripts/setup.sh browser

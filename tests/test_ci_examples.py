@@ -23,7 +23,7 @@ from harness.cli.run import run
 from tests.cli import projects
 from tests.kerneltree import FakeLinux
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 REPOSITORY = Path(__file__).parents[1]
 EXAMPLES = REPOSITORY / "docs" / "ci"
 SCHEMAS = {

@@ -17,7 +17,7 @@ from harness.kbuild import Fragments, Slot, slot
 from harness.progress import Quiet
 from harness.store import Store
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 MIB = 1 << 20
 
 

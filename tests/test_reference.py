@@ -17,7 +17,7 @@ from harness.model import results
 from tests.report import samples
 from tools.reference.pages import DIRECTORY, pages
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 REPOSITORY = Path(__file__).parents[1]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 REPOSITORY = Path(__file__).parents[1]
 FILES = ("Makefile", "constraints.txt", "packages.txt", "pyproject.toml", "scripts/setup.sh")
 PYTHON = """\

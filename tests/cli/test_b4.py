@@ -21,7 +21,7 @@ from tests.cli import projects
 from tests.cli.projects import Project
 from tests.matrixrun import Posted, write_matrix
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 COVER = """\
 From: Ada Example <ada@example.org>

@@ -18,7 +18,7 @@ from tests.cli import projects
 from tests.cli.projects import Project
 from tests.kerneltree import FakeLinux, replace, sh
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 CHECKPATCH = r"""#!/usr/bin/env perl
 # SPDX-License-Identifier: GPL-2.0-only

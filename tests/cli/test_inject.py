@@ -8,7 +8,7 @@ import pytest
 from harness.errors import ExitCode
 from tests.cli.projects import Project
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 @pytest.mark.parametrize(

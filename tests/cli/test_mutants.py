@@ -9,7 +9,7 @@ from harness.errors import ExitCode
 from tests.cli.projects import Project
 from tests.kerneltree import FakeLinux
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from tests.cli.projects import REPOSITORY, Project
 from tests.cli.test_report import END, PLAN, REQUESTED, exited, write
 from tests.kerneltree import HARNESS
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 GREEN = '<testsuites><testsuite name="s"><testcase name="a"/></testsuite></testsuites>'
 
 

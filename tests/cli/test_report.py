@@ -28,7 +28,7 @@ from harness.model.results import Kernel
 from harness.run.journal import FILE_NAME, Journal
 from tests.kerneltree import HARNESS
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 REQUESTED = Requested(command=("harness", "run"), working_dir="/", project_file="/harness.toml")
 PLAN = RunStarted(
     run="r1",

@@ -17,7 +17,7 @@ from harness.model.records import CellPlanned
 from harness.run import journal
 from tests.cli.projects import REPOSITORY, Project
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 ODD = ("a,b", "a@b", "it's", "größe", "-dash", "{~a}")
 
 

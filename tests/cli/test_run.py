@@ -20,7 +20,7 @@ from tests.cli.projects import REPOSITORY, Project
 from tests.kerneltree import HARNESS, FakeLinux, replace
 from tests.series.mails import Letter, Thread, mboxrd, reply
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 def change_foo(fake: FakeLinux) -> None:

@@ -12,7 +12,7 @@ from tests.cli.projects import Project
 from tests.kerneltree import FakeLinux, replace, sh
 from tests.series.mails import BOB, Letter, Thread, mboxrd
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 NO_USER = {"HOME": "/nonexistent", "XDG_CONFIG_HOME": "/nonexistent"}
 

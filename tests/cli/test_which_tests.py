@@ -20,7 +20,7 @@ from harness.progress import Quiet
 from harness.store import Store
 from tests.cli.test_report import END, PLAN, REQUESTED, exited, harness, write
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 CODE = CodeMap(
     points=((16, 20), (32, 33), (40, 41)),

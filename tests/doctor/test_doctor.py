@@ -29,7 +29,7 @@ from harness.store import Store
 from tests.guest.machines import C_BIT, EMULATORS, SHAPES
 from tests.kerneltree import HARNESS
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
 GROUPS = {"setup", "machine", "guests", "confidential"}

@@ -17,7 +17,7 @@ from harness.guest.session import Session
 from harness.guest.starved import TICK_S, GuestTime
 from harness.model.events import Command
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 class Writer:

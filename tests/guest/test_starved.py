@@ -15,7 +15,7 @@ import pytest
 
 from harness.guest.starved import MUTE_LIMIT_S, TICK_S, GuestTime, Starvation
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 STAT = "cpu  1 2 3 4 5 6 7 {} 0 0\ncpu0 0 0\n"
 
 

@@ -20,7 +20,7 @@ from harness.judge.sequential import (
 )
 from harness.model.counts import Counts
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 TRIALS = 1000
 ALPHA, BETA, ERROR, UNLIKE = 0.01, 0.05, 0.01, 0.5

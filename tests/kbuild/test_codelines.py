@@ -24,7 +24,7 @@ from harness.progress import Quiet
 from tests.kbuild.conftest import ONE, TWO, Built
 from tests.kerneltree import commit, sh
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 PROGRAM = """\
 #include "inline.h"

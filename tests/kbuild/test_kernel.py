@@ -19,7 +19,7 @@ from harness.series import Tree
 from harness.store import Damaged, Store
 from tests.kerneltree import FakeLinux
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 Build = Callable[..., Kernel]
 
 

@@ -21,7 +21,7 @@ from harness.progress import Quiet
 from tests.kbuild.conftest import OBJECTS, ONE, TWO, Built, compile_all
 from tests.kerneltree import commit, sh
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 def test_the_same_lines_as_a_vmlinux_with_debug_information(built: Built) -> None:

@@ -21,7 +21,7 @@ from harness.progress import Quiet
 from harness.store import Store
 from tests.kerneltree import FakeLinux, replace
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 @dataclass

@@ -16,7 +16,7 @@ from harness.klog.rules import CUT_HERE
 from harness.klog.scanner import MAX_FINDINGS, MAX_LINE
 from tests.klog.corpus import SAMPLES, read
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 def stamp(lines: list[str], caller: str = "", at: float = 12.0) -> bytes:

@@ -24,7 +24,7 @@ from harness.ktap.limits import (
 from harness.outcome import Outcome
 from tests.ktap.promises import read_in_pieces
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 _FLOOD = """
 import resource, sys, time

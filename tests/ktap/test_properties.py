@@ -15,7 +15,7 @@ from harness.ktap import Case, parse
 from harness.outcome import Outcome
 from tests.ktap.promises import check
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 _SEEDS = [p.read_bytes() for p in sorted((Path(__file__).parent / "corpus").glob("*.ktap"))]
 _LINES = sorted({line for seed in _SEEDS for line in seed.splitlines(keepends=True)})

@@ -22,7 +22,7 @@ from harness.progress import Quiet
 from harness.store import Store
 from tests.lab.sshd import Sshd, free_port, keygen, sshd
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 PYTHON = "/usr/bin/python3"
 PLAYED = """\

@@ -15,7 +15,7 @@ from harness.mutants.plan import applied, diff_of, variants_of
 from harness.mutants.schemata import Variant, numbers_in, plant
 from tests.mutants.code import HEADER, LIBRARY, MAIN, SOURCE, planned
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 _FLAGS = ("-O1", "-std=gnu11", "-ftrivial-auto-var-init=zero", "-fwrapv")
 

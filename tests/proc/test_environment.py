@@ -26,7 +26,7 @@ from harness.store import Store
 from harness.suites import Suite
 from tests.kerneltree import FakeLinux, format_patch, sh
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 PACKAGE = Path(environment.__file__).parents[1]
 
 # The door.

@@ -15,7 +15,7 @@ import pytest
 from harness.errors import MachineError
 from harness.proc import process
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 def alive(pid: int) -> bool:

@@ -17,7 +17,7 @@ from harness.proc import process, sandbox
 from harness.proc.process import capture, run
 from harness.proc.sandbox import Cell, Limits, Sandbox
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 def sh(script: str, inside: Sandbox, limit_s: float = 60) -> process.Completed:

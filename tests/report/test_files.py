@@ -38,7 +38,7 @@ from harness.report import files, junit
 from harness.run.request import Request
 from tests.report import samples as s
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 DOCS = Path(__file__).parents[2] / "docs" / "results.md"
 

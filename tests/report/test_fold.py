@@ -23,7 +23,7 @@ from harness.report.text import COMMAND, PATH, columns
 from tests.report import samples as s
 from tests.report.test_progress import Stream
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = """
 import sys

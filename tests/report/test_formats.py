@@ -12,7 +12,7 @@ import pytest
 from harness.report.formats import FORMATS, View
 from tests.report import samples as s
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 NAMES = [name for name in FORMATS if name != "lcov"]
 """Those that every run can be rendered in: lcov is for one that has watched what its tests run."""
 

@@ -22,7 +22,7 @@ from harness.outcome import Outcome
 from harness.report import html
 from tests.report import samples as s
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 MEGABYTE = 1_000_000
 
 

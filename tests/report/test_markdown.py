@@ -17,7 +17,7 @@ from harness.outcome import Outcome
 from harness.report import markdown
 from tests.report import samples as s
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 OWN = {"h2", "p", "strong", "code", "pre", "table", "thead", "tbody", "tr", "th", "td", "ul", "li"}
 OWN |= {"details", "summary"}
 

@@ -17,7 +17,7 @@ from harness.progress import Progress, Quiet
 from harness.run.builder import Builder
 from harness.store import Store
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 def test_work_is_done_in_one_thread_one_thing_after_the_other() -> None:

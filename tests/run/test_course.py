@@ -35,7 +35,7 @@ from tests.conftest import PROJECT_FILE
 from tests.kerneltree import sh
 from tests.run.played import Play, PlayedExecutor, planned_tests
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 AUTHOR = "Ada Example <ada@example.org>"
 

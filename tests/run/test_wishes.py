@@ -18,7 +18,7 @@ from harness.store import Store
 from tests.cli.projects import Project, make
 from tests.kerneltree import FakeLinux
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 MAKEFILE = "TEST_PROGS := {}\ninclude ../lib.mk\n"
 
 

@@ -22,7 +22,7 @@ from harness.source import Source
 from harness.store import Store
 from tests.series import mails as m
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 THREAD = m.Thread("PATCH v3").letters()
 REPLY = m.reply(THREAD[1], f"> {m.diff(3)}Acked-by: {m.BOB}\n")

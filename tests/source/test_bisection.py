@@ -12,7 +12,7 @@ from harness.errors import UserError
 from harness.source.bisection import Bisection, commit_of, commits_between
 from tests.kerneltree import sh
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from harness.source import resolve, resolve_first
 from harness.store import Store
 from tests.kerneltree import Recorder, make_tree
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 class Site:

@@ -21,7 +21,7 @@ from harness.source import resolve
 from harness.store import Store
 from tests.kerneltree import make_tree
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 CHILD = """
 import sys

@@ -28,7 +28,7 @@ from tests.kerneltree import (
     sh,
 )
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 def files(source: Source) -> dict[str, str]:

@@ -15,7 +15,7 @@ from harness.lab.packing import suite_entries
 from harness.suites import Suite, SuiteSource
 from tests.suites.conftest import MAKEFILE, Bench, linkage
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 TREE = "tools/testing/selftests"
 
 

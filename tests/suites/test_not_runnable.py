@@ -27,7 +27,7 @@ from harness.suites.files import why_no_file, why_no_program
 from harness.suites.part import MakefileBroken, first_error
 from tests.suites.conftest import MAIN, MAKEFILE, Bench, linkage
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 GOOD = "#!/bin/sh\nexit 0\n"
 LONG = "n" * 248
 

@@ -12,7 +12,7 @@ from harness.suites import Suite, SuiteSource, userland
 from tests.kerneltree import FakeLinux
 from tests.suites.conftest import MAIN, MAKEFILE, Bench
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 DEMO = "tools__testing__selftests__demo__"
 
 

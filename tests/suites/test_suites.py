@@ -16,7 +16,7 @@ from harness.store import Store
 from harness.suites import Suite, SuiteSource, sources
 from tests.suites.conftest import MAIN, MAKEFILE, Bench, linkage
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
 
 def test_a_suite_of_the_tree(bench: Bench) -> None:
