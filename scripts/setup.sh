@@ -5,6 +5,7 @@
 # Does nothing, in well under a second, where all is there. Exit 3: something is missing and
 # cannot be installed; the list is printed.
 # With the word "browser" it also installs one for the tests of the HTML report.
+# With the word "sshd" it also installs OpenSSH's server for the tests of hosts; it is not started.
 # With the word "extra" it also installs the Python packages of extras, for `make test-extra`.
 # With the word "system" it also makes an environment in .venv-system with the Python that the
 # distribution has, where that is another version (3.11 or later) than that of .venv.
@@ -48,6 +49,32 @@ has_browser() {
 		! command -v "$name" >/dev/null || return 0
 	done
 	return 1
+}
+
+has_sshd() {
+	[ -x /usr/sbin/sshd ]
+}
+
+# has_word WORD WORDS
+has_word() {
+	case " $2 " in *" $1 "*) ;; *) return 1 ;; esac
+}
+
+# Debian starts a service when its package is installed, unless this file says no.
+POLICY=/usr/sbin/policy-rc.d
+keep_from_starting() {
+	[ ! -e "$POLICY" ] || return 0
+	trap '$as_root rm -f "$POLICY"' EXIT
+	printf '#!/bin/sh\nexit 101\n' | $as_root tee "$POLICY" >/dev/null
+	$as_root chmod 755 "$POLICY"
+}
+
+# And when the machine starts, unless the service is disabled.
+keep_disabled() {
+	if command -v systemctl >/dev/null; then
+		$as_root systemctl disable --quiet ssh.service ssh.socket 2>/dev/null || true
+	fi
+	echo "setup: openssh-server is installed for tests; it is neither started nor enabled"
 }
 
 is_installed() {
@@ -97,6 +124,8 @@ if is_installed dpkg; then
 	missing=$(missing_packages)
 	# Not in packages.txt: 90 MB that no run needs, and Ubuntu has none without snap.
 	[ "${1-}" != browser ] || has_browser || missing="$missing chromium-headless-shell"
+	# Not in packages.txt either: no run needs it, and a user may not want one on port 22.
+	[ "${1-}" != sshd ] || has_sshd || missing="$missing openssh-server"
 	if [ -n "$missing" ]; then
 		if [ "$(id -u)" = 0 ]; then
 			as_root=
@@ -114,8 +143,10 @@ if is_installed dpkg; then
 			$as_root env DEBIAN_FRONTEND=noninteractive \
 				apt-get -qq -y install --no-install-recommends $missing >/dev/null
 		}
+		! has_word openssh-server "$missing" || keep_from_starting
 		install 2>/dev/null || { $as_root apt-get -qq update && install; } ||
 			fail "apt-get could not install:$missing"
+		! has_word openssh-server "$missing" || keep_disabled
 	fi
 else
 	missing=$(missing_things)
@@ -128,6 +159,8 @@ else
 			"in Fedora: dnf install $(printf '%s\n' "$missing" | column 2)" \
 			"the packages of Debian: $(printf '%s\n' "$missing" | column 3)"
 	fi
+	[ "${1-}" != sshd ] || has_sshd || fail "there is no sshd for the tests of hosts" \
+		"install openssh-server; the tests start it themselves, on another port"
 	[ "${1-}" != browser ] || has_browser || fail "there is no browser for the tests of the HTML report" \
 		"install Chromium, or name a browser that is based on it with HARNESS_BROWSER"
 fi
