@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import random
 import subprocess
@@ -14,52 +13,29 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ExitCode
-from harness.proc.git import git
 from harness.run.prepare import Prepared
 from tests.conftest import PROJECT_FILE
+from tests.run.patches import series_of, text_of
 
 pytestmark = [pytest.mark.kernel, pytest.mark.proof]
-
-FILE = "mm/memfd.c"
-HEAD = """\
-From: A Developer <a@example.org>
-Date: Wed, 1 Jul 2026 03:00:0{number} +0000
-Subject: [PATCH {number}/{total}] {subject}
-
-Signed-off-by: A Developer <a@example.org>
----
-"""
 
 
 def planted(prepared: Prepared, directory: Path) -> Path:
     """Return a series of four: harmless, breaks memfd's seals, does not compile, mends both."""
-    tree = prepared.tree
-    text = git("show", f"{tree.base_commit}:{FILE}", repo=tree.repo).text + "\n"
+    text = text_of(prepared)
     mark = "static int memfd_add_seals(struct file *file, unsigned int seals)\n{\n"
     assert mark in text
     broken = text.replace(mark, mark.replace("{\n", "{\n\tif (seals)\n\t\treturn -EBUSY;\n"))
-    stages = {
-        "mm: Say nothing new": f"/* planted */\n{text}",
-        "mm: Refuse all seals": f"/* planted */\n{broken}",
-        "mm: Break the build": f"#error planted\n{broken}",
-        "mm: Mend it": f"/* planted */\n{text}",
-    }
-    before = text
-    for number, (subject, after) in enumerate(stages.items(), 1):
-        diff = difflib.unified_diff(
-            before.splitlines(keepends=True),
-            after.splitlines(keepends=True),
-            f"a/{FILE}",
-            f"b/{FILE}",
-        )
-        head = HEAD.format(number=number, total=len(stages), subject=subject)
-        (directory / f"{number:04}.patch").write_text(head + "".join(diff))
-        before = after
-    return directory
+    stages = [
+        ("mm: Say nothing new", f"/* planted */\n{text}"),
+        ("mm: Refuse all seals", f"/* planted */\n{broken}"),
+        ("mm: Break the build", f"#error planted\n{broken}"),
+        ("mm: Mend it", f"/* planted */\n{text}"),
+    ]
+    return series_of(text, stages, directory)
 
 
 def test_the_guilty_patches_are_named(prepared: Prepared, tmp_path: Path) -> None:
-    (tmp_path / "series").mkdir()
     series = planted(prepared, tmp_path / "series")
     argv = [sys.executable, "-m", "harness", "matrix", "--series", str(series)]
     argv += ["--suite", "memfd", "--out", str(tmp_path / "out")]
@@ -122,7 +98,6 @@ KILLS = 20
 def test_a_matrix_that_is_killed_at_any_moment_comes_to_the_same(
     prepared: Prepared, tmp_path: Path
 ) -> None:
-    (tmp_path / "series").mkdir()
     (tmp_path / "slow").mkdir()
     names = [f"slow_{number}" for number in range(8)]
     (tmp_path / "slow" / "Makefile").write_text(
