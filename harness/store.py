@@ -383,9 +383,10 @@ def _check_owner(root: Path) -> None:
     for path in (root, *parts, *(each for part in parts for each in part.iterdir())):
         if os.access(path, os.W_OK):
             continue
-        if os.statvfs(path).f_flag & os.ST_RDONLY:
-            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        # Another run may have removed it since it was listed.
         with suppress(FileNotFoundError):
+            if os.statvfs(path).f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
             owner = path.stat().st_uid
             raise MachineError(
                 "the cache holds what another user has made, and cannot be written",

@@ -232,3 +232,19 @@ def test_what_the_machine_refuses_while_an_entry_is_made(tmp_path: Path, error: 
         store.obtain("thing", "k", build, QUIET)
     assert os.strerror(error) in caught.value.why
     assert store.find("thing", "k") is None
+
+
+def test_what_goes_while_the_cache_is_opened_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run removes its scratch directory between the listing and the look at it."""
+    (Store(tmp_path / "cache").root / "tmp" / "going").mkdir()
+    access = os.access
+
+    def going(path: Path, mode: int) -> bool:
+        if path.name == "going":
+            path.rmdir()
+        return access(path, mode)
+
+    monkeypatch.setattr(os, "access", going)
+    assert not (Store(tmp_path / "cache").root / "tmp" / "going").exists()
