@@ -29,6 +29,8 @@ _YOUNG_S = 2 * 3600.0
 A run looks its entries up when it begins, and each guest touches its snapshot.  A day would be too
 long: each edit of a kernel leaves some 0.5 GB of snapshots.
 """
+_TIME_S = 10.0
+"""A person waits for the command to end; what is left is removed after the next run."""
 _PAUSE_S = 3600.0
 """To look at everything takes a second; not every run has to."""
 
@@ -59,7 +61,12 @@ def prune_now_and_then(context: Context) -> None:
     if stamp.exists() and time.time() - stamp.stat().st_mtime < _PAUSE_S:
         return
     stamp.touch()
-    freed = prune(context.store, most)
+    with context.step("Removing from the cache what was not used for longest") as step:
+        end = time.monotonic() + _TIME_S
+        freed = prune(context.store, most, end=end)
+        step.result(f"{freed / (1 << 30):.1f} GiB")
+    if time.monotonic() >= end:
+        stamp.unlink(missing_ok=True)  # the next run goes on with it
     if freed:
         gib, limit = freed / (1 << 30), most / (1 << 30)
         context.note(
@@ -68,18 +75,19 @@ def prune_now_and_then(context: Context) -> None:
         )
 
 
-def prune(store: Store, most: int, young_s: float = _YOUNG_S) -> int:
+def prune(store: Store, most: int, young_s: float = _YOUNG_S, *, end: float = float("inf")) -> int:
     """Remove what can go until *most* bytes are left of it; return how many bytes went.
 
     What killed runs have left half made goes in any case, and does not count.
 
-    What was used in the last *young_s* seconds stays in any case.
+    What was used in the last *young_s* seconds stays in any case, and so does what there is no time
+    for before *end* on the monotonic clock.
     """
     _clear_away(store, young_s)
     items = sorted((*_entries(store), *_slots(store)), key=lambda item: item.used)
     total, freed = sum(item.size for item in items), 0
     for item in items:
-        if total - freed <= most or time.time() - item.used < young_s:
+        if total - freed <= most or time.time() - item.used < young_s or time.monotonic() >= end:
             break
         # Those of another user, such as root, stay.
         with contextlib.suppress(OSError):

@@ -53,6 +53,21 @@ def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
     assert old.exists()
 
 
+def test_what_there_is_no_time_for_goes_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE_GIB", "0")
+    store = Store(tmp_path)
+    entries = [entry(store, "kernel", name, 9 * DAYS) for name in "abc"]
+    monkeypatch.setattr(prune, "_TIME_S", 0.0)
+    context = Context(store, Quiet())
+    prune.prune_now_and_then(context)
+    assert all(each.exists() for each in entries)
+    monkeypatch.setattr(prune, "_TIME_S", 60.0)
+    prune.prune_now_and_then(context)
+    assert not any(each.exists() for each in entries)
+
+
 def build(store: Store, name: str, age_s: float) -> Slot:
     made = slot(store, name, Fragments((), ()))
     made.objects.mkdir()

@@ -178,9 +178,7 @@ def test_an_interrupt_leaves_no_process_and_resume_goes_on(place: Place, big: Ss
     assert (test.outcome, test.host) == (Outcome.TIMEOUT, "")
 
 
-def test_a_host_that_fails_thrice_is_given_up_and_the_rest_runs_elsewhere(
-    place: Place, big: Sshd
-) -> None:
+def test_what_a_host_loses_that_does_not_come_back_runs_elsewhere(place: Place, big: Sshd) -> None:
     out = place.root / "out"
     with sshd(place.root / "small", place.home) as small:
         place.hosts(big.table("big") + small.table("small"))
@@ -198,7 +196,8 @@ def test_a_host_that_fails_thrice_is_given_up_and_the_rest_runs_elsewhere(
         big.stop()
         output, _ = run.communicate(timeout=LIMIT_S)
     assert run.returncode == ExitCode.NOT_AS_EXPECTED, output
-    assert b"host big is given up" in output
+    # Given up, or tried again when the last test ended on the other host.
+    assert b"host big was lost" in output or b"host big is given up" in output
     said = results.decode((out / "results.json").read_bytes())
     assert {test.host for test in said.tests} == {"small"}
     assert all(test.outcome is not Outcome.ERROR for test in said.tests)
