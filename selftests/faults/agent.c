@@ -24,8 +24,8 @@
  * The agent's EXIT frame with a payload that is all zero. That means "ended with
  * status 0", but for the end of it, the token of the run.
  */
-static const uint8_t good_end[FRAME_HEADER_SIZE + 52 + FRAME_TOKEN_SIZE] = {
-	FRAME_VERSION, FRAME_EXIT, 0, 0, 52 + FRAME_TOKEN_SIZE
+static const uint8_t good_end[FRAME_HEADER_SIZE + 56 + FRAME_TOKEN_SIZE] = {
+	FRAME_VERSION, FRAME_EXIT, 0, 0, 56 + FRAME_TOKEN_SIZE
 };
 
 FAULT(frames_on_stdout)
