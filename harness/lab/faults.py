@@ -37,17 +37,25 @@ def settings_of(fault: Fault) -> Faults:
     """Return what makes the kernel fail as *fault* says; the control has all but the failure."""
     sweep = fault.sweep or SLAB
     directory = _DIRECTORY.get(sweep, "fail_function")
+    settings = _settings(sweep, directory, fault.nth)
+    if not fault.sweep:
+        # Each file that is opened there leaves an object in the kernel: no point may open more than
+        # the control, or that would be a leak.
+        settings = (*_settings(PAGE, _DIRECTORY[PAGE], None), *settings)
+    return Faults(settings, f"{directory}/times")
+
+
+def _settings(sweep: str, directory: str, nth: int | None) -> tuple[tuple[str, str], ...]:
     own = _OWN.get(sweep) or tuple(_of_function(sweep))
     common = {
         "task-filter": "Y",
-        "interval": str(fault.nth or _NEVER),
+        "interval": str(nth or _NEVER),
         "times": "1",
         "space": "0",
         "verbose": "2",
         "probability": "100",
     }
-    settings = (*own, *((f"{directory}/{name}", value) for name, value in common.items()))
-    return Faults(settings, f"{directory}/times")
+    return (*own, *((f"{directory}/{name}", value) for name, value in common.items()))
 
 
 def _of_function(sweep: str) -> Iterator[tuple[str, str]]:

@@ -51,6 +51,14 @@ def test_the_control_is_set_up_alike_and_fails_nothing() -> None:
     assert int(control["failslab/interval"]) > 10**9
 
 
+@pytest.mark.parametrize("sweep", ["slab", "page", "open_it", "open_it=ENOSPC"])
+def test_no_point_opens_more_files_of_debugfs_than_the_control(sweep: str) -> None:
+    """The kernel keeps an object for each, which would be taken for a leak of the test."""
+    control = settings_of(Fault(test="s:p")).settings
+    point = settings_of(Fault(test="s:p", sweep=sweep, nth=1)).settings
+    assert len(dict(point)) <= len(dict(control))
+
+
 def test_objects_are_counted_by_cache_and_stack() -> None:
     where = "__kmem_cache_alloc_node+0x1/0x2\nplanted_open+0x20/0x80"
     assert parse_left(LEFT) == (Survivor(cache="kmalloc-64", count=3, where=where),)
