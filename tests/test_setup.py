@@ -8,6 +8,7 @@ every package.  The makefile, the script and the program that it leaves are the 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -258,3 +259,9 @@ def test_pythons_own_variables_and_arguments_of_the_shell_do_not_reach_the_harne
         cwd=shadow,
     )
     assert done.stdout.startswith("harness, version"), done.stderr
+
+
+def test_no_server_is_installed_for_those_who_run_kernels() -> None:
+    """Debian starts one with its package; tests of hosts have theirs from `setup.sh sshd`."""
+    packages = (REPOSITORY / "packages.txt").read_text()
+    assert not [line for line in packages.splitlines() if re.match(r"\S+-server\b", line)]
