@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.cli.ktap import ktap
+from harness.cli import cli
 from harness.errors import UserError
 from harness.ktap import Report, parse
 from harness.report.ktap_junit import REPORT_CASE, render
@@ -21,7 +21,7 @@ CORPUS = Path(__file__).parent / "corpus"
 
 
 def _run(*args: str, stdin: bytes = b"") -> Result:
-    return CliRunner().invoke(ktap, list(args), input=stdin)
+    return CliRunner().invoke(cli, ["ktap", *args], input=stdin)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_json_reads_back() -> None:
 @pytest.mark.parametrize("path", ["missing.log", "."])
 def test_unreadable_file_is_the_users_error(tmp_path: Path, path: str) -> None:
     with pytest.raises(UserError) as caught:
-        ktap.main([str(tmp_path / path)], standalone_mode=False)
+        cli.main(["ktap", str(tmp_path / path)], standalone_mode=False)
     assert caught.value.exit_code == 2
     assert caught.value.where == str(tmp_path / path)
     assert caught.value.why

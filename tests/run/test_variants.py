@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness import project
-from harness.cli.compare import compare
+from harness.cli import cli
 from harness.errors import UserError
 from harness.judge.variants import Size
 from harness.model.spec import KernelSpec
@@ -128,7 +128,7 @@ def test_metrics_say_what_has_to_be_counted(
     ],
 )
 def test_options_of_the_other_way_to_compare_are_refused(words: list[str]) -> None:
-    done = CliRunner().invoke(compare, words)
+    done = CliRunner().invoke(cli, ["compare", *words])
     assert isinstance(done.exception, UserError)
 
 

@@ -105,8 +105,8 @@ def _documented(kind: type) -> dict[str, str]:
     return found
 
 
-def write() -> None:
-    """Write all of it."""
-    DIRECTORY.mkdir(exist_ok=True)
+def write(directory: Path) -> None:
+    """Write all of it into *directory*."""
+    directory.mkdir(exist_ok=True)
     for name, text in pages().items():
-        (DIRECTORY / name).write_text(text)
+        (directory / name).write_text(text)
