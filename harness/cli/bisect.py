@@ -24,14 +24,14 @@ from harness.run.request import Request
     "--good",
     type=Name(),
     metavar="COMMIT",
-    help="A commit of the repository on which the test is good.  It is tested only if all depends "
-    "on it.",
+    help="A commit of the repository on which the test passes.  It is only tested if the result "
+    "depends on it.",
 )
 @click.option(
     "--bad",
     type=Name(),
     metavar="COMMIT",
-    help="A later one on which it fails.  It is tested first.",
+    help="A later commit on which the test fails.  It is tested first.",
 )
 @click.option(
     "--tests",
@@ -39,8 +39,8 @@ from harness.run.request import Request
     type=click.Choice(["tip", "own"]),
     default="tip",
     show_default=True,
-    help="Take suites of the kernel tree from the bad commit for every kernel, or from each "
-    "kernel's own tree.  Other suites are the same for all.",
+    help="Take suites of the kernel tree from the bad commit for every kernel (tip), or from each "
+    "kernel's own tree (own).  Other suites are the same for all kernels.",
 )
 def bisect(good: str | None, bad: str | None, tests_from: str, **options: Any) -> int:
     """Find the first commit between --good and --bad on which tests fail.

@@ -33,19 +33,22 @@ from harness.visible import visible
 @click.option(
     "--variants",
     is_flag=True,
-    help="Build the kernels A, B, ... and run the suites on each: what it costs, beside whether it "
-    "works (docs/cost.md).  The other options below are those of `harness run`.",
+    help="Build the kernels A, B, ... and run the suites on each; show cost beside correctness "
+    "(docs/cost.md).  The other options below are those of `harness run`.",
 )
 @click.option(
     "--metric",
     "metrics",
     multiple=True,
     metavar="NAME",
-    help="Compare variants by this figure of tests: one that they print, `instructions`, or "
-    "`calls:FUNCTION`, `own:FUNCTION`, `total:FUNCTION` of the kernel.  [default: instructions]",
+    help="Compare variants by this metric: one that tests print, `instructions`, or "
+    "`calls:FUNCTION`, `own:FUNCTION` or `total:FUNCTION` for a kernel function.  [default: "
+    "instructions]",
 )
 @click.option(
-    "--functions", is_flag=True, help="Draw what each variant takes more, function by function."
+    "--functions",
+    is_flag=True,
+    help="Show the difference in instructions per kernel function, as a flame graph.",
 )
 def compare(
     names: tuple[str, ...],

@@ -27,29 +27,29 @@ _FUNCTION = re.compile(r"[A-Za-z_][\w.]*(?:=(?P<error>E[A-Z0-9]+))?")
     "kinds",
     multiple=True,
     type=click.Choice(["slab", "page"]),
-    help="Let allocations fail: of objects (kmalloc and slab caches), or of pages; give "
-    "it twice for both.  [default: both; none with --function]",
+    help="Let allocations fail: of objects (kmalloc and slab caches) or of pages.  May be "
+    "repeated.  [default: both; none with --function]",
 )
 @click.option(
     "--function",
     "functions",
     multiple=True,
     metavar="NAME[=ERRNO]",
-    help="Let calls of this function fail, with this error or the one that the kernel takes for "
-    "it; it must be marked with ALLOW_ERROR_INJECTION().",
+    help="Let calls of this function fail, with this error or its default error.  The kernel must "
+    "mark the function with ALLOW_ERROR_INJECTION().",
 )
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
     metavar="K",
-    help="Try K calls of each test and kind, at even distances.  [default: all]",
+    help="Try K calls of each test and kind, evenly spaced.  [default: all]",
 )
 @click.option(
     "--budget",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Begin no further guest after this time; what is left is reported as skipped, and "
-    "--resume goes on with it.",
+    help="Start no guest after this time.  Remaining calls are reported as skipped, and --resume "
+    "continues with them.",
 )
 def inject(
     targets: tuple[str, ...],

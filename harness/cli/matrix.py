@@ -28,8 +28,8 @@ from harness.run.request import Request
     default="all",
     show_default=True,
     metavar="all|ends|LIST",
-    help="Test the base and the kernel after each of these patches: 'all', 'ends' (the last only), "
-    "or numbers and ranges such as 2,5-7, counted through all series.",
+    help="Test the base and the kernel after each of these patches: 'all', 'ends' (only the "
+    "last), or numbers and ranges such as 2,5-7, counted through all series.",
 )
 @click.option(
     "--tests",
@@ -37,14 +37,14 @@ from harness.run.request import Request
     type=click.Choice(["tip", "own"]),
     default="tip",
     show_default=True,
-    help="Take suites of the kernel tree from the last patch for every kernel, or from each "
-    "kernel's own tree.  Other suites are the same for all.",
+    help="Take suites of the kernel tree from the last patch for every kernel (tip), or from each "
+    "kernel's own tree (own).  Other suites are the same for all kernels.",
 )
 @click.option(
     "--bisect",
     is_flag=True,
-    help="Test the base and the last patch, and of the others only those that are needed to find "
-    "the first patch that breaks each test.",
+    help="Test the base and the last patch, and between them only the kernels that are needed to "
+    "find the first patch that breaks each test.",
 )
 @reruns_option
 def matrix(patches: str, tests_from: str, bisect: bool, reruns: int, **options: Any) -> int:

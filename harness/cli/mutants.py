@@ -27,8 +27,8 @@ from harness.run.request import Request
     "--at",
     multiple=True,
     metavar="FILE[:LINE[-LINE]]",
-    help="Plant faults only there; FILE may be a glob (mm/*.c).  Give it several times for several "
-    "places.  [default: all changed lines]",
+    help="Plant faults only there; FILE may be a pattern (mm/*.c).  May be repeated.  [default: "
+    "all changed lines]",
 )
 @click.option(
     "--patch",
@@ -36,31 +36,31 @@ from harness.run.request import Request
     multiple=True,
     type=click.IntRange(min=1),
     metavar="N",
-    help="Plant faults only in lines that patch N wrote; give it several times for several.",
+    help="Plant faults only in lines that patch N wrote.  May be repeated.",
 )
 @click.option(
     "--sample",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Plant only N of the faults, always the same ones.",
+    help="Plant only N of the faults; every run chooses the same ones.",
 )
 @click.option(
     "--min-score",
     type=click.FloatRange(0, 100),
     metavar="PERCENT",
-    help="Return 1 where the tests notice fewer of the faults.  [default: any score will do]",
+    help="Exit with 1 if the tests notice a smaller share of the faults.  [default: no minimum]",
 )
 @click.option(
     "--alone",
     is_flag=True,
-    help="Build a kernel for each fault, also where many can share one.  That takes a quarter of a "
-    "minute and more for each.",
+    help="Build one kernel per fault, even where faults could share one.  Each takes a quarter of "
+    "a minute or more.",
 )
 @click.option(
     "--together",
     is_flag=True,
-    help="Leave out the faults for each of which a kernel has to be built: in macros, and in what "
-    "is initialised outside of functions.",
+    help="Leave out faults that need a kernel of their own: those in macros and in initialisers "
+    "outside functions.",
 )
 def mutants(
     upto: int | None,

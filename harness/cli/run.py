@@ -31,32 +31,32 @@ from harness.run.request import Request
     "--upto",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Apply only the first N patches, counted through all series; with 0 none, but what is "
-    "known of the series still holds.  [default: all]",
+    help="Apply only the first N patches, counted through all series.  0 applies none, but the "
+    "expectations of the series still hold.  [default: all]",
 )
 @click.option(
     "--coverage",
     is_flag=True,
-    help="Watch which changed lines of the series each test runs (docs/depth.md).  Guests are then "
-    "emulated, also where there is KVM.",
+    help="Record which changed lines of the series each test runs (docs/depth.md).  Guests are "
+    "emulated even where KVM is available.",
 )
 @click.option(
     "--cost",
     is_flag=True,
-    help="Count the instructions of each test, in a guest of one processor in which the same test "
-    "takes the same instructions each time (docs/cost.md).",
+    help="Count the instructions of each test in a guest with one processor, where a test takes "
+    "the same number every time (docs/cost.md).",
 )
 @click.option(
     "--functions",
     is_flag=True,
-    help="With --cost: count by function of the kernel, too, and draw a flame graph of each test.",
+    help="With --cost: also count per kernel function, and draw a flame graph of each test.",
 )
 @click.option(
     "--for-patch",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Leave out tests that ran no changed line of patch N in the last run with --coverage; "
-    "what it did not watch runs.",
+    help="Leave out tests that ran no changed line of patch N in the last run with --coverage.  "
+    "Tests without coverage data are kept.",
 )
 @click.option(
     "--base",
@@ -64,9 +64,9 @@ from harness.run.request import Request
     flag_value=BASE,
     type=Name(),
     metavar="[SOURCE]",
-    help="Test this kernel as well, and hold the other against it: what the series applies to, or "
-    "another SOURCE as for --source.  Exit code 1 means a regression then; a test that fails on "
-    "both is told, and is none.",
+    help="Also test the unpatched kernel, or another SOURCE as for --source, and compare.  Exit "
+    "code 1 then means a regression; a test that fails on both kernels is reported, but is no "
+    "regression.",
 )
 @reruns_option
 def run(

@@ -97,7 +97,7 @@ def _given(args: Sequence[str], option: str) -> str:
     type=Name(),
     metavar="SPEC",
     help="Take the kernel from debian:PACKAGE[=VERSION], a directory, a tarball, or a git URL or "
-    "path with #REF.  [default: kernel.source of the project file]",
+    "repository with #REF.  [default: kernel.source of the project file]",
 )
 @click.option(
     "--series",
@@ -105,18 +105,18 @@ def _given(args: Sequence[str], option: str) -> str:
     multiple=True,
     type=Name(),
     metavar="NAME|PATH|none",
-    help="Apply this series: a stack of the project file, or whatever holds one: a directory of "
-    "patches, a quilt directory, a patch, an mbox or maildir with the whole thread (FILE#2 is the "
-    "second of several series in it), or commits of a local repository (REPOSITORY#BASE..TIP); "
-    "'none' tests the source as it is.  Given several times, each applies upon the one before.  "
-    "[default: series of the project file]",
+    help="Apply this series: a name from [stacks] of the project file, a directory of patches, a "
+    "quilt directory, a patch, an mbox or maildir with the whole thread (FILE#2: the second "
+    "series in it), a message-id or URL of a mail, or a range of commits in a local repository "
+    "(REPOSITORY#BASE..TIP).  'none' tests the unpatched source.  May be repeated: each series "
+    "applies on top of the one before.  [default: series of the project file]",
 )
 @click.option(
     "--series-version",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Of several versions of the series in one file, apply vN.  [default: the newest that is "
-    "whole]",
+    help="Apply version N, where a file contains several versions of the series.  [default: the "
+    "newest complete one]",
 )
 @click.option(
     "--config",
@@ -124,8 +124,8 @@ def _given(args: Sequence[str], option: str) -> str:
     multiple=True,
     type=Name(),
     metavar="NAME",
-    help="Build with this fragment of kernel-configs/; give it several times for several.  "
-    "[default: kernel.config of the project file]",
+    help="Add this configuration fragment of kernel-configs/.  May be repeated.  [default: "
+    "kernel.config of the project file]",
 )
 @click.option(
     "--suite",
@@ -133,17 +133,17 @@ def _given(args: Sequence[str], option: str) -> str:
     multiple=True,
     type=Name(),
     metavar="NAME|DIR|kernel:NAME[:GLOB]",
-    help="Run this suite: one of the project file, a directory in kselftest layout, or one of the "
-    "kernel's own (kernel:mm), if need be only the programs that match (kernel:kvm:x86_64/*regs*); "
-    "give it several times for several.  [default: all of the project file]",
+    help="Run this suite: one of the project file, a directory in kselftest layout, or a suite of "
+    "the kernel tree (kernel:mm), optionally limited to programs that match a pattern "
+    "(kernel:kvm:x86_64/*regs*).  May be repeated.  [default: all suites of the project file]",
 )
 @click.option(
     "-k",
     "expression",
     default="",
     metavar="EXPR",
-    help="Run only tests whose names match, as in pytest: 'size and not mmap'.  A whole name "
-    "(SUITE:PROGRAM) matches that test alone.  [default: all tests]",
+    help="Run only tests whose names match, with the syntax of pytest: 'size and not mmap'.  A "
+    "full name (SUITE:PROGRAM) selects exactly that test.  [default: all tests]",
 )
 @click.option(
     "--jobs",
@@ -158,77 +158,82 @@ def _given(args: Sequence[str], option: str) -> str:
     multiple=True,
     type=Name(),
     metavar="NAME",
-    help="Run the tests on this host of the project file ([hosts.NAME], docs/hosts.md); give it "
-    "several times for several, and 'local' for this machine as one of them.  [default: this "
-    "machine; tests that require what it lacks, on a host whose `harness doctor` said it has it]",
+    help="Run the tests on this host of the project file ([hosts.NAME], docs/hosts.md).  May be "
+    "repeated; 'local' adds this machine.  [default: this machine; a test that requires what this "
+    "machine lacks runs on a host whose `harness doctor` found it]",
 )
 @click.option(
     "--dask",
     type=Name(),
     metavar="SCHEDULER|auto",
-    help="Run the tests as tasks of the Dask cluster with this scheduler (tcp://HOST:8786), or of "
-    "one on this machine (docs/hosts.md).",
+    help="Run the tests as tasks of the Dask cluster with this scheduler (tcp://HOST:8786).  "
+    "'auto' starts a cluster on this machine (docs/hosts.md).",
 )
 @click.option(
     "--guest",
     type=click.Choice(["sealed", "vng"]),
     show_default="guest.type of the project file",
-    help="Run tests in this type of guest: 'sealed' has nothing of this machine's; 'vng' has its "
-    "files, read-only, by way of virtme-ng, so scripts run there.  For kernels of your own only.",
+    help="Run tests in this type of guest.  'sealed' sees nothing of this machine.  'vng' sees "
+    "its files read-only through virtme-ng, so shell scripts run there; use it only for kernels "
+    "that you trust.",
 )
 @click.option(
     "--trust",
     type=click.Choice(["own", "stranger"]),
-    help="Build source and series with your own rights, or as a stranger's in a sandbox "
-    "(docs/sandbox.md).  [default: stranger for mail and URLs, own for what is on this machine; "
-    "kernel.trust and [trust] of the project file say otherwise]",
+    help="Build source and series with your own rights, or in a sandbox as a stranger's "
+    "(docs/sandbox.md).  [default: stranger for mail and URLs, own for local paths, unless "
+    "kernel.trust or [trust] of the project file says otherwise]",
 )
 @click.option(
     "--out",
     type=FilePath(file_okay=False),
-    help="Put journal, logs and reports of the run there.  The directory is new or empty, or that "
-    "of an earlier run, which is replaced when this one has a plan; any other is refused.  "
+    help="Write the journal, logs and reports of the run to this directory.  It must be new, "
+    "empty, or the directory of an earlier run, which is replaced once this run has a plan.  "
     "[default: a new directory below runs/, with the link runs/latest]",
 )
 @click.option(
     "--junit",
     type=FilePath(dir_okay=False),
-    help="Write the JUnit report there; until the run ends, the file says that it was cut off.  "
-    "[default: junit.xml in the run's directory]",
+    help="Write the JUnit report to this file.  Until the run ends, the file says that the run "
+    "was cut off.  [default: junit.xml in the run's directory]",
 )
 @click.option(
     "--summary",
     type=FilePath(dir_okay=False),
-    help="Write a summary in Markdown there.  Where GITHUB_STEP_SUMMARY is set, it is appended to "
-    "that file in any case.",
+    help="Write a summary in Markdown to this file.  Where GITHUB_STEP_SUMMARY is set, it is also "
+    "appended to that file, with or without this option.",
 )
 @click.option(
     "--repeat",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Run each test N times; one that does not pass each time is reported as '7/10 passed' and "
-    "never as a pass.  [default: 1; with --until-fail without end]",
+    help="Run each test N times.  A test that does not pass every time is reported as '7/10 "
+    "passed', never as a pass.  [default: 1; unlimited with --until-fail]",
 )
 @click.option(
     "--until-fail",
     is_flag=True,
-    help="Run each test again until it does not end as expected, at most N times with --repeat N.",
+    help="Repeat each test until it does not end as expected, at most N times with --repeat N.",
 )
 @click.option(
     "--reuse/--fresh",
     default=None,
-    help="Leave tests to an earlier run that has seen them end as expected on the same, told by "
-    "content (docs/matrix.md), or run all of them.  --repeat, --until-fail, --coverage, --cost and "
-    "--inject run all in any case.  [default: --reuse for matrix, --fresh for run]",
+    help="Reuse the result of an earlier run in which a test ended as expected with the same "
+    "kernel, suite and guest, compared by content (docs/matrix.md), or run all tests.  --repeat, "
+    "--until-fail, --coverage, --cost and --inject always run all.  [default: --reuse for matrix, "
+    "--fresh for run]",
 )
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Go on with a run that was cut off: its directory, its name below runs/, or 'latest'.  "
-    "What has ended is kept, the rest is run with the options that the run began with.",
+    help="Continue an interrupted run: its directory, its name below runs/, or 'latest'.  "
+    "Finished tests keep their results; the rest run with the options of the interrupted run.",
 )
 @click.option(
-    "-v", "--verbose", is_flag=True, help="List every case in the summary; give reasons in full."
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="List every case in the summary, and print reasons in full.",
 )
 def _carrier() -> None:
     """Has the options that every command gets which runs tests."""
@@ -240,9 +245,9 @@ reruns_option = click.option(
     default=MOST,
     show_default=True,
     metavar="N",
-    help="Run a test that ends another way on one kernel than on the one before it again on both, "
-    "in turns, until the counts decide whether it is the kernel or the test is unstable; at most N "
-    "times on each.  With 0 the first result stands.",
+    help="Where a test ends differently on two neighbouring kernels, run it again on both in "
+    "turns, until the counts decide between a change and an unstable test; at most N times on "
+    "each.  0: the first result counts.",
 )
 
 
