@@ -53,12 +53,14 @@ def write_matrix(
     *,
     cover: CoverMail | None = None,
     patch_by_patch: bool = True,
+    base: str = "",
 ) -> Path:
     """Write the journal of a run into *directory*, and return that.
 
     *rows* has for each test (``suite:program``) a letter for each kernel: ``.`` passes, ``F`` fails
     a case, ``S`` makes the kernel complain, ``-`` is skipped, ``N`` never began, ``B``: the kernel
-    does not build.  Without *patch_by_patch* the only kernel is that with all patches.
+    does not build.  Without *patch_by_patch* the only kernel is that with all patches.  With *base*
+    the last kernel is held against that one.
     """
     directory.mkdir(parents=True)
     names = ["base", *(str(number) for number in range(1, len(patches) + 1))]
@@ -75,6 +77,7 @@ def write_matrix(
             working_dir="/p",
             project_file="/p/harness.toml",
             kernels=tuple(KernelSpec(name=name) for name in kernels),
+            base=base,
         ),
         RunPlanned(
             run=directory.name,

@@ -276,7 +276,7 @@ class _Tools:
         done = await self._call(ctx, words)
         results = _read(out, done)
         rundir.point(self._runs / rundir.LATEST, name)
-        bad = [test for test in results.tests if not test.outcome.as_expected]
+        bad = [test for test in results.tests if not test.good]
         each = split(results)
         steps = (
             [step for row in compare(each).rows for step in row.steps] if results.kernels else []

@@ -42,6 +42,11 @@ def changes(before: Results, after: Results) -> Changes:
         counted = stand(pair[0], pair[1], case) if pair[0] and pair[1] else Stand.PLAIN
         kind = _kind(first, last, counted)
         cases.append(Changed(name=name, kind=kind, before=first, after=last))
+    known = {suite for _, suite in where.values()}
+    for suite in (each for each in lost_now if each not in known):
+        first, last = lost_then.get(suite), lost_now[suite]
+        kind = _kind(first, last, Stand.PLAIN)
+        cases.append(Changed(name=f"{suite}:{ALL}", kind=kind, before=first, after=last))
     return Changes(
         before=before.run,
         after=after.run,
@@ -56,7 +61,9 @@ def _unknown(after: Results) -> str:
         return f"the run after was cut off: {after.error}"
     if after.interrupted:
         return "the run after was interrupted"
-    return "" if after.tests else "the run after has no test"
+    if not after.tests:
+        return "the run after has no test"
+    return "" if any(map(_ran, after.tests)) else "no test of the run after could be run"
 
 
 def _lost(results: Results) -> Mapping[str, Said]:
@@ -67,7 +74,7 @@ def _lost(results: Results) -> Mapping[str, Said]:
 def _owners(results: Results) -> dict[str, tuple[str, str]]:
     """Return for each name the test that it belongs to, and its suite."""
     found = {}
-    for test in results.tests:
+    for test in (each for each in results.tests if each.program != ALL):
         for name in (test.name, *(case.name for case in test.cases)):
             found[name] = (test.name, test.suite)
     return found
@@ -105,8 +112,17 @@ def _of_test(test: Test) -> Said:
         reason=test.reason,
         rerun=test.rerun,
         signs=() if test.outcome.as_expected else signs or (test.reason,),
+        ran=_ran(test),
         counts=counts(test),
     )
+
+
+def _ran(test: Test) -> bool:
+    if test.outcome in _UNKNOWN:
+        return False
+    # What has no guest is told by the outcome of its boot, and has neither a beginning nor an end.
+    of_boot = test.outcome in (Outcome.CRASH, Outcome.TIMEOUT, Outcome.SPLAT)
+    return not of_boot or bool(test.started or test.ending or test.cases)
 
 
 def _kind(before: Said | None, after: Said | None, counted: Stand) -> Kind:
@@ -121,7 +137,7 @@ def _kind(before: Said | None, after: Said | None, counted: Stand) -> Kind:
     good = after.outcome.as_expected
     if before is None and not good:
         return Kind.NEW_FAILURE
-    if before is not None and before.outcome in _UNKNOWN:
+    if before is not None and (before.outcome in _UNKNOWN or not before.ran):
         if good:
             return Kind.NEW if there else Kind.SAME
         alike = (before.outcome, before.signs) == (after.outcome, after.signs)

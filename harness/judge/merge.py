@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from harness.judge import changes, checks, verdict
+from harness.judge.excused import excuse_base, excuse_tip
 from harness.judge.mutants import mutants
 from harness.model.ids import ONLY, KernelName
 from harness.model.records import BisectionEnded, Record, Requested
@@ -23,20 +24,21 @@ def whole(records: Sequence[Record]) -> Results:
         raise ValueError("a journal without a plan says nothing")
     found = tuple(record.found for record in records if isinstance(record, BisectionEnded))
     asked = next((each for each in records if isinstance(each, Requested)), None)
+    base = asked.base if asked else ""
+    against = None
+    if base in each and len(each) > 1:
+        tip = list(each)[-1]
+        against = changes.of_kernels(each[base], each[tip], base, tip)
+        each |= {base: excuse_base(each[base]), tip: excuse_tip(each[tip], against)}
     results = merged(each)
     subjects = dict(enumerate(results.kernel.patches, 1))
-    results = msgspec.structs.replace(
+    return msgspec.structs.replace(
         results,
         mutants=mutants(records, subjects),
         bisected=found,
         bisection=bool(asked and asked.bisect and asked.bisect.repository),
+        against=against,
     )
-    base = asked.base if asked else ""
-    if base not in each or len(each) == 1:
-        return results
-    tip = list(each)[-1]
-    against = changes.of_kernels(each[base], each[tip], base, tip)
-    return msgspec.structs.replace(results, against=against)
 
 
 def merged(each: Mapping[KernelName, Results]) -> Results:

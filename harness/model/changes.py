@@ -53,6 +53,9 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     signs: tuple[str, ...] = ()
     """What tells this failure from another: fingerprints of what the kernel said, or assertions;
     where there are none, the reason."""
+    ran: bool = True
+    """Whether its program began, so that its outcome says something of it: where no guest came up,
+    each of its tests is a crash."""
     counts: Counts = Counts()
     """How often it was run and failed, where that was counted."""
 

@@ -35,6 +35,14 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One line: why it was skipped, or what went wrong."""
     text: str = ""
     """What the case printed, as far as it was kept: the assertion that failed stands here."""
+    excused: str = ""
+    """Why it does not let the run fail although it is not as expected, in a run against a base;
+    empty where it does, and where it ended as expected."""
+
+    @property
+    def good(self) -> bool:
+        """Whether it does not let the run fail."""
+        return self.outcome.as_expected or bool(self.excused)
 
 
 class Logs(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,6 +193,14 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """The kernel of the run on which it ran, where that is the same as its own; else null."""
     injected: Injection | None = None
     """What came of a call that failed on purpose, for a point of a sweep."""
+    excused: str = ""
+    """As of a case: why the program as a whole does not let the run fail."""
+
+    @property
+    def good(self) -> bool:
+        """Whether neither it nor one of its cases lets the run fail."""
+        own = self.outcome.as_expected or bool(self.excused)
+        return own and all(case.good for case in self.cases)
 
     @property
     def elsewhere(self) -> str:
@@ -323,14 +339,23 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 
     def outcome_at_boot(self, boot: BootReport) -> Outcome:
         """Return what a report before the tests comes to: as expected where all tests are that."""
-        against = [
+        against = self._met(boot)
+        if any(not test.outcome.as_expected for test in against):
+            return Outcome(boot.report.severity)
+        return Outcome.XFAIL if against else Outcome.PASS
+
+    def excused_at_boot(self, boot: BootReport) -> str:
+        """Return why a report before the tests does not let the run fail; empty where it does."""
+        bad = [test for test in self._met(boot) if not test.outcome.as_expected]
+        return bad[0].excused if bad and all(test.excused for test in bad) else ""
+
+    def _met(self, boot: BootReport) -> list[Test]:
+        """Return the tests that a report before the tests counts against."""
+        return [
             test
             for test in self.tests
             if boot.report.fingerprint in test.at_boot and test.suite in boot.suites
         ]
-        if any(not test.outcome.as_expected for test in against):
-            return Outcome(boot.report.severity)
-        return Outcome.XFAIL if against else Outcome.PASS
 
     @property
     def counts(self) -> dict[Outcome, int]:

@@ -27,17 +27,20 @@ class Evidence:
 
 def not_as_expected(results: Results) -> list[Test]:
     """Return the tests that fail the run, the worst first."""
-    bad = [
-        test
-        for test in results.tests
-        if not (test.outcome.as_expected and all(case.outcome.as_expected for case in test.cases))
-    ]
+    bad = [test for test in results.tests if not test.good]
     return sorted(bad, key=lambda test: -test.outcome.severity)
+
+
+def excused(results: Results) -> list[Test]:
+    """Return the tests of a run against a base that fail and do not count, without the base's."""
+    base = results.against.before if results.against else ""
+    bad = [test for test in results.tests if test.excused and test.good]
+    return [test for test in bad if test.kernel != base]
 
 
 def evidence(test: Test) -> Iterator[Evidence]:
     """Yield what shows why *test* is not as expected: assertions, then the kernel's reports."""
-    bad = [case for case in test.cases if not case.outcome.as_expected]
+    bad = [case for case in test.cases if not case.good]
     for case in bad[:MOST_CASES]:
         name = one_line(case_of(test.name, case.name))
         reason = "" if case.reason in case.text else f"  {one_line(case.reason)}"

@@ -29,10 +29,11 @@ from harness.model.metrics import amount
 from harness.model.results import Case, KernelReport, Results, Test
 from harness.outcome import Outcome
 from harness.report import coverage, mutants
+from harness.report.changes import told
 from harness.report.junit import attached_logs
 from harness.report.testcases import CASE_TEXT_LIMIT, TEXT_LIMIT, story_text
-from harness.report.text import count_outcomes, one_line, style_of, tally
-from harness.report.verdict import complaints_at_boot, verdict
+from harness.report.text import Span, count_outcomes, one_line, style_of, tally
+from harness.report.verdict import complaints_at_boot, counted, verdict
 from harness.visible import visible
 
 TEXT_BUDGET = 14_000_000
@@ -74,13 +75,16 @@ def render(results: Mapping[str, Results], directory: str = "") -> bytes:
     encoded = msgspec.json.encode(data).replace(b"<", b"\\u003c").decode()
     parts = {name: _read(f"page.{name}") for name in ("css", "js", "html")}
     template = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(parts["html"])
-    heads = [_head(name, each) for name, each in results.items()]
+    several = len(results) > 1
+    heads = [_head(name, each, several=several) for name, each in results.items()]
     red = [each for each in results.values() if each.exit_code]
+    against = next((each.against for each in results.values() if each.against), None)
     rendered = template.render(
         title=", ".join(head["title"] for head in heads[:3]),
         headline=_headline(results),
         green=not red,
         red=len(red),
+        against=list(told(against)) if against else [],
         kernels=heads,
         bad=[_bad(test) for each in results.values() for test in _not_as_expected(each)][
             :_MOST_NAMES
@@ -146,7 +150,7 @@ def _kernel(
     seen |= {test.outcome for test in results.tests}
     timed = [test.total_s for test in results.tests if test.total_s is not None]
     # Those that failed come first to the budget: theirs are the texts that are looked for.
-    order = sorted(range(len(results.tests)), key=lambda n: results.tests[n].outcome.as_expected)
+    order = sorted(range(len(results.tests)), key=lambda n: results.tests[n].good)
     tests: dict[int, dict[str, Any]] = {}
     for place, number in enumerate(order):
         test = results.tests[number]
@@ -189,11 +193,12 @@ def _test(
         ),
         *(("metric that cannot be read", fault) for fault in test.metric_faults),
     ]
-    return {
+    excused = {"excused": True} if test.excused else {}
+    return excused | {
         "name": one_line(test.name, _NAME_LIMIT),
         "suite": one_line(test.suite, _NAME_LIMIT),
         "outcome": _number(test.outcome),
-        "reason": texts.place(one_line(test.reason, 1000)),
+        "reason": texts.place(_reason(test)),
         "seconds": test.total_s,
         "start": None if test.elsewhere else _since(results.started, test.started),
         "tally": _tally(test),
@@ -223,11 +228,12 @@ def _cases(test: Test, texts: _Texts, names: int) -> dict[str, Any] | None:
     """Return the cases column by column, which takes half as much as one by one."""
     if not test.cases:
         return None
-    return {
+    excused = [number for number, case in enumerate(test.cases) if case.excused]
+    return ({"excused": excused} if excused else {}) | {
         "names": [_short_name(case, test, names) for case in test.cases],
         "outcomes": "".join(chr(ord("a") + _number(case.outcome)) for case in test.cases),
         "reasons": [
-            texts.place(one_line(case.reason)) if case.reason else 0 for case in test.cases
+            texts.place(_reason(case)) if case.reason or case.excused else 0 for case in test.cases
         ],
         "texts": [
             texts.place(story_text(case.text, CASE_TEXT_LIMIT))
@@ -236,6 +242,12 @@ def _cases(test: Test, texts: _Texts, names: int) -> dict[str, Any] | None:
             for case in test.cases
         ],
     }
+
+
+def _reason(said: Test | Case) -> str:
+    """Return the reason in one line, and why it does not count where it does not."""
+    why = f"({said.excused})" if said.excused else ""
+    return one_line(" ".join(filter(None, (said.reason, why))), 1000)
 
 
 def _short_name(case: Case, test: Test, limit: int) -> str:
@@ -270,7 +282,14 @@ def _log_excerpt(test: Test, texts: _Texts) -> dict[str, Any]:
     }
 
 
-def _head(name: str, results: Results) -> dict[str, Any]:
+def _verdict(name: str, results: Results, *, several: bool) -> list[list[Span]]:
+    """Return the verdict on a kernel; of two that are held against each other only the counts."""
+    if several and results.against is not None:
+        return [[(f"{one_line(name)}: {counted(results)}", "")]]
+    return verdict(results)
+
+
+def _head(name: str, results: Results, *, several: bool) -> dict[str, Any]:
     kernel, machine = results.kernel, results.machine
     facts = [
         ("run", results.run),
@@ -294,7 +313,7 @@ def _head(name: str, results: Results) -> dict[str, Any]:
     return {
         "name": one_line(name, _NAME_LIMIT),
         "title": one_line(title),
-        "verdict": verdict(results),
+        "verdict": _verdict(name, results, several=several),
         "notes": [one_line(note, 2000) for note in results.notes],
         "facts": [(label, one_line(said, 2000)) for label, said in facts if said],
         "coverage": coverage.page(results.coverage),
@@ -310,7 +329,7 @@ def _headline(results: Mapping[str, Results]) -> str:
 
 
 def _not_as_expected(results: Results) -> list[Test]:
-    return [test for test in results.tests if not test.outcome.as_expected]
+    return [test for test in results.tests if not test.good]
 
 
 def _bad(test: Test) -> tuple[str, str, str]:

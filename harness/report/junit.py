@@ -6,7 +6,8 @@ program without cases is one testcase of the program's name.  Where a program en
 its cases (splat, crash, timeout, exit status), one more testcase of its name carries that.  So
 the number of testcases follows from the plan: :func:`count_testcases`.  Each report of the kernel
 from before the tests is a testcase of the suite ``kernel``.  The file shows a failure or error
-exactly when ``harness run`` does not return 0.
+exactly when ``harness run`` does not return 0: what fails on the base as well, in a run against
+one, is skipped with the outcome in its message, and has the property ``suite:program.excused``.
 
 Outcomes are those of :mod:`harness.report.testcases`.
 
@@ -89,7 +90,8 @@ def _boot_suite(complaints: list[BootReport], results: Results) -> junit_xml.Tes
             outcome, reason = Outcome.SKIP, f"allowed: {report.allowed}"
         else:
             reason = f"at boot: {report.title}"
-        testcase = make_testcase(name, "kernel:boot", outcome, reason, story)
+        excused = results.excused_at_boot(boot)
+        testcase = make_testcase(name, "kernel:boot", outcome, reason, story, excused=excused)
         testcases.append(testcase)
     return junit_xml.TestSuite(
         name="kernel",
@@ -154,6 +156,7 @@ def _testcase(
         _story(test, case, whole) if told else "",
         seconds=None if case or test.elsewhere else test.total_s,
         attached=[path for _, path in attached_logs(test, directory or "")] if whole else (),
+        excused=said.excused,
     )
 
 
@@ -215,6 +218,7 @@ def _properties(results: Results, tests: list[Test]) -> dict[str, str]:
         found[f"{test.name}.seconds"] = "" if test.total_s is None else f"{test.total_s:.3f}"
         found[f"{test.name}.rerun"] = test.rerun
         found[f"{test.name}.verdict"] = test.elsewhere
+        found[f"{test.name}.excused"] = test.excused
         for metric in test.metrics:
             better = f" (better: {metric.better})" if metric.better else ""
             found[f"{test.name}.metric.{metric.name}"] = f"{metric.value} {metric.unit}{better}"

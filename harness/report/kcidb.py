@@ -99,12 +99,15 @@ class _Report:
         run = self._id(results.run, results.started, shlex.join(results.command), build)
         for number, test in enumerate(_tests(results)):
             outcome = test.pop("outcome")
+            excused = test.pop("excused", "")
             identity = f"{run}/{number}"
             test["status"] = _STATUS.get(outcome, "FAIL")
             test["build_id"] = build
             self._tests.append(self._own(identity, test))
             if outcome is Outcome.XFAIL:
                 self._known(test["misc"].get("reason", ""), identity)
+            elif excused:
+                self._known(excused, identity)
 
     def _id(self, *parts: str) -> str:
         return f"{self._origin}:{digest(*(_encoded(part) for part in parts))[:24]}"
@@ -191,7 +194,8 @@ def _tests(results: Results) -> Iterator[Table]:
     for boot in complaints_at_boot(results):
         outcome, report = results.outcome_at_boot(boot), boot.report
         reason = report.allowed or report.title
-        yield _test("boot", report.title, outcome, reason, results.started) | {
+        excused = results.excused_at_boot(boot)
+        yield _test("boot", report.title, outcome, reason, results.started, excused) | {
             "log_excerpt": _excerpt(report.report)
         }
     for test in results.tests:
@@ -200,7 +204,7 @@ def _tests(results: Results) -> Iterator[Table]:
 
 def _of_program(test: Test, started: str) -> Iterator[Table]:
     path = ".".join(_node(part) for part in (test.suite, test.program))
-    table = _test(path, test.name, test.outcome, test.reason, started)
+    table = _test(path, test.name, test.outcome, test.reason, started, test.excused)
     machine = ", ".join(filter(None, (test.accelerator, test.guest)))
     printed = "\n".join(filter(None, (test.output, test.kernel_log)))
     table |= {
@@ -218,19 +222,23 @@ def _of_program(test: Test, started: str) -> Iterator[Table]:
     yield table
     for case in test.cases:
         below = [_node(part) for part in re.split(r"[/.]", case_of(test.name, case.name))]
-        found = _test(".".join([path, *below]), case.name, case.outcome, case.reason, started)
+        whole = ".".join([path, *below])
+        found = _test(whole, case.name, case.outcome, case.reason, started, case.excused)
         if case.outcome not in (Outcome.PASS, Outcome.SKIP):
             found["log_excerpt"] = _excerpt(case.text)
         yield found
 
 
-def _test(path: str, name: str, outcome: Outcome, reason: str, started: str) -> Table:
+def _test(
+    path: str, name: str, outcome: Outcome, reason: str, started: str, excused: str = ""
+) -> Table:
     return {
         "path": path,
         "comment": one_line(name),
         "outcome": outcome,
         "start_time": started,
-        "misc": _facts(outcome=str(outcome), reason=reason),
+        "excused": excused,
+        "misc": _facts(outcome=str(outcome), reason=reason, excused=excused),
     }
 
 

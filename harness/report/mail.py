@@ -19,7 +19,7 @@ from email.utils import parseaddr
 
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
-from harness.report.evidence import evidence, not_as_expected
+from harness.report.evidence import evidence, excused, not_as_expected
 from harness.report.text import columns, count, one_line
 from harness.report.verdict import complaints_at_boot, verdict
 from harness.visible import visible
@@ -83,7 +83,8 @@ def _body(results: Results) -> Iterator[str]:
         yield from _wrapped(f"with {one_line(kernel.series)} ({applied})")
     bad = not_as_expected(results)
     for boot in complaints_at_boot(results):
-        if not results.outcome_at_boot(boot).as_expected:
+        counts = not results.outcome_at_boot(boot).as_expected
+        if counts and not results.excused_at_boot(boot):
             yield from ("", "At boot, before any test:")
             yield from _broken(one_line(boot.report.title), "  ")
     for test in bad[:_MOST_TESTS]:
@@ -95,10 +96,24 @@ def _body(results: Results) -> Iterator[str]:
             yield from _wrapped(f"{one_line(test.name)}: {test.outcome}", "  ")
         if len(bad) > _MOST_TESTS + _MOST_NAMES:
             yield f"  and {len(bad) - _MOST_TESTS - _MOST_NAMES} more"
+    yield from _excused(results)
     yield from ("", "-" * COLUMNS, "How to reproduce all of it:", "")
     yield from _command(shlex.join(results.command))
     yield ""
     yield from _facts(results)
+
+
+def _excused(results: Results) -> Iterator[str]:
+    """Yield what fails and is not the series' fault, by name."""
+    tests = excused(results)
+    if not tests:
+        return
+    yield from ("", "-" * COLUMNS, "Not as expected without the series either:", "")
+    for test in tests[:_MOST_NAMES]:
+        said = f"{one_line(test.name)}: {test.outcome}; {one_line(test.excused)}"
+        yield from _wrapped(said, "  ")
+    if len(tests) > _MOST_NAMES:
+        yield f"  and {len(tests) - _MOST_NAMES} more"
 
 
 def _of_test(test: Test) -> Iterator[str]:

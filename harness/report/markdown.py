@@ -51,7 +51,8 @@ def _lines(results: Results, directory: str) -> Iterator[str]:
     if bad:
         yield from _table(bad)
     for boot in complaints_at_boot(results):
-        if results.outcome_at_boot(boot) not in (Outcome.PASS, Outcome.XFAIL):
+        counts = results.outcome_at_boot(boot) not in (Outcome.PASS, Outcome.XFAIL)
+        if counts and not results.excused_at_boot(boot):
             yield from ("", f"**The kernel, at boot:** {_code(boot.report.title)}")
     for test in bad[:_MOST_DETAILS]:
         if test.outcome is not Outcome.NOTRUN:

@@ -108,7 +108,7 @@ def _table(comparison: Comparison) -> Iterator[Line]:
         line: Line = [(pad(fit(one_line(row.test), wide), wide), "")]
         before: tuple[KernelName, Test | None] | None = None
         for name, test, width in zip(comparison.kernels, row.cells, widths, strict=True):
-            style = style_of(test.outcome) if test else "dim"
+            style = style_of(test.outcome, test.excused) if test else "dim"
             line.append((f"  {letter(test, before):>{width}}", style))
             before = name, test
         yield line

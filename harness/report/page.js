@@ -28,13 +28,15 @@
 		return element;
 	}
 
-	const styleOf = outcome => OUTCOMES[outcome].style;
-	const expected = outcome => styleOf(outcome) !== "bad";
+	const styleOf = (outcome, excused) => (excused ? "warn" : OUTCOMES[outcome].style);
+	// What lets no run fail: it ended as expected, or the base has it as well.
+	const expected = (outcome, excused) => styleOf(outcome, excused) !== "bad";
+	const fails = test => !expected(test.outcome, test.excused);
 	const nameOf = outcome => OUTCOMES[outcome].name;
-	const sign = outcome => ({ good: "✓", warn: "-", bad: "✗" })[styleOf(outcome)];
+	const sign = (outcome, excused) => ({ good: "✓", warn: "-", bad: "✗" })[styleOf(outcome, excused)];
 
-	function badge(outcome) {
-		return make("span", { class: `outcome ${styleOf(outcome)}` }, `${sign(outcome)} ${nameOf(outcome)}`);
+	function badge(outcome, excused) {
+		return make("span", { class: `outcome ${styleOf(outcome, excused)}` }, `${sign(outcome, excused)} ${nameOf(outcome)}`);
 	}
 
 	function seconds(value) {
@@ -69,6 +71,12 @@
 		return test.cases ? test.cases.names.length : 0;
 	}
 
+	function excusedCases(test) {
+		test.excusedCases ||= new Set(test.cases.excused);
+		return test.excusedCases;
+	}
+
+	const caseExpected = (test, index) => expected(caseOutcome(test, index), excusedCases(test).has(index));
 	const caseOutcome = (test, index) => test.cases.outcomes.charCodeAt(index) - 97;
 
 	// Filters
@@ -135,10 +143,11 @@
 		const outcome = caseOutcome(test, index);
 		const reason = text(test.cases.reasons[index]);
 		const printed = text(test.cases.texts[index]);
-		const line = [badge(outcome), " ", make("span", { class: "name" }, test.cases.names[index]),
+		const excused = excusedCases(test).has(index);
+		const line = [badge(outcome, excused), " ", make("span", { class: "name" }, test.cases.names[index]),
 			reason ? make("span", { class: "dim" }, `  ${reason}`) : ""];
 		if (!printed) return make("div", { class: "case" }, ...line);
-		return make("details", { class: "case", open: !expected(outcome) && index < 1000 },
+		return make("details", { class: "case", open: !expected(outcome, excused) && index < 1000 },
 			make("summary", {}, ...line), make("pre", {}, printed));
 	}
 
@@ -184,7 +193,7 @@
 				make("div", { class: "run" }, make("pre", {}, test.rerun), copyButton(test.rerun)));
 		}
 		if (test.cases) {
-			const order = kept.slice().sort((a, b) => expected(caseOutcome(test, a)) - expected(caseOutcome(test, b)) || a - b);
+			const order = kept.slice().sort((a, b) => caseExpected(test, a) - caseExpected(test, b) || a - b);
 			const hidden = cases(test) - kept.length;
 			const list = make("div", {});
 			parts.push(make("h3", {}, `Cases: ${test.tally}`, hidden ? ` (${hidden} hidden by the filter)` : ""), list);
@@ -219,7 +228,7 @@
 		const bar = draw("svg", { class: "bar dim", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" });
 		if (test.seconds !== null) bar.append(draw("rect", { x: 0, y: 0, height: 10, width: Math.max(1, 100 * test.seconds / most) }));
 		const row = make("details", { class: "test", on: { toggle: fill } },
-			make("summary", { on: { click: build } }, badge(test.outcome), make("span", { class: "name" }, test.name),
+			make("summary", { on: { click: build } }, badge(test.outcome, test.excused), make("span", { class: "name" }, test.name),
 				test.tally ? make("span", { class: "dim" }, test.tally) : "",
 				make("span", { class: "time dim" }, seconds(test.seconds), bar),
 				test.reason ? make("span", { class: "reason" }, text(test.reason)) : ""));
@@ -247,16 +256,16 @@
 		const head = make("tr", {}, make("th", { scope: "col" }, "test"), ...data.kernels.map(kernel =>
 			make("th", { scope: "col" }, make("b", {}, kernel.name), make("div", { class: "dim" }, kernel.patch))));
 		const rows = make("tbody", {});
-		const bad = row => data.kernels.some((_, n) => cellOf(row, n) && !expected(cellOf(row, n).outcome));
+		const bad = row => data.kernels.some((_, n) => cellOf(row, n) && fails(cellOf(row, n)));
 		const order = [...data.rows.filter(bad), ...data.rows.filter(row => !bad(row))];
 		chunked(rows, order, row => {
 			const name = row.name;
 			return make("tr", {}, make("th", { scope: "row", class: "name" }, name), ...data.kernels.map((kernel, n) => {
 				const test = cellOf(row, n);
 				if (!test) return make("td", { class: "dim" }, "–");
-				const words = `${sign(test.outcome)} ${nameOf(test.outcome)}`;
+				const words = `${sign(test.outcome, test.excused)} ${nameOf(test.outcome)}`;
 				return make("td", { class: n === row.first ? "first" : "" }, make("button", {
-					type: "button", class: styleOf(test.outcome),
+					type: "button", class: styleOf(test.outcome, test.excused),
 					"aria-label": `${name} with ${kernel.name}: ${nameOf(test.outcome)}${n === row.first ? ", broken here" : ""}`,
 					on: { click() { open(n, test.name); } },
 				}, words));
@@ -293,7 +302,7 @@
 				draw("title", {}, `preparing: ${seconds(prepared)}`)));
 			for (const test of timed) {
 				const go = () => open(state.kernel, test.name);
-				const rect = draw("rect", { class: styleOf(test.outcome), x: x(prepared + test.start), y: 8 + 14 * test.lane,
+				const rect = draw("rect", { class: styleOf(test.outcome, test.excused), x: x(prepared + test.start), y: 8 + 14 * test.lane,
 					height: 11, width: Math.max(1.5, x(test.seconds)), role: "button", "aria-label": test.name },
 				draw("title", {}, `${test.name}: ${nameOf(test.outcome)}, ${seconds(test.seconds)}`));
 				rect.addEventListener("click", go);
@@ -321,7 +330,8 @@
 		const kernel = data.kernels[state.kernel];
 		const match = matcher();
 		shown = kernel.tests.map(match).filter(Boolean);
-		shown.sort((a, b) => OUTCOMES[b.test.outcome].severity * !expected(b.test.outcome) - OUTCOMES[a.test.outcome].severity * !expected(a.test.outcome));
+		const weight = test => OUTCOMES[test.outcome].severity * fails(test);
+		shown.sort((a, b) => weight(b.test) - weight(a.test));
 		list.replaceChildren();
 		pages = chunked(list, shown, testRow);
 		status.textContent = `${shown.length} of ${kernel.tests.length} tests`;
@@ -390,7 +400,7 @@
 		}
 	});
 	window.addEventListener("beforeprint", () => {
-		[...list.querySelectorAll("details.test")].slice(0, 50).forEach((row, n) => { if (!expected(shown[n].test.outcome)) unfold(row); });
+		[...list.querySelectorAll("details.test")].slice(0, 50).forEach((row, n) => { if (fails(shown[n].test)) unfold(row); });
 	});
 	window.addEventListener("hashchange", from_address);
 
@@ -407,7 +417,7 @@
 	main.replaceChildren(...parts);
 	kernel_again();
 	from_address();
-	const red = shown.filter(each => !expected(each.test.outcome));
+	const red = shown.filter(each => fails(each.test));
 	if (data.kernels.length === 1 && red.length > 0 && red.length <= 3 && !location.hash) {
 		[...list.querySelectorAll("details.test")].slice(0, red.length).forEach(unfold);
 	}

@@ -30,7 +30,7 @@ def render(results: Results) -> bytes:
     """Return *results* as a SARIF log with one run."""
     rules: dict[str, int] = {}
     found = [each for test in results.tests for each in _of_test(test, rules)]
-    lost = [test for test in results.tests if test.outcome in _UNKNOWN]
+    lost = [test for test in results.tests if test.outcome in _UNKNOWN and not test.good]
     skipped = [test for test in results.tests if test.outcome is Outcome.SKIP]
     run: dict[str, Any] = {
         "tool": {
@@ -70,8 +70,10 @@ def _of_test(test: Test, rules: dict[str, int]) -> Iterator[dict[str, Any]]:
             )
     elif not test.outcome.as_expected and test.outcome not in _UNKNOWN:
         said = f"{test.name}: {test.outcome}: {test.reason}"
-        remark = Remark(severity="error", text=said)
-        yield _result(rules, test.suite, "error", said, remark, test.name)
+        level = "note" if test.good else "error"
+        said += f" ({test.excused})" if test.good else ""
+        remark = Remark(severity=level, text=said)
+        yield _result(rules, test.suite, level, said, remark, test.name)
 
 
 def _result(

@@ -4,6 +4,7 @@
     pass                                  testcase
     skip                                  skipped, message = reason
     xfail                                 skipped, message = "expected failure: reason"
+    what the base has as well             skipped, message = "why: outcome: reason"
     fail, xpass, timeout, splat, crash    failure, type = outcome, message = reason
     error, notrun                         error, type = outcome, message = reason
 
@@ -41,12 +42,13 @@ def make_testcase(
     *,
     seconds: float | None = None,
     attached: Sequence[str] = (),
+    excused: str = "",
 ) -> junit_xml.TestCase:
     """Return the testcase of something that ended with *outcome*.
 
     *story* is the text below the message, printable and cut to size; a pass has none.  *attached*
     are files, by names that the CI's job finds: GitLab and Jenkins' plugin for attachments read
-    them from the output.
+    them from the output.  *excused* is why it lets no run fail.
     """
     testcase = junit_xml.TestCase(
         name=value(name),
@@ -56,7 +58,9 @@ def make_testcase(
     )
     # An entry without message and text is dropped by the package, and the testcase then passes.
     message = value(reason) or f"{outcome}, no reason given"
-    if outcome in _FAILURES:
+    if excused:
+        testcase.add_skipped_info(f"{value(excused)}: {outcome}: {message}", story)
+    elif outcome in _FAILURES:
         testcase.add_failure_info(message, story, str(outcome))
     elif outcome in (Outcome.ERROR, Outcome.NOTRUN):
         testcase.add_error_info(message, story, str(outcome))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from harness.errors import ExitCode
 from harness.klog import Severity
-from harness.model.results import BootReport, Results, Test
+from harness.model.results import BootReport, Results
 from harness.outcome import Outcome
 from harness.report.mutants import shortfall
 from harness.report.text import Span, count, one_line, tally
@@ -17,7 +17,7 @@ def verdict(results: Results) -> list[list[Span]]:
     """Return the last lines of a run: the verdict, after a warning if nothing was tested."""
     lines: list[list[Span]] = []
     asked_else = results.bisection or results.against is not None
-    bad = [] if asked_else else [test for test in results.tests if not _as_expected(test)]
+    bad = [] if asked_else else [test for test in results.tests if not test.good]
     names = [one_line(test.name) for test in sorted(bad, key=lambda each: -each.outcome.severity)]
     if names:
         more = f" and {count(len(names) - _MAX_NAMES, 'other')}" if len(names) > _MAX_NAMES else ""
@@ -32,12 +32,12 @@ def verdict(results: Results) -> list[list[Span]]:
     code = results.exit_code
     if results.bisection and code in (ExitCode.AS_EXPECTED, ExitCode.NOT_AS_EXPECTED):
         word, style = ("FOUND", "good") if code is ExitCode.AS_EXPECTED else ("NOT FOUND", "bad")
-        lines.append([(f"{word} (exit {int(code)}): ", style), (_counted(results), "")])
+        lines.append([(f"{word} (exit {int(code)}): ", style), (counted(results), "")])
         return lines
     if results.against is not None and code in (ExitCode.AS_EXPECTED, ExitCode.NOT_AS_EXPECTED):
         worse = code is ExitCode.NOT_AS_EXPECTED
         word, style = ("WORSE THAN BASE", "bad") if worse else ("NO REGRESSION", "good")
-        lines.append([(f"{word} (exit {int(code)}): ", style), (_counted(results), "")])
+        lines.append([(f"{word} (exit {int(code)}): ", style), (counted(results), "")])
         return lines
     if code is ExitCode.AS_EXPECTED:
         word, style = "AS EXPECTED", "warn" if nothing else "good"
@@ -45,12 +45,8 @@ def verdict(results: Results) -> list[list[Span]]:
         word, style = "INTERRUPTED", "bad"
     else:
         word, style = "NOT AS EXPECTED", "bad"
-    lines.append([(f"{word} (exit {int(code)}): ", style), (_counted(results), "")])
+    lines.append([(f"{word} (exit {int(code)}): ", style), (counted(results), "")])
     return lines
-
-
-def _as_expected(test: Test) -> bool:
-    return test.outcome.as_expected and all(case.outcome.as_expected for case in test.cases)
 
 
 def nothing_tested(results: Results) -> str:
@@ -70,7 +66,7 @@ def nothing_tested(results: Results) -> str:
     return f"all {count(len(results.tests), 'test')} skipped or not run: {why}{more}"
 
 
-def _counted(results: Results) -> str:
+def counted(results: Results) -> str:
     """Return the counts; those of cases only where they say more than those of tests."""
     if not results.tests:
         return "0 tests"
@@ -88,16 +84,13 @@ def run_trouble(results: Results) -> str:
     """
     if results.error:
         return results.error
-    bad = any(
-        not outcome.as_expected
-        for test in results.tests
-        for outcome in (test.outcome, *(case.outcome for case in test.cases))
-    )
-    if bad or results.exit_code is ExitCode.AS_EXPECTED:
+    if any(not test.good for test in results.tests) or results.exit_code is ExitCode.AS_EXPECTED:
         return ""
     if not results.tests:
         return "no test was planned"
-    return "the run was interrupted" if results.interrupted else shortfall(results.mutants)
+    if results.interrupted:
+        return "the run was interrupted"
+    return (results.against.unknown if results.against else "") or shortfall(results.mutants)
 
 
 def complaints_at_boot(results: Results) -> list[BootReport]:

@@ -349,6 +349,26 @@ def test_a_kernel_that_does_not_build_breaks_all_tests_of_its_suites(
     assert page.get_by_text("the kernel does not compile").first.is_visible()
 
 
+def test_what_base_has_as_well_is_told_from_what_the_series_breaks(
+    visit: Visit, tmp_path: Path
+) -> None:
+    rows = {"memfd:old_test": "FF", "memfd:new_test": ".F", "memfd:good_test": ".."}
+    run = write_matrix(tmp_path / "run", [Posted("mm: Break it")], rows, base="base")
+    (run / "report.html").write_bytes(FORMATS["html"].render(read_results(run), View()))
+    page = visit.open(run / "report.html")
+    assert page.get_by_role("heading", name="WORSE THAN BASE (exit 1)").is_visible()
+    against = page.get_by_role("region", name="against the base")
+    assert against.get_by_text("Regression: 1 case").is_visible()
+    assert shown(page)[0] == "memfd:new_test"
+    tests = page.get_by_role("region", name="tests")
+    line = tests.locator("summary").filter(has_text="memfd:old_test")
+    assert "it fails on base as well" in line.inner_text()
+    assert line.locator(".outcome").evaluate("each => each.className") == "outcome warn"
+    line = tests.locator("summary").filter(has_text="memfd:new_test")
+    assert line.locator(".outcome").evaluate("each => each.className") == "outcome bad"
+    page.screenshot(path=tmp_path / "against.png", full_page=True)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_can_be_read_in_either_scheme_on_a_phone_and_on_paper(
     browser: Browser, tmp_path: Path, scheme: Literal["light", "dark"]
