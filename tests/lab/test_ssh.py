@@ -20,7 +20,7 @@ from harness.model.spec import HostTable
 from harness.proc.ssh import Connection, Login, command_line, fingerprint
 from harness.progress import Quiet
 from harness.store import Store
-from tests.lab.sshd import Sshd, free_port, keygen, sshd
+from tools.bench.sshd import Sshd, free_port, keygen, sshd
 
 pytestmark = [pytest.mark.unit, pytest.mark.slow]
 

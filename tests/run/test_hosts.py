@@ -22,8 +22,8 @@ from harness.outcome import Outcome
 from harness.run import journal
 from harness.run.prepare import Prepared
 from harness.store import Store
-from tests.lab.sshd import Sshd, sshd
 from tests.run.records import begun
+from tools.bench.sshd import Sshd, sshd
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long(90)]
 REPOSITORY = Path(__file__).parents[2]

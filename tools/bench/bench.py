@@ -153,7 +153,7 @@ class Bench:
         By turns, so that what else the machine does meets both.
         """
         with tempfile.TemporaryDirectory(prefix="harness-bench-") as name:
-            suite = _short_tests(Path(name) / "short")
+            suite = short_tests(Path(name) / "short")
             options = ["--suite", str(suite), "--jobs"]
             out = Path(name) / "out"
             self._run("A suite of short tests, built", out, {}, [*options, "2"])
@@ -255,7 +255,7 @@ class Bench:
             )
 
 
-def _short_tests(directory: Path) -> Path:
+def short_tests(directory: Path) -> Path:
     """Write a suite of programs that only say that they are there."""
     directory.mkdir()
     names = [f"short_{number:02}" for number in range(SHORT_TESTS)]

@@ -41,12 +41,13 @@ _FOR_VIRTME = ("net", "virtme")
     "--part",
     "parts",
     multiple=True,
-    type=click.Choice(["guests", "matrix", "overhead"]),
+    type=click.Choice(["guests", "matrix", "overhead", "hosts", "workers"]),
     default=("guests",),
     show_default=True,
     help="Measure guests and turn-around times; a matrix of ten kernels, from nothing and again, "
     "which takes half an hour; or only what the harness itself takes for a test, which is a part "
-    "of that.",
+    "of that; tests over SSH and by Dask, for which this machine plays the other one; or only many "
+    "attempts on simulated workers, which is a part of that.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def bench(
@@ -86,6 +87,11 @@ def bench(
     several = MatrixBench(own, store, progress)
     more = several.measure() if "matrix" in parts else ()
     more = several.overhead() if parts == ("overhead",) else more
+    if {"hosts", "workers"} & {*parts}:
+        from tools.bench.hosts import HostsBench
+
+        hosts = HostsBench(own, store, progress)
+        more = (*more, *(hosts.measure() if "hosts" in parts else hosts.many()))
     measured = msgspec.structs.replace(measured, figures=(*measured.figures, *more))
     if as_json:
         click.echo(encode(measured))

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian's sshd on a free port of the loopback interface, with keys of its own."""
+"""Debian's sshd with keys of its own: on the loopback interface, or in a network namespace.
+
+So that this machine is another one as well, for ``make bench`` and for tests.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,20 @@ import signal
 import socket
 import subprocess
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.errors import MachineError
+from harness.proc.ssh import fingerprint
+
+LOOPBACK = "127.0.0.1"
+_SSHD = Path("/usr/sbin/sshd")
+_START_S = 10.0
 _CONFIG = """\
-ListenAddress 127.0.0.1
+ListenAddress {address}
 Port {port}
 HostKey {root}/host_key
 PidFile none
@@ -37,9 +47,14 @@ class Sshd:
     """A machine that is this one: its sshd, and a home whose user may log in there."""
 
     root: Path
+    """Its files: keys, log, and the cache of the harness."""
     home: Path
     port: int
     more: str = ""
+    """Further lines of its configuration."""
+    address: str = LOOPBACK
+    within: tuple[str, ...] = ()
+    """Words before its command, such as those that enter a network namespace."""
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     @property
@@ -48,7 +63,22 @@ class Sshd:
 
     @property
     def ssh(self) -> str:
-        return f"{self.user}@127.0.0.1"
+        return f"{self.user}@{self.address}"
+
+    @property
+    def cache(self) -> Path:
+        """The cache of the harness there."""
+        return self.root / "cache"
+
+    @property
+    def identity(self) -> Path:
+        """The private key of the user who may log in."""
+        return self.home / ".ssh" / "id_ed25519"
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of its key."""
+        return fingerprint(b64decode((self.root / "host_key.pub").read_text().split()[1]))
 
     @property
     def log(self) -> str:
@@ -57,7 +87,7 @@ class Sshd:
     def table(self, name: str, **more: object) -> str:
         """Return a table of a project file for this machine."""
         lines = [f"[hosts.{name}]", f'ssh = "{self.ssh}"', f"port = {self.port}"]
-        lines += [f'cache = "{self.root / "cache"}"']
+        lines += [f'cache = "{self.cache}"']
         lines += [f"{key} = {value!r}" for key, value in more.items()]
         return "\n".join(lines) + "\n"
 
@@ -65,11 +95,11 @@ class Sshd:
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
         (self.root / "sshd_config").write_text(
-            _CONFIG.format(root=self.root, port=self.port, more=self.more)
+            _CONFIG.format(root=self.root, port=self.port, more=self.more, address=self.address)
         )
         with (self.root / "sshd.log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["/usr/sbin/sshd", "-D", "-e", "-f", str(self.root / "sshd_config")],
+                [*self.within, str(_SSHD), "-D", "-e", "-f", str(self.root / "sshd_config")],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -77,26 +107,24 @@ class Sshd:
                 # As a machine has it, without what this user has set.
                 env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
             )
-        end = time.monotonic() + 10
+        end = time.monotonic() + _START_S
         while True:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                if probe.connect_ex((self.address, self.port)) == 0:
                     return
-            assert self.process.poll() is None, self.log
-            assert time.monotonic() < end, self.log
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise MachineError("sshd does not start", where=str(self.root), why=self.log)
             time.sleep(0.02)
 
     def sessions(self) -> list[int]:
         """Return the processes that serve connections."""
-        assert self.process
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(each) for each in children.read_text().split()]
+        return _children(self.process.pid) if self.process else []
 
     def cut(self) -> None:
         """Kill what serves connections, as a machine that loses power does."""
         for pid in self.sessions():
-            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-                _kill(int(child))
+            for child in _children(pid):
+                _kill(child)
             _kill(pid)
 
     def stop(self) -> None:
@@ -112,7 +140,16 @@ class Sshd:
         key = (self.root / "host_key.pub").read_text().split()
         known = self.home / ".ssh" / "known_hosts"
         with known.open("a") as file:
-            file.write(f"[127.0.0.1]:{self.port} {key[0]} {key[1]}\n")
+            file.write(f"[{self.address}]:{self.port} {key[0]} {key[1]}\n")
+
+
+def _children(pid: int) -> list[int]:
+    """Return the children of a process; none where it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(each) for each in text.split()]
 
 
 def _kill(pid: int) -> None:
@@ -132,21 +169,34 @@ def keygen(path: Path) -> None:
 def free_port() -> int:
     """Return a port that was free just now."""
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind((LOOPBACK, 0))
         port: int = taken.getsockname()[1]
         return port
 
 
 @contextmanager
-def sshd(root: Path, home: Path, more: str = "") -> Iterator[Sshd]:
+def sshd(
+    root: Path,
+    home: Path,
+    more: str = "",
+    *,
+    address: str = LOOPBACK,
+    within: tuple[str, ...] = (),
+) -> Iterator[Sshd]:
     """Run a machine with its files below *root*, which the user of *home* may log in to."""
+    if not _SSHD.exists():
+        raise MachineError(
+            "there is no sshd to play another machine",
+            where=str(_SSHD),
+            hint="scripts/setup.sh sshd",
+        )
     root.mkdir()
     (home / ".ssh").mkdir(mode=0o700, parents=True, exist_ok=True)
     keygen(root / "host_key")
     if not (home / ".ssh" / "id_ed25519").exists():
         keygen(home / ".ssh" / "id_ed25519")
     (root / "authorized_keys").write_text((home / ".ssh" / "id_ed25519.pub").read_text())
-    machine = Sshd(root, home, free_port(), more)
+    machine = Sshd(root, home, free_port(), more, address, within)
     machine.trust()
     machine.start()
     try:

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What it costs that tests run elsewhere: over SSH, by Dask, on many machines.
+
+The other machine is this one behind an sshd of its own, so that only the way to it differs.  Each
+ratio is of medians from the same minutes, by turns, so that what else the machine does meets both.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.context import Context
+from harness.digest import digest
+from harness.errors import ExitCode, MachineError
+from harness.lab import ssh
+from harness.lab.archive import pack
+from harness.lab.fleet import Fleet
+from harness.lab.remote import RemoteWorker
+from harness.model.spec import HostTable
+from harness.proc import signals
+from harness.proc.environment import network
+from harness.proc.process import check, run
+from harness.proc.ssh import Connection, Login
+from harness.progress import Progress, Quiet, Step
+from harness.run.prepare import prepare
+from harness.run.request import Request
+from harness.store import Entry, Store
+from tools.bench.bench import SHORT_TESTS, short_tests
+from tools.bench.figures import Figure
+from tools.bench.many import Load
+from tools.bench.sshd import Sshd, sshd
+
+SSH_RATIO = 1.15
+FIRST_USE_S = 10.0
+TRANSFER_RATIO = 0.6
+DASK_RATIO = 1.2
+LINEAR_RATIO = 1.5
+"""How much more an attempt of many may take than one of few."""
+WORKERS = 50
+FEW, MANY = 1_000, 10_000
+"""Attempts on simulated workers."""
+_ENTRY_BYTES = 60_000_000
+_ROUNDS = 4
+_TRANSFERS = 7
+_LIMIT_S = 900.0
+_NAME = "far"
+
+
+@dataclass
+class _Copied:
+    """Progress that notes what was copied."""
+
+    shown: Progress
+    titles: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        if title.startswith("Copying "):
+            self.titles.append(title)
+        with self.shown.step(title) as step:
+            yield step
+
+    def note(self, text: str) -> None:
+        self.shown.note(text)
+
+
+@dataclass(frozen=True)
+class HostsBench:
+    """Measures on the project of *request*."""
+
+    request: Request
+    store: Store
+    progress: Progress
+
+    def measure(self) -> tuple[Figure, ...]:
+        """Measure everything; MachineError where a run fails, or there is no sshd."""
+        with (
+            tempfile.TemporaryDirectory(prefix="harness-bench-") as name,
+            sshd(Path(name) / "far", Path(name) / "home") as far,
+        ):
+            scratch = Path(name)
+            return (
+                *self._over_ssh(far, scratch),
+                *self._first_use(far, scratch),
+                *self._transfers(far, scratch),
+                self._by_dask(scratch),
+                *self.many(),
+            )
+
+    def _over_ssh(self, far: Sshd, scratch: Path) -> tuple[Figure, ...]:
+        """Compare a suite of short tests over SSH with the same here, as a user calls both."""
+        words = [*self._project(far, scratch), "--suite", str(short_tests(scratch / "short"))]
+        words += ["--jobs", "2", "--out", str(scratch / "out")]
+        here, there = self._pairs("short tests", words, [*words, "--host", _NAME], rounds=_ROUNDS)
+        return (ratio(f"{SHORT_TESTS} short tests over SSH", here, there, SSH_RATIO),)
+
+    def _by_dask(self, scratch: Path) -> Figure:
+        """Compare two workers of a Dask cluster with two guests at a time here."""
+        words = ["--project", str(scratch / "project" / "harness.toml")]
+        words += ["--suite", str(scratch / "short"), "--out", str(scratch / "out")]
+        with _cluster(self.store) as scheduler:
+            here, there = self._pairs(
+                "short tests by Dask",
+                [*words, "--jobs", "2"],
+                [*words, "--dask", scheduler],
+                rounds=_ROUNDS,
+            )
+        name = f"{SHORT_TESTS} short tests by two Dask workers, against --jobs 2"
+        return ratio(name, here, there, DASK_RATIO)
+
+    def _first_use(self, far: Sshd, scratch: Path) -> tuple[Figure, ...]:
+        """Have a host that has nothing made ready, and again when it has everything."""
+        context = Context(self.store, self.progress)
+        prepared = prepare(self.request, context, scratch / "prepare")
+        table = msgspec.structs.replace(_table(far), cache=str(scratch / "fresh"))
+        seconds: list[float] = []
+        copied: list[int] = []
+        for _ in range(2):
+            told = _Copied(self.progress)
+
+            async def join(told: _Copied) -> None:
+                each = Context(self.store, told)
+                fleet = Fleet(scratch / "out", each)
+                try:
+                    await fleet.join(_NAME, partial(ssh.connect, _NAME, table, each))
+                    await fleet.add("", prepared.factory, prepared.suites)
+                finally:
+                    await fleet.close()
+
+            begun = time.monotonic()
+            signals.run(join(told))
+            seconds.append(time.monotonic() - begun)
+            copied.append(len(told.titles))
+        files = [each for each in (scratch / "fresh").rglob("*") if each.is_file()]
+        size = sum(each.lstat().st_size for each in files)
+        big = scratch / "as-much"
+        big.write_bytes(os.urandom(size))
+        transfer = _timed(lambda: _scp(far, big, scratch / "as-much-there"))
+        return (
+            Figure(
+                name="first use of a host, beyond what scp takes for as many bytes",
+                value=seconds[0] - transfer,
+                unit="s",
+                bound=f"<= {FIRST_USE_S:g}",
+                reached=seconds[0] - transfer <= FIRST_USE_S,
+                note=f"{copied[0]} copied, {size / 1e6:.0f} MB there; {seconds[0]:.1f} s in all, "
+                f"scp {transfer:.1f} s",
+            ),
+            Figure(
+                name="second use: copied",
+                value=copied[1],
+                unit="",
+                bound="0",
+                reached=not copied[1],
+                note=f"{seconds[1]:.1f} s",
+            ),
+        )
+
+    def _transfers(self, far: Sshd, scratch: Path) -> tuple[Figure, ...]:
+        """Compare what an entry takes on its way with scp."""
+        entries = Store(scratch / "entries")
+        login = Login(_NAME, far.ssh, far.port, str(far.identity), "", far.fingerprint)
+        keys = [digest("bench", str(number)) for number in range(_TRANSFERS)]
+        for key in keys:
+            entries.obtain("suite", key, _fill, Quiet())
+        packed = scratch / "packed.tar"
+        pack(entries, ("suite", keys[0]), packed)
+        whole: list[float] = []
+        alone: list[float] = []
+        scp: list[float] = []
+
+        async def send() -> None:
+            told = Context(self.store, Quiet())
+            worker = await ssh.connect(_NAME, _table(far), told)
+            connection = Connection.open(login)
+            try:
+                for key in keys:
+                    scp.append(_timed(lambda: _scp(far, packed, scratch / "there")))
+                    alone.append(_timed(lambda: connection.put(packed, str(scratch / "there"))))
+                    begun = time.monotonic()
+                    await _give(worker, entries, ("suite", key), scratch / "one.tar")
+                    whole.append(time.monotonic() - begun)
+                    (scratch / "one.tar").unlink()
+            finally:
+                connection.close()
+                await worker.close()
+
+        with self.progress.step(f"{_TRANSFERS} transfers of {_ENTRY_BYTES / 1e6:.0f} MB"):
+            signals.run(send())
+        return (
+            speed("a file of 60 MB, its speed against scp", alone, scp),
+            speed("an entry of 60 MB, packed, sent, checked and unpacked", whole, scp),
+        )
+
+    def many(self) -> tuple[Figure, ...]:
+        """Compare many attempts on simulated workers with few, in a process each."""
+        few, many = (self._load(count) for count in (FEW, MANY))
+        title = f"{MANY} attempts on {WORKERS} simulated workers"
+        return (
+            Figure(
+                name=f"{title}, beyond their sleeps",
+                value=1000 * many.overhead_s,
+                unit="ms each",
+                bound=f"<= {1000 * LINEAR_RATIO * few.overhead_s:.2g}",
+                reached=many.overhead_s <= LINEAR_RATIO * few.overhead_s,
+                note=f"of {FEW} it is {1000 * few.overhead_s:.2f} ms",
+            ),
+            Figure(
+                name=f"{title}, processor",
+                value=1000 * many.cpu_s,
+                unit="ms each",
+                bound=f"<= {1000 * LINEAR_RATIO * few.cpu_s:.2g}",
+                reached=many.cpu_s <= LINEAR_RATIO * few.cpu_s,
+                note=f"of {FEW} it is {1000 * few.cpu_s:.2f} ms",
+            ),
+        )
+
+    def _load(self, attempts: int) -> Load:
+        argv = [sys.executable, "-m", "tools.bench.many", str(WORKERS), str(attempts)]
+        with self.progress.step(f"{attempts} attempts on {WORKERS} simulated workers"):
+            done = check(run(argv, limit_s=_LIMIT_S), "a run that is to be measured failed")
+        return msgspec.json.decode(done.output.splitlines()[-1], type=Load)
+
+    def _project(self, far: Sshd, scratch: Path) -> list[str]:
+        """Write a project like that of the request, with *far* as a host of it."""
+        own = self.request.project_file
+        made = scratch / "project"
+        made.mkdir()
+        for path in own.parent.iterdir():
+            if path.is_dir() and not path.name.startswith(".") and path.name != "runs":
+                (made / path.name).symlink_to(path)
+        keys = far.table(_NAME, identity=str(far.identity), host_key=far.fingerprint)
+        (made / own.name).write_text(f"{own.read_text()}\n{keys}")
+        return ["--project", str(made / own.name)]
+
+    def _pairs(
+        self, title: str, first: Sequence[str], second: Sequence[str], rounds: int
+    ) -> tuple[list[float], list[float]]:
+        """Call ``harness run`` both ways by turns; return the seconds of each."""
+        seconds: tuple[list[float], list[float]] = ([], [])
+        for turn in range(rounds + 1):
+            for words, samples in zip((first, second), seconds, strict=True):
+                took = _timed(lambda words=words: self._run(title, words))  # type: ignore[misc]
+                # The first ones build suites and make templates.
+                samples += [took] if turn else []
+        return seconds
+
+    def _run(self, title: str, words: Sequence[str]) -> None:
+        argv = [sys.executable, "-m", "harness", "run", *words]
+        env = {**network(), "HARNESS_CACHE": str(self.store.root)}
+        with self.progress.step(f"{title}: {' '.join(words[-2:])}"):
+            done = run(argv, env=env, limit_s=_LIMIT_S)
+        if done.status != ExitCode.AS_EXPECTED:
+            check(done, "a run that is to be measured did not end as expected")
+
+
+def _table(far: Sshd) -> HostTable:
+    return HostTable(
+        ssh=far.ssh,
+        port=far.port,
+        identity=str(far.identity),
+        host_key=far.fingerprint,
+        cache=str(far.cache),
+    )
+
+
+async def _give(worker: RemoteWorker, store: Store, entry: Entry, packed: Path) -> None:
+    await worker.take(entry, packed, pack(store, entry, packed))
+
+
+def _fill(out: Path) -> None:
+    (out / "program").write_bytes(os.urandom(_ENTRY_BYTES))
+
+
+def _timed(do: Callable[[], Any]) -> float:
+    begun = time.monotonic()
+    do()
+    return time.monotonic() - begun
+
+
+def _scp(far: Sshd, path: Path, there: Path) -> None:
+    argv = ["scp", "-q", "-F", "none", "-P", str(far.port), "-i", str(far.identity)]
+    argv += ["-o", f"UserKnownHostsFile={far.home / '.ssh' / 'known_hosts'}"]
+    check(run([*argv, str(path), f"{far.ssh}:{there}"], limit_s=_LIMIT_S), "scp has failed")
+
+
+@contextmanager
+def _cluster(store: Store) -> Iterator[str]:
+    """Start two workers of Dask, each of which carries one guest; yield the scheduler's address."""
+    try:
+        import distributed
+    except ImportError as error:
+        raise MachineError(
+            "Dask is not installed", why=str(error), hint="scripts/setup.sh extra"
+        ) from None
+    make: Any = distributed.LocalCluster
+    with make(
+        n_workers=2,
+        threads_per_worker=1,
+        resources={"guests": 1},
+        dashboard_address=None,
+        env={"HARNESS_CACHE": str(store.root)},
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def ratio(name: str, here: Sequence[float], there: Sequence[float], most: float) -> Figure:
+    """Return how many times as long it takes *there*, which is to be *most*."""
+    ratio = statistics.median(there) / statistics.median(here)
+    return Figure(
+        name=name,
+        value=ratio,
+        unit="times as long",
+        bound=f"<= {most:g}",
+        reached=ratio <= most,
+        samples=tuple(there),
+        note=f"{statistics.median(there):.2f} s against {statistics.median(here):.2f} s",
+    )
+
+
+def speed(name: str, ours: Sequence[float], scp: Sequence[float]) -> Figure:
+    """Return the speed of *ours* as a share of that of scp."""
+    mine, other = statistics.median(ours), statistics.median(scp)
+    return Figure(
+        name=name,
+        value=other / mine,
+        unit="of its speed",
+        bound=f">= {TRANSFER_RATIO:g}",
+        reached=other / mine >= TRANSFER_RATIO,
+        samples=tuple(ours),
+        note=f"{mine:.2f} s against {other:.2f} s",
+    )
