@@ -204,7 +204,9 @@ make_environment() {
 
 		from harness.cli import main
 
-		sys.exit(main())
+		# Processes that are spawned import this file as well.
+		if __name__ == "__main__":
+		    sys.exit(main())
 	EOF
 	chmod +x "$1/bin/harness"
 	printf '%s\n' "$want" >"$1/setup-stamp"

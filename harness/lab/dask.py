@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Attempts as tasks of a Dask cluster: its scheduler decides where each runs.
 
-A process of the cluster has one worker of ours, at the other end of two pipes, for all tasks that
-it gets; it dies with that process.  What of kernel and suites that worker lacks is scattered to it.
+What a process of the cluster does with a task is :mod:`harness.lab.station`.  What it lacks of
+kernel and suites is scattered to it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
-import sys
-import tempfile
-import threading
-from collections.abc import Coroutine, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,19 +18,17 @@ from typing import Any, TypeVar
 import msgspec
 
 from harness.context import Context
-from harness.errors import HarnessError, MachineError
+from harness.errors import MachineError
 from harness.foreign import told
 from harness.lab import wire
 from harness.lab.archive import pack
-from harness.lab.executor import Attempt, HostLost, TemplateId
-from harness.lab.pipe import PipeLink
-from harness.lab.remote import RemoteWorker
+from harness.lab.executor import Attempt, HostLost, PartLost, TemplateId
+from harness.lab.station import Answer, Job, Parts, end, task
 from harness.lab.templates import TemplateFactory
 from harness.model.ids import HostName, KernelName
 from harness.model.logfiles import LogNames
-from harness.model.plan import Group, PlannedTest
-from harness.model.records import GuestFailed, GuestReady, TestEnded
-from harness.model.results import Logs
+from harness.model.plan import PlannedTest
+from harness.model.records import GuestFailed, TestEnded
 from harness.model.spec import GuestTable
 from harness.store import Damaged, Entry
 from harness.suites import Suite
@@ -49,171 +44,11 @@ _IN_LINE = 4
 """Attempts for each guest that the cluster carries: those in line keep it busy, and workers that
 come later have something to do."""
 _CONNECT_S = 30.0
-
-
-class Parts(msgspec.Struct, frozen=True):
-    """What a kernel's tests need, as it goes to the cluster."""
-
-    kernel: KernelName
-    key: str
-    boot_limit_s: float
-    suites: dict[str, str]
-    entries: tuple[tuple[str, str], ...]
-
-
-class Job(msgspec.Struct, frozen=True):
-    """What one task does: one of the orders, on a kernel."""
-
-    parts: Parts
-    needs: tuple[tuple[GuestTable, tuple[str, ...]], ...] = ()
-    template: tuple[str, GuestTable] | None = None
-    attempt: wire.Run | None = None
-    check: bool = False
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What came of a task."""
-
-    lacking: tuple[tuple[str, str], ...] = ()
-    """Entries that are not there: nothing was done."""
-    reasons: tuple[str, ...] = ()
-    made: GuestReady | GuestFailed | None = None
-    entries: tuple[tuple[str, str], ...] = ()
-    ended: TestEnded | None = None
-    logs: dict[str, bytes] = {}
-    failed: wire.Failed | None = None
-
-
-class _Names:
-    """What logs are called in a station."""
-
-    def of(self, test: PlannedTest, attempt: int) -> Logs:
-        return Logs(output=f"{attempt}.output", kernel=f"{attempt}.kernel")
-
-    def boot_of(self, test: PlannedTest, attempt: int) -> str:
-        return f"{attempt}.boot"
-
-    def boot(self, group: Group) -> str:
-        return "template.boot"
-
-
-class _Station:
-    """The worker of this process of the cluster, and the thread that talks to it."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.made: dict[TemplateId, asyncio.Future[GuestReady | GuestFailed]] = {}
-        self.opened: set[tuple[KernelName, str]] = set()
-        self.worker: RemoteWorker | None = None
-        self.busy = asyncio.Lock()
-        # Its workers die with it.
-        threading.Thread(target=self.loop.run_forever, name="station", daemon=True).start()
-
-    def do(self, doing: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(doing, self.loop).result()
-
-    async def ready(self) -> RemoteWorker:
-        async with self.busy:
-            if self.worker is None or self.worker.lost:
-                self.made.clear()
-                self.opened.clear()
-                link = PipeLink([sys.executable, "-m", "harness", "worker"], _cache())
-                self.worker = await RemoteWorker.greet("dask", link)
-            return self.worker
-
-    async def answer(self, job: Job, packed: Mapping[str, tuple[bytes, str]]) -> Answer:
-        worker = await self.ready()
-        parts = job.parts
-        async with self.busy:
-            lacking = await worker.lacking(parts.entries)
-            missing = tuple(each for each in lacking if "/".join(each) not in packed)
-            if missing:
-                return Answer(lacking=missing)
-            for entry in lacking:
-                data, sha256 = packed["/".join(entry)]
-                with tempfile.NamedTemporaryFile(prefix="harness-entry-") as file:
-                    await asyncio.to_thread(Path(file.name).write_bytes, data)
-                    await worker.take(entry, Path(file.name), sha256)
-            if (parts.kernel, parts.key) not in self.opened:
-                await worker.open_parts(parts.kernel, parts.key, parts.boot_limit_s, parts.suites)
-                self.opened.add((parts.kernel, parts.key))
-        if job.needs:
-            return Answer(reasons=await worker.lacks(parts.kernel, job.needs))
-        assert job.template is not None  # noqa: S101  all other jobs have one
-        template = TemplateId(parts.kernel, job.template)
-        with tempfile.TemporaryDirectory(prefix="harness-logs-") as out:
-            made = await self._template(worker, template, Path(out))
-            entries = tuple(sorted(worker.made_from(template)))
-            if job.attempt is None:
-                if job.check:
-                    await worker.check(template)
-                return Answer(
-                    made=made, entries=entries, logs=_logs(out, {"boot": "template.boot"})
-                )
-            if isinstance(made, GuestFailed):
-                raise MachineError("no guest comes up on this worker", why=made.reason)
-            attempt = Attempt(job.attempt.test, job.attempt.started)
-            ended = await worker.run(attempt, _Names(), Path(out))
-            number = attempt.started.attempt
-            names = {each: f"{number}.{each}" for each in ("output", "kernel", "boot")}
-            return Answer(ended=ended, logs=_logs(out, names))
-
-    async def _template(
-        self, worker: RemoteWorker, template: TemplateId, out: Path
-    ) -> GuestReady | GuestFailed:
-        if template not in self.made:
-            making = asyncio.ensure_future(worker.prepare(template, _Names(), out))
-            self.made[template] = making
-            making.add_done_callback(
-                lambda done: self.made.pop(template, None) if done.exception() else None
-            )
-        return await asyncio.shield(self.made[template])
-
-    def end(self) -> None:
-        if self.worker is not None:
-            with contextlib.suppress(Exception):
-                asyncio.run_coroutine_threadsafe(self.worker.close(), self.loop).result(5)
-            self.worker = None
-
-
-_STATION: list[_Station] = []
-_LOCK = threading.Lock()
-
-
-def _cache() -> dict[str, str]:
-    import os
-
-    return {"HARNESS_CACHE": os.environ["HARNESS_CACHE"]} if "HARNESS_CACHE" in os.environ else {}
-
-
-def _logs(out: str, names: Mapping[str, str]) -> dict[str, bytes]:
-    paths = {kind: Path(out, name) for kind, name in names.items()}
-    return {kind: path.read_bytes() for kind, path in paths.items() if path.is_file()}
-
-
-def task(job: bytes, names: Sequence[str], digests: Sequence[str], *packed: bytes) -> bytes:
-    """Do a job in this process of the cluster; return its answer, both in msgpack."""
-    with _LOCK:
-        if not _STATION:
-            _STATION.append(_Station())
-            atexit.register(end)
-    station = _STATION[0]
-    entries = dict(zip(names, zip(packed, digests, strict=True), strict=True))
-    try:
-        answer = station.do(station.answer(msgspec.msgpack.decode(job, type=Job), entries))
-    except Damaged as damage:
-        found = tuple(sorted(damage.found.items()))
-        answer = Answer(failed=wire.Failed(0, "damaged", damage.what, damaged=found))
-    except HarnessError as error:
-        failed = wire.Failed(0, "machine", error.what, error.where, error.why, error.hint)
-        answer = Answer(failed=failed)
-    return msgspec.msgpack.encode(answer)
-
-
-def end() -> None:
-    """End the worker of this process of the cluster, and its guests."""
-    for station in _STATION:
-        station.end()
+_WORKERS_S = 60.0
+"""How long a cluster may be without a worker: one that has just been started, or was restarted."""
+_LOOK_S = 0.5
+_CLOSE_S = 20.0
+_WORDS = 2000
 
 
 @dataclass
@@ -325,11 +160,7 @@ class DaskWorker:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(10):
                 await self.client.run(end)
-        for each in (self.client, self.cluster):
-            if each is not None:
-                with contextlib.suppress(Exception):
-                    async with asyncio.timeout(20):
-                        await each.close()
+        await _closed(self.client, self.cluster)
 
     def _resources(self, needs: Sequence[str], guest: GuestTable | None = None) -> dict[str, float]:
         """Return what a task takes: a guest, and what workers may lack."""
@@ -341,6 +172,8 @@ class DaskWorker:
 
     async def _do(self, job: Job, resources: Mapping[str, float]) -> Answer:
         """Have a task done; one whose worker lacks entries is given them."""
+        from distributed.scheduler import KilledWorker
+
         names: tuple[str, ...] = ()
         for _ in range(3):
             scattered = [await self._packed(name) for name in names]
@@ -364,9 +197,13 @@ class DaskWorker:
                 if (task_ := asyncio.current_task()) is not None and task_.cancelling():
                     raise
                 raise HostLost("the Dask scheduler has dropped a task", where=self.host) from None
+            except KilledWorker as error:
+                raise PartLost(
+                    "a Dask worker is lost", where=self.host, why=str(error)[:_WORDS]
+                ) from error
             except Exception as error:
                 raise HostLost(
-                    "a Dask worker is lost", where=self.host, why=str(error)[:2000]
+                    "a Dask cluster is lost", where=self.host, why=str(error)[:_WORDS]
                 ) from error
             if answer.failed is not None:
                 self._raise(answer.failed)
@@ -378,7 +215,7 @@ class DaskWorker:
     def _raise(self, failed: wire.Failed) -> None:
         if failed.kind == "damaged":
             raise Damaged(dict(failed.damaged), Path("/"))
-        raise HostLost(failed.what, where=self.host, why=failed.why, hint=failed.hint)
+        raise PartLost(failed.what, where=self.host, why=failed.why, hint=failed.hint)
 
     async def _packed(self, name: str) -> tuple[Any, str]:
         async def scatter() -> tuple[Any, str]:
@@ -434,24 +271,67 @@ async def connect(where: str, context: Context) -> DaskWorker:
             )
         make: Any = distributed.Client
         client = await make(cluster or where, asynchronous=True, timeout=_CONNECT_S)
-    except (OSError, ValueError, TimeoutError) as error:
+    except (OSError, ValueError, TimeoutError, RuntimeError) as error:
+        await _closed(cluster)
+        if where == AUTO:
+            raise MachineError(
+                "no Dask cluster can be started on this machine",
+                where="--dask auto",
+                why=str(error),
+                hint="is there room for one more Python process for each guest?",
+            ) from None
         raise MachineError(
             "there is no Dask scheduler",
             where=f"--dask {where}",
             why=str(error),
             hint="start one: dask scheduler; name it as tcp://HOST:8786",
         ) from None
+    made = DaskWorker("dask", context, client, cluster, {})
+    try:
+        made.declared = await _declared(client, where)
+    except BaseException:
+        await made.close()
+        raise
+    return made
+
+
+async def _declared(client: Any, where: str) -> dict[str, float]:
+    """Return what the workers of a cluster declare together.
+
+    Waits for the first worker; raises MachineError where none comes, or none declares guests.
+    """
+    how = 'dask worker SCHEDULER --nthreads 2 --resources "guests=2"'
+    end = time.monotonic() + _WORKERS_S
+    try:
+        # What the client itself knows may leave workers out.
+        while not (workers := (await client.scheduler.identity())["workers"]):
+            if time.monotonic() > end:
+                raise MachineError(
+                    "the Dask cluster has no worker",
+                    where=f"--dask {where}",
+                    why=f"none has joined it within {_WORKERS_S:.0f} s",
+                    hint=f"start some: {how}",
+                )
+            await asyncio.sleep(_LOOK_S)
+    except OSError as error:
+        raise HostLost("the Dask scheduler is gone", where=where, why=str(error)) from error
     declared: dict[str, float] = {}
-    # What the client itself knows may leave workers out.
-    for each in (await client.scheduler.identity())["workers"].values():
+    for each in workers.values():
         for name, number in each["resources"].items():
             declared[name] = declared.get(name, 0) + number
-    made = DaskWorker("dask", context, client, cluster, declared)
     if not declared.get(GUESTS):
-        await made.close()
         raise MachineError(
             "no Dask worker says how many guests it carries",
             where=f"--dask {where}",
-            hint='start workers with: dask worker SCHEDULER --nthreads 2 --resources "guests=2"',
+            hint=f"start workers with: {how}",
         )
-    return made
+    return declared
+
+
+async def _closed(*parts: Any) -> None:
+    """Close clients and clusters, as far as they are there and answer."""
+    for each in parts:
+        if each is not None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(_CLOSE_S):
+                    await each.close()

@@ -48,6 +48,10 @@ class HostLost(MachineError):
     """A host, or the way to it, has failed under what was asked of it; others may do it."""
 
 
+class PartLost(HostLost):
+    """One of the machines that stand behind a host has failed; the host itself is there."""
+
+
 class Executor(Protocol):
     """Makes templates and runs attempts in guests that come from them; from one event loop.
 

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from harness.context import Context
 from harness.errors import HarnessError, MachineError, UserError
 from harness.lab.archive import pack
-from harness.lab.executor import Attempt, HostLost, TemplateId
+from harness.lab.executor import Attempt, HostLost, PartLost, TemplateId
 from harness.lab.local import Bench, LocalExecutor
 from harness.lab.templates import TemplateFactory
 from harness.model.ids import HERE, HostName, KernelName
@@ -31,8 +31,9 @@ T = TypeVar("T")
 
 MOST_FAILURES = 3
 """In a row; then a host is given up."""
-_AGAIN_S = (0.5, 5.0)
-"""How long to wait before a host is asked again, by how often it has failed."""
+_AGAIN_S = (0.5, 45.0)
+"""How long to wait before a host is asked again, by how often it has failed: a machine that starts
+anew needs a minute."""
 
 _NOT_SEALED = "a guest with the files of this machine cannot be on another: leave out --host"
 
@@ -85,6 +86,8 @@ class Member:
     worker: Worker | None = None
     failures: int = 0
     """How often it has failed since an attempt ended there."""
+    parts_lost: int = 0
+    """How often a part of it has failed since then."""
     left: str = ""
     """Why it is given up; empty where it is not."""
     why: str = ""
@@ -183,7 +186,7 @@ class Fleet:
         ended = await self._with(
             self.members[host], lambda worker: worker.run(attempt, names, self.out, needs)
         )
-        self.members[host].failures = 0
+        self.members[host].failures = self.members[host].parts_lost = 0
         return ended
 
     async def check(self, template: TemplateId) -> None:
@@ -239,7 +242,12 @@ class Fleet:
             return await do(worker)
         except HostLost as lost:
             why = f"{lost.what}: {lost.why}".removesuffix(": ")
-            await self._drop(member, worker, why)
+            member.parts_lost += 1
+            if isinstance(lost, PartLost) and member.parts_lost < MOST_FAILURES:
+                member.why = why
+                self.context.note(f"host {member.name}: {why}")
+            else:
+                await self._drop(member, worker, why)
             raise
 
     async def _drop(self, member: Member, worker: Worker, why: str) -> None:
@@ -247,6 +255,7 @@ class Fleet:
         if member.worker is worker:
             member.worker = None
             member.failures += 1
+            member.parts_lost = 0
             member.why = why
             self.context.note(f"host {member.name}: {why}")
             await worker.close()

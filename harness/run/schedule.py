@@ -106,7 +106,7 @@ class Schedule:
         """Take the next attempt as long as there is one for *host*, and *host* is there."""
         while not line.finished:
             # What is given to a host that is away would have to wait for it.
-            if not await self.executor.back(host):
+            if not await self._back(host, line):
                 self._leave(host, line)
                 return
             following = line.take(host, self.executor)
@@ -120,6 +120,19 @@ class Schedule:
                 self._lost(kernel, test, number, host, lost, line)
             finally:
                 line.over(kernel, test, number)
+
+    async def _back(self, host: HostName, line: _WorkQueue) -> bool:
+        """Wait until *host* is there or nothing is left to run; False where it is given up."""
+        asking = asyncio.ensure_future(self.executor.back(host))
+        try:
+            while not asking.done() and not line.finished:
+                changing = asyncio.ensure_future(line.change())
+                await asyncio.wait({asking, changing}, return_when=asyncio.FIRST_COMPLETED)
+                changing.cancel()
+        finally:
+            asking.cancel()
+        # It may have failed again before this goes on; where it has not, nothing is waited for.
+        return line.finished or await self.executor.back(host)
 
     async def _one(
         self, kernel: _OfKernel, test: PlannedTest, number: int, host: HostName, line: _WorkQueue

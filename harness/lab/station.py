@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The side of a Dask worker: does jobs with one worker of ours, at the other end of two pipes.
+
+That serves all tasks of its process, and dies with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from harness.errors import HarnessError, MachineError
+from harness.lab import wire
+from harness.lab.executor import Attempt, TemplateId
+from harness.lab.pipe import PipeLink
+from harness.lab.remote import RemoteWorker
+from harness.model.ids import KernelName
+from harness.model.plan import Group, PlannedTest
+from harness.model.records import GuestFailed, GuestReady, TestEnded
+from harness.model.results import Logs
+from harness.model.spec import GuestTable
+from harness.store import Damaged
+
+T = TypeVar("T")
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """What a kernel's tests need, as it goes to the cluster."""
+
+    kernel: KernelName
+    key: str
+    boot_limit_s: float
+    suites: dict[str, str]
+    entries: tuple[tuple[str, str], ...]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What one task does: one of the orders, on a kernel."""
+
+    parts: Parts
+    needs: tuple[tuple[GuestTable, tuple[str, ...]], ...] = ()
+    template: tuple[str, GuestTable] | None = None
+    attempt: wire.Run | None = None
+    check: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came of a task."""
+
+    lacking: tuple[tuple[str, str], ...] = ()
+    """Entries that are not there: nothing was done."""
+    reasons: tuple[str, ...] = ()
+    made: GuestReady | GuestFailed | None = None
+    entries: tuple[tuple[str, str], ...] = ()
+    ended: TestEnded | None = None
+    logs: dict[str, bytes] = {}
+    failed: wire.Failed | None = None
+
+
+class _Names:
+    """What logs are called in a station."""
+
+    def of(self, test: PlannedTest, attempt: int) -> Logs:
+        return Logs(output=f"{attempt}.output", kernel=f"{attempt}.kernel")
+
+    def boot_of(self, test: PlannedTest, attempt: int) -> str:
+        return f"{attempt}.boot"
+
+    def boot(self, group: Group) -> str:
+        return "template.boot"
+
+
+class _Station:
+    """The worker of this process of the cluster, and the thread that talks to it."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.made: dict[TemplateId, asyncio.Future[GuestReady | GuestFailed]] = {}
+        self.opened: set[tuple[KernelName, str]] = set()
+        self.worker: RemoteWorker | None = None
+        self.busy = asyncio.Lock()
+        # Its workers die with it.
+        threading.Thread(target=self.loop.run_forever, name="station", daemon=True).start()
+
+    def do(self, doing: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(doing, self.loop).result()
+
+    async def ready(self) -> RemoteWorker:
+        async with self.busy:
+            if self.worker is None or self.worker.lost:
+                self.made.clear()
+                self.opened.clear()
+                link = PipeLink([sys.executable, "-m", "harness", "worker"], _cache())
+                self.worker = await RemoteWorker.greet("dask", link)
+            return self.worker
+
+    async def answer(self, job: Job, packed: Mapping[str, tuple[bytes, str]]) -> Answer:
+        worker = await self.ready()
+        parts = job.parts
+        async with self.busy:
+            lacking = await worker.lacking(parts.entries)
+            missing = tuple(each for each in lacking if "/".join(each) not in packed)
+            if missing:
+                return Answer(lacking=missing)
+            for entry in lacking:
+                data, sha256 = packed["/".join(entry)]
+                with tempfile.NamedTemporaryFile(prefix="harness-entry-") as file:
+                    await asyncio.to_thread(Path(file.name).write_bytes, data)
+                    await worker.take(entry, Path(file.name), sha256)
+            if (parts.kernel, parts.key) not in self.opened:
+                await worker.open_parts(parts.kernel, parts.key, parts.boot_limit_s, parts.suites)
+                self.opened.add((parts.kernel, parts.key))
+        if job.needs:
+            return Answer(reasons=await worker.lacks(parts.kernel, job.needs))
+        assert job.template is not None  # noqa: S101  all other jobs have one
+        template = TemplateId(parts.kernel, job.template)
+        with tempfile.TemporaryDirectory(prefix="harness-logs-") as out:
+            made = await self._template(worker, template, Path(out))
+            entries = tuple(sorted(worker.made_from(template)))
+            if job.attempt is None:
+                if job.check:
+                    await worker.check(template)
+                return Answer(
+                    made=made, entries=entries, logs=_logs(out, {"boot": "template.boot"})
+                )
+            if isinstance(made, GuestFailed):
+                raise MachineError("no guest comes up on this worker", why=made.reason)
+            attempt = Attempt(job.attempt.test, job.attempt.started)
+            ended = await worker.run(attempt, _Names(), Path(out))
+            number = attempt.started.attempt
+            names = {each: f"{number}.{each}" for each in ("output", "kernel", "boot")}
+            return Answer(ended=ended, logs=_logs(out, names))
+
+    async def _template(
+        self, worker: RemoteWorker, template: TemplateId, out: Path
+    ) -> GuestReady | GuestFailed:
+        if template not in self.made:
+            making = asyncio.ensure_future(worker.prepare(template, _Names(), out))
+            self.made[template] = making
+            making.add_done_callback(
+                lambda done: self.made.pop(template, None) if done.exception() else None
+            )
+        return await asyncio.shield(self.made[template])
+
+    def end(self) -> None:
+        if self.worker is not None:
+            with contextlib.suppress(Exception):
+                asyncio.run_coroutine_threadsafe(self.worker.close(), self.loop).result(5)
+            self.worker = None
+
+
+_STATION: list[_Station] = []
+_LOCK = threading.Lock()
+
+
+def _cache() -> dict[str, str]:
+    return {"HARNESS_CACHE": os.environ["HARNESS_CACHE"]} if "HARNESS_CACHE" in os.environ else {}
+
+
+def _logs(out: str, names: Mapping[str, str]) -> dict[str, bytes]:
+    paths = {kind: Path(out, name) for kind, name in names.items()}
+    return {kind: path.read_bytes() for kind, path in paths.items() if path.is_file()}
+
+
+def task(job: bytes, names: Sequence[str], digests: Sequence[str], *packed: bytes) -> bytes:
+    """Do a job in this process of the cluster; return its answer, both in msgpack."""
+    with _LOCK:
+        if not _STATION:
+            _STATION.append(_Station())
+            atexit.register(end)
+    station = _STATION[0]
+    entries = dict(zip(names, zip(packed, digests, strict=True), strict=True))
+    try:
+        answer = station.do(station.answer(msgspec.msgpack.decode(job, type=Job), entries))
+    except Damaged as damage:
+        found = tuple(sorted(damage.found.items()))
+        answer = Answer(failed=wire.Failed(0, "damaged", damage.what, damaged=found))
+    except HarnessError as error:
+        failed = wire.Failed(0, "machine", error.what, error.where, error.why, error.hint)
+        answer = Answer(failed=failed)
+    return msgspec.msgpack.encode(answer)
+
+
+def end() -> None:
+    """End the worker of this process of the cluster, and its guests."""
+    for station in _STATION:
+        station.end()
