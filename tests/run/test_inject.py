@@ -87,10 +87,9 @@ def test_planted_mistakes_are_found_and_nothing_else(tmp_path: Path) -> None:
     (patch,) = [each for each in said.injections.patches if each.number == PATCH]
     assert sum(each.points for each in patch.taken) >= 10 * 2
     # What is found is shown again by the command that stands beside it.
-    again = shlex.split(leak.rerun)[1:]
     shown = tmp_path / "again"
     done = subprocess.run(
-        [sys.executable, "-m", *again, "--out", str(shown)],
+        [*shlex.split(leak.rerun), "--out", str(shown)],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
