@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -225,16 +225,24 @@ class _Trial:
             seconds = time.monotonic() - begun
             build_id = made.kernel.meta.build_id
             self.mutation.book.write(MutantsBuilt(seconds=seconds, build_id=build_id))
-            begun = time.monotonic()
-            await self.bed.at_once(
-                [
-                    partial(self._one_of_many, each, fit & {*self.tests[each.number]})
-                    for each in left
-                ]
-            )
-            self.mutation.book.write(MutantsEnded(seconds=time.monotonic() - begun))
+            with self._timed():
+                await self.bed.at_once(
+                    [
+                        partial(self._one_of_many, each, fit & {*self.tests[each.number]})
+                        for each in left
+                    ]
+                )
         finally:
             self.bed.close(NAME)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Write how long it took, also where it is cut off: a resumed run adds to that."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.mutation.book.write(MutantsEnded(seconds=time.monotonic() - begun))
 
     async def _one_of_many(self, mutant: Mutant, fit: set[str]) -> None:
         names = [name for name in self.tests[mutant.number] if name in fit]
@@ -265,23 +273,22 @@ class _Trial:
 
     async def alone(self, mutants: Sequence[Mutant]) -> None:
         """Build a kernel for each of *mutants*, while the one before is tested."""
-        begun = time.monotonic()
         testing: asyncio.Task[None] | None = None
-        try:
-            for each in mutants:
-                built = await self._build(each)
+        with self._timed():
+            try:
+                for each in mutants:
+                    built = await self._build(each)
+                    if testing is not None:
+                        await testing
+                    if built is not None:
+                        testing = asyncio.create_task(self._only_one(each, *built))
                 if testing is not None:
                     await testing
-                if built is not None:
-                    testing = asyncio.create_task(self._only_one(each, *built))
-            if testing is not None:
-                await testing
-        finally:
-            if testing is not None and not testing.done():
-                testing.cancel()
-                with suppress(asyncio.CancelledError, MachineError):
-                    await testing
-        self.mutation.book.write(MutantsEnded(seconds=time.monotonic() - begun))
+            finally:
+                if testing is not None and not testing.done():
+                    testing.cancel()
+                    with suppress(asyncio.CancelledError, MachineError):
+                        await testing
 
     async def _build(self, mutant: Mutant) -> tuple[str, float] | None:
         """Return the key of the kernel with *mutant*, and the seconds that its build took."""

@@ -85,7 +85,7 @@ def test_many_tests_against_one_boot_for_each() -> None:
 
 @pytest.mark.proof
 def test_the_command_measures_everything() -> None:
-    argv = [sys.executable, "-m", "harness", "bench", "guest", "--json"]
+    argv = [sys.executable, "-m", "tools.bench", "--json"]
     argv += ["--rounds", "3", "--virtme-rounds", "1"]
     done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, timeout=3600, check=False)
     assert done.returncode in {0, 1}, done.stderr.decode()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import sys
 from pathlib import Path
 
@@ -41,13 +42,14 @@ _FOR_VIRTME = ("net", "virtme")
     "--part",
     "parts",
     multiple=True,
-    type=click.Choice(["guests", "matrix", "overhead", "hosts", "workers"]),
+    type=click.Choice(["guests", "matrix", "overhead", "hosts", "workers", "mutants"]),
     default=("guests",),
     show_default=True,
     help="Measure guests and turn-around times; a matrix of ten kernels, from nothing and again, "
     "which takes half an hour; or only what the harness itself takes for a test, which is a part "
     "of that; tests over SSH and by Dask, for which this machine plays the other one; or only many "
-    "attempts on simulated workers, which is a part of that.",
+    "attempts on simulated workers, which is a part of that; or faults that share a kernel against "
+    "one build for each, which takes a quarter of an hour.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def bench(
@@ -61,12 +63,14 @@ def bench(
 
     Figures of guests are from one kernel, which is built first if need be: the project's own with
     the fragments 'net' and 'virtme' on top, as virtme-run finds its root over 9p.  Those of a
-    matrix are from base and v10, in a cache of their own.  Exit code 0 means that every figure
-    keeps its bound, 1 that one does not: on a busy machine, try again.
+    matrix are from base and v10, in a cache of their own; those of faults are from v11, and what
+    was cut off is gone on with below runs/.  Exit code 0 means that every figure keeps its bound,
+    1 that one does not: on a busy machine, try again.
     """
     from tools.bench.bench import Bench
     from tools.bench.figures import Report, encode, machine
     from tools.bench.matrix import MatrixBench
+    from tools.bench.mutants import MutantsBench
 
     here = Path.cwd()
     file = find_project(project_file, here)
@@ -92,6 +96,10 @@ def bench(
 
         hosts = HostsBench(own, store, progress)
         more = (*more, *(hosts.measure() if "hosts" in parts else hosts.many()))
+    if "mutants" in parts:
+        directory = here / "runs" / "bench-mutants"
+        more = (*more, *MutantsBench(own, store, progress, directory).measure())
+        shutil.rmtree(directory)
     measured = msgspec.structs.replace(measured, figures=(*measured.figures, *more))
     if as_json:
         click.echo(encode(measured))
