@@ -17,6 +17,7 @@ from harness.cli.testing import (
 )
 from harness.errors import UserError
 from harness.model.spec import BisectTable
+from harness.run.coverage import several
 from harness.run.matrix import patches_of, specs
 from harness.run.request import Request
 
@@ -46,8 +47,11 @@ from harness.run.request import Request
     help="Test the base and the last patch, and between them only the kernels that are needed to "
     "find the first patch that breaks each test.",
 )
+@click.option("--coverage", is_flag=True, hidden=True)
 @reruns_option
-def matrix(patches: str, tests_from: str, bisect: bool, reruns: int, **options: Any) -> int:
+def matrix(
+    patches: str, tests_from: str, bisect: bool, coverage: bool, reruns: int, **options: Any
+) -> int:
     """Run the suites on the base and after each patch, and name the patch that breaks a test.
 
     Kernels are built one after the other, while tests of those before run.  A kernel that does not
@@ -91,6 +95,8 @@ def matrix(patches: str, tests_from: str, bisect: bool, reruns: int, **options: 
         own = tests_from == "own"
         chosen = patches_of("ends" if bisect else patches, count)
         kernels = specs(whole, chosen, count, own_tests=own)
+        if coverage:
+            raise several(len(kernels))
         table = BisectTable(own_tests=own) if bisect else None
         reuse = asked.reuse is not False
         return dataclasses.replace(

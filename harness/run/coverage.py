@@ -60,6 +60,16 @@ def watch(built: Built, directory: Path, context: Context) -> LineProbe:
     return probes.start(directory / probes.COVERAGE, code, context)
 
 
+def several(kernels: int) -> UserError:
+    """Return the refusal to watch tests on so many *kernels*."""
+    return UserError(
+        "the lines that tests run are watched on one kernel only",
+        where="--coverage",
+        why=f"asked for are {kernels} kernels, and each has other changed lines, at other places",
+        hint="watch each in a run of its own; --upto N has the first N patches",
+    )
+
+
 def _lines_of(changed: Iterable[ChangedLines]) -> Iterator[PatchLines]:
     """Yield the patches; the text of their lines as long as it is not too much for a report."""
     left = _MOST_LINES

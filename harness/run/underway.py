@@ -164,11 +164,7 @@ class Underway:
         specs = self._request.kernels
         self._known, self._same = self._book.records(), Same()
         if self._request.coverage and len(specs) > 1:
-            raise UserError(
-                "the lines that tests run can be watched on one kernel only",
-                where="--coverage",
-                why=f"asked for are {len(specs)} kernels",
-            )
+            raise coverage.several(len(specs))
         for spec in specs:
             check_kernel_name(spec.name)
         selected = [select(self._request, spec, self._context) for spec in specs]
