@@ -5,6 +5,9 @@ All kinds are read: mboxrd and mboxo, which put ``>`` before a line of the text 
 ``From ``; mboxcl, which says how long a mail is; what ``git format-patch --stdout`` and b4 write,
 which do neither.  Only a ``From `` line that ends in a date and that headers follow begins a mail,
 so such words in a message or a patch do not cut it in two.
+
+Content-Length may be a header of the sender.  So it is not believed in a mailbox that has no need
+of it, nor where it would make another mail a part of this one's text.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ _FROM = re.compile(
     re.M | re.I,
 )
 _GIT = re.compile(rb"From (?:[0-9a-f]{40,64} Mon Sep 17 00:00:00 2001|git@z )")
+_UNCOUNTED = re.compile(rb"From mboxrd@z |" + _GIT.pattern)
+"""Mails that are not counted by whoever wrote the file."""
+_IDENTITY = re.compile(rb"^Message-ID:", re.M | re.I)
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _LENGTH = re.compile(rb"^Content-Length:[ \t]*(\d+)[ \t]*\r?$", re.M | re.I)
 _BOUNDARY = re.compile(
@@ -53,7 +59,8 @@ def split(data: Buffer) -> Iterator[Span]:
     while True:
         git = mark is None or bool(_GIT.match(data, mark.start()))
         header = _header(data, start)
-        by_length = _end_by_length(data, start, header)
+        counted = mark is None or not _UNCOUNTED.match(data, mark.start())
+        by_length = _end_by_length(data, start, header) if counted else None
         following = by_length[1] if by_length else _next(data, start, header)
         end = by_length[0] if by_length else following.start() if following else len(data)
         escaped = not git
@@ -87,6 +94,8 @@ def _end_by_length(
     if found is None or len(found[1]) > 15:
         return None
     end = start + len(header) + int(found[1])
+    if _holds_mail(data, start + len(header), end):
+        return None
     gap = re.compile(rb"[\r\n]*").match(data, end) if end <= len(data) else None
     if gap is None:
         return None
@@ -94,6 +103,13 @@ def _end_by_length(
         return end, None
     following = _FROM.match(data, gap.end()) if data[end - 1 : gap.end()].count(b"\n") else None
     return (end, following) if following else None
+
+
+def _holds_mail(data: Buffer, start: int, end: int) -> bool:
+    """Return whether a mail with an identity of its own begins between *start* and *end*."""
+    return any(
+        _IDENTITY.search(_header(data, mark.end())) for mark in _FROM.finditer(data, start, end)
+    )
 
 
 def _next(data: Buffer, start: int, header: bytes) -> re.Match[bytes] | None:

@@ -9,6 +9,7 @@ import email.message
 import quopri
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser, BytesParser
 from email.policy import compat32
@@ -20,6 +21,8 @@ _HEADER_BLOCK = re.compile(r"(?:[!-9;-~]+:.*\n(?:[ \t].*\n)*)+(?:\n|\Z)")
 _PATCH_NAME = re.compile(r"\.(?:patch|diff|mbox|eml)$|^\d{4}-", re.I)
 _WORD = re.compile(r"=\?([^?\s]+)\?([bBqQ])\?([^?\s]*)\?=")
 _WORDS = re.compile(rf"(?:{_WORD.pattern})+")
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/= \t\r\n]")
+_DIFF = re.compile(rb"^(?:diff --git |--- )", re.M)
 _TEXTS = ("text/plain", "text/x-patch", "text/x-diff", "application/x-patch", "text/patch")
 
 
@@ -155,14 +158,25 @@ def _decode(data: bytes, charset: str) -> str:
         return data.decode(errors="surrogateescape")
 
 
+def _base64(body: bytes) -> tuple[bytes, bytes]:
+    """Return the lines of base64 in one, and what a mailing list has put below them.
+
+    Padding may be missing, and there may be blank lines, and blanks at their ends.
+    """
+    foreign = _NOT_BASE64.search(body)
+    end = body.rfind(b"\n", 0, foreign.start()) + 1 if foreign else len(body)
+    return body[:end].rstrip(b"= \t\r\n"), body[end:]
+
+
 def _transfer(body: bytes, encoding: str) -> bytes:
     if encoding == "quoted-printable":
         return quopri.decodestring(body)
     if encoding == "base64":
-        # What a mailing list has put below it is no base64.
-        block = body.strip().split(b"\n\n", 1)[0]
-        try:
-            return base64.b64decode(block)
-        except binascii.Error:
+        lines, rest = _base64(body)
+        # Not all mails that say so are.
+        if not lines or _DIFF.search(rest):
             return body
+        with suppress(binascii.Error):
+            # More padding than there is does no harm.
+            return base64.b64decode(lines + b"==")
     return body

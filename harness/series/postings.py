@@ -7,7 +7,7 @@ no such headers, as files of ``git format-patch``, by their version and count.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import parseaddr
 
@@ -213,13 +213,19 @@ def gather_postings(
 ) -> list[Posting]:
     """Gather the patches that were sent together."""
     found: dict[tuple[object, ...], Posting] = {}
+    by_version: dict[tuple[Version, int | None], dict[str, Mail]] = {}
+    for cover in covers:
+        same_version = by_version.setdefault((_of(cover), cover.subject.total), {})
+        same_version[cover.message_id] = cover
     for mail in patches:
         about = mail.subject
         loose = not mail.message_id
         thread: object = None if loose else threads.root(mail)
         # Without numbers each mail of a thread is a series of its own; loose files are one.
         alone = None if about.total is not None or loose else threads.name(mail)
-        key = (thread, _of(mail), about.total, about.resend, alone)
+        # One version may be there twice: as RFC, and in answer to it as what is to be applied.
+        answered = _answered(mail, by_version.get((_of(mail), about.total), {}), threads)
+        key = (thread, _of(mail), about.total, about.resend, alone, answered)
         posting = found.setdefault(key, Posting(_of(mail), about.total, about.resend))
         number = about.number if about.number is not None else len(posting.mails) + 1
         posting.mails.setdefault(number, []).append(mail)
@@ -237,6 +243,17 @@ def gather_postings(
     return postings
 
 
+def _answered(mail: Mail, covers: Mapping[str, Mail], threads: Threads) -> str:
+    """Return the identity of the nearest cover letter that a patch answers to; empty for none.
+
+    *covers* are those of its version, by identity.  Where there is only one, it does not matter.
+    """
+    if len(covers) < 2:
+        return ""
+    above = (each.message_id for each in threads.above(mail))
+    return next((each for each in above if each in covers), "")
+
+
 def _covers_of(
     posting: Posting, postings: Sequence[Posting], covers: Sequence[Mail], threads: Threads
 ) -> list[Mail]:
@@ -247,6 +264,10 @@ def _covers_of(
     ]
     roots = {threads.root(mail) for mail in posting.all}
     near = [cover for cover in fitting if threads.root(cover) in roots]
+    known = {cover.message_id: cover for cover in near}
+    answered = {_answered(mail, known, threads) for mail in posting.all}
+    if own := [cover for cover in near if cover.message_id in answered]:
+        return own
     if near:
         return near
     alike = [
@@ -336,5 +357,18 @@ def _are_versions(one: Posting, two: Posting, threads: Threads) -> bool:
         bool(same_thread)
         and bool(one.senders & two.senders)
         and one.version != two.version
-        and (one.total is None) == (two.total is None)
+        and ((one.total is None) == (two.total is None) or _follows(one, two, threads))
     )
+
+
+def _follows(one: Posting, two: Posting, threads: Threads) -> bool:
+    """Return whether a patch without a number is a later version of a series with numbers.
+
+    It is one if it says so and answers to the series' first mail: to another one, it may be a
+    later version of a fix on top of that.
+    """
+    old, new = sorted((one, two), key=lambda each: each.version)
+    if new.total is not None:
+        return False
+    above = threads.above(new.first)
+    return bool(above) and any(above[0] is each for each in (old.first, *old.covers))

@@ -290,6 +290,18 @@ SENDINGS: dict[str, Callable[[Letter], bytes]] = {
         "BASE64",
         base64.encodebytes(m.text.replace("\n", "\r\n").encode()),
     ),
+    "base64 without its padding": lambda m: _with(
+        m, "text/plain; charset=utf-8", "base64", base64.encodebytes(m.text.encode()).rstrip(b"=\n")
+    ),
+    "base64 with blanks and blank lines": lambda m: _with(
+        m,
+        "text/plain; charset=utf-8",
+        "base64",
+        base64.encodebytes(m.text.encode()).replace(b"\n", b" \n\n", 2),
+    ),
+    "as it is, and declared as base64": lambda m: _with(
+        m, "text/plain; charset=utf-8", "base64", m.text.encode()
+    ),
     "base64 with a list's footer": lambda m: _with(
         m,
         "text/plain; charset=utf-8",

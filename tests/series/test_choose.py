@@ -364,6 +364,32 @@ def test_a_series_may_become_one_patch(read_all: Callable[..., Series]) -> None:
     assert (read_all(V3, new).version, len(read_all(V3, new).patches)) == (4, 1)
 
 
+def test_a_series_may_become_one_patch_with_another_title(
+    read_all: Callable[..., Series],
+) -> None:
+    """As an answer to its cover letter; one to a patch may be a new version of a fix on top."""
+    new = m.patch("[PATCH v4] mm: all of it", 3, message_id="4@x", answers=V3[0].message_id)
+    assert [p.subject for p in read_all(V3, new).patches] == ["mm: all of it"]
+    fix = replace(new, answers=V3[2].message_id)
+    series = read_all(V3, fix)
+    assert (series.version, len(series.patches)) == (3, 3)
+    assert 'left out: v4 of "mm: all of it" (1 patch)' in series.notes[0]
+
+
+def test_one_version_twice_in_a_thread(read_all: Callable[..., Series]) -> None:
+    """What was sent for comments, and in answer to it what is to be applied."""
+    asked = Thread("RFC PATCH", name="rfc").letters()
+    meant = Thread("PATCH", name="meant", answers="rfc-0@example.org", new="m", day=20).letters()
+    series = read_all([*meant, *asked])
+    assert all(b"return a + m;" in patch.diff for patch in series.patches)
+    assert series.cover_mail.message_id == "<meant-0@example.org>"
+    assert "left out: another sending of v1 (3 patches)" in series.notes[0]
+    # A word that some mails do not have parts nothing.
+    letters = Thread("PATCH", name="x", cover="[RFC PATCH 0/3] mm: three changes").letters()
+    letters[2] = replace(letters[2], subject=f"[RFC {letters[2].subject[1:]}")
+    assert read_all(letters).notes == ()
+
+
 def test_a_version_from_another_address(read_all: Callable[..., Series]) -> None:
     new = Thread(
         "PATCH v4", name="v4", sender="Ada Example <ada@work.example.org>", title="mm: renamed",

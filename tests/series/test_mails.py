@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 import tempfile
 import tracemalloc
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,11 +29,11 @@ THREAD = m.Thread("PATCH v3").letters()
 REPLY = m.reply(THREAD[1], f"> {m.diff(3)}Acked-by: {m.BOB}\n")
 
 
-def read_bytes(data: bytes) -> Series:
+def read_bytes(data: bytes, version: int | None = None) -> Series:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "thread.mbox"
         path.write_bytes(data)
-        return read(path)
+        return read(path, version=version)
 
 
 WHOLE = read_bytes(m.mboxrd([letter.bytes() for letter in THREAD]))
@@ -191,6 +192,26 @@ def test_what_is_counted_need_not_be_escaped() -> None:
     letter = m.patch("[PATCH] mm: x", 3, message=text)
     (patch,) = read_bytes(m.mboxcl2([letter.bytes()])).patches
     assert text in patch.data.decode()
+
+
+@pytest.mark.parametrize("kind", [m.mboxrd, m.mboxo, m.mboxcl])
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_a_length_that_is_not_true_hides_no_mail(
+    kind: Callable[[Sequence[bytes]], bytes], at: int
+) -> None:
+    """The sender may say it, such that the mail would end where the next one does."""
+    new = m.Thread("PATCH v2", name="new", answers="s-0@example.org", new="n")
+    mails = [each.bytes() for each in (*m.Thread().letters(), *new.letters())]
+    line = kind([b""]).partition(b"\n")[0] + b"\n"
+    head, _, body = mails[at].partition(b"\n\n")
+    counted = kind([mails[at + 1]]).removeprefix(line).rstrip(b"\n")
+    size = len(body) + 1 + len(line) + len(counted) + 1
+    mails[at] = head + b"\nContent-Length: %d\n\n" % size + body
+    series = read_bytes(kind(mails))
+    assert (series.version, len(series.patches)) == (2, 3)
+    assert series.cover_mail.message_id == "<new-0@example.org>"
+    older = read_bytes(kind(mails), version=1)
+    assert len(older.patches) == 3
 
 
 @pytest.mark.parametrize(
