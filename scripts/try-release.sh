@@ -91,6 +91,8 @@ unshare --mount --pid --fork --kill-child sh -eu -c '
 	shift 2
 	mount --bind "$root" "$root"
 	mount --rbind --make-rslave /dev "$root/dev"
+	# With the control groups, which limit what a stranger may build as root.
+	mount --rbind --make-rslave /sys "$root/sys"
 	mount -t proc proc "$root/proc"
 	# Not chroot: there the kernel makes no user namespaces, which tests need.
 	cd "$root"

@@ -136,7 +136,8 @@ def test_genhtml_takes_it(tmp_path: Path) -> None:
     argv = ["genhtml", "--show-details", "--output-directory", "html", "lines.info"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "lines......: 66.7% (2 of 3 lines)" in done.stdout
+    # lcov 2 writes one dot more.
+    assert re.search(r"lines\.+: 66\.7% \(2 of 3 lines\)", done.stdout)
     assert "warn" not in (done.stdout + done.stderr).lower()
     (page,) = tmp_path.glob("html/**/a.c.gcov.html")
     assert "int three" in page.read_text()
