@@ -2,11 +2,14 @@
 /*
  * KVM_GET_SUPPORTED_MEMORY_ATTRIBUTES and KVM_SET_MEMORY_ATTRIBUTES: arguments
  * and results. What the attributes do to guests is seen in fault_test and
- * convert_test, save for the two things that an attribute's absence means.
+ * convert_test, save for the two things that an attribute's absence means. And
+ * the bit by which a guest chooses, as far as it is refused.
  */
 #include "pm_test.h"
 
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/time.h>
 
 #define PRIVATE KVM_MEMORY_ATTRIBUTE_PRIVATE
 
@@ -223,6 +226,32 @@ TEST_F(attributes, no_slot_is_needed)
 	EXPECT_EQ(0, set(self->vm, 0, PM_PAGE, self->known, 0));
 }
 
+/* In each VM they take some 150 KiB; a page of four is left to noise. */
+#define VMS	32
+
+/* Shows: B4.lifetime (from patch 10) */
+TEST(attributes_go_with_the_vm)
+{
+	long before = 0, noise = VMS * 16;
+	double end;
+	int i, vm;
+
+	REQUIRE(PM_BY_ATTRIBUTE);
+	for (i = -4; i < VMS; i++) {
+		if (!i)
+			before = pm_vmstat("nr_slab_unreclaimable");
+		vm = pm_bare_vm(PM_BY_ATTRIBUTE);
+		ASSERT_EQ(0, pm_set_private(vm, ANY_GPA, 32 * PM_2M));
+		close(vm);
+	}
+	ASSERT_LT(0, before);
+	end = pm_now() + 2;
+	while (pm_vmstat("nr_slab_unreclaimable") > before + noise &&
+	       pm_now() < end)
+		usleep(20000);
+	EXPECT_GE(before + noise, pm_vmstat("nr_slab_unreclaimable"));
+}
+
 FIXTURE(meaning)
 {
 	struct pm_vm *vm;
@@ -293,6 +322,142 @@ TEST_F(meaning, attributes_outlive_the_slot)
 	ASSERT_EQ(0, pm_memory_add(self->vm->fd, PM_SLOT, 0, &self->mem));
 	EXPECT_END(PM_DONE, pm_read(self->vm, gpa, PM_PRIVATE));
 	EXPECT_END(PM_FAULT, pm_read(self->vm, gpa, PM_SHARED));
+}
+
+FIXTURE(interrupted)
+{
+	int vm;
+	struct kvm_memory_attributes a;
+	__u64 end;
+};
+
+static void on_alarm(int signal)
+{
+}
+
+/* So many pages that each call meets signals. */
+FIXTURE_SETUP(interrupted)
+{
+	REQUIRE(PM_BY_ATTRIBUTE);
+	self->vm = pm_bare_vm(PM_BY_ATTRIBUTE);
+	self->a.address = ANY_GPA;
+	self->a.size = 256 * PM_2M;
+	self->a.attributes = PRIVATE;
+	self->end = self->a.address + self->a.size;
+	signal(SIGALRM, on_alarm);
+}
+
+FIXTURE_TEARDOWN(interrupted)
+{
+	close(self->vm);
+}
+
+/* As many calls as it takes: the number of those that left something. */
+static int set_under_alarms(int vm, struct kvm_memory_attributes *a)
+{
+	const struct itimerval often = {
+		.it_value.tv_usec = 1000,
+		.it_interval.tv_usec = 5000,
+	};
+	const struct itimerval never = { 0 };
+	const __u64 end = a->address + a->size;
+	int ret, early = 0;
+	__u64 before;
+
+	setitimer(ITIMER_REAL, &often, NULL);
+	do {
+		before = a->address;
+		ret = pm_attributes_call(vm, a);
+		if (!ret && (a->address + a->size != end || a->address < before))
+			ret = -EPROTO;
+		early += !ret && a->size;
+	} while (!ret && a->size);
+	setitimer(ITIMER_REAL, &never, NULL);
+	return ret ?: early;
+}
+
+/* Shows: Cd, B2.write-back (from patch 10) */
+TEST_F(interrupted, call_that_sets_leaves_the_rest_to_the_caller)
+{
+	EXPECT_LT(0, set_under_alarms(self->vm, &self->a));
+	EXPECT_EQ(self->end, self->a.address);
+}
+
+/* Shows: Cd, B2.write-back (from patch 10) */
+TEST_F(interrupted, call_that_clears_leaves_the_rest_to_the_caller)
+{
+	struct kvm_memory_attributes none = self->a;
+
+	none.attributes = 0;
+	ASSERT_EQ(0, pm_set_private(self->vm, self->a.address, self->a.size));
+	EXPECT_LT(0, set_under_alarms(self->vm, &none));
+	EXPECT_EQ(self->end, none.address);
+}
+
+FIXTURE(shared_bit)
+{
+	int vm;
+};
+
+FIXTURE_SETUP(shared_bit)
+{
+	REQUIRE(PM_BY_BIT);
+	self->vm = pm_bare_vm(PM_BY_BIT);
+}
+
+FIXTURE_TEARDOWN(shared_bit)
+{
+	close(self->vm);
+}
+
+static int set_shared_bit(int vm, __u64 bit)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_PROTECTED_VM_SHARED_BIT,
+		.args[0] = bit,
+	};
+
+	return ioctl(vm, KVM_ENABLE_CAP, &cap) ? -errno : 0;
+}
+
+/* Shows: T.shared-bit (from patch 10) */
+TEST_F(shared_bit, is_for_vms_with_private_memory)
+{
+	int vm = pm_bare_vm(PM_ORDINARY);
+
+	EXPECT_EQ(-EINVAL, set_shared_bit(vm, PM_SHARED_BIT));
+	close(vm);
+	EXPECT_EQ(0, set_shared_bit(self->vm, PM_SHARED_BIT));
+}
+
+/* Shows: T.shared-bit (from patch 10) */
+TEST_F(shared_bit, that_no_guest_has_is_einval)
+{
+	EXPECT_EQ(-EINVAL, set_shared_bit(self->vm, 0));
+	EXPECT_EQ(-EINVAL, set_shared_bit(self->vm, 29))
+		TH_LOG("within a huge page");
+	/* No processor has more than 52 bits. */
+	EXPECT_EQ(-EINVAL, set_shared_bit(self->vm, 52));
+	EXPECT_EQ(-EINVAL, set_shared_bit(self->vm, 1ULL << 32 | PM_SHARED_BIT));
+	EXPECT_EQ(0, set_shared_bit(self->vm, PM_SHARED_BIT));
+}
+
+/* Shows: T.shared-bit (from patch 10) */
+TEST_F(shared_bit, is_chosen_once)
+{
+	ASSERT_EQ(0, set_shared_bit(self->vm, PM_SHARED_BIT));
+	EXPECT_EQ(-EBUSY, set_shared_bit(self->vm, PM_SHARED_BIT));
+	EXPECT_EQ(-EBUSY, set_shared_bit(self->vm, PM_SHARED_BIT - 1));
+}
+
+/* Shows: T.shared-bit (from patch 10) */
+TEST_F(shared_bit, is_chosen_before_there_are_vcpus)
+{
+	int vcpu = ioctl(self->vm, KVM_CREATE_VCPU, 0);
+
+	ASSERT_LE(0, vcpu);
+	EXPECT_EQ(-EBUSY, set_shared_bit(self->vm, PM_SHARED_BIT));
+	close(vcpu);
 }
 
 TEST_HARNESS_MAIN

@@ -218,4 +218,64 @@ TEST_F(huge, hole_in_a_private_huge_page)
 				 PATTERN + 2));
 }
 
+/* A slot without private memory, and huge pages of the host behind it. */
+FIXTURE(logged)
+{
+	struct pm_vm *vm;
+	void *host;
+};
+
+FIXTURE_VARIANTS_OF_VM(logged);
+
+FIXTURE_SETUP(logged)
+{
+	REQUIRE(variant->kind);
+	if (pm_hugepages_reserve(PM_2M, 1))
+		SKIP_CASE("no memory for huge pages");
+	self->vm = pm_vm_create(variant->kind, 1);
+	self->host = pm_hugepages_map(PM_2M, 1);
+	ASSERT_NE(MAP_FAILED, self->host);
+}
+
+FIXTURE_TEARDOWN(logged)
+{
+	pm_vm_free(self->vm);
+	munmap(self->host, PM_2M);
+	pm_hugepages_release(PM_2M, 1);
+}
+
+#define ASSERT_LOGGED(flags) \
+	ASSERT_EQ(0, pm_slot_shared(self->vm->fd, PM_SLOT, flags, PM_GPA, \
+				    PM_2M, self->host))
+
+#define WRITE_SECOND_PAGE(value) \
+	ASSERT_END(PM_DONE, pm_write(self->vm, PM_GPA + PM_PAGE, PM_SHARED, \
+				     value))
+
+/* Shows: B4.mixed (from patch 10) */
+TEST_F(logged, huge_page_comes_back_with_the_end_of_dirty_logging)
+{
+	ASSERT_LOGGED(0);
+	WRITE_SECOND_PAGE(1);
+	EXPECT_HUGE(1);
+	ASSERT_LOGGED(KVM_MEM_LOG_DIRTY_PAGES);
+	WRITE_SECOND_PAGE(2);
+	EXPECT_HUGE(0);
+	ASSERT_LOGGED(0);
+	WRITE_SECOND_PAGE(3);
+	EXPECT_HUGE(1);
+}
+
+/* It is the first page by which KVM asks how large a mapping could be. */
+/* Shows: B4.mixed, Cn (from patch 10) */
+TEST_F(logged, mixed_page_stays_small_with_the_end_of_dirty_logging)
+{
+	ASSERT_EQ(0, pm_set_private(self->vm->fd, PM_GPA, PM_PAGE));
+	ASSERT_LOGGED(KVM_MEM_LOG_DIRTY_PAGES);
+	WRITE_SECOND_PAGE(1);
+	ASSERT_LOGGED(0);
+	WRITE_SECOND_PAGE(2);
+	EXPECT_HUGE(0);
+}
+
 TEST_HARNESS_MAIN

@@ -5,6 +5,8 @@
  */
 #include "pm_test.h"
 
+#include <sys/ioctl.h>
+
 static void *anonymous(size_t size)
 {
 	return mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -19,6 +21,17 @@ static void *at_end_of_page(size_t size)
 	mprotect(pages + PM_PAGE, PM_PAGE, PROT_NONE);
 	return pages + PM_PAGE - size;
 }
+
+/* Pages of other owners that may come and go during a case. */
+#define NOISE	128
+
+/* Within two seconds: the last reference may be dropped by someone else. */
+#define EXPECT_GONE(counter, before) do { \
+	double end = pm_now() + 2; \
+	while (pm_vmstat(counter) > (before) + NOISE && pm_now() < end) \
+		usleep(20000); \
+	EXPECT_GE((before) + NOISE, pm_vmstat(counter)); \
+} while (0)
 
 FIXTURE(ordinary)
 {
@@ -141,6 +154,21 @@ TEST_F(slot, other_file_is_einval)
 
 	mem.fd = self->vm;
 	EXPECT_EQ(-EINVAL, pm_memory_add(self->vm, PM_SLOT, 0, &mem));
+}
+
+/* Shows: B3.fd, B4.lifetime (from patch 10) */
+TEST_F(slot, other_file_goes_with_its_descriptor)
+{
+	long before = pm_vmstat("nr_shmem");
+	struct pm_memory mem = self->mem;
+
+	mem.fd = memfd_create("selftest", MFD_CLOEXEC);
+	ASSERT_LE(0, mem.fd);
+	ASSERT_EQ(0, fallocate(mem.fd, 0, 0, mem.size));
+	EXPECT_LT(before + NOISE, pm_vmstat("nr_shmem"));
+	EXPECT_EQ(-EINVAL, pm_memory_add(self->vm, PM_SLOT, 0, &mem));
+	close(mem.fd);
+	EXPECT_GONE("nr_shmem", before);
 }
 
 /* Shows: B3.fd (from patch 10) */
@@ -298,6 +326,24 @@ TEST_F(slot, part_of_another_slot_is_einval)
 		TH_LOG("half of it");
 }
 
+/* What the file holds is free again as if the second slot had not been tried. */
+/* Shows: C6, B4.lifetime (from patch 10) */
+TEST_F(slot, part_of_another_slot_is_refused_and_forgotten)
+{
+	long before = pm_vmstat("nr_shmem");
+	struct pm_memory part = self->mem;
+
+	ASSERT_EQ(0, fallocate(self->mem.fd, 0, 0, self->mem.size));
+	ASSERT_EQ(0, pm_memory_add(self->vm, PM_SLOT, 0, &self->mem));
+	part.gpa += PM_1G;
+	ASSERT_EQ(-EINVAL, pm_memory_add(self->vm, PM_SLOT + 1, 0, &part));
+	close(self->mem.fd);
+	self->mem.fd = -1;
+	EXPECT_LT(before + NOISE, pm_vmstat("nr_shmem"));
+	ASSERT_EQ(0, pm_slot_delete(self->vm, PM_SLOT));
+	EXPECT_GONE("nr_shmem", before);
+}
+
 /* Shows: C6 (from patch 10) */
 TEST_F(slot, part_of_a_slot_of_another_vm_is_einval)
 {
@@ -349,6 +395,38 @@ TEST_F(slot, gfn_as_aligned_as_offset_is_accepted)
 	self->mem.offset = 0;
 	self->mem.size = PM_PAGE;
 	EXPECT_EQ(0, pm_memory_add(self->vm, PM_SLOT + 2, 0, &self->mem));
+}
+
+/*
+ * A slot of this size has MiBs of what KVM keeps about each page, for the guest
+ * that chooses: its memory is mapped through other code.
+ */
+#define REFUSALS	40
+
+/* Shows: C6, B4.lifetime (from patch 10) */
+TEST_F(slot, refusals_of_large_slots_take_no_memory)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_PROTECTED_VM_SHARED_BIT,
+		.args[0] = PM_SHARED_BIT,
+	};
+	struct pm_memory part = self->mem;
+	long before;
+	int vm, i;
+
+	REQUIRE(PM_BY_BIT);
+	vm = pm_bare_vm(PM_BY_BIT);
+	ASSERT_EQ(0, ioctl(vm, KVM_ENABLE_CAP, &cap));
+	part.size = PM_1G;
+	ASSERT_EQ(0, pm_memory_add(vm, PM_SLOT, 0, &part));
+	part.gpa += PM_1G;
+	ASSERT_EQ(-EINVAL, pm_memory_add(vm, PM_SLOT + 1, 0, &part));
+	before = pm_vmstat("nr_free_pages");
+	for (i = 0; i < REFUSALS; i++)
+		ASSERT_EQ(-EINVAL, pm_memory_add(vm, PM_SLOT + 1, 0, &part));
+	/* All of them would have taken more than 80 MiB. */
+	EXPECT_LT(before - REFUSALS * 256, pm_vmstat("nr_free_pages"));
+	close(vm);
 }
 
 TEST_HARNESS_MAIN

@@ -7,6 +7,8 @@
 
 #include "mig_host.h"
 
+#include <sys/mman.h>
+
 #define PAGES	4096
 #define ONE_IN	16
 #define TRIES	8
@@ -63,9 +65,9 @@ FIXTURE_TEARDOWN(frames)
 /*
  * Compacts until half of the ordinary pages have moved: a compaction ends early
  * when one page finds no new place. What has stayed gets other places then.
- * Returns how many have moved in the end, or -1.
+ * Returns how many have moved in the end, or -1. Locked pages are unevictable.
  */
-static long compact(struct mig_ballast *ballast)
+static long compact(struct mig_ballast *ballast, bool locked)
 {
 	const long held = ballast->size / MIG_PAGE / ONE_IN;
 	const size_t size = ballast->size;
@@ -79,6 +81,10 @@ static long compact(struct mig_ballast *ballast)
 				return -1;
 		}
 		mig_ballast_thin(ballast, ONE_IN);
+		/* What is not there is not to be brought back. */
+		if (locked && (mlock2(ballast->start, size, MLOCK_ONFAULT) ||
+			       pm_drain_lru_batch()))
+			return -1;
 		if (mig_ballast_look(ballast) || mig_compact())
 			return -1;
 		moved = mig_ballast_moved(ballast);
@@ -99,7 +105,7 @@ TEST_F_TIMEOUT(frames, are_passed_over_by_compaction, MIG_LIMIT)
 	long moved, left;
 
 	mig_counters_read(&before);
-	moved = compact(&self->ballast);
+	moved = compact(&self->ballast, false);
 	mig_counters_read(&after);
 	mig_counters_show("compaction", &before, &after);
 	ASSERT_LE(0, moved);
@@ -108,6 +114,13 @@ TEST_F_TIMEOUT(frames, are_passed_over_by_compaction, MIG_LIMIT)
 	left = mig_frames_left(self->restricted);
 	EXPECT_EQ(0, left);
 	EXPECT_GT(PAGES / 16, left + mig_counter_since(&before, "pgmigrate_fail"));
+}
+
+/* Of an unevictable page compaction asks whether it has to stay. */
+/* Shows: D.locked (from patch 3) */
+TEST_F_TIMEOUT(frames, that_are_locked_by_mlock_are_moved, MIG_LIMIT)
+{
+	EXPECT_LT(0, compact(&self->ballast, true));
 }
 
 TEST_HARNESS_MAIN
