@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Checks that need a boot: accelerators and nested guests."""
+"""Checks that need a boot: accelerators, nested guests, and counting instructions."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -15,15 +15,20 @@ from harness.doctor.model import Check, State
 from harness.errors import HarnessError, MachineError
 from harness.guest import accel
 from harness.guest.capabilities import HostFacts
+from harness.guest.emulator import Emulator
 from harness.guest.host import Access
-from harness.guest.machine import BootFiles, GuestConfig
+from harness.guest.machine import BootFiles, Channels, GuestConfig, Memory, qemu_argv
 from harness.guest.qemu import QemuGuest
 from harness.kbuild import Kernel, fragments
 from harness.kbuild.kernel import Meta
+from harness.kbuild.symbols import functions
+from harness.lab import cost
 from harness.lab.smoke import pack_program
 from harness.lab.templates import TemplateFactory
 from harness.model.events import Accelerator, Command, Exit, Stdout
+from harness.model.metrics import named
 from harness.proc import signals
+from harness.proc.sandbox import Sandbox
 from harness.store import Damaged, Store
 
 NESTED = Path(__file__).with_name("nested.c")
@@ -32,6 +37,8 @@ _LOOK_AT = 20
 """Kernels of the cache that are considered."""
 _TRIES = 3
 """Kernels that are booted at most, until one boots."""
+_MORE_PROCESSORS = (8, 1)
+"""The first QEMU under whose -icount a guest with several processors does not stall."""
 _HOW = "make test-kernel, which builds a kernel; then harness doctor again"
 
 
@@ -68,14 +75,14 @@ def cached_kernels(store: Store) -> list[Kernel]:
 
 def not_tried(why: str, do: str) -> Iterator[Check]:
     """Return the checks that need a boot, with the state unknown."""
-    for name in ("tcg", "kvm", "nested-kvm"):
+    for name in ("tcg", "kvm", "nested-kvm", "cost"):
         yield Check(name=name, group="guests", state="unknown", detail=why, do=do)
 
 
 def checks(context: Context, host_facts: HostFacts, config: GuestConfig) -> Iterator[Check]:
-    """Boot a kernel of the cache under each accelerator, and start a nested guest.
+    """Boot a kernel of the cache under each accelerator, start a nested guest, count instructions.
 
-    Takes some 5 to 10 s.  The result about KVM is cached for later runs.
+    Takes some 10 s.  The result about KVM is cached for later runs.
     """
     kernels = cached_kernels(context.store)[:_TRIES]
     if not kernels:
@@ -117,6 +124,55 @@ def checks(context: Context, host_facts: HostFacts, config: GuestConfig) -> Iter
         kvm = signals.run(boot(config, Accelerator.KVM, files))
     yield _kvm(kvm, known, host_facts)
     yield _nested(tcg if kvm.trouble else kvm, Accelerator.TCG if kvm.trouble else Accelerator.KVM)
+    if tcg.trouble:
+        yield _check("cost", "unknown", "no guest boots to try it in", "see tcg")
+        return
+    with context.step("Counting instructions") as step:
+        try:
+            counts = count(config, kernel, files, context)
+        except HarnessError as error:
+            counts = _told(error)
+        step.result(counts if isinstance(counts, str) else f"{counts:,}")
+    yield cost_check(counts, host_facts.emulator)
+
+
+def count(config: GuestConfig, kernel: Kernel, files: BootFiles, context: Context) -> int | str:
+    """Return the instructions of the program NESTED as ``--cost`` counts them, or what goes wrong.
+
+    Raises HarnessError where the guest or a tool fails.
+    """
+    config = replace(config, counted=True, cpus=1)
+    with context.store.scratch("doctor") as work:
+        symbols = functions(kernel.vmlinux, Sandbox((kernel.vmlinux,), ()))
+        probe = cost.start(work, "", symbols, context, functions=False)
+        plugin = probe.qemu_argv("nested", 1)
+        # Nothing is restored here that the guest would have to wait for.
+        probe.let_go("nested", 1)()
+        answer = signals.run(boot(config, Accelerator.TCG, files, plugin))
+        if answer.trouble:
+            return answer.trouble
+        seen = probe.seen("nested", 1)
+    found = named(seen.metrics, "instructions")
+    return int(found.value) if found else "; ".join(seen.faults)
+
+
+def cost_check(counts: int | str, emulator: Emulator) -> Check:
+    """Return the check of ``--cost``; *counts* are instructions of a program, or the trouble."""
+    if isinstance(counts, str):
+        return _check("cost", "no", f"--cost does not work: {counts}", "see qemu and tcg")
+    version = ".".join(map(str, emulator.version))
+    more = (
+        f"QEMU {version} can have more under -icount, --cost takes one"
+        if emulator.version >= _MORE_PROCESSORS
+        else f"with more QEMU {version} stalls under -icount, 8.1 and later do not"
+    )
+    return _check(
+        "cost", "yes", f"{counts:,} instructions of a program, in a guest of one processor; {more}"
+    )
+
+
+def _told(error: HarnessError) -> str:
+    return ": ".join(filter(None, (error.what, error.why.split("\n")[0])))
 
 
 def _damage(store: Store, kernel: Kernel) -> str:
@@ -158,18 +214,27 @@ def _check(name: str, state: State, detail: str, do: str = "", *, required: bool
     return Check(name=name, group="guests", state=state, detail=detail, do=do, required=required)
 
 
-async def boot(config: GuestConfig, accelerator: Accelerator, files: BootFiles) -> Answer:
-    """Boot an initramfs with the program NESTED, which starts a nested guest."""
+async def boot(
+    config: GuestConfig, accelerator: Accelerator, files: BootFiles, more: Sequence[str] = ()
+) -> Answer:
+    """Boot an initramfs with the program NESTED, which starts a nested guest.
+
+    QEMU gets *more* arguments at the end of its command line.
+    """
     start = time.monotonic()
+
+    def argv(channels: Channels) -> list[str]:
+        return [*qemu_argv(config, accelerator, channels, Memory(), files), *more]
+
     try:
-        async with await QemuGuest.boot(config, accelerator, files) as guest:
+        async with await QemuGuest.start(argv, config, accelerator, str(files.kernel)) as guest:
             seconds = time.monotonic() - start
             command = Command(
                 ("/bin/nested",), _RUN_LIMIT_S, bytes(32), time.time_ns(), merge_output=True
             )
             events = [event async for event in guest.run(command)]
     except HarnessError as error:
-        return Answer(": ".join(filter(None, (error.what, error.why.split("\n")[0]))))
+        return Answer(_told(error))
     said = b"".join(event.data for event in events if isinstance(event, Stdout))
     end = events[-1]
     works = isinstance(end, Exit) and end.status == 0

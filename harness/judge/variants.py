@@ -41,12 +41,16 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is no such kernel; empty where it was built."""
     wrong: tuple[str, ...] = ()
     """Tests, and cases, that do not pass on it, whether that was expected or not."""
+    skipped: tuple[str, ...] = ()
+    """Tests, and cases, that were not tried on it: of these nothing is known."""
+    passed: int = 0
+    """How many of them pass."""
     size: Size = Size()
 
     @property
     def right(self) -> bool:
-        """Whether all that was tested passes, so that its figures mean something."""
-        return not self.reason and not self.wrong
+        """Whether something passes and nothing is wrong, so that its figures mean something."""
+        return not self.reason and not self.wrong and self.passed > 0
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,12 +104,9 @@ def compare_variants(
 ) -> Comparison:
     """Return what the kernels come to; *failed* says why some of them are not there."""
     variants = tuple(
-        Variant(
-            name=name,
-            reason=failed.get(name, ""),
-            wrong=() if name in failed else tuple(_wrong(results)),
-            size=sizes.get(name, Size()),
-        )
+        Variant(name=name, reason=failed[name], size=sizes.get(name, Size()))
+        if name in failed
+        else _variant(name, results, sizes.get(name, Size()))
         for name, results in each.items()
     )
     tests = {
@@ -121,18 +122,31 @@ def compare_variants(
             if row is not None:
                 rows.append(row)
     found = {row.metric for row in rows}
-    notes = tuple(f"no test has the metric '{metric}'" for metric in metrics if metric not in found)
+    notes = tuple(_missing(metric) for metric in metrics if metric not in found)
     return Comparison(variants=variants, rows=tuple(rows), notes=notes)
 
 
-def _wrong(results: Results) -> list[str]:
-    found: list[str] = []
+def _variant(name: KernelName, results: Results, size: Size) -> Variant:
+    wrong: list[str] = []
+    skipped: list[str] = []
+    passed = 0
     for test in results.tests:
         bad = [case.name for case in test.cases if case.outcome not in _RIGHT]
-        found += bad
         if not bad and test.outcome not in _RIGHT:
-            found.append(test.name)
-    return found
+            bad = [test.name]
+        parts = [(case.name, case.outcome) for case in test.cases] or [(test.name, test.outcome)]
+        wrong += bad
+        skipped += [part for part, outcome in parts if outcome is Outcome.SKIP]
+        passed += sum(outcome is Outcome.PASS for _, outcome in parts)
+    return Variant(name=name, wrong=tuple(wrong), skipped=tuple(skipped), passed=passed, size=size)
+
+
+def _missing(metric: str) -> str:
+    """Return what to say of a metric that no test has."""
+    kind, colon, function = metric.partition(":")
+    if colon and kind in OF_FUNCTIONS:
+        return f"no test has entered the function '{function}' in any of the kernels"
+    return f"no test has the metric '{metric}'"
 
 
 def values(test: Test, name: str) -> list[Metric]:
@@ -152,6 +166,13 @@ def values(test: Test, name: str) -> list[Metric]:
 def _row(
     test: str, name: str, of_test: Sequence[Test | None], variants: Sequence[Variant]
 ) -> Row | None:
+    kind, colon, function = name.partition(":")
+    if (
+        colon
+        and kind in OF_FUNCTIONS
+        and not any(each.name == function for test in of_test if test for each in test.functions)
+    ):
+        return None  # 0 everywhere would hide that its name is wrong
     found = [values(each, name) if each else [] for each in of_test]
     first = next((metrics[0] for metrics in found if metrics), None)
     if first is None:
@@ -165,7 +186,7 @@ def _row(
         (
             number
             for number, figure in enumerate(figures)
-            if figure is not None and variants[number].right and first.better
+            if figure is not None and first.better and _counts(variants[number], of_test[number])
         ),
         key=lambda number: _order(figures[number], first.better),
     )
@@ -179,6 +200,11 @@ def _row(
         ]
         figures[number] = msgspec.structs.replace(figure, rank=len(better) + 1)
     return Row(test=test, metric=name, unit=first.unit, better=first.better, figures=tuple(figures))
+
+
+def _counts(variant: Variant, test: Test | None) -> bool:
+    """Return whether a figure of *test* is ranked: all else is right, and it was not skipped."""
+    return variant.right and test is not None and test.outcome is Outcome.PASS
 
 
 def _order(figure: Figure | None, better: Better) -> float:
@@ -195,6 +221,8 @@ def _figure(
     if exact and len(set(mine)) > 1:
         note = f"not the same each time: {min(mine):,.0f} to {max(mine):,.0f}"
         figure = msgspec.structs.replace(figure, exact=False, note=note)
+    if test is not None and test.outcome is Outcome.SKIP:
+        figure = msgspec.structs.replace(figure, note="skipped")
     if metrics is base or not base:
         return figure
     if test and first and test.accelerator != first.accelerator:

@@ -12,7 +12,7 @@ from harness.report.text import Span, columns, count, one_line, pad
 
 Line = list[Span]
 
-_MOST_WRONG = 4
+_MOST_NAMES = 4
 _BAR = 420
 
 
@@ -27,7 +27,11 @@ def state(variant: Variant) -> str:
     """Return whether a variant works, in a few words."""
     if variant.reason:
         return "not built"
-    return "passes all" if variant.right else f"fails {len(variant.wrong)}"
+    if variant.wrong:
+        return f"fails {len(variant.wrong)}"
+    if not variant.skipped:
+        return "passes all" if variant.passed else "nothing tried"
+    return f"passes {variant.passed}, skips {len(variant.skipped)}"
 
 
 def figure_text(figure: Figure | None) -> str:
@@ -58,7 +62,7 @@ def told(found: Comparison) -> Iterator[Line]:
         style = "good" if variant.right else "bad"
         line: Line = [(f"{pad(one_line(variant.name), wide)}  ", "bold")]
         line += [(f"{size_text(variant.size):<{sizes}}  ", ""), (state(variant), style)]
-        why = variant.reason or _wrong(variant)
+        why = variant.reason or _names(variant)
         yield [*line, (f": {one_line(why)}", "")] if why else line
     for row in found.rows:
         yield []
@@ -74,16 +78,18 @@ def told(found: Comparison) -> Iterator[Line]:
         yield [("A variant that does not pass all tests is not ranked.", "dim")]
 
 
-def _wrong(variant: Variant) -> str:
-    more = len(variant.wrong) - _MOST_WRONG
-    return ", ".join(variant.wrong[:_MOST_WRONG]) + (f" and {more} more" if more > 0 else "")
+def _names(variant: Variant) -> str:
+    """Return what fails on a variant, or else what was skipped; the first few of it."""
+    names = variant.wrong or variant.skipped
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def markdown(found: Comparison) -> str:
     """Return the comparison as tables in Markdown."""
     lines = ["| variant | patch | correct |", "|---|---|---|"]
     for variant in found.variants:
-        why = variant.reason or _wrong(variant)
+        why = variant.reason or _names(variant)
         text = f"{state(variant)}: {why}" if why else state(variant)
         lines.append(f"| {_cell(variant.name)} | {size_text(variant.size)} | {_cell(text)} |")
     for test in dict.fromkeys(row.test for row in found.rows):
@@ -119,7 +125,7 @@ def page(found: Comparison, graphs: dict[str, str]) -> str:
         "<h1>Variants</h1><table><tr><th>variant<th>patch<th>correct</tr>",
     ]
     for variant in found.variants:
-        why = variant.reason or _wrong(variant)
+        why = variant.reason or _names(variant)
         text = f"{state(variant)}: {why}" if why else state(variant)
         css = "good" if variant.right else "bad"
         parts.append(

@@ -77,7 +77,17 @@ def _from_project(request: Request, series: str) -> str:
 
 
 def counts(metrics: Sequence[str]) -> tuple[bool, bool]:
-    """Return whether *metrics* need instructions to be counted, and by function."""
+    """Return whether *metrics* need instructions to be counted, and by function.
+
+    Raises UserError for one of a function that is not named.
+    """
+    for name in metrics:
+        if name.removesuffix(":") in OF_FUNCTIONS and name.endswith(":"):
+            raise UserError(
+                f"'{name}' names no function",
+                where=f"--metric {name}",
+                hint=f"--metric {name}FUNCTION, as the kernel calls it",
+            )
     by_function = any(name.partition(":")[0] in OF_FUNCTIONS and ":" in name for name in metrics)
     return any(name.startswith(_COUNTED) for name in metrics), by_function
 

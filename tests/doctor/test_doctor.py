@@ -193,6 +193,28 @@ def test_python_packages_come_from_the_metadata() -> None:
     assert requirements(lines, "dev") == {"mypy": "1.10", "virtme-ng": "1.30"}
 
 
+@pytest.mark.parametrize(
+    ("qemu", "said"),
+    [
+        ("7.2", "with more QEMU 7.2 stalls under -icount, 8.1 and later do not"),
+        ("8.2", "QEMU 8.2 can have more under -icount, --cost takes one"),
+        ("10.0", "QEMU 10.0 can have more under -icount, --cost takes one"),
+    ],
+)
+def test_which_qemu_counts_on_more_processors_is_said(qemu: str, said: str) -> None:
+    check = trial.cost_check(12_345_678, EMULATORS[qemu])
+    assert check.state == "yes"
+    assert check.detail == (
+        f"12,345,678 instructions of a program, in a guest of one processor; {said}"
+    )
+    bad = trial.cost_check("QEMU does not start: no -icount", EMULATORS[qemu])
+    assert (bad.state, bad.detail) == (
+        "no",
+        "--cost does not work: QEMU does not start: no -icount",
+    )
+    assert bad.do
+
+
 # The command
 
 
@@ -205,7 +227,7 @@ def test_nothing_on_the_path_is_told_and_not_died_of(tmp_path: Path) -> None:
     for name in ("qemu", "compiler", "git", "ccache", "build-tools"):
         assert found.check(name).fatal, name
         assert "apt-get install" in found.check(name).do
-    for name in ("kvm", "tcg", "nested-kvm"):
+    for name in ("kvm", "tcg", "nested-kvm", "cost"):
         assert found.check(name).state == "unknown"
     assert "NOT READY" in harness("doctor", cwd=tmp_path, PATH="").stdout
 

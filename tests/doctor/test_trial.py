@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def test_what_a_boot_tells(prepared: Prepared, user_store: Store) -> None:
     assert found.ready
     assert found.check("tcg").state == "yes", found.check("tcg")
     assert "a guest ran in the guest" in found.check("nested-kvm").detail
+    assert re.match(r"\d{2,3},\d{3},\d{3} instructions of a program", found.check("cost").detail)
     # Runs go by what was found out.
     known = ProbeCache(user_store.place("accelerator"), HostFacts().host).recall(GuestConfig())
     if known:
@@ -76,3 +78,23 @@ def test_a_kernel_that_is_none_is_told(
     assert found["tcg"].fatal
     assert "QEMU does not start" in found["tcg"].detail
     assert found["nested-kvm"].state == "unknown"
+    assert found["cost"].state == "unknown"
+
+
+def test_counting_is_tried_out(prepared: Prepared, user_store: Store, tmp_path: Path) -> None:
+    """With the QEMU that is there, and with one that takes no notice of plugins."""
+    files = pack_program(prepared.factory, trial.NESTED)
+    context = prepared.factory.context
+    one, other = (trial.count(GuestConfig(), prepared.kernel, files, context) for _ in range(2))
+    assert isinstance(one, int)
+    assert one == other
+    deaf = tmp_path / "qemu"
+    deaf.write_text(
+        "#!/bin/bash\nargs=()\nwhile [ $# -gt 0 ]; do\n"
+        '  case $1 in -plugin) shift 2 ;; *) args+=("$1"); shift ;; esac\ndone\n'
+        'exec qemu-system-x86_64 "${args[@]}"\n'
+    )
+    deaf.chmod(0o755)
+    config = GuestConfig(qemu=str(deaf))
+    said = trial.count(config, prepared.kernel, files, context)
+    assert said == "its instructions are not known: QEMU's plugin has not counted"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 
 from harness.judge import interval
@@ -133,6 +134,50 @@ def test_functions_are_compared_where_they_were_counted() -> None:
         assert first is not None
         assert other is not None
         assert (first.value, other.value) == (value, 0)
+
+
+@pytest.mark.parametrize("metric", ["own:g", "total:g", "calls:g"])
+def test_a_function_that_no_test_has_entered_has_no_figure(metric: str) -> None:
+    """0 on each of the kernels would look like a result, and its name may be wrong."""
+    counted = results(1, functions=(FunctionCost("f", 10, 30, 2),))
+    found = compared(counted, counted, metric=metric)
+    assert not found.rows
+    assert "no test has entered the function 'g' in any of the kernels" in screen(found)
+
+
+def test_what_was_skipped_is_neither_right_nor_ranked() -> None:
+    found = compared(results(10), results(1, outcome=Outcome.SKIP), results(5))
+    first, skipped, last = figures(found)
+    assert first is not None
+    assert skipped is not None
+    assert last is not None
+    assert [first.rank, skipped.rank, last.rank] == [2, None, 1]
+    assert skipped.note == "skipped"
+    assert not found.variants[1].right
+    assert not found.all_right
+    for text in (screen(found), markdown(found), page(found, {})):
+        assert "passes 0, skips 1: s:p" in text
+
+
+def test_a_case_that_was_skipped_is_named_beside_what_passes() -> None:
+    one = results(10)
+    cases = (
+        r.Case(name="s:p/a", outcome=Outcome.PASS),
+        r.Case(name="s:p/b", outcome=Outcome.SKIP),
+    )
+    test = msgspec.structs.replace(one.tests[0], cases=cases)
+    partly = msgspec.structs.replace(one, tests=(test,))
+    found = compared(one, partly)
+    assert found.variants[1].right
+    assert [each.rank if each else None for each in figures(found)] == [1, 1]
+    assert "passes 1, skips 1: s:p/b" in screen(found)
+
+
+def test_a_variant_without_any_test_passes_nothing() -> None:
+    nothing = msgspec.structs.replace(results(1), tests=())
+    found = compared(results(1), nothing)
+    assert not found.all_right
+    assert "nothing tried" in screen(found)
 
 
 def test_a_metric_that_no_test_has_is_told() -> None:

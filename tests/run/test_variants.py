@@ -117,6 +117,13 @@ def test_metrics_say_what_has_to_be_counted(
     assert variants.counts(metrics) == expected
 
 
+@pytest.mark.parametrize("metric", ["own:", "total:", "calls:"])
+def test_a_metric_of_a_function_has_its_name(metric: str) -> None:
+    with pytest.raises(UserError, match="names no function") as caught:
+        variants.counts(["instructions", metric])
+    assert f"{metric}FUNCTION" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     "words",
     [
