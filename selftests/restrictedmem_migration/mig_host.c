@@ -168,10 +168,8 @@ long mig_meminfo(const char *field)
 	return value;
 }
 
-int mig_ballast_take(struct mig_ballast *ballast, size_t size)
+int mig_ballast_map(struct mig_ballast *ballast, size_t size)
 {
-	size_t i;
-
 	ballast->size = size;
 	ballast->frame = NULL;
 	ballast->start = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -181,8 +179,22 @@ int mig_ballast_take(struct mig_ballast *ballast, size_t size)
 		return -1;
 	}
 	madvise(ballast->start, size, MADV_NOHUGEPAGE);
-	for (i = 0; i < size; i += MIG_PAGE)
+	return 0;
+}
+
+void mig_ballast_write(struct mig_ballast *ballast, size_t stride)
+{
+	size_t i;
+
+	for (i = 0; i < ballast->size; i += stride)
 		*(volatile uint64_t *)(ballast->start + i) = JUNK;
+}
+
+int mig_ballast_take(struct mig_ballast *ballast, size_t size)
+{
+	if (mig_ballast_map(ballast, size))
+		return -1;
+	mig_ballast_write(ballast, MIG_PAGE);
 	return 0;
 }
 

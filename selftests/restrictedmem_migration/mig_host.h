@@ -69,6 +69,11 @@ struct mig_ballast {
 };
 
 int mig_ballast_take(struct mig_ballast *ballast, size_t size);
+
+/* The same in two steps: no pages yet; a page in each so many bytes. */
+int mig_ballast_map(struct mig_ballast *ballast, size_t size);
+void mig_ballast_write(struct mig_ballast *ballast, size_t stride);
+
 int mig_ballast_look(struct mig_ballast *ballast);
 void mig_ballast_free(struct mig_ballast *ballast);
 
