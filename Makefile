@@ -69,18 +69,30 @@ lint: setup ## Style, types, and who imports whom
 	.venv/bin/lint-imports --no-cache
 
 # The first is what the others are held against.
-STUDIED := as-posted mapping-flag ebusy-callback reference-handed-out supported off-lru \
-	reference-allocated no-callback
-# Sizes in MiB; none is without private memory, mlocked_64 as much of a locked memfd.
-STUDY := migration_cost:none or migration_cost:mlocked_64 or migration_cost:private_64 or \
-	migration_cost:private_256 or compaction_test or offline_test
-FIGURES := pass_time calls:compaction_alloc total:compact_zone pass_scanned pass_isolated pass_migrated \
-	pass_refused huge_time huge_pages
+STUDIED := mapping-flag ebusy-callback reference-handed-out supported off-lru reference-allocated \
+	no-callback as-posted
+# Those of which the cost grows in different ways, and the sizes in MiB.
+GROWING := mapping-flag ebusy-callback reference-handed-out supported
+SIZES := 256 1024
+MEASURES := pass direct offline contig
+OF_PASS := pass_time calls:compaction_alloc total:compact_zone $(addprefix pass_,scanned isolated \
+	migrated refused) huge_time huge_pages
+OF_DIRECT := $(addprefix direct_,time stalls success fail scanned isolated migrated refused huge_pages)
+OF_RANGES := calls:alloc_migration_target $(foreach way,offline contig,$(addprefix \
+	$(way)_,time free migrated refused))
+any = $(subst $() $(), or ,$(strip $(1)))
+COMPARE = .venv/bin/harness compare --out runs/migration-study-$(1) --variants $(2) --suite $(3) \
+	-k '$(call any,$(4))' $(addprefix --metric ,$(5)) $(ARGS)
+# A variant that loses a guest's data is a result (exit code 1).
+TOLD = || [ $$? -eq 1 ]
 
 migration-study: setup ## What it costs to keep private memory where it is, by variant (docs/migration.md)
-	@.venv/bin/harness compare --variants $(STUDIED) --suite migration_cost \
-		--suite restrictedmem_migration -k '$(STUDY)' $(addprefix --metric ,$(FIGURES)) \
-		--out runs/migration-study $(ARGS)
+	@$(call COMPARE,cost,$(STUDIED),migration_cost,$(MEASURES:%=%_private_64),$(OF_PASS) \
+		$(OF_DIRECT) $(OF_RANGES)) $(TOLD)
+	@$(call COMPARE,growth,$(GROWING),migration_cost,$(SIZES:%=pass_private_%),$(OF_PASS)) $(TOLD)
+	@$(call COMPARE,others,mapping-flag supported,migration_cost,$(MEASURES:%=%_none) \
+		$(MEASURES:%=%_mlocked_64),$(OF_PASS) $(OF_DIRECT) $(OF_RANGES)) $(TOLD)
+	@$(call COMPARE,right,$(STUDIED),restrictedmem_migration,restrictedmem_migration,wall_time) $(TOLD)
 
 bench: setup ## Measure guests and turn-around times
 	@.venv/bin/python -E -s -m tools.bench $(ARGS)
