@@ -74,8 +74,11 @@ def _debian(root: Path, packages_file: Path) -> Check:
 
     try:
         wanted = wanted_packages(packages_file.read_text())
+    except FileNotFoundError:
+        why = "only a checkout has the list (packages.txt); the rows below name what is missing"
+        return check("unknown", why, required=False)
     except OSError as error:
-        return check("unknown", f"the project's list cannot be read: {error}", required=False)
+        return check("unknown", f"packages.txt cannot be read: {error}", required=False)
     try:
         installed = installed_packages((root / "var/lib/dpkg/status").read_text(errors="replace"))
     except OSError:

@@ -132,6 +132,13 @@ def test_the_projects_list_is_read() -> None:
     assert "qemu-system-x86" in wanted_packages(setup.PACKAGES_FILE.read_text())
 
 
+def test_a_harness_that_was_installed_has_no_list(root: Path) -> None:
+    facts = HostFacts(root=root, emulator=EMULATORS["7.2"])
+    found = next(iter(setup.checks(root, facts, root / "packages.txt")))
+    assert (found.name, found.state, found.required) == ("debian-packages", "unknown", False)
+    assert "only a checkout has the list" in found.detail
+
+
 STATUS = """Package: bc
 Status: install ok installed
 Version: 1.07
