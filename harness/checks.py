@@ -159,7 +159,8 @@ class Checks:
         sparse = find("sparse") is not None
         looked = self._if("sparse", lambda: workshop.sparse(patch.files) if sparse else [])
         try:
-            built = workshop.build(self._tree(number), subject.fragments, self._title(number))
+            tree, title = self._tree(number), self._title(number)
+            built = workshop.build(tree, subject.fragments, title, patch.files)
         except UserError as error:
             # What the makefiles and Kconfig files say of themselves is the patch's fault.
             built = Built(_one_line(error), last.warnings)

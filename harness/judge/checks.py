@@ -73,7 +73,7 @@ def _test(plan: PlannedCheck, ended: CheckResult | None, fail_on: Severity) -> T
 
 def _judge(plan: PlannedCheck, ended: CheckResult | None, fail_on: Severity) -> tuple[Outcome, str]:
     if ended is None:
-        return Outcome.NOTRUN, "the run ended before"
+        return Outcome.NOTRUN, "the run ended before its turn"
     if ended.trouble:
         return Outcome.ERROR, ended.trouble
     if ended.notrun:

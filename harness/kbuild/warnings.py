@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from harness.kbuild.fragments import Fragments, parse
 from harness.kbuild.kernel import Slot, slot
 from harness.kbuild.left import file_left, is_left
 from harness.kbuild.make import Make
+from harness.kbuild.stale import made_from
 from harness.proc.process import run
 from harness.series import Tree
 from harness.series.position import Lines
@@ -107,9 +108,12 @@ class Workshop:
         check_taken(fragments, config, unmet)
         return parse(config)
 
-    def build(self, tree: Tree, fragments: Fragments, title: str) -> Built:
+    def build(
+        self, tree: Tree, fragments: Fragments, title: str, changed: Sequence[str] | None = None
+    ) -> Built:
         """Build *tree*, which the progress calls *title*, incrementally; hold the slot's lock.
 
+        *changed* are the files that differ from what was built there before, if that is known.
         Raises UserError where the tree cannot be configured or an option is not taken.
         """
         self.configured(tree, fragments)
@@ -120,8 +124,16 @@ class Workshop:
         marker = place.path / "begun"
         marker.touch()
         with self.context.step(f"Building {title} at W=1") as step:
+            total = None if changed is None else self._made_from(changed)
+
+            def hear(line: str) -> None:
+                said.hear(line)
+                built = len(said.objects)
+                known = total if total and built <= total else None
+                step.update(said.latest, done=built, total=known)
+
             try:
-                done = make.run(["bzImage"], said.hear)
+                done = make.run(["bzImage"], hear)
             except BaseException:
                 # What was compiled and has not been told of yet is compiled again.
                 _remove_unsaid(place.objects, said, marker.stat().st_mtime_ns)
@@ -132,6 +144,10 @@ class Workshop:
         error = "" if done.ok else said.error or f"make ended with status {done.status}"
         every = {each for warnings in kept.values() for each in warnings}
         return Built(error, tuple(sorted(every)))
+
+    def _made_from(self, changed: Sequence[str]) -> int:
+        """Return how many objects were made from any of these files."""
+        return made_from(self.place.objects, self.place.source, changed)
 
     def _keep(self, tree: Tree, state: _State | None, said: _Said) -> dict[str, tuple[Warned, ...]]:
         """Write down, and return, what is known of the objects that are in the slot."""
@@ -212,18 +228,19 @@ class _Said:
 
     def __init__(self, place: Slot) -> None:
         self._place = place
-        self._object = ""
+        self.latest = ""
+        """The object that was compiled last."""
         self.objects: dict[str, tuple[Warned, ...]] = {}
         self.error = ""
 
     def hear(self, line: str) -> None:
         if match := _OBJECT.match(line):
-            self._object = match[1]
-            self.objects[self._object] = ()
+            self.latest = match[1]
+            self.objects[self.latest] = ()
             return
         for warned in _warnings([line], self._place):
-            there = self.objects.get(self._object, ())
-            self.objects[self._object] = (*there, warned)
+            there = self.objects.get(self.latest, ())
+            self.objects[self.latest] = (*there, warned)
         if self.error:
             return
         if (match := _SAID.match(line)) and match["kind"] != "warning":

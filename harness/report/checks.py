@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from harness.model.checks import CheckResult, PlannedCheck, Severity, describe
@@ -34,12 +34,35 @@ def lines(
     """
     outcomes = {test.name: test for test in results.tests}
     told: list[Line] = []
-    for _, group in groupby(plan.checks, key=lambda each: each.number):
+    for number, group in groupby(plan.checks, key=lambda each: each.number):
         of_patch = list(group)
-        told.append([(one_line(of_patch[0].title), "bold")])
-        for each in of_patch:
-            told += _check(each, made.get(each.name), outcomes[each.name], verbose, unicode)
+        worst = max((outcomes[each.name].outcome for each in of_patch), key=lambda o: o.severity)
+        style = style_of(worst)
+        title = one_line(of_patch[0].title)
+        # In a stack of several series a patch has a number of its own and one in its series.
+        title = title if title.startswith(f"patch {number}/") else f"{number}: {title}"
+        told.append([(f"{mark(style, unicode)} ", style), (title, "bold")])
+        for (outcome, why), alike in groupby(
+            of_patch, key=lambda each: _unmade(outcomes[each.name])
+        ):
+            if why:
+                told.append(_not_made([each.check for each in alike], outcome, why, unicode))
+                continue
+            for each in alike:
+                told += _check(each, made.get(each.name), outcomes[each.name], verbose, unicode)
     return told
+
+
+def _unmade(test: Test) -> tuple[Outcome, str]:
+    """Return the outcome, and why a check was not made; empty where it was."""
+    return test.outcome, one_line(test.reason) if test.outcome in _UNMADE else ""
+
+
+def _not_made(checks: Sequence[str], outcome: Outcome, why: str, unicode: bool) -> Line:
+    """Return the line of checks that were not made, for the same reason."""
+    style = style_of(outcome)
+    head: Line = [(f"  {mark(style, unicode)} ", style), (f"{outcome:7}", style)]
+    return [*head, (", ".join(checks), ""), (f"  {why}", "dim")]
 
 
 def _check(
@@ -47,13 +70,11 @@ def _check(
 ) -> Iterator[Line]:
     found = made.findings if made else ()
     shown = [each for each in found if verbose or each.severity is not Severity.NOTE]
-    outcome = test.outcome
-    why = test.reason if outcome in _UNMADE else ""
-    if not (shown or why or verbose):
+    if not (shown or verbose):
         return
-    style = style_of(outcome)
-    head: Line = [(f"  {mark(style, unicode)} ", style), (f"{outcome:7}", style), (plan.check, "")]
-    yield [*head, (f"  {one_line(why)}", "dim")] if why else head
+    style = style_of(test.outcome)
+    sign = f"  {mark(style, unicode)} {test.outcome:7}"
+    yield [(sign, style), (plan.check, "")]
     for each in shown[:_MOST]:
         yield [(f"      {one_line(describe(each, plan.patch))}", _STYLES[each.severity])]
     if len(shown) > _MOST:

@@ -31,6 +31,7 @@ from harness.outcome import Outcome
 from harness.report import coverage, mutants
 from harness.report.changes import told
 from harness.report.junit import attached_logs
+from harness.report.kernels import subject
 from harness.report.testcases import CASE_TEXT_LIMIT, TEXT_LIMIT, story_text
 from harness.report.text import Span, count_outcomes, one_line, style_of, tally
 from harness.report.verdict import complaints_at_boot, counted, verdict
@@ -309,10 +310,10 @@ def _head(name: str, results: Results, *, several: bool) -> dict[str, Any]:
         ("guest", ", ".join(filter(None, (machine.accelerator, machine.qemu, machine.guest)))),
         ("accelerator", machine.accelerator_reason),
     ]
-    title = f"Kernel {kernel.release}" + (f" with {kernel.series}" if kernel.series else "")
+    title = " ".join(f"{what} {name}" for what, name in subject(kernel))
     return {
         "name": one_line(name, _NAME_LIMIT),
-        "title": one_line(title),
+        "title": one_line(title[:1].upper() + title[1:]),
         "verdict": _verdict(name, results, several=several),
         "notes": [one_line(note, 2000) for note in results.notes],
         "facts": [(label, one_line(said, 2000)) for label, said in facts if said],

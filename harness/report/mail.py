@@ -77,7 +77,8 @@ def _body(results: Results) -> Iterator[str]:
     for line in reversed(verdict(results)):
         yield from _wrapped("".join(text for text, _ in line))
     yield ""
-    yield from _wrapped(f"Kernel {one_line(kernel.release)}, {one_line(kernel.source)}")
+    release = f"Kernel {one_line(kernel.release)}" if kernel.release else ""
+    yield from _wrapped(", ".join(filter(None, (release, one_line(kernel.source)))))
     if kernel.patches:
         applied = count(len(kernel.patches), "patch", "patches")
         yield from _wrapped(f"with {one_line(kernel.series)} ({applied})")

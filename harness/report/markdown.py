@@ -16,6 +16,7 @@ from harness.outcome import Outcome
 from harness.report.bisect import bisected
 from harness.report.changes import told
 from harness.report.evidence import evidence, not_as_expected
+from harness.report.kernels import subject
 from harness.report.mutants import markdown_rows, words
 from harness.report.text import Span, count, count_outcomes, duration, known_as, one_line, tally
 from harness.report.verdict import complaints_at_boot, verdict
@@ -36,9 +37,8 @@ def _lines(results: Results, directory: str) -> Iterator[str]:
     last = "".join(text for text, _ in verdict(results)[-1])
     yield f"## {'✅' if not results.exit_code else '❌'} {last}"
     yield ""
-    yield f"Kernel {_code(results.kernel.release)}" + (
-        f" with {_code(results.kernel.series)}" if results.kernel.series else ""
-    )
+    named = " ".join(f"{what} {_code(name)}" for what, name in subject(results.kernel))
+    yield named[:1].upper() + named[1:]
     for line in verdict(results)[:-1]:
         (word, _), (text, _) = line
         yield ""

@@ -16,6 +16,7 @@ from harness.outcome import Outcome
 from harness.report.bisect import bisected
 from harness.report.coverage import coverage_lines
 from harness.report.injections import fault_lines, injection_lines, leak_lines
+from harness.report.kernels import subject
 from harness.report.matrix import matrix
 from harness.report.mutants import mutant_lines
 from harness.report.steps import cases_text, known_tags
@@ -120,9 +121,9 @@ def _last(results: Results, directory: str, page: str, junit: str) -> list[Line]
 def _subject(results: Results) -> Iterator[Line]:
     """Say what was tested, on what."""
     kernel, machine = results.kernel, results.machine
-    spans: list[Span] = [("Kernel ", "dim"), (one_line(kernel.release), "bold")]
-    if kernel.series:
-        spans += [(" with ", "dim"), (one_line(kernel.series), "bold")]
+    spans: list[Span] = []
+    for number, (what, name) in enumerate(subject(kernel)):
+        spans += [(f" {what} " if number else f"{what.capitalize()} ", "dim"), (name, "bold")]
     if kernel.patches:
         spans.append((f" ({count(len(kernel.patches), 'patch', 'patches')})", "dim"))
     yield spans

@@ -211,7 +211,9 @@ HOSTILE_RUN = run(
     program("mute2", Outcome.ERROR, output=HOSTILE),
     program("mute3", Outcome.SKIP),
     notes=(HOSTILE,),
-    kernel=r.Kernel(release=HOSTILE, source=HOSTILE, base_commit=HOSTILE, series=HOSTILE),
+    kernel=r.Kernel(
+        release=HOSTILE, source=HOSTILE, base_commit=HOSTILE, series=HOSTILE, patches=(HOSTILE,)
+    ),
 )
 
 
