@@ -6,10 +6,55 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 _BLOCK = 1 << 20
+
+
+class Sink(Protocol):
+    """Where bytes go one after the other."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take *data*; raises OSError where that fails."""
+        ...
+
+
+Write = Callable[[Sink], object]
+"""Writes all bytes of something to a sink."""
+
+
+class DigestingSink:
+    """Passes bytes on to a sink, and knows the size and the SHA-256 of what has passed."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._total = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes, /) -> int:
+        """Pass *data* on."""
+        self._sink.write(data)
+        self._total.update(data)
+        self.size += len(data)
+        return len(data)
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 (hex) of what has passed."""
+        return self._total.hexdigest()
+
+
+def copy_of(path: Path) -> Write:
+    """Return what writes the bytes of the file *path*."""
+
+    def write(sink: Sink) -> None:
+        with path.open("rb") as file:
+            while data := file.read(_BLOCK):
+                sink.write(data)
+
+    return write
 
 
 def digest(*parts: str | bytes) -> str:

@@ -23,13 +23,13 @@ from harness.kbuild import Kernel, fragments
 from harness.kbuild.kernel import Meta
 from harness.kbuild.symbols import functions
 from harness.lab import cost
-from harness.lab.smoke import pack_program
+from harness.lab.smoke import compiled, pack_program
 from harness.lab.templates import TemplateFactory
 from harness.model.events import Accelerator, Command, Exit, Stdout
 from harness.model.metrics import named
 from harness.proc import signals
 from harness.proc.sandbox import Sandbox
-from harness.store import Damaged, Store
+from harness.store import Damaged, Entry, Store
 
 NESTED = Path(__file__).with_name("nested.c")
 _RUN_LIMIT_S = 30.0
@@ -71,6 +71,18 @@ def cached_kernels(store: Store) -> list[Kernel]:
         if kernel.image.is_file():
             (with_kvm if options.get("KVM") == "y" else without).append(kernel)
     return with_kvm + without
+
+
+def travelling(context: Context) -> tuple[Entry, ...]:
+    """Return what another machine needs for these checks, beyond QEMU; nothing without a kernel.
+
+    It may have no compiler, and has no kernel before its first run.
+    """
+    kernels = cached_kernels(context.store)
+    if not kernels:
+        return ()
+    factory = TemplateFactory(kernels[0], GuestConfig().boot_limit_s, context)
+    return (*factory.travelling(()), compiled(context, NESTED))
 
 
 def not_tried(why: str, do: str) -> Iterator[Check]:

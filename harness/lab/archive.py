@@ -7,8 +7,9 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
-from harness.digest import digest_file
+from harness.digest import Sink, digest_file
 from harness.errors import MachineError
 from harness.progress import Progress
 from harness.store import MANIFEST, Entry, Store
@@ -19,19 +20,37 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
 
 
-def pack(store: Store, entry: Entry, packed: Path) -> str:
-    """Write *entry* of *store* to the new file *packed*; return the SHA-256 of that, in hex.
+def pack(store: Store, entry: Entry, sink: Sink) -> None:
+    """Write *entry* of *store* to *sink*.
 
     Raises :class:`harness.store.Damaged` where the entry is not what was written once.
     """
     store.check([entry])
     root = store.path(*entry)
-    with tarfile.open(packed, "x:", format=tarfile.PAX_FORMAT) as tar:
+    file = cast("IO[bytes]", _Counting(sink))  # no more than these methods is called
+    with tarfile.TarFile(
+        fileobj=file, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_BLOCK
+    ) as tar:
         for path in sorted(root.rglob("*")):
             name = path.relative_to(root).as_posix()
             if name != MANIFEST:
                 _add(tar, path, name)
-    return digest_file(packed)
+
+
+class _Counting:
+    """A sink that knows how much has gone there: what tarfile writes to without going back."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._size = 0
+
+    def write(self, data: bytes) -> int:
+        self._sink.write(data)
+        self._size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._size
 
 
 def unpack(store: Store, entry: Entry, packed: Path, sha256: str, progress: Progress) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from harness.context import Context
+from harness.digest import DigestingSink, Write
 from harness.errors import MachineError
 from harness.foreign import told
 from harness.lab import wire
@@ -80,8 +82,9 @@ class DaskWorker:
         """Return nothing: each worker says for itself what it lacks."""
         return ()
 
-    async def take(self, entry: Entry, packed: Path, sha256: str) -> None:
+    async def take(self, entry: Entry, write: Write) -> int:
         """Do nothing."""
+        return 0
 
     async def open(
         self, kernel: KernelName, factory: TemplateFactory, suites: Sequence[Suite]
@@ -220,11 +223,10 @@ class DaskWorker:
     async def _packed(self, name: str) -> tuple[Any, str]:
         async def scatter() -> tuple[Any, str]:
             kind, _, key = name.partition("/")
-            with self.context.store.scratch("pack") as work:
-                path = work / "entry.tar"
-                sha256 = await asyncio.to_thread(pack, self.context.store, (kind, key), path)
-                data = await asyncio.to_thread(path.read_bytes)
-            return await self.client.scatter(data, direct=False), sha256
+            packed = io.BytesIO()
+            sink = DigestingSink(packed)
+            await asyncio.to_thread(pack, self.context.store, (kind, key), sink)
+            return await self.client.scatter(packed.getvalue(), direct=False), sink.sha256
 
         if name not in self._scattered:
             self._scattered[name] = asyncio.create_task(scatter())

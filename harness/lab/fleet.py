@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from harness.context import Context
+from harness.digest import Write
 from harness.errors import HarnessError, MachineError, UserError
 from harness.lab.archive import pack
 from harness.lab.executor import Attempt, HostLost, PartLost, TemplateId
@@ -51,7 +53,7 @@ class Worker(Protocol):
     def lost(self) -> str: ...
     def slots(self, tests: tuple[PlannedTest, ...], most: int | None) -> int: ...
     async def lacking(self, entries: Sequence[Entry]) -> tuple[Entry, ...]: ...
-    async def take(self, entry: Entry, packed: Path, sha256: str) -> None: ...
+    async def take(self, entry: Entry, write: Write) -> int: ...
     async def open(
         self, kernel: KernelName, factory: TemplateFactory, suites: Sequence[Suite]
     ) -> None: ...
@@ -310,12 +312,14 @@ class Fleet:
     async def _supply(self, worker: Worker, kernel: KernelName) -> None:
         """Give a worker what it lacks of a kernel, and make it ready for tests on that."""
         factory, suites = self._parts[kernel]
-        entries = await asyncio.to_thread(factory.travelling, suites)
-        for entry in await worker.lacking(entries):
-            title = f"Copying {entry[0]} {entry[1][:12]} to {worker.host}"
-            with self.context.step(title) as step, self.context.store.scratch("pack") as work:
-                packed = work / "entry.tar"
-                sha256 = await asyncio.to_thread(pack, self.context.store, entry, packed)
-                step.result(f"{packed.stat().st_size / 1e6:.1f} MB")
-                await worker.take(entry, packed, sha256)
+        await supply(worker, await asyncio.to_thread(factory.travelling, suites), self.context)
         await worker.open(kernel, factory, suites)
+
+
+async def supply(worker: Worker, entries: Sequence[Entry], context: Context) -> None:
+    """Give a worker those of *entries* that it lacks."""
+    for entry in await worker.lacking(entries):
+        title = f"Copying {entry[0]} {entry[1][:12]} to {worker.host}"
+        with context.step(title) as step:
+            size = await worker.take(entry, partial(pack, context.store, entry))
+            step.result(f"{size / 1e6:.1f} MB")

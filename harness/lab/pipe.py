@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.digest import DigestingSink, Write
 from harness.proc import environment
 from harness.proc.process import PIPE, kill_group, start
 
@@ -54,9 +54,12 @@ class PipeLink:
         except ValueError as error:
             raise BrokenPipeError(str(error)) from None
 
-    def put(self, path: Path, name: str) -> None:
-        """Copy the file *path* to *name*."""
-        shutil.copyfile(path, name)
+    def put(self, write: Write, name: str) -> DigestingSink:
+        """Write the file *name*."""
+        with Path(name).open("wb") as file:
+            sink = DigestingSink(file)
+            write(sink)
+        return sink
 
     def close(self) -> None:
         """End the worker."""

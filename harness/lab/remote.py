@@ -19,6 +19,7 @@ from typing import IO, Protocol, TypeVar
 import msgspec
 
 from harness import __version__
+from harness.digest import DigestingSink, Write
 from harness.errors import HarnessError, MachineError, UserError
 from harness.foreign import told
 from harness.lab import capacity, wire
@@ -37,6 +38,7 @@ R = TypeVar("R")
 
 MOST_SLOTS = 1024
 """Guests at a time on one host."""
+_MOST_NOTES = 100
 _LONGEST_LOG = LOG_HEAD + LOG_TAIL + 4096
 _HELLO_S = 30.0
 ANSWER_S = 120.0
@@ -60,8 +62,11 @@ class Link(Protocol):
         """Send all of *data*; raises OSError where the link is gone."""
         ...
 
-    def put(self, path: Path, name: str) -> None:
-        """Copy the file *path* to the path *name* there; raises HarnessError or OSError."""
+    def put(self, write: Write, name: str) -> DigestingSink:
+        """Write the file *name* there; return size and digest of it.
+
+        Raises HarnessError or OSError.
+        """
         ...
 
     def close(self) -> None:
@@ -191,18 +196,16 @@ class RemoteWorker:
         answer = await self._ask(lambda number: wire.Need(number, tuple(entries)), wire.Lacking)
         return tuple(each for each in answer.entries if each in entries)
 
-    async def take(self, entry: Entry, packed: Path, sha256: str) -> None:
-        """Have it unpack the archive *packed* of *entry*, which is copied there."""
+    async def take(self, entry: Entry, write: Write) -> int:
+        """Have it unpack *entry*, whose archive *write* writes; return how many bytes that has."""
         name = f"{entry[0]}-{entry[1]}.{self.hello.pid}.tar"
-
-        def put() -> None:
-            self._link.put(packed, f"{self.hello.incoming}/{name}")
-
         try:
-            await asyncio.to_thread(put)
+            sent = await asyncio.to_thread(self._link.put, write, f"{self.hello.incoming}/{name}")
         except OSError as error:
             raise self._gone(f"an entry cannot be copied: {error}") from error
+        sha256 = sent.sha256
         await self._ask(lambda number: wire.Take(number, entry, name, sha256), wire.Done, _SLACK_S)
+        return sent.size
 
     async def open(
         self, kernel: KernelName, factory: TemplateFactory, suites: Sequence[Suite]
@@ -251,7 +254,7 @@ class RemoteWorker:
         if isinstance(made, GuestFailed):
             return msgspec.structs.replace(made, host=self.host, log=log)
         boot = made.boot and msgspec.structs.replace(made.boot, log=log)
-        return msgspec.structs.replace(made, host=self.host, boot=boot)
+        return msgspec.structs.replace(made, host=self.host, boot=boot, reused="")
 
     async def run(
         self, attempt: Attempt, names: LogNames, out: Path, needs: Sequence[str] = ()
@@ -273,7 +276,7 @@ class RemoteWorker:
         boot: Boot | None = ended.boot
         if boot and boot.log:
             boot = msgspec.structs.replace(boot, log=boot_log)
-        return msgspec.structs.replace(ended, logs=logs, boot=boot)
+        return msgspec.structs.replace(ended, logs=logs, boot=boot, reused="")
 
     async def check(self, template: TemplateId) -> None:
         """Have it compare what the guests of *template* are made from; once."""
@@ -371,7 +374,8 @@ class RemoteWorker:
             case wire.Pulse():
                 pass
             case wire.Note(text=text):
-                self._loop.call_soon_threadsafe(self.notes.append, text[:2000])
+                if len(self.notes) < _MOST_NOTES:
+                    self.notes.append(text[:2000])
             case wire.LogPart(id=number):
                 waiting = self._waiting.get(number)
                 if waiting and waiting.sink:

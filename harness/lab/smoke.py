@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.context import Context
 from harness.digest import digest
 from harness.errors import MachineError
 from harness.guest import initramfs
@@ -20,6 +21,7 @@ from harness.lab.templates import AGENT, TemplateFactory
 from harness.model.events import Accelerator, Command
 from harness.proc.packages import install
 from harness.proc.process import run
+from harness.store import Entry
 
 PROGRAM = Path(__file__).with_name("smoke.c")
 _FLAGS = ("-static", "-O2", "-Wall")
@@ -51,6 +53,16 @@ def pack_program(factory: TemplateFactory, source: Path) -> BootFiles:
 
     Raises MachineError where it cannot be compiled.
     """
+    kind, key = compiled(factory.context, source)
+    made = factory.context.store.path(kind, key)
+    return factory.packed(key, [initramfs.file(f"bin/{source.stem}", made / source.stem)])
+
+
+def compiled(context: Context, source: Path) -> Entry:
+    """Return the entry that holds the program of *source*, compiled for a guest.
+
+    Raises MachineError where it cannot be compiled.
+    """
     name = source.stem
 
     def compile_it(out: Path) -> None:
@@ -64,8 +76,8 @@ def pack_program(factory: TemplateFactory, source: Path) -> BootFiles:
             )
 
     key = digest(source.read_bytes(), " ".join(_FLAGS))
-    made = factory.context.obtain(AGENT, key, compile_it)
-    return factory.packed(key, [initramfs.file(f"bin/{name}", made / name)])
+    context.obtain(AGENT, key, compile_it)
+    return AGENT, key
 
 
 async def smoke(config: GuestConfig, accelerator: Accelerator, files: BootFiles, log: Path) -> Seen:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from harness.context import Context
-from harness.digest import digest_file
+from harness.digest import DigestingSink, Write, copy_of, digest_file
 from harness.errors import HarnessError, MachineError
 from harness.lab import ship
 from harness.lab.remote import RemoteWorker
@@ -29,6 +29,7 @@ _ROOM = 512 << 20
 """Bytes that a cache needs before anything is put there: a kernel, suites, snapshots."""
 _CLOCK_S = 24 * 3600.0
 _LAST_WORDS = 4096
+_BLOCK = 1 << 20
 _NO_PYTHON = 97
 _FIND = """\
 probe=$1 cache=$2
@@ -132,12 +133,12 @@ class SshLink:
         """Send all of *data*; raises OSError where the connection is gone."""
         self._channel.sendall(data)
 
-    def put(self, path: Path, name: str) -> None:
-        """Copy the file *path* to *name* there; MachineError for a full disk."""
+    def put(self, write: Write, name: str) -> DigestingSink:
+        """Write the file *name* there; MachineError for a full disk."""
         try:
-            self._connection.put(path, name)
+            return self._connection.put(write, name)
         except OSError as error:
-            _check_room(self._connection, PurePosixPath(name).parent, path.stat().st_size)
+            _check_room(self._connection, PurePosixPath(name).parent, _BLOCK)
             raise OSError(f"{name}: {error}") from error
 
     def close(self) -> None:
@@ -279,7 +280,7 @@ def _install(connection: Connection, name: HostName, site: Site, packed: Path, k
     there = str(PurePosixPath(site.place, f"{key}.{threading.get_ident()}.tar.gz"))
     sha256 = digest_file(packed)
     try:
-        connection.put(packed, there)
+        connection.put(copy_of(packed), there)
     except OSError as error:
         _check_room(connection, PurePosixPath(site.place), packed.stat().st_size)
         raise MachineError(

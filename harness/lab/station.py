@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import hashlib
 import os
 import sys
 import tempfile
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from harness.digest import Sink
 from harness.errors import HarnessError, MachineError
 from harness.lab import wire
 from harness.lab.executor import Attempt, TemplateId
@@ -114,9 +117,9 @@ class _Station:
                 return Answer(lacking=missing)
             for entry in lacking:
                 data, sha256 = packed["/".join(entry)]
-                with tempfile.NamedTemporaryFile(prefix="harness-entry-") as file:
-                    await asyncio.to_thread(Path(file.name).write_bytes, data)
-                    await worker.take(entry, Path(file.name), sha256)
+                if hashlib.sha256(data).hexdigest() != sha256:
+                    raise MachineError("an entry of the cache has changed on its way")
+                await worker.take(entry, partial(_write, data))
             if (parts.kernel, parts.key) not in self.opened:
                 await worker.open_parts(parts.kernel, parts.key, parts.boot_limit_s, parts.suites)
                 self.opened.add((parts.kernel, parts.key))
@@ -165,6 +168,10 @@ _LOCK = threading.Lock()
 
 def _cache() -> dict[str, str]:
     return {"HARNESS_CACHE": os.environ["HARNESS_CACHE"]} if "HARNESS_CACHE" in os.environ else {}
+
+
+def _write(data: bytes, sink: Sink) -> None:
+    sink.write(data)
 
 
 def _logs(out: str, names: Mapping[str, str]) -> dict[str, bytes]:

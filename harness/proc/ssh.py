@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.digest import DigestingSink, Write
 from harness.errors import HarnessError, MachineError, UserError
 from harness.proc.process import Captured
 
@@ -33,6 +34,8 @@ _KEEPALIVE_S = 5
 _BLOCK = 1 << 18
 _MOST_OUTPUT = 16 << 20
 _WINDOW = 8 << 20
+_NO_KEY = "No authentication methods available"
+"""paramiko has no class of its own for that."""
 
 
 @dataclass(frozen=True)
@@ -190,22 +193,26 @@ class Connection:
             raise self._trouble(str(error) or "the connection is lost", argv) from error
         return channel
 
-    def put(self, path: Path, name: str) -> None:
-        """Copy the file *path* to *name* there, by SFTP; raises OSError where that fails."""
+    def put(self, write: Write, name: str) -> DigestingSink:
+        """Write the file *name* there, by SFTP; return size and digest of what was written.
+
+        Raises OSError where that fails.
+        """
         import paramiko
 
         try:
             channel = self._transport.open_session(window_size=_WINDOW, timeout=_CHANNEL_S)
             channel.invoke_subsystem("sftp")
-            with paramiko.SFTPClient(channel) as sftp, path.open("rb") as source:
+            with paramiko.SFTPClient(channel) as sftp:
                 channel.settimeout(_CHANNEL_S)
-                with sftp.open(name, "wb") as sink:
+                with sftp.open(name, "wb") as file:
                     # Many blocks are under way: what failed shows at the end.
-                    sink.set_pipelined(True)
-                    while data := source.read(_BLOCK):
-                        sink.write(data)
-                if sftp.stat(name).st_size != path.stat().st_size:
+                    file.set_pipelined(True)
+                    sink = DigestingSink(file)
+                    write(sink)
+                if sftp.stat(name).st_size != sink.size:
                     raise OSError(f"{name} is not whole")
+                return sink
         except (paramiko.SSHException, EOFError) as error:
             raise OSError(str(error) or "the connection is lost") from error
 
@@ -354,6 +361,13 @@ def _told(login: Login) -> Iterator[None]:
             hint="is it up, and sshd with it? is the port right?",
         ) from None
     except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
+        if _NO_KEY in str(error):
+            raise UserError(
+                "you have no key for the host",
+                where=where,
+                why="there is none in your agent, in ~/.ssh, or as identity",
+                hint=f"make one: ssh-keygen; give it to the host: ssh-copy-id {login.ssh}",
+            ) from None
         what = "the host does not answer in time" if _is_timeout(error) else "no connection is made"
         raise MachineError(
             what, where=where, why=str(error) or type(error).__name__, hint=f"try: ssh {login.ssh}"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -13,14 +14,16 @@ import msgspec
 from harness import project
 from harness.context import Context
 from harness.digest import digest
+from harness.doctor import trial
 from harness.doctor.model import Diagnosis, encode
 from harness.errors import HarnessError, MachineError, UserError
 from harness.lab.executor import Executor
-from harness.lab.fleet import Fleet, Need
+from harness.lab.fleet import Fleet, Need, supply
 from harness.lab.local import Bench, LocalExecutor
 from harness.model.ids import HERE, HostName
 from harness.model.plan import PlannedTest
 from harness.model.spec import GuestTable, HostTable
+from harness.proc import signals
 from harness.run.plan import Lacks
 from harness.run.prepare import Built, Prepared, here, probe
 from harness.run.request import Request
@@ -41,6 +44,16 @@ def ask_doctor(name: HostName, table: HostTable, context: Context, *, quick: boo
     """
     from harness.lab import ssh
 
+    if not quick:
+
+        async def supplied() -> None:
+            worker = await ssh.connect(name, table, context)
+            try:
+                await supply(worker, await asyncio.to_thread(trial.travelling, context), context)
+            finally:
+                await worker.close()
+
+        signals.run(supplied())
     said = ssh.diagnose(name, table, context, quick=quick)
     try:
         found = msgspec.json.decode(said, type=Diagnosis)
@@ -54,11 +67,16 @@ def ask_doctor(name: HostName, table: HostTable, context: Context, *, quick: boo
     )
     ready = not any(check.fatal for check in checks)
     found = msgspec.structs.replace(found, checks=checks, ready=ready)
-    file = _file(context.store, table)
+    remember(context.store, table, found)
+    return found
+
+
+def remember(store: Store, table: HostTable, found: Diagnosis) -> None:
+    """Keep what the doctor of a host says, for :func:`recall`."""
+    file = _file(store, table)
     draft = file.with_suffix(f".{os.getpid()}")
     draft.write_bytes(encode(found))
     draft.rename(file)
-    return found
 
 
 def recall(store: Store, table: HostTable) -> Diagnosis | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -246,6 +247,67 @@ def test_the_users_ssh_config_is_honoured(machine: Sshd) -> None:
     connection.close()
     assert b"SSH_AUTH_SOCK" not in done.stdout
     assert b"DISPLAY" not in done.stdout
+
+
+@pytest.fixture
+def agent(tmp_path: Path, machine: Sshd, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An agent that has the user's key; no file has it any more."""
+    key, socket = machine.identity, tmp_path / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.PIPE) as made:
+        try:
+            monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+            assert made.stdout
+            made.stdout.readline()
+            subprocess.run(["ssh-add", "-q", str(key)], check=True, capture_output=True)
+            key.unlink()
+            yield
+        finally:
+            made.kill()
+
+
+def test_an_agent_is_asked_and_is_not_forwarded(machine: Sshd, agent: None) -> None:
+    config = f"Host 127.0.0.1\n  Port {machine.port}\n  ForwardAgent yes\n  ForwardX11 yes\n"
+    (machine.home / ".ssh" / "config").write_text(config)
+    connection, site = opened(table(machine))
+    done = connection.run([site.python, "-I", "-c", "import os; print(os.environ)"])
+    connection.close()
+    assert b"SSH_CONNECTION" in done.stdout
+    assert b"SSH_AUTH_SOCK" not in done.stdout
+    assert b"DISPLAY" not in done.stdout
+
+
+def test_without_the_agent_that_key_is_refused(
+    machine: Sshd, agent: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK")
+    assert refused(machine, UserError).what == "you have no key for the host"
+
+
+def test_a_certificate_is_used(tmp_path: Path, home: Path, bin_there: Path) -> None:
+    keygen(tmp_path / "authority")
+    more = f"TrustedUserCAKeys {tmp_path}/authority.pub\nSetEnv PATH={bin_there} HOME={tmp_path}"
+    with sshd(tmp_path / "machine", home, more=more) as machine:
+        (machine.root / "authorized_keys").write_text("")
+        identity = str(machine.identity)
+        assert refused(machine, UserError, identity=identity).what == "the host refuses you"
+        sign = ["ssh-keygen", "-q", "-s", str(tmp_path / "authority"), "-I", "me"]
+        subprocess.run([*sign, "-n", machine.user, f"{identity}.pub"], check=True)
+        assert probe(machine, identity=identity).python
+
+
+def test_another_python_for_which_no_library_can_be_had(
+    machine: Sshd, bin_there: Path, home: Path, tmp_path: Path
+) -> None:
+    play(bin_there, 'import sysconfig\nsysconfig.get_config_var = lambda name: "cpython-399-x"')
+    config = home / ".config" / "pip"
+    config.mkdir(parents=True)
+    (config / "pip.conf").write_text("[global]\nno-index = true\n")
+    context = Context(Store(tmp_path / "here"), Quiet())
+    with pytest.raises(MachineError) as caught:
+        ssh.diagnose("big", table(machine), context, quick=True)
+    assert caught.value.what == "the host has another Python, and no msgspec for it can be had"
+    assert "cpython-399" in caught.value.where
+    assert "python = " in caught.value.hint
 
 
 def test_a_worker_needs_nothing_but_what_is_shipped(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import strategies as st
 
 from harness import __version__, ktap
-from harness.digest import digest_file
+from harness.digest import DigestingSink, Write, digest_file
 from harness.errors import MachineError
 from harness.lab import archive, wire
 from harness.lab.executor import Attempt, HostLost
@@ -77,7 +77,7 @@ class Pair:
     def write(self, data: bytes) -> None:
         self.ours.sendall(data)
 
-    def put(self, path: Path, name: str) -> None:
+    def put(self, write: Write, name: str) -> DigestingSink:
         raise OSError("not here")
 
     def close(self) -> None:
@@ -203,6 +203,43 @@ def test_logs_lie_where_this_side_puts_them(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
+def test_a_worker_does_not_say_that_another_run_has_observed_it(tmp_path: Path) -> None:
+    async def go() -> None:
+        link = Pair()
+        worker = await greeted(link, tmp_path)
+        link.orders(
+            lambda order: (
+                link.say(wire.Ended(order.id, ended(reused="another-run")))
+                if isinstance(order, wire.Run)
+                else None
+            )
+        )
+        said = await worker.run(Attempt(TEST, STARTED), LogFiles([TEST], repeated=False), tmp_path)
+        assert said.reused == ""
+        await worker.close()
+
+    asyncio.run(go())
+
+
+def test_notes_of_a_worker_are_few_and_short(tmp_path: Path) -> None:
+    async def go() -> None:
+        link = Pair()
+        worker = await greeted(link, tmp_path)
+        link.say(*(wire.Note("x" * 5000) for _ in range(500)))
+
+        def answer(order: wire.Order) -> None:
+            if isinstance(order, wire.Need):
+                link.say(wire.Lacking(order.id, order.entries))
+
+        link.orders(answer)
+        assert await worker.lacking([("suite", "a" * 64)])
+        assert len(worker.notes) == 100
+        assert {len(note) for note in worker.notes} == {2000}
+        await worker.close()
+
+    asyncio.run(go())
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -282,10 +319,20 @@ def stores(tmp_path: Path) -> tuple[Store, Store]:
     return here, there
 
 
+def written(store: Store, packed: Path) -> str:
+    """Write the archive of the entry, and return its digest."""
+    with packed.open("wb") as file:
+        sink = DigestingSink(file)
+        archive.pack(store, ENTRY, sink)
+    assert sink.size == packed.stat().st_size
+    assert sink.sha256 == digest_file(packed)
+    return sink.sha256
+
+
 def test_an_entry_arrives_as_it_is(stores: tuple[Store, Store], tmp_path: Path) -> None:
     here, there = stores
     packed = tmp_path / "packed"
-    sha256 = archive.pack(here, ENTRY, packed)
+    sha256 = written(here, packed)
     archive.unpack(there, ENTRY, packed, sha256, Quiet())
     files = there.path(*ENTRY) / "files"
     assert sorted(path.name for path in files.iterdir()) == ["a", "b", "empty", "hole", "link"]
@@ -300,7 +347,7 @@ def test_what_has_changed_on_its_way_is_no_entry(
 ) -> None:
     here, there = stores
     packed = tmp_path / "packed"
-    sha256 = archive.pack(here, ENTRY, packed)
+    sha256 = written(here, packed)
     data = bytearray(packed.read_bytes())
     data[len(data) // 2] ^= 1
     packed.write_bytes(data)
@@ -315,7 +362,7 @@ def test_what_is_damaged_here_does_not_travel(stores: tuple[Store, Store], tmp_p
     with (here.path(*ENTRY) / "files" / "a").open("r+b") as file:
         file.write(b"Q")
     with pytest.raises(Damaged):
-        archive.pack(here, ENTRY, tmp_path / "packed")
+        archive.pack(here, ENTRY, io.BytesIO())
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:

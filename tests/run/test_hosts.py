@@ -23,10 +23,12 @@ from harness.run import journal
 from harness.run.prepare import Prepared
 from harness.store import Store
 from tests.run.records import begun
+from tests.run.test_main_job import suite
 from tools.bench.sshd import Sshd, sshd
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long(90)]
 REPOSITORY = Path(__file__).parents[2]
+TOLD_TO_CI = "tHe-tOkEn-Of-ThE-cI"
 LIMIT_S = 300
 """Others may build in the same cache, and what is asked for waits for them."""
 
@@ -110,9 +112,18 @@ def gone(cache: Path, limit_s: float = 15) -> None:
         time.sleep(0.1)
 
 
-def test_a_run_on_a_host_says_so(place: Place, big: Sshd) -> None:
+def secrets_in(place: Place, directory: Path) -> list[Path]:
+    """Return the files below *directory* that hold a secret: what CI has, or a private key."""
+    key = (place.home / ".ssh" / "id_ed25519").read_bytes().splitlines()[1:-1]
+    wanted = (TOLD_TO_CI.encode(), *key)
+    files = [path for path in directory.rglob("*") if path.is_file() and not path.is_symlink()]
+    return [path for path in files if any(word in path.read_bytes() for word in wanted)]
+
+
+def test_a_run_on_a_host_says_so(place: Place, big: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     out = place.root / "out"
     suite = ("--suite", "selftests/restrictedmem", "-k", "create_test")
+    monkeypatch.setenv("CI_TOKEN", TOLD_TO_CI)
     done = place.harness("run", "--host", "big", *suite, "--out", str(out), "-v")
     assert done.returncode == ExitCode.AS_EXPECTED, done.stdout + done.stderr
     said = results.decode((out / "results.json").read_bytes())
@@ -128,9 +139,30 @@ def test_a_run_on_a_host_says_so(place: Place, big: Sshd) -> None:
     assert kinds == {"agent", "initramfs", "kernel", "snapshot", "suite"}
     assert not list((big.root / "cache" / "places" / "incoming").iterdir())
     gone(big.root / "cache")
+    assert TOLD_TO_CI not in done.stdout + done.stderr
+    assert not secrets_in(place, out)
+    assert not secrets_in(place, big.root / "cache")
     again = place.harness("run", "--host", "big", *suite, "--out", str(out))
     assert again.returncode == ExitCode.AS_EXPECTED, again.stdout + again.stderr
     assert "Copying" not in again.stderr
+
+
+def test_a_matrix_on_a_host_and_here(place: Place, big: Sshd) -> None:
+    programs = {f"{letter}_test": "\tsleep(1);\n\treturn 0;" for letter in "abcd"}
+    own, out = suite(place.root / "own", **programs), place.root / "out"
+    words = ("--patches", "ends", "--fresh", "--suite", str(own), "--out", str(out))
+    done = place.harness("matrix", "--host", "big", "--host", "local", "-j", "1", *words)
+    assert done.returncode == ExitCode.AS_EXPECTED, done.stdout + done.stderr
+    said = results.decode((out / "results.json").read_bytes())
+    base, tip = said.kernels
+    assert len(said.tests) == 2 * len(programs)
+    for kernel in (base, tip):
+        mine = [test for test in said.tests if test.kernel == kernel]
+        assert {test.outcome for test in mine} == {Outcome.PASS}
+        # Both have taken part, and each has the templates of both kernels.
+        assert {test.host for test in mine} == {"big", ""}
+    assert len(list((big.root / "cache" / "entries" / "kernel").iterdir())) == 2
+    gone(big.root / "cache")
 
 
 def test_what_was_lost_runs_again_and_no_process_is_left(place: Place, big: Sshd) -> None:
@@ -202,6 +234,21 @@ def test_what_a_host_loses_that_does_not_come_back_runs_elsewhere(place: Place, 
     assert {test.host for test in said.tests} == {"small"}
     assert all(test.outcome is not Outcome.ERROR for test in said.tests)
     gone(big.root / "cache")
+
+
+def test_the_doctor_boots_a_kernel_where_there_is_no_compiler(place: Place) -> None:
+    there = place.root / "bin"
+    there.mkdir()
+    for name in ("sh", "env", "df", "setpriv", "qemu-system-x86_64", "python3"):
+        (there / name).symlink_to(f"/usr/bin/{name}")
+    with sshd(place.root / "bare", place.home, more=f"SetEnv PATH={there}") as bare:
+        place.hosts(bare.table("bare"))
+        done = place.harness("doctor", "--host", "bare", "--json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks["tcg"]["state"] == "yes", checks["tcg"]
+    # The newest kernel that has KVM was booted, and in that guest another one.
+    assert checks["nested-kvm"]["state"] == "yes", checks["nested-kvm"]
+    assert done.returncode == ExitCode.AS_EXPECTED, done.stdout + done.stderr
 
 
 def test_the_doctor_asks_a_host(place: Place, big: Sshd) -> None:

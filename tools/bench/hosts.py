@@ -22,12 +22,11 @@ from typing import Any
 import msgspec
 
 from harness.context import Context
-from harness.digest import digest
+from harness.digest import copy_of, digest
 from harness.errors import ExitCode, MachineError
 from harness.lab import ssh
 from harness.lab.archive import pack
 from harness.lab.fleet import Fleet
-from harness.lab.remote import RemoteWorker
 from harness.model.spec import HostTable
 from harness.proc import signals
 from harness.proc.environment import network
@@ -36,7 +35,7 @@ from harness.proc.ssh import Connection, Login
 from harness.progress import Progress, Quiet, Step
 from harness.run.prepare import prepare
 from harness.run.request import Request
-from harness.store import Entry, Store
+from harness.store import Store
 from tools.bench.bench import SHORT_TESTS, short_tests
 from tools.bench.figures import Figure
 from tools.bench.many import Load
@@ -176,7 +175,8 @@ class HostsBench:
         for key in keys:
             entries.obtain("suite", key, _fill, Quiet())
         packed = scratch / "packed.tar"
-        pack(entries, ("suite", keys[0]), packed)
+        with packed.open("wb") as file:
+            pack(entries, ("suite", keys[0]), file)
         whole: list[float] = []
         alone: list[float] = []
         scp: list[float] = []
@@ -188,11 +188,12 @@ class HostsBench:
             try:
                 for key in keys:
                     scp.append(_timed(lambda: _scp(far, packed, scratch / "there")))
-                    alone.append(_timed(lambda: connection.put(packed, str(scratch / "there"))))
+                    alone.append(
+                        _timed(lambda: connection.put(copy_of(packed), str(scratch / "there")))
+                    )
                     begun = time.monotonic()
-                    await _give(worker, entries, ("suite", key), scratch / "one.tar")
+                    await worker.take(("suite", key), partial(pack, entries, ("suite", key)))
                     whole.append(time.monotonic() - begun)
-                    (scratch / "one.tar").unlink()
             finally:
                 connection.close()
                 await worker.close()
@@ -274,10 +275,6 @@ def _table(far: Sshd) -> HostTable:
         host_key=far.fingerprint,
         cache=str(far.cache),
     )
-
-
-async def _give(worker: RemoteWorker, store: Store, entry: Entry, packed: Path) -> None:
-    await worker.take(entry, packed, pack(store, entry, packed))
 
 
 def _fill(out: Path) -> None:

@@ -25,6 +25,7 @@ import msgspec
 
 from harness import __version__, ktap
 from harness.context import Context
+from harness.digest import DigestingSink, Write
 from harness.lab import wire
 from harness.lab.fleet import Fleet
 from harness.lab.local import Bench
@@ -73,7 +74,7 @@ class _SocketLink:
     def write(self, data: bytes) -> None:
         self._socket.sendall(data)
 
-    def put(self, path: Path, name: str) -> None:
+    def put(self, write: Write, name: str) -> DigestingSink:
         raise OSError("these workers lack nothing")
 
     def close(self) -> None:
