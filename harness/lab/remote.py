@@ -40,7 +40,8 @@ MOST_SLOTS = 1024
 """Guests at a time on one host."""
 _MOST_NOTES = 100
 _LONGEST_LOG = LOG_HEAD + LOG_TAIL + 4096
-_HELLO_S = 30.0
+HELLO_S = 120.0
+"""Seconds until a worker speaks: on a slow machine Python takes long to load it."""
 ANSWER_S = 120.0
 """Seconds for what needs no guest."""
 _PREPARE_S = 1800.0
@@ -154,7 +155,11 @@ class RemoteWorker:
             noise = wire.skip_noise(link.read)
             if noise is not None:
                 said = link.last_words() or noise[-2000:].decode(errors="replace")
-                raise MachineError("the worker does not start", where=host, why=said.strip())
+                raise MachineError(
+                    "the worker does not start",
+                    where=host,
+                    why=said.strip() or "it has ended, or the connection to it, without a word",
+                )
             hello = wire.receive(link.read, wire.REPLIES)
             if not isinstance(hello, wire.Hello):
                 raise MachineError("the worker does not greet", where=host, why=link.last_words())
@@ -162,12 +167,12 @@ class RemoteWorker:
 
         reading = asyncio.ensure_future(asyncio.to_thread(read))
         try:
-            hello = await asyncio.wait_for(asyncio.shield(reading), _HELLO_S)
+            hello = await asyncio.wait_for(asyncio.shield(reading), HELLO_S)
             _check_hello(host, hello)
         except TimeoutError:
             link.close()
             raise MachineError(
-                f"no worker has answered within {_HELLO_S:.0f} s", where=host
+                f"no worker has answered within {HELLO_S:.0f} s", where=host
             ) from None
         except BaseException:
             link.close()

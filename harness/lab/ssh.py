@@ -15,7 +15,7 @@ from harness.context import Context
 from harness.digest import DigestingSink, Write, copy_of, digest_file
 from harness.errors import HarnessError, MachineError
 from harness.lab import ship
-from harness.lab.remote import RemoteWorker
+from harness.lab.remote import HELLO_S, RemoteWorker
 from harness.model.ids import HostName
 from harness.model.spec import HostTable
 from harness.proc.ssh import Connection, Login
@@ -120,14 +120,20 @@ class SshLink:
     def __init__(self, connection: Connection, argv: list[str]) -> None:
         self._connection = connection
         self._channel = connection.start(argv)
-        self._channel.settimeout(_STALL_S)
+        # Until the worker speaks, which takes as long as Python needs to load it.
+        self._channel.settimeout(HELLO_S)
+        self._heard = False
 
     def read(self, size: int) -> bytes:
         """Return at most *size* bytes; none where the connection is gone."""
         try:
-            return self._channel.recv(size)
+            data = self._channel.recv(size)
         except (OSError, EOFError):
             return b""
+        if not self._heard:
+            self._heard = True
+            self._channel.settimeout(_STALL_S)
+        return data
 
     def write(self, data: bytes) -> None:
         """Send all of *data*; raises OSError where the connection is gone."""

@@ -241,9 +241,12 @@ def test_the_doctor_boots_a_kernel_where_there_is_no_compiler(place: Place) -> N
     there.mkdir()
     for name in ("sh", "env", "df", "setpriv", "qemu-system-x86_64", "python3"):
         (there / name).symlink_to(f"/usr/bin/{name}")
-    with sshd(place.root / "bare", place.home, more=f"SetEnv PATH={there}") as bare:
+    # A shell that sshd starts reads what this user has at home.
+    more = f"SetEnv PATH={there} HOME={place.root}"
+    with sshd(place.root / "bare", place.home, more=more) as bare:
         place.hosts(bare.table("bare"))
         done = place.harness("doctor", "--host", "bare", "--json")
+    assert done.stdout, done.stderr
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert checks["tcg"]["state"] == "yes", checks["tcg"]
     # The newest kernel that has KVM was booted, and in that guest another one.
