@@ -275,7 +275,7 @@ class Checks:
             for name in sorted(self._headers.keys() - before.keys())
         ]
         found += [
-            Finding(Severity.NOTE, f"the user-space header {name} is another")
+            Finding(Severity.NOTE, f"the user-space header {name} has changed")
             for name in sorted(before.keys() & self._headers.keys())
             if before[name] != self._headers[name]
         ]

@@ -87,7 +87,7 @@ def check_entry(entry: Entry, where: str) -> None:
         )
     if entry.until is not None and entry.posted:
         raise UserError(
-            "an entry has a last day or holds for what was posted, not both",
+            "an entry has either until or posted = true",
             where=f"{where}.posted",
             hint="remove until or posted",
         )
@@ -109,7 +109,7 @@ def check_pattern(pattern: str, where: str, hint: str, *, whole: bool = True) ->
         compiled = re.compile(pattern)
     except re.error as error:
         raise UserError(
-            "this is no regular expression", where=where, why=f"{pattern!r}: {error}"
+            "this is not a regular expression", where=where, why=f"{pattern!r}: {error}"
         ) from None
     # A character that no pattern means, unless it means all of them.
     if compiled.fullmatch(_NOTHING * 40) if whole else compiled.search(_NOTHING):

@@ -30,27 +30,29 @@ _ELSEWHERE = "HARNESS_CACHE=DIR moves the cache, --out DIR a run, TMPDIR=DIR tem
 _LOCAL = f"use a directory on a local disk: {_ELSEWHERE}"
 _DENIED = _Kind("permission is denied", f"use directories of your own: {_ELSEWHERE}")
 _FILES = _Kind("too many files are open", "raise the limit: ulimit -n 4096")
-_PATH = _Kind("a path cannot be used", "look at what is there, and whether it is being changed")
+_PATH = _Kind(
+    "a path cannot be used", "check what is at that path, and whether another program changes it"
+)
 _REMOTE = _Kind("the file system does not answer as it should", _LOCAL)
 
 _KINDS = {
     errno.ENOSPC: _Kind("no space is left on the disk", _MOVE),
     errno.EDQUOT: _Kind("the disk quota is used up", _MOVE),
     errno.EFBIG: _Kind("a file has become larger than is allowed", "raise the limit: ulimit -f"),
-    errno.EROFS: _Kind("the file system can only be read", _ELSEWHERE),
+    errno.EROFS: _Kind("the file system is read-only", _ELSEWHERE),
     errno.EACCES: _DENIED,
     errno.EPERM: _DENIED,
     errno.EMFILE: _FILES,
     errno.ENFILE: _FILES,
     errno.ENOMEM: _Kind("there is not enough memory", "run fewer guests at a time: --jobs 1"),
     errno.EAGAIN: _Kind("no further process can be started", "raise the limit: ulimit -u"),
-    errno.EIO: _Kind("a disk or device has failed", "the host's kernel log (dmesg) says more"),
+    errno.EIO: _Kind("a disk or device has failed", "see the host's kernel log (dmesg)"),
     errno.ENOENT: _Kind(
         "a file or directory does not exist",
-        "if it was removed while it was in use, run again; what the cache lacks is made again",
+        "if it was removed while it was in use, run again; missing cache entries are built again",
     ),
     errno.ENAMETOOLONG: _Kind("a path is too long", f"use a shorter one: {_ELSEWHERE}"),
-    errno.EPIPE: _Kind("the reader of a pipe has gone", "run again"),
+    errno.EPIPE: _Kind("the reader of a pipe has closed it", "run again"),
     errno.ENOEXEC: _Kind("a program cannot be run on this machine", "is it for another processor?"),
     **dict.fromkeys(
         (
@@ -122,7 +124,7 @@ def of_os(
     about the rest.
     """
     number = error.errno or 0
-    known = _KINDS.get(number, _Kind("the operating system has refused a call", ""))
+    known = _KINDS.get(number, _Kind("a system call failed", ""))
     place = str(where or _path_of(error))
     why = error.strerror or str(error)
     if number in (errno.EACCES, errno.EPERM):
@@ -179,7 +181,7 @@ def translate(error: BaseException) -> HarnessError | None:
             return next((each for each in found if each is not None), None)
         case filelock.Timeout():
             return MachineError(
-                "a lock could not be had",
+                "a lock could not be acquired",
                 where=error.lock_file,
                 hint="wait for the run that holds it",
             )
@@ -191,9 +193,9 @@ def translate(error: BaseException) -> HarnessError | None:
             return MachineError(_REMOTE.what, why=str(error), hint=_LOCAL)
         case msgspec.MsgspecError():
             return MachineError(
-                "a file that the harness wrote has another content now",
+                "a file that the harness wrote has been changed",
                 why=str(error),
-                hint="if it is of the cache, remove it there; it is made again",
+                hint="if it is in the cache, remove it; it will be created again",
             )
         case UnicodeError():
             return MachineError(

@@ -61,7 +61,7 @@ def prune_now_and_then(context: Context) -> None:
     if stamp.exists() and time.time() - stamp.stat().st_mtime < _PAUSE_S:
         return
     stamp.touch()
-    with context.step("Removing from the cache what was not used for longest") as step:
+    with context.step("Removing the least recently used entries of the cache") as step:
         end = time.monotonic() + _TIME_S
         freed = prune(context.store, most, end=end)
         step.result(f"{freed / (1 << 30):.1f} GiB")

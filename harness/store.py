@@ -70,7 +70,7 @@ class Damaged(MachineError):
             "the cache was damaged",
             where=str(root / "entries"),
             why="\n".join(f"{kind} {key[:12]}: {why}" for (kind, key), why in found.items()),
-            hint="what was damaged is gone and is made anew: run it again; "
+            hint="the damaged entry was removed: run again to build it again; "
             "if this happens again, test the machine's memory and disk",
         )
         self.found = dict(found)
@@ -146,7 +146,7 @@ class Store:
         try:
             lock.acquire(timeout=_LOCK_NOTICE_S)
         except Timeout:
-            with progress.step(f"Waiting for another run that works on {name}"):
+            with progress.step(f"Waiting for another run that uses {name}"):
                 _wait(lock)
         except OSError as error:
             raise of_os(error, "a place of the cache cannot be locked", lock.lock_file) from error
@@ -171,7 +171,7 @@ class Store:
 
         try:
             if not await acquired(_LOCK_NOTICE_S):
-                with progress.step(f"Waiting for another run that works on {name}"):
+                with progress.step(f"Waiting for another run that uses {name}"):
                     await acquired(math.inf)
         except OSError as error:
             raise of_os(error, "a place of the cache cannot be locked", lock.lock_file) from error
@@ -273,7 +273,7 @@ class Store:
         Another run has found it damaged then, and has made it anew meanwhile.
         """
         other = {
-            each: "was made anew" for each, was in editions.items() if self.edition(each) != was
+            each: "was created again" for each, was in editions.items() if self.edition(each) != was
         }
         if other:
             raise Damaged(other, self.root)
@@ -327,7 +327,7 @@ class Store:
             return digest(str(written["size"]), written["sparse"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             self.discard(kind, key)
-            why = f"{MANIFEST} does not tell of {name}: {error}"
+            why = f"{MANIFEST} has no entry for {name}: {error}"
             raise Damaged({(kind, key): why}, self.root) from None
 
     def path(self, kind: str, key: str) -> Path:
@@ -370,7 +370,7 @@ def _check_ours(root: Path) -> None:
     # Caches from before there was a tag have all parts.
     if foreign and not there.issuperset(_PARTS):
         raise UserError(
-            "the directory is no cache, and not empty",
+            "the directory is not a cache, and not empty",
             where=str(root),
             why=f"it holds {foreign[0]}",
             hint="name one that is new or empty with HARNESS_CACHE=DIR",
@@ -389,7 +389,7 @@ def _check_owner(root: Path) -> None:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
             owner = path.stat().st_uid
             raise MachineError(
-                "the cache holds what another user has made, and cannot be written",
+                "the cache contains files of another user, and cannot be written",
                 where=str(path),
                 why=f"it belongs to {_user(owner)}, and this is {_user(os.getuid())}",
                 hint=f"sudo chown -R {os.getuid()} {shlex.quote(str(root))}, "
@@ -427,7 +427,7 @@ def _damage(root: Path) -> str:
         for name, wanted in files.items():
             path = root / name
             if path.stat().st_size != wanted["size"] or digest_sparse(path) != wanted["sparse"]:
-                return f"{name} is not what was written"
+                return f"{name} has changed since it was written"
     except FileNotFoundError as error:
         return f"{error.filename} is gone"
     except OSError as error:

@@ -22,7 +22,7 @@ WORDS = {
     errno.ENOSPC: "no space",
     errno.EDQUOT: "quota",
     errno.EFBIG: "larger than is allowed",
-    errno.EROFS: "only be read",
+    errno.EROFS: "read-only",
     errno.EACCES: "permission",
     errno.EPERM: "permission",
     errno.EMFILE: "too many files",
@@ -36,7 +36,7 @@ WORDS = {
     errno.ESTALE: "file system",
     errno.ENOLCK: "file system",
     errno.EPIPE: "pipe",
-    errno.ENOKEY: "operating system",
+    errno.ENOKEY: "system call",
 }
 
 
@@ -99,8 +99,8 @@ def undecodable() -> Exception:
     [
         (filelock.Timeout("/cache/locks/x.lock"), "lock"),
         (NotImplementedError("FileSystem does not appear to support flock"), "file system"),
-        (msgspec.ValidationError("Expected `int`"), "another content"),
-        (msgspec.DecodeError("JSON is malformed"), "another content"),
+        (msgspec.ValidationError("Expected `int`"), "has been changed"),
+        (msgspec.DecodeError("JSON is malformed"), "has been changed"),
         (undecodable(), "UTF-8"),
         (subprocess.CalledProcessError(1, ["git", "gc"]), "program"),
         (subprocess.TimeoutExpired("git", 5), "program"),

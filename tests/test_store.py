@@ -182,7 +182,7 @@ def test_a_cache_of_another_user_names_him_and_what_to_do(tmp_path: Path, part: 
         argv = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *argv]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     target.chmod(0o755)
-    assert "MachineError: the cache holds what another user has made" in done.stderr, done.stderr
+    assert "MachineError: the cache contains files of another user" in done.stderr, done.stderr
     assert f"where: {target}" in done.stderr
     assert f"it belongs to {pwd.getpwuid(os.getuid()).pw_name}" in done.stderr
     assert f"sudo chown -R {os.getuid()} '{root}'" in done.stderr

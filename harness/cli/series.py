@@ -297,7 +297,7 @@ def _stack(
     names, paths = series_room.resolve(which, found, file, here)
     if version is not None and len(paths) != 1:
         raise UserError(
-            "a version can be chosen of one series only", where=f"--series-version {version}"
+            "a version can be chosen for one series only", where=f"--series-version {version}"
         )
     name = "+".join(names) or project.NO_SERIES
     return series_room.read_stack(name, paths, upto=upto, version=version)

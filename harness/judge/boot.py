@@ -142,7 +142,7 @@ def _unseen(boot: Boot) -> Iterable[str]:
             "from the log would leave no trace"
         )
     if boot.unquiet:
-        yield "the kernel was busy and did not come to rest before the tests"
+        yield "the kernel did not become idle before the tests"
 
 
 def _because(findings: Sequence[Finding]) -> str:

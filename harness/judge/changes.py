@@ -58,12 +58,12 @@ def changes(before: Results, after: Results) -> Changes:
 
 def _unknown(after: Results) -> str:
     if after.error:
-        return f"the run after was cut off: {after.error}"
+        return f"the second run was cut off: {after.error}"
     if after.interrupted:
-        return "the run after was interrupted"
+        return "the second run was interrupted"
     if not after.tests:
-        return "the run after has no test"
-    return "" if any(map(_ran, after.tests)) else "no test of the run after could be run"
+        return "the second run has no test"
+    return "" if any(map(_ran, after.tests)) else "no test of the second run could run"
 
 
 def _lost(results: Results) -> Mapping[str, Said]:

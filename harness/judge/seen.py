@@ -143,7 +143,7 @@ def _kernel_differs(entry: Expectation, seen: Seen) -> str:
     follows = died in (How.HANG, How.UNKILLABLE)
     for finding in sorted(complaints, key=lambda finding: finding.line):
         if finding.kind == FLOOD.kind:
-            return "the kernel reported more than can be told apart"
+            return "the kernel printed too many reports to tell them apart"
         if follows and finding.kind in CONSEQUENCES:
             continue
         if not any(_is_report(pattern, finding) for pattern in (*expected, *each(entry.also))):

@@ -202,7 +202,8 @@ def _lost_notes(records: Iterable[Record]) -> Iterable[str]:
 def _damage(record: CacheDamaged) -> str:
     count = len(record.tests)
     again = f"{count} test{'s' if count > 1 else ''} ran again" if count else "no test had ended"
-    return f"the cache was damaged and is mended ({'; '.join(record.why.splitlines())}): {again}"
+    why = "; ".join(record.why.splitlines())
+    return f"the cache was damaged and has been repaired ({why}): {again}"
 
 
 def all_of(machines: Sequence[Machine]) -> Machine:
@@ -347,12 +348,15 @@ def judge_test(
         )
     if ended is None and started is not None:
         return untold(
-            Outcome.NOTRUN, "begun, and the run was cut off", seed=started.seed, host=started.host
+            Outcome.NOTRUN,
+            "the test had begun when the run was cut off",
+            seed=started.seed,
+            host=started.host,
         )
     if ended is None and spent is not None and plan.fault:
         return untold(Outcome.SKIP, f"beyond the budget of {spent:g} s")
     if ended is None:
-        return untold(Outcome.NOTRUN, "the run ended before its turn")
+        return untold(Outcome.NOTRUN, "the run ended before the test began")
     applied = apply_allowances(ended.findings, allowed_at("test", plan), today)
     allowed = [each.finding for each in applied.allowed]
     booted = held_against(plan, ended.boot or boot, today)

@@ -87,7 +87,7 @@ def judge(
         and (why := _stopped(ending))
         and any(_is_of_time(finding) for finding in findings)
     ):
-        judged = _Judged(Outcome.ERROR, f"{why}, and its kernel panicked for that")
+        judged = _Judged(Outcome.ERROR, f"{why}, and its kernel panicked because of that")
     else:
         judged = _by_report(report, *_by_ending(ending))
     if judged.outcome is Outcome.SKIP and not judged.reason:
@@ -137,7 +137,7 @@ def _stopped(ending: Ending) -> str:
     """Say that the guest did not run for a while; empty where it did."""
     if ending.stood_still_s < STOOD_STILL_S:
         return ""
-    return f"the machine stood still for {ending.stood_still_s:.0f} s under the test"
+    return f"the machine stood still for {ending.stood_still_s:.0f} s during the test"
 
 
 def _is_of_time(finding: Finding) -> bool:

@@ -227,7 +227,7 @@ def _placed(
         if section.section not in needed:
             continue
         if twins.get(section.section) != section.functions:
-            return [], f"{name} becomes another one with debug information"
+            return [], f"{name} changes when it is compiled with debug information"
         starts = _bases(section, symbols)
         if len(starts) > 1:
             return [], f"the kernel has several places that look like {section.section} of {name}"

@@ -194,7 +194,7 @@ def _read(directory: Path, name: str) -> list[Option]:
         raise UserError(
             f"there is no configuration fragment '{name}'",
             where=str(path),
-            why=f"fragments there: {', '.join(there) or 'none'}",
+            why=f"available fragments: {', '.join(there) or 'none'}",
             hint=f"did you mean '{close[0]}'?" if close else "",
         ) from None
     except OSError as error:

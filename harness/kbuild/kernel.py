@@ -55,7 +55,7 @@ class DoesNotCompile(UserError):
 
     def __init__(self, lines: Sequence[str], where: str, why: str, log: Path) -> None:
         super().__init__(
-            "the kernel does not compile", where=where, why=why, hint=f"the whole log is {log}"
+            "the kernel does not compile", where=where, why=why, hint=f"the complete log is {log}"
         )
         self.lines = tuple(lines)
 
@@ -254,7 +254,7 @@ def refill(
         made = build_id(out / "vmlinux", place.sandbox(readable=(out,)))
     if made != kernel.meta.build_id:
         raise MachineError(
-            "the kernel cannot be built again as it was",
+            "the rebuilt kernel differs from the original",
             where=str(place.path),
             why=f"build ID {made}, expected {kernel.meta.build_id}",
         )
@@ -363,7 +363,7 @@ class _Work:
         if not done.ok:
             # With -j and several failures, the first is what the others may follow from.
             first = first_error[0] if first_error else f"make ended with status {done.status}"
-            kept = [f"the sandbox has kept something from it: {line}" for line in make.tried]
+            kept = [f"the sandbox denied it something: {line}" for line in make.tried]
             why = "\n".join([first, *kept])
             raise DoesNotCompile(lines, first.split(": ")[0], why, self.log)
         if from_empty:

@@ -98,7 +98,7 @@ def decode_reports(
 
     decoded = annotate(reports, find)
     why = "; ".join(dict.fromkeys(notes))
-    return Decoded(decoded, f"some stack traces are without lines: {why}" if why else "")
+    return Decoded(decoded, f"some stack traces have no line numbers: {why}" if why else "")
 
 
 def find_slot(kernel: Kernel, store: Store) -> Slot | None:
@@ -190,7 +190,7 @@ def obstacles(kernel: Kernel, place: Slot) -> Iterator[str]:
     # The tree, not the commit: of two commits with the same files only one is built.
     head = git("rev-parse", "HEAD^{tree}", cwd=place.source, limit_s=_LIMIT_S)
     if head.text != kernel.meta.tree:
-        yield "the directory in which the kernel was built holds another tree now"
+        yield "the directory in which the kernel was built contains another tree now"
         return
     state = git("status", "--porcelain", "--untracked-files=no", cwd=place.source, limit_s=_LIMIT_S)
     if not state.ok or state.stdout:
@@ -248,7 +248,7 @@ def _find(
         if len(fitting) == 1:
             wanted[fitting[0].object].append((entry, fitting[0]))
     if len(wanted) > _MOST_OBJECTS:
-        notes.append(f"{len(wanted)} files are concerned, and only {_MOST_OBJECTS} were looked at")
+        notes.append(f"{len(wanted)} files are affected, and only {_MOST_OBJECTS} were examined")
     found: dict[Entry, str] = {}
     with store.for_make().scratch("lines") as scratch, ThreadPoolExecutor(toolchain.jobs()) as pool:
         work = partial(_look_up, place, toolchain.environment(place.ccache, place.path))
@@ -280,7 +280,7 @@ def _look_up(
     found: dict[Entry, str] = {}
     for section in {section.section: section for _, section in frames}.values():
         if twins.get(section.section) != section.functions:
-            return {}, f"{name} becomes another one with debug information"
+            return {}, f"{name} changes when it is compiled with debug information"
         offsets = {
             entry: entry.offset + section.functions[entry.name][0]
             for entry, owner in frames
@@ -317,7 +317,7 @@ def compile_with_lines(
         return None, f"{name} does not compile with debug information"
     new = scratch / "new.o"
     if not is_left(scratch, new):
-        return None, f"compiling {name} once more leaves no object"
+        return None, f"compiling {name} again creates no object file"
     return new, ""
 
 

@@ -53,7 +53,7 @@ class Make:
             failure,
             where=f"make {' '.join(targets)}",
             why="\n".join(done.output.splitlines()[-15:]),
-            hint=f"the whole log is {self.log}",
+            hint=f"the complete log is {self.log}",
         )
 
     def release(self) -> str:

@@ -54,7 +54,7 @@ class Allowance(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "kind": "the kind of the finding, as the report shows it",
         "pattern": "a regular expression for the whole title: 'WARNING: .* at mm/gup\\.c:.*'",
         "reason": "why this message may appear; one sentence",
-        "at": "test, or boot for what comes before the test",
+        "at": "test, or boot for the time before the test",
     }
 
     def matches(self, finding: Finding) -> bool:

@@ -90,7 +90,7 @@ class Expectation(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
         + "; `harness report RUN --as-expectations` prints what it was",
         "kernel": "a regular expression for the whole name of a report of the kernel, such as "
         "'oops: .* in shmem_is_huge', or the 16 digits of its fingerprint",
-        "also": "as kernel or says, for what may be seen besides",
+        "also": "like kernel or says, for what may appear in addition",
         "says": "a regular expression for a part of the assertion that fails, such as 'Expected 0 "
         "\\(0\\) == size', or '^$' for a case that says nothing; `harness report RUN "
         "--as-expectations` prints what it was",
@@ -192,7 +192,7 @@ def _check(entry: Expectation, where: str) -> None:
     for ending in each(entry.ends):
         if not _is_ending(ending):
             raise UserError(
-                f"'{ending}' is not a way to end",
+                f"'{ending}' is not a valid ending",
                 where=f"{where}.ends",
                 hint=entry.HINTS["ends"],
             )
@@ -202,7 +202,9 @@ def _check(entry: Expectation, where: str) -> None:
     for name in each(entry.stack):
         if not re.fullmatch(r"[A-Za-z_][\w.$]*", name):
             raise UserError(
-                f"'{name}' is no function", where=f"{where}.stack", hint=entry.HINTS["stack"]
+                f"'{name}' is not a function name",
+                where=f"{where}.stack",
+                hint=entry.HINTS["stack"],
             )
 
 

@@ -42,7 +42,7 @@ def check_kernel_name(name: KernelName) -> KernelName:
     """Return *name*; UserError where a kernel cannot be called that."""
     if name != ONLY and not _KERNEL.fullmatch(name):
         raise UserError(
-            "a kernel cannot have this name",
+            "this is not a valid name of a kernel",
             where=repr(name),
             why="it has letters, digits and . + _ -, at most 64, and begins with one of the first",
         )
@@ -71,7 +71,7 @@ class TestId(NamedTuple):
             kernel, suite = ONLY, head
         if not colon or not suite or not program:
             raise UserError(
-                "this is no name of a test",
+                "this is not the name of a test",
                 where=text,
                 why="it is SUITE:PROGRAM, as reports have it",
             )

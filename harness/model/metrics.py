@@ -94,7 +94,7 @@ def parse(rest: str) -> Metric:
         raise ValueError("it is not NAME VALUE UNIT [better=less|more]")
     name, value, unit, *more = words
     if not _NAME.fullmatch(name):
-        raise ValueError(f"'{name}' is no name: letters, digits and _ . : - after a letter")
+        raise ValueError(f"'{name}' is not a name: letters, digits and _ . : - after a letter")
     if name in RESERVED:
         raise ValueError(f"the name '{name}' is that of a figure which the harness measures itself")
     _check_unit(unit)
@@ -114,7 +114,7 @@ def parse(rest: str) -> Metric:
 def _number(text: str) -> int | float:
     match = _VALUE.fullmatch(text)
     if not match:
-        raise ValueError(f"'{text}' is no number")
+        raise ValueError(f"'{text}' is not a number")
     if match["fraction"] is None and match["exponent"] is None and len(text) <= _MAX_DIGITS:
         return int(text)
     number = float(text)
@@ -127,7 +127,7 @@ def _check_unit(unit: str) -> None:
     whole, slash, per = unit.partition("/")
     if whole not in UNITS or (slash and per not in PER):
         raise ValueError(
-            f"'{unit}' is no unit: it is one of {', '.join(UNITS)}, or one of them per "
+            f"'{unit}' is not a unit: use one of {', '.join(UNITS)}, or one of them per "
             f"{', '.join(PER)}"
         )
 
@@ -167,7 +167,7 @@ class Reader:
         match = _LINE.fullmatch(text)
         if match is None:
             if re.search(r"#\s*metric:", text):
-                self._fault("it does not begin its line", text)
+                self._fault("it is not at the beginning of its line", text)
             return
         try:
             self._add(parse(match["rest"]))
@@ -176,7 +176,7 @@ class Reader:
 
     def _add(self, metric: Metric) -> None:
         if metric.name in self._found:
-            raise ValueError(f"the test has another metric '{metric.name}'; the first one stays")
+            raise ValueError(f"the test has another metric '{metric.name}'; the first one counts")
         if len(self._found) >= MAX_METRICS:
             raise ValueError(f"a test has at most {MAX_METRICS} metrics")
         self._found[metric.name] = metric

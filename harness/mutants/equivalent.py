@@ -36,7 +36,7 @@ class Equivalent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     HINTS: ClassVar[dict[str, str]] = {
         "mutant": "its name, as the report has it: 'FILE:FUNCTION: BEFORE => AFTER'",
-        "reason": "why nothing can be observed of it; one sentence",
+        "reason": "why it has no observable effect; one sentence",
         "owner": "who removes the entry; a name or an address",
     }
 

@@ -139,7 +139,7 @@ def borrow(repository: Path, at: Path) -> Path:
     """
     objects = must(git("rev-parse", "--git-path", "objects", cwd=repository), "no objects").text
     shallow = must(git("rev-parse", "--git-path", "shallow", cwd=repository), "no git dir").text
-    must(git("init", "--quiet", "--bare", "--template=", str(at)), "git cannot make a repository")
+    must(git("init", "--quiet", "--bare", "--template=", str(at)), "git cannot create a repository")
     (at / "objects" / "info").mkdir(exist_ok=True)
     (at / "objects" / "info" / "alternates").write_text(f"{(repository / objects).resolve()}\n")
     if (repository / shallow).is_file():

@@ -240,7 +240,7 @@ def capture(
 
 def _stopped(argv: Sequence[str], why: str) -> UserError:
     return UserError(
-        f"the sandbox has ended {argv[0]}, which ran a stranger's code",
+        f"the sandbox killed {argv[0]}, which ran a stranger's code",
         where=" ".join(argv[:8]),
         why=why,
         hint=f"look at what the series does; {HINT}",

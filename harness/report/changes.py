@@ -60,10 +60,10 @@ def told(changes: Changes, *, verbose: bool = False) -> Iterator[Line]:
     ]
     yield []
     if changes.unknown:
-        yield [("NOT ALL IS KNOWN: ", "bad"), (one_line(changes.unknown), "")]
+        yield [("INCOMPLETE: ", "bad"), (one_line(changes.unknown), "")]
     word, style = ("WORSE", "bad") if changes.worse else ("NOT WORSE", "good")
     if changes.unknown and not changes.worse:
-        word, style = "NOT WORSE AS FAR AS IS KNOWN", "bad"
+        word, style = "NOT WORSE, AS FAR AS KNOWN", "bad"
     yield [(f"{word}: ", style), (", ".join(counts) or "neither run has a case", "")]
 
 

@@ -230,7 +230,7 @@ def _kind_of(path: Path) -> int:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if stat.S_ISBLK(status.st_mode) or stat.S_ISSOCK(status.st_mode):
-        raise OSError(errno.ENXIO, "a block device or socket is no place for it", str(path))
+        raise OSError(errno.ENXIO, "it cannot be written to a block device or socket", str(path))
     for number in (1, 2):
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(number), status):

@@ -34,11 +34,11 @@ _LETTERS = {
 _SAME = "="
 _LEGEND = (
     ". pass   x failed as expected   - skipped or not there   P passed, was expected to fail   "
-    "F fail   S splat   T timeout   C crash   E error   N not run   ~ one time good, another bad"
+    "F fail   S splat   T timeout   C crash   E error   N not run   ~ sometimes good, sometimes bad"
 )
 _LEGEND_SAME = (
     "= the kernel is the same as the one before, and was not tested   "
-    "=F, =. the same as an earlier one, on which that came out"
+    "=F, =. the same as an earlier one, with that result"
 )
 _NAME_COLUMNS = 56
 _MOST_CASES = 5
@@ -142,7 +142,7 @@ def _always(rows: Sequence[Row], first: KernelName) -> Iterator[Line]:
     bad = [row for row in rows if row.always_bad]
     if bad:
         yield []
-        yield [(f"Not as expected on {first} already, so no patch has broken it:", "bold")]
+        yield [(f"Not as expected on {first} already, so no patch broke it:", "bold")]
         for row in bad[:_MOST]:
             yield from _story(row.test, row.cells[0])
         yield from _more(len(bad))
@@ -223,7 +223,7 @@ def _unstable(comparison: Comparison) -> Iterator[Line]:
     if not rows:
         return
     yield []
-    yield [("Unstable, good at one time and bad at another:", "warn")]
+    yield [("Unstable, sometimes good and sometimes bad:", "warn")]
     for row in rows[:_MOST]:
         told = [
             f"{kernel} {counts(test)}" if test.reruns else f"{kernel} {test.outcome}"

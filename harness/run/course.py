@@ -116,7 +116,7 @@ class Course:
     def _give_up(self) -> None:
         """End what is open although nothing runs any more, rather than to wait for ever."""
         for search in (self._searches or {}).values():
-            why = "what has run does not decide it, and nothing is left to run"
+            why = "the results do not decide it, and no kernel is left to test"
             search.found = search.found or Bisected(test=search.test, why=why, log=search.git.log)
 
     def _advance(self) -> str | None:
@@ -142,7 +142,7 @@ class Course:
             self._only[spec.name] = frozenset(each.test for each in searches)
         commits, steps = max(each.git.left for each in searches)
         if commit == self._history.good:
-            self._note(f"bisecting: all depends on {spec.name}, so it is tested as well")
+            self._note(f"bisecting: the result depends on {spec.name}, so it is tested as well")
         else:
             self._note(
                 f"bisecting: {commits} commits left, about {steps + 1} kernels; next is "

@@ -155,7 +155,7 @@ class Job:
             meaning = translate(error)
             if meaning is None:
                 raise
-            self.display.note(f"the cache was not tidied up: {meaning.what}: {meaning.where}")
+            self.display.note(f"the cache was not pruned: {meaning.what}: {meaning.where}")
 
 
 def _words(error: Exception | None) -> str:
@@ -182,7 +182,7 @@ def check_planned(records: list[Record], directory: Path) -> None:
         raise UserError(
             "this run was cut off before it had a plan, so it has nothing to report",
             where=str(directory / journal.FILE_NAME),
-            hint=f"take it up again: harness run --resume {directory}",
+            hint=f"resume it: harness run --resume {directory}",
         )
 
 
@@ -192,12 +192,12 @@ def request_of(records: list[Record], where: Path) -> Requested:
         return records[0]
     if (made := checks.planned(records)) is not None:
         raise UserError(
-            "checks of a series are not taken up again",
+            "checks of a series cannot be resumed",
             where=str(where / journal.FILE_NAME),
-            hint=f"make them anew, which builds what is not built: {shlex.join(made.command)}",
+            hint=f"run them again; finished builds are reused: {shlex.join(made.command)}",
         )
     raise UserError(
-        "this run does not say what was asked for, so it cannot be taken up again",
+        "this run has no record of its request, so it cannot be resumed",
         where=str(where / journal.FILE_NAME),
         hint="start a new one",
     )

@@ -33,7 +33,7 @@ def patches_of(wanted: str, count: int) -> tuple[int, ...]:
         match = _RANGE.fullmatch(part.strip())
         if not match:
             raise UserError(
-                f"'{part}' is no patch, nor a range of patches",
+                f"'{part}' is neither a patch nor a range of patches",
                 where=f"--patches {wanted}",
                 hint="write 'all', 'ends', or numbers and ranges such as 2,5-7",
             )
@@ -83,8 +83,8 @@ def against(whole: KernelSpec, base: str, count: int) -> tuple[KernelSpec, Kerne
         return other, tip
     if not count:
         raise UserError(
-            "there is no series, so the kernel would be held against itself",
+            "there is no series, so the kernel would be compared with itself",
             where="--base",
-            hint="name another source to hold it against: --base SOURCE",
+            hint="name another source to compare it with: --base SOURCE",
         )
     return msgspec.structs.replace(whole, name=BASE, upto=0, tests_upto=count), tip

@@ -39,7 +39,7 @@ class Place:
         found = _PLACE.fullmatch(text)
         if found is None or (found["last"] and int(found["last"]) < int(found["first"])):
             raise UserError(
-                f"'{text}' is no place in a file",
+                f"'{text}' is not a position in a file",
                 where="--at",
                 hint="write FILE, FILE:LINE or FILE:FIRST-LAST, such as mm/memory.c:97-120",
             )

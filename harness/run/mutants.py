@@ -260,7 +260,7 @@ class _Trial:
 
         # The longest first, so that all end together.
         left = sorted((each for each in names if each not in done), key=self._longest_first)
-        with self.bed.context.step("Testing with no fault chosen") as step:
+        with self.bed.context.step("Testing with no fault selected") as step:
             await self.bed.at_once([partial(one, name) for name in left])
             fit = {name for name, run in done.items() if not judged.unfit_for_faults(run)}
             step.result(f"{len(fit)} of {len(done)} tests as before")
@@ -341,7 +341,7 @@ class _Trial:
         for name in names:
             run, logs = await self._run(name, under)
             if run is None:
-                return _Tried(Status.ERROR, "the kernel with all faults does not come up")
+                return _Tried(Status.ERROR, "the kernel with all faults does not boot")
             tried.runs.append(run)
             if run.outcome is Outcome.ERROR:
                 unknown = unknown or f"{name}: {run.reason}"

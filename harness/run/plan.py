@@ -58,7 +58,7 @@ def plan(suites: Sequence[Suite], expression: str, terms: Terms) -> tuple[Planne
         raise UserError(
             "no test is selected",
             where=f"-k '{expression}'" if expression else ", ".join(s.name for s in suites),
-            why=f"tests there: {', '.join(test.name for test in tests) or 'none'}",
+            why=f"available tests: {', '.join(test.name for test in tests) or 'none'}",
         )
     return chosen
 

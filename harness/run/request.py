@@ -199,15 +199,13 @@ class Request:
         """
         names, paths = self._series(spec)
         if not paths and spec.upto:
-            raise UserError(
-                "there is no series of which a part could be applied", where=f"--upto {spec.upto}"
-            )
+            raise UserError("there is no series to apply a part of", where=f"--upto {spec.upto}")
         version = spec.series_version
         if version is not None and len(paths) != 1:
             raise UserError(
-                "a version can be chosen of one series only",
+                "a version can be chosen for one series only",
                 where=f"--series-version {version}",
-                why=f"asked for are {len(paths)} series",
+                why=f"{len(paths)} series are requested",
                 hint="name one mailbox or directory with --series",
             )
         name = "+".join(names) or NO_SERIES

@@ -145,7 +145,7 @@ def locked(directory: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                "another run is at work in this directory",
+                "another run is using this directory",
                 where=str(directory),
                 hint="wait for it, or name another directory with --out",
             ) from None

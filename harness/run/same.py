@@ -67,13 +67,13 @@ def check_same(head: RunStarted, prepared: Prepared) -> None:
             _changed(what, f"{then} then, {today} now")
     then_names = [test.name for test in head.tests]
     if then_names != [test.name for test in prepared.tests]:
-        _changed("the plan", "other tests than then")
+        _changed("the plan", "the tests differ")
     for planned, test in zip(head.tests, prepared.tests, strict=True):
         for each in msgspec.structs.fields(type(test)):
             if each.name in ("rerun", "build_log"):
                 continue
             if getattr(planned, each.name) != getattr(test, each.name):
-                _changed(f"the test {test.name}", f"its {each.name} is another than then")
+                _changed(f"the test {test.name}", f"its {each.name} has changed")
 
 
 def _changed(what: str, why: str) -> None:

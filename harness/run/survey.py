@@ -66,7 +66,7 @@ class Wanted:
                 raise UserError(
                     "there is no such test",
                     where=target,
-                    why=f"tests there: {', '.join(sorted(names))}",
+                    why=f"available tests: {', '.join(sorted(names))}",
                 )
         return tuple(test for test in planned if not self.spec.targets or self._means(test.name))
 

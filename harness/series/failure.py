@@ -107,7 +107,7 @@ def _hint(series: Series, unsafe: bool, mangled: bool) -> str:
     if unsafe:
         return "do not use this series before you know why"
     if mangled:
-        return "the patch's white space was changed on its way: take the original"
+        return "the white space of the patch was changed in transit: use the original"
     if series.base_commit:
         return f"choose the source that it was written for, base-commit {series.base_commit}"
     return "choose the kernel source that the series was written for, or rebase it"

@@ -61,7 +61,7 @@ def _find(path: Path) -> Found:
             return _of_quilt(path.parent)
         return Found((path,))
     if not path.is_dir():
-        raise UserError("the series is not there", where=str(path), hint=_HINT)
+        raise UserError("the series does not exist", where=str(path), hint=_HINT)
     if (path / quilt.SERIES).is_file():
         return _of_quilt(path)
     if (path / "cur").is_dir() or (path / "new").is_dir():
@@ -240,7 +240,7 @@ def _unpack(path: Path, kind: str, whole: IO[bytes]) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise UserError(
-            f"the patch file is damaged: it is no whole {kind} file",
+            f"the patch file is damaged: it is not a complete {kind} file",
             where=str(path),
             why=str(error),
         ) from error

@@ -124,7 +124,7 @@ def _ask_git(letter: bytes) -> tuple[GitResult, str, str]:
 def _mailinfo(mail: Mail, content: Content) -> tuple[str, str, str, str, str]:
     """Return title, author, date, message and what stands below, as git understands them."""
     if "\0" in content.text:
-        raise UserError("the patch holds a NUL byte, so it is no text", where=mail.where)
+        raise UserError("the patch holds a NUL byte, so it is not text", where=mail.where)
     about = subject.parse(content.header("Subject"))
     head = "MIME-Version: 1.0\nContent-Type: text/plain; charset=UTF-8\n"
     head += "Content-Transfer-Encoding: 8bit\n"
@@ -292,7 +292,7 @@ def _check_charset(files: Files, mail: Mail, content: Content) -> None:
         if not re.search("[\udc80-\udcff]", content.text):
             return
         data[head:].decode()
-        why = "its text, once decoded, is not of the charset that is declared"
+        why = "its text, once decoded, is not in the declared charset"
         where = mail.where
     except UnicodeDecodeError as error:
         at = start + error.start

@@ -36,7 +36,7 @@ def read(path: Path) -> tuple[str, ...]:
                 f"the series file {problem}",
                 where=f"{path}:{number}",
                 why=line.strip(),
-                hint="mend it, or put a # before the line to leave the patch out",
+                hint="fix it, or put a # before the line to leave the patch out",
             )
         names.append(name)
     if not names:

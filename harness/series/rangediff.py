@@ -41,5 +41,5 @@ def range_diff(repo: Path, before: Kernel, after: Kernel, *, whole: bool = False
         repo=repo, limit_s=_LIMIT_S,
     )  # fmt: skip
     if not done.ok:
-        return Versions("", f"git cannot tell: {done.stderr}")
+        return Versions("", f"git range-diff failed: {done.stderr}")
     return Versions(done.stdout.decode(errors="replace").rstrip("\n"))

@@ -104,7 +104,9 @@ def read_mail(path: Path) -> OneMail:
         mails = [mail for raw in opened.mails() for mail in index(opened, raw)]
         if len(mails) != 1 or mails[0].kind not in (Kind.PATCH, Kind.COVER):
             found = ", ".join(mail.kind.value for mail in mails) or "nothing"
-            raise UserError("this is no mail of a series", where=str(path), why=f"it is: {found}")
+            raise UserError(
+                "this is not a mail of a series", where=str(path), why=f"it is: {found}"
+            )
         mail = mails[0]
         patch = None
         if mail.kind is Kind.PATCH:
@@ -295,7 +297,7 @@ def _refuse_holes(choice: Choice, path: Path, upto: int | None, opened: Files) -
     tail = missing == list(range(missing[0], total + 1)) and missing[0] > 1
     why = "missing: " + "\n".join(names)
     raise UserError(
-        f"the series is not whole: {len(missing)} of {total} patches missing",
+        f"the series is incomplete: {len(missing)} of {total} patches missing",
         where=str(path),
         why="\n".join([why, *choice.notes]),
         hint=f"if only the first {missing[0] - 1} are wanted, say --upto {missing[0] - 1}"

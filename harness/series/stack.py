@@ -43,7 +43,7 @@ def read_stack(
     if left:
         total = sum(series.total for series in found)
         raise UserError(
-            f"patches up to {upto} are asked for, and the series has {total}",
+            f"patches up to {upto} are requested, and the series has {total}",
             where=", ".join(map(str, paths)) or name,
         )
     return Stack(name, tuple(found))

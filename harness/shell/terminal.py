@@ -50,8 +50,8 @@ class Terminal:
         for fd, name in ((keys, "standard input"), (screen, "standard output")):
             if not os.isatty(fd):
                 raise UserError(
-                    f"{name} is no terminal",
-                    why="a shell is for typing and reading",
+                    f"{name} is not a terminal",
+                    why="an interactive shell needs a terminal",
                     hint="start it from a terminal, or run one command with --command 'WORDS'",
                 )
         return cls(keys, screen)

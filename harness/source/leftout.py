@@ -60,7 +60,7 @@ def _left_out(names: Sequence[str], why: str, command: str) -> str:
     be, them = ("are", "them") if len(names) > 1 else ("is", "it")
     return (
         f"{_files(len(names))} that {why} {be} not included: {_names(names)} "
-        f"({command} brings {them} in)"
+        f"({command} includes {them})"
     )
 
 

@@ -43,11 +43,11 @@ def resolve_first(specs: Sequence[str], context: Context, *, relative_to: Path) 
         if not missing:
             return found
         gone = "; ".join(f"{each}: {error.what}" for each, error in missing)
-        note = f"the kernel source is {spec}, because others could not be had ({gone})"
+        note = f"the kernel source is {spec}, because others are not available ({gone})"
         context.note(note)
         return replace(found, note="; ".join(filter(None, (note, found.note))))
     raise MachineError(
-        "none of the kernel sources can be had",
+        "none of the kernel sources is available",
         where=", ".join(specs),
         why="\n".join(f"{spec}:\n{error}" for spec, error in missing),
         hint="connect this machine to one of them, or name a tree that you have: --source DIR",
@@ -68,7 +68,7 @@ def resolve(spec: str, context: Context, *, relative_to: Path) -> Source:
         raise MachineError(
             "the cache's git repository is damaged",
             where=f"{repo} {ref}",
-            hint="remove it: it will be made again",
+            hint="remove it: it will be created again",
         )
     makefile = git("cat-file", "blob", f"{commit}:Makefile", repo=repo)
     version = kernel_version(makefile.stdout) if makefile.ok else None

@@ -31,7 +31,7 @@ def checkout(repo: Path, commit: str, path: Path, progress: Progress) -> None:
         _remove_stale_locks(repo, path)
         if _move(commit, path):
             return
-        progress.note(f"The work tree {path} was damaged and is made anew")
+        progress.note(f"The work tree {path} was damaged and is created again")
     _create(repo, commit, path, progress)
 
 
@@ -105,7 +105,7 @@ def _create(repo: Path, commit: str, path: Path, progress: Progress) -> None:
     elif not admins and path.exists() and any(path.iterdir()):
         # Only what is known to be ours may be thrown away.
         raise MachineError(
-            "the place for a work tree holds something else",
+            "the path of a work tree is used by something else",
             where=str(path),
             hint="move it away",
         )

@@ -162,7 +162,7 @@ def test_a_journal_that_does_not_say_what_was_asked_for(tmp_path: Path) -> None:
     write(tmp_path / "old", PLAN)
     status, text = harness(tmp_path, "run", "--resume", "old")
     assert status == ExitCode.USER
-    assert "does not say what was asked for" in text
+    assert "has no record of its request" in text
 
 
 def test_a_damaged_journal_is_named(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_no_terminal(tmp_path: Path) -> None:
     run = write(tmp_path / "run", REQUESTED, PLAN, exited("s:a"), END)
     done = harness("shell", str(run))
     assert done.returncode == ExitCode.USER
-    assert "standard input is no terminal" in done.stderr
+    assert "standard input is not a terminal" in done.stderr
     assert "--command" in done.stderr
 
 

@@ -414,7 +414,7 @@ def test_a_cache_on_a_disk_that_can_only_be_read(root: Path, tmp_path: Path) -> 
     assert done.returncode == ExitCode.MACHINE, done.stderr
     check = msgspec.json.decode(done.stdout, type=Diagnosis).check("cache")
     assert check.state == "no"
-    assert "can only be read" in check.detail
+    assert "read-only" in check.detail
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ def test_what_the_agent_says_is_not_the_kernels() -> None:
         (b"", 0, BootFlag.LOCKDEP_OFF, "lockdep is off: no test"),
         (WARNING, WARNED, 0, "if it is a WARN_ONCE()"),
         (WARNING, WARNED, BootFlag.ONCE_RESET, "the kernel is tainted (W, warning)"),
-        (b"", 0, BootFlag.UNQUIET, "did not come to rest before the tests"),
+        (b"", 0, BootFlag.UNQUIET, "did not become idle before the tests"),
     ],
 )
 def test_what_could_not_come_any_more_is_said(

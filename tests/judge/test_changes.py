@@ -89,8 +89,8 @@ def test_a_run_that_does_not_say_all_is_not_taken_for_a_good_one() -> None:
         assert why in found.unknown
         stream = io.StringIO()
         print_lines(told(found), stream)
-        assert "NOT ALL IS KNOWN" in stream.getvalue()
-        assert "NOT WORSE AS FAR AS IS KNOWN" in stream.getvalue()
+        assert "INCOMPLETE" in stream.getvalue()
+        assert "NOT WORSE, AS FAR AS KNOWN" in stream.getvalue()
     assert changes(good, good).unknown == ""
 
 

@@ -192,7 +192,7 @@ def test_an_object_that_becomes_another_one_is_told(built: Built) -> None:
     code = find(built, everything(built))
     assert {line.path for line in code.lines} == {"mm/two.c", "lib/hand.S"}
     assert code.notes == (
-        "some changed lines are not watched: kernel/one.o becomes another one with debug "
+        "some changed lines are not watched: kernel/one.o changes when it is compiled with debug "
         "information",
     )
 

@@ -49,13 +49,13 @@ def test_no_two_tests_have_one_name(two: list[tuple[str, str, str]]) -> None:
 
 @pytest.mark.parametrize("text", ["", "memfd", ":p", "memfd:", "a@:p"])
 def test_what_is_no_name(text: str) -> None:
-    with pytest.raises(UserError, match="no name of a test"):
+    with pytest.raises(UserError, match="not the name of a test"):
         TestId.parse(text)
 
 
 @pytest.mark.parametrize("name", ["a@b", "a:b", "-x", " ", "x" * 65, "é"])
 def test_what_no_kernel_is_called(name: str) -> None:
-    with pytest.raises(UserError, match="cannot have this name"):
+    with pytest.raises(UserError, match="not a valid name of a kernel"):
         check_kernel_name(name)
 
 

@@ -124,7 +124,7 @@ def test_a_test_opens_and_shows_its_evidence(visit: Visit, tmp_path: Path) -> No
     frame = page.get_by_text("RIP: 0010:restricted_fallocate+0x31/0x80")
     assert frame.is_visible()
     # The kernel's report folds.
-    page.get_by_text("what it printed under the test").click()
+    page.get_by_text("what it printed during the test").click()
     assert not frame.is_visible()
 
 

@@ -99,7 +99,7 @@ def test_what_cannot_be_read_is_told_and_changes_no_outcome(
     for verbose in (False, True):
         stream = io.StringIO()
         console.print_summary(told, stream, verbose=verbose)
-        assert "Metric not read: # metric: x 1 sec: 'sec' is no unit" in stream.getvalue()
+        assert "Metric not read: # metric: x 1 sec: 'sec' is not a unit" in stream.getvalue()
     assert b'name="s:p.metric-fault.1"' in junit.render(told)
     assert b"metric that cannot be read" in html.render(by_kernel(told))
 

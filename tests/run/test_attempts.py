@@ -88,7 +88,7 @@ def test_an_unstable_or_unfinished_test_is_never_a_pass(
 def test_an_attempt_that_was_cut_off_is_not_run() -> None:
     test = result(head(2), *attempt(1, 0), attempt(2, 0)[0])
     assert test.outcome is Outcome.NOTRUN
-    assert test.reason.startswith("1/2 passed; begun, and the run was cut off")
+    assert test.reason.startswith("1/2 passed; the test had begun when the run was cut off")
 
 
 def test_until_a_failure_no_more_is_planned_than_that() -> None:

@@ -244,7 +244,7 @@ def test_a_flipped_bit_is_found_when_asked_for(bench: Bench) -> None:
     with pytest.raises(Damaged) as caught:
         bench.store.check([KERNEL, ONE, TWO])
     assert caught.value.entries == {ONE}
-    assert "file is not what was written" in caught.value.why
+    assert "file has changed since it was written" in caught.value.why
     assert bench.store.find(*ONE) is None
     assert bench.store.find(*TWO)
     assert list((bench.store.root / "tmp").iterdir()) == []
@@ -298,8 +298,8 @@ def test_a_failure_in_a_damaged_guest_counts_for_nothing(bench: Bench, end: Even
         "one_bad": Outcome.NOTRUN,
     }
     (note,) = verdict.results(journal.read(bench.out)).notes
-    assert "the cache was damaged and is mended" in note
-    assert "snapshot one: file is not what was written" in note
+    assert "the cache was damaged and has been repaired" in note
+    assert "snapshot one: file has changed since it was written" in note
     left = verdict.outcomes(journal.read(bench.out))
     assert left == [("two:two_good", 1, Outcome.PASS)], "--resume begins the others again"
 
@@ -351,6 +351,6 @@ def test_a_snapshot_that_another_run_has_removed_is_made_again(bench: Bench) -> 
 def test_a_crash_is_not_believed_that_another_run_has_mended_the_cause_of(bench: Bench) -> None:
     with pytest.raises(Damaged) as caught:
         bench.run(one_good=ended(0), one_lost=Lost(bench.store, made_anew=True))
-    assert "was made anew" in caught.value.why
+    assert "was created again" in caught.value.why
     assert set(bench.outcomes().values()) == {Outcome.NOTRUN}
     assert bench.store.find(*ONE), "what the other run has made stays"

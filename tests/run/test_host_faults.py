@@ -298,6 +298,6 @@ def test_what_rotted_in_secret_is_no_failure_of_the_kernel(
     rot(entry / name, offset or (entry / name).stat().st_size // 2, size)
     assert not agrees(entry)
     text = run_with(cache, tmp_path / "after", good)
-    assert f"the cache was damaged and is mended: {kind} {entry.name[:12]}" in text
+    assert f"the cache was damaged and has been repaired: {kind} {entry.name[:12]}" in text
     assert agrees(entry)
     assert any("is mended" in note for note in said(tmp_path / "after").notes)

@@ -33,7 +33,7 @@ def test_a_place_has_the_faults_that_touch_it(
 
 @pytest.mark.parametrize("text", ["", "mm/a.c:9-7"])
 def test_what_is_no_place_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="no place"):
+    with pytest.raises(UserError, match="not a position"):
         Place.parse(text)
 
 

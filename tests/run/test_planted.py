@@ -138,7 +138,7 @@ def test_a_flaky_test_blames_no_patch(prepared: Prepared, tmp_path: Path) -> Non
     assert "breaks" not in said
     assert "mends" not in said
     assert "Not bisectable" not in said
-    assert "Unstable, good at one time and bad at another:" in said
+    assert "Unstable, sometimes good and sometimes bad:" in said
 
 
 def test_bisection_names_the_same_patch_with_fewer_kernels(

@@ -114,7 +114,7 @@ def test_a_stack_or_a_path_or_several(
         (("bth",), None, "did you mean 'both'"),
         (("elsewhere",), None, "there is no series 'elsewhere'"),
         (("none", "one"), None, "exclude each other"),
-        (("none",), 1, "no series of which a part"),
+        (("none",), 1, "no series to apply a part of"),
         (("both",), 3, "the series has 2"),
     ],
 )
@@ -139,7 +139,7 @@ def test_a_version_is_chosen_of_one_series(directory: Path) -> None:
     assert again[again.index("--series-version") + 1] == "2"
     assert Request.again(asked.record("t"), ("harness",)).kernels[0].series_version == 2
     for wanted in (("none",), ("one", "thread.mbox")):
-        with pytest.raises(UserError, match="of one series only"):
+        with pytest.raises(UserError, match="for one series only"):
             stack_of(other(asked, series=wanted))
 
 

@@ -86,7 +86,7 @@ def test_another_source_as_base_runs_the_tests_of_the_tip(made: Project) -> None
 
 
 def test_a_kernel_is_not_held_against_itself() -> None:
-    with pytest.raises(UserError, match="against itself"):
+    with pytest.raises(UserError, match="compared with itself"):
         against(KernelSpec(series=("none",)), BASE, 0)
     base, tip = against(KernelSpec(series=("v10",), upto=3), BASE, 3)
     assert (base.name, base.upto, base.tests_upto, tip.upto) == (BASE, 0, 3, 3)

@@ -184,7 +184,7 @@ def test_white_space_damage_is_told(patches: Path, source: Source, store: Store)
     with pytest.raises(UserError) as caught:
         apply([read(patches)], source, Context(store, Quiet()))
     assert "with other white space" in caught.value.why
-    assert "take the original" in caught.value.hint
+    assert "use the original" in caught.value.hint
 
 
 def mail(diff: str) -> bytes:

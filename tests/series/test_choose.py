@@ -154,7 +154,7 @@ def test_the_newest_whole_version_is_read(read_all: Callable[..., Series], with_
     assert "v2 (3 patches)" in series.notes[0]
     assert "v4 (1 of 3 patches)" in series.notes[0]
     assert read_all(*versions, late, version=2).version == 2
-    with pytest.raises(UserError, match="not whole"):
+    with pytest.raises(UserError, match="incomplete"):
         read_all(*versions, late, version=4)
     with pytest.raises(UserError, match="no v7 of this series") as caught:
         read_all(*versions, late, version=7)
@@ -341,7 +341,7 @@ def test_a_part_of_another_series_is_left_out(read_all: Callable[..., Series]) -
 
 
 def test_a_hole_in_a_thread(read_all: Callable[..., Series]) -> None:
-    with pytest.raises(UserError, match="not whole: 1 of 3 patches missing") as caught:
+    with pytest.raises(UserError, match="incomplete: 1 of 3 patches missing") as caught:
         read_all(V3[:2], V3[3], m.reply(V3[2], "I have it.\n"))
     assert caught.value.why.startswith("missing: 2/3")
     assert "left out: 1 reply" in caught.value.why

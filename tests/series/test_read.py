@@ -88,7 +88,7 @@ def test_a_from_in_the_message_does_not_split_it(linux: Path, tmp_path: Path) ->
 
 def test_hole_is_named_with_its_title(patches: Path) -> None:
     patch_file(patches, 2).unlink()
-    with pytest.raises(UserError, match="not whole") as caught:
+    with pytest.raises(UserError, match="incomplete") as caught:
         read(patches)
     assert caught.value.why == "missing: 2/3 mm: add, rename, delete"
 
@@ -117,7 +117,7 @@ def test_upto_out_of_range(patches: Path, upto: int) -> None:
 
 def test_upto_more_than_present(patches: Path) -> None:
     patch_file(patches, 3).unlink()
-    with pytest.raises(UserError, match="not whole"):
+    with pytest.raises(UserError, match="incomplete"):
         read(patches, upto=3)
 
 
@@ -267,7 +267,7 @@ def test_quoted_printable_is_undone(linux: Path, source: Source, tmp_path: Path)
 
 
 def test_paths_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not there"):
+    with pytest.raises(UserError, match="does not exist"):
         read(tmp_path / "nothing")
     (tmp_path / "README").write_text("no patch\n")
     with pytest.raises(UserError, match="holds no patches"):

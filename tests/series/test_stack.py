@@ -61,12 +61,12 @@ def test_upto_counts_through_all_series(patches: Path, fix: Path, upto: int) -> 
 
 
 def test_upto_beyond_the_last_patch(patches: Path, fix: Path) -> None:
-    with pytest.raises(UserError, match="up to 5 are asked for, and the series has 4"):
+    with pytest.raises(UserError, match="up to 5 are requested, and the series has 4"):
         read_stack("both", [patches, fix], upto=5)
 
 
 def test_a_hole_below_is_a_hole(patches: Path, fix: Path) -> None:
     next(patches.glob("*0003-*")).unlink()
     assert len(read_stack("both", [patches, fix], upto=2).patches) == 2
-    with pytest.raises(UserError, match="not whole"):
+    with pytest.raises(UserError, match="incomplete"):
         read_stack("both", [patches, fix], upto=4)

@@ -413,7 +413,7 @@ def test_ignored_files_that_a_build_needs_are_named(tmp_path: Path, store: Store
     found = resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     assert found.note == (
         "4 files that .gitignore covers are not included: "
-        "firmware/blob.bin, fs/new/Makefile, mm/one.c and 1 more (git add --force brings them in)"
+        "firmware/blob.bin, fs/new/Makefile, mm/one.c and 1 more (git add --force includes them)"
     )
     assert sorted(linux.rglob("*")) == before
     sh("git", "add", "--force", "mm", "firmware", "fs", cwd=linux)
