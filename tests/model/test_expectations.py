@@ -195,8 +195,16 @@ def test_one_text_or_several(tmp_path: Path) -> None:
         (expect(test='"p"', ends='"qemu-died"'), "expect[0].ends", "not a valid ending"),
         (expect(test='"p"', ends='["hang", "?"]'), "expect[0].ends", "not a valid ending"),
         (expect(test='"p"', ends='"hang"', kernel='".*"'), "expect[0].kernel", "everything"),
-        (expect(test='"p"', ends='"hang"', also='"("'), "expect[0].also", "not a regular expression"),
-        (expect(test='"p"', ends='"hang"', stack='"a b"'), "expect[0].stack", "not a function name"),
+        (
+            expect(test='"p"', ends='"hang"', also='"("'),
+            "expect[0].also",
+            "not a regular expression",
+        ),
+        (
+            expect(test='"p"', ends='"hang"', stack='"a b"'),
+            "expect[0].stack",
+            "not a function name",
+        ),
         (expect(test='"p"', ends='"hang"', outcome="[]"), "expect[0].outcome", "key is missing"),
         (expect(says='["x", ""]'), "expect[0].says", "matches everything"),
         (expect(says='"."'), "expect[0].says", "matches everything"),
