@@ -83,7 +83,7 @@ def _reports(
 def _given(args: Sequence[str], option: str) -> str:
     """Return the value of *option* in a command line that cannot be parsed; empty for none."""
     value = ""
-    for word, following in zip(args, (*args[1:], ""), strict=True):
+    for word, following in zip(args, (*args[1:], ""), strict=False):
         if word == option:
             value = following
         elif word.startswith(f"{option}="):

@@ -72,11 +72,14 @@ COUNTED_CMDLINE = (
 )
 """More of them, for guests whose instructions are counted."""
 
+ICOUNT = "shift=3,align=off,sleep=off"
+"""How instructions are counted: what -icount of QEMU is told."""
+
 _COUNTED = (
     # Each instruction takes 8 ns.  With less, a kernel that waits for devices boots too slowly;
     # with more, the ticks of the clock are a larger part of all.  Where the guest is idle its
     # clock goes to the next timer at once, and not by the host's.
-    *("-icount", "shift=3,align=off,sleep=off"),
+    *("-icount", ICOUNT),
     # What it would take from the host: the time, and random numbers of RDRAND and RDSEED.
     *("-rtc", "base=2026-01-01T00:00:00,clock=vm"),
     *("-seed", "1"),
@@ -174,12 +177,20 @@ class BootFiles:
 class Channels:
     """File descriptors of QEMU's ends, already open, inherited by number.
 
-    ``console`` is the writing end of a pipe, ``monitor`` and ``agent`` are sockets.
+    ``console`` is the writing end of a pipe, ``monitor`` and ``agent`` are sockets.  With ``files``
+    what the guest sends goes there instead, first that of the console, then that of the agent; then
+    nothing can be sent to it.
     """
 
     monitor: int
     console: int
     agent: int
+    files: tuple[Path, Path] | None = None
+
+    @property
+    def descriptors(self) -> tuple[int, int, int]:
+        """All of them."""
+        return self.monitor, self.console, self.agent
 
 
 @dataclass(frozen=True)
@@ -228,12 +239,8 @@ def qemu_argv(
         *_memory(config, memory),
         *("-chardev", f"socket,id=monitor,fd={channels.monitor}"),
         *("-mon", "chardev=monitor,mode=control"),
-        # A descriptor set, because only a socket's descriptor can be named directly; append,
-        # because QEMU would truncate a file, and a pipe refuses that.
-        *("-add-fd", f"fd={channels.console},set={_CONSOLE_SET}"),
-        *("-chardev", f"file,id=console,path=/dev/fdset/{_CONSOLE_SET},append=on"),
+        *_channels(channels),
         *("-serial", "chardev:console"),
-        *("-chardev", f"socket,id=agent,fd={channels.agent}"),
         *("-device", f"{port_bus},id=ports,max_ports=2{confidential.device}{at_once}"),
         *("-device", f"virtserialport,bus=ports.0,nr=1,chardev=agent,name={PORT_NAME}"),
         *confidential.options,
@@ -250,6 +257,21 @@ def qemu_argv(
         *("-kernel", str(boot.kernel)),
         *("-initrd", str(boot.initramfs)),
         *("-append", cmdline),
+    ]
+
+
+def _channels(channels: Channels) -> list[str]:
+    """Return where what the guest sends goes."""
+    if channels.files:
+        console, agent = (escaped(str(path)) for path in channels.files)
+        console, agent = f"file,id=console,path={console}", f"file,id=agent,path={agent}"
+        return ["-chardev", console, "-chardev", agent]
+    return [
+        # A descriptor set, because only a socket's descriptor can be named directly; append,
+        # because QEMU would truncate a file, and a pipe refuses that.
+        *("-add-fd", f"fd={channels.console},set={_CONSOLE_SET}"),
+        *("-chardev", f"file,id=console,path=/dev/fdset/{_CONSOLE_SET},append=on"),
+        *("-chardev", f"socket,id=agent,fd={channels.agent}"),
     ]
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import fcntl
 import logging
 import os
@@ -106,7 +105,7 @@ class QemuProcess:
                 [*_LAUNCHER, str(os.getpid()), *command],
                 stdout=errors,
                 stderr=errors,
-                pass_fds=dataclasses.astuple(ends.channels),
+                pass_fds=ends.channels.descriptors,
                 on_death=signal.SIGKILL,
             )
         except BaseException:
@@ -202,6 +201,10 @@ class QemuProcess:
             return "fd:state"
         added: Any = await self.execute("add-fd")
         return f"file:/dev/fdset/{added['fdset-id']}"
+
+    async def gone(self) -> int:
+        """Wait until QEMU has exited; return :attr:`returncode`."""
+        return await asyncio.shield(self._exited)
 
     async def wait_event(self, name: str) -> None:
         """Wait for the monitor event *name*, dropping others.
@@ -305,7 +308,7 @@ class _Ends:
         return cls(monitor, os.fdopen(console, "rb", buffering=0), agent, channels)
 
     def close_theirs(self) -> None:
-        for end in dataclasses.astuple(self.channels):
+        for end in self.channels.descriptors:
             os.close(end)
 
     def close_ours(self) -> None:

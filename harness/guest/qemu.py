@@ -18,6 +18,7 @@ from harness.guest.capabilities import capabilities
 from harness.guest.console import PANIC, ConsoleLines
 from harness.guest.machine import BootFiles, Channels, GuestConfig, Memory, qemu_argv
 from harness.guest.process import Exited, QemuProcess, Shutdown
+from harness.guest.record import Recorder
 from harness.guest.session import Session
 from harness.guest.starved import GuestTime
 from harness.model.events import (
@@ -79,6 +80,7 @@ class QemuGuest:
         hello: Hello,
         boot_log: bytes,
         let_go: Callable[[], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.qemu = qemu
         self.config = config
@@ -86,6 +88,7 @@ class QemuGuest:
         self.hello = hello
         self.boot_log = boot_log
         self._let_go = let_go
+        self._recorder = recorder
         self._alive = True
 
     @classmethod
@@ -160,12 +163,14 @@ class QemuGuest:
             raise MachineError("the guest is dead, nothing can run in it")
         self._alive = False
         limit_s = self.config.heartbeat_limit_s
-        session = Session(self.qemu, command, limit_s, let_go=self._let_go)
+        recorder = self._recorder
+        session = Session(self.qemu, command, limit_s, let_go=self._let_go, recorder=recorder)
         self._let_go = None
         try:
             async with contextlib.aclosing(session.events()) as events:
                 async for event in events:
-                    self._alive = session.finished
+                    # The recording of one ends with its test.
+                    self._alive = session.finished and recorder is None
                     yield event
         finally:
             if not session.finished:

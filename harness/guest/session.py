@@ -17,9 +17,11 @@ from typing import Any
 
 from qemu.qmp import QMPError
 
+from harness.errors import MachineError
 from harness.guest import frames
 from harness.guest.console import ConsoleLines
 from harness.guest.process import Exited, QemuProcess, Shutdown
+from harness.guest.record import Recorder
 from harness.guest.starved import TICK_S
 from harness.model.events import (
     Command,
@@ -55,6 +57,8 @@ _MARK_LIMIT_S = 5.0
 _AFTER_NMI_S = 12.0
 """A panic waits a second for processors that do not answer, and prints at the speed of TCG; it ends
 with a reset, so that the rest of this time is not waited for."""
+_RECORDED_FACTOR = 6.0
+"""How many seconds one second of a recorded guest's clock takes at most."""
 _SETTLE_S = 0.05
 _DRAIN_LIMIT_S = 5.0
 _MONITOR_LIMIT_S = 10.0
@@ -93,7 +97,8 @@ _Item = frames.Frame | KernelLog | _Closed | _Mark | _Silence | Shutdown | Exite
 class Session:
     """Runs *command* in the guest of *qemu*; :meth:`events` is its only use.
 
-    A guest that stands still goes on with *let_go*, which is called when its command is there.
+    A guest that stands still goes on with *let_go*, which is called when its command is there.  One
+    that is recorded gets its command from *recorder*, and nothing else.
 
     The guest is useless after a :class:`GuestDied`, and after an abandoned generator.
     """
@@ -105,11 +110,13 @@ class Session:
         heartbeat_limit_s: float,
         *,
         let_go: Callable[[], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._qemu = qemu
         self._command = command
         self._heartbeat_limit_s = heartbeat_limit_s
         self._let_go = let_go
+        self._recorder = recorder
         self._token = secrets.token_bytes(frames.TOKEN_SIZE)
         self._queue: asyncio.Queue[_Item] = asyncio.Queue(_QUEUE)
         self._lines = ConsoleLines()
@@ -126,11 +133,15 @@ class Session:
 
     async def events(self) -> AsyncGenerator[Event]:
         """Start the program and yield its events; exactly one, the last, is a Final."""
-        self._qemu.agent_writer.write(frames.encode(self._frame()))
+        run = frames.encode(self._frame())
+        if not self._recorder:
+            self._qemu.agent_writer.write(run)
         tasks = [asyncio.create_task(work) for work in self._work()]
         try:
             if self._let_go:
                 await self._wake(self._let_go)
+            if self._recorder:
+                await self._record(self._recorder, run)
             async for event in self._merge():
                 yield event
         finally:
@@ -164,6 +175,16 @@ class Session:
             # What has become of a QEMU that is gone, its channels tell.
             if self._qemu.returncode is None:
                 detail = f"QEMU does not take the command: {type(error).__name__}: {error}"
+                await self._queue.put(_Silence(How.QEMU_STUCK, detail))
+
+    async def _record(self, recorder: Recorder, run: bytes) -> None:
+        """Let a guest that stands still go on, which also keeps its time limit by its own clock."""
+        limit = frames.encode(frames.TimeIsUp(round(self._command.timeout_s * 1e9)))
+        try:
+            await recorder.begin(self._qemu, run + limit)
+        except (TimeoutError, QMPError, MachineError) as error:
+            if self._qemu.returncode is None:
+                detail = f"QEMU does not record: {type(error).__name__}: {error}"
                 await self._queue.put(_Silence(How.QEMU_STUCK, detail))
 
     def _frame(self) -> frames.Run:
@@ -248,6 +269,10 @@ class Session:
                 left -= passed
             if left <= 0 and not told:
                 told = True
+                if self._recorder:
+                    # Its own clock is what counts, and may be slower.
+                    left += (_RECORDED_FACTOR - 1) * self._command.timeout_s
+                    continue
                 self._tell(frames.TimeIsUp(round(self._command.timeout_s * 1e9)))
             if self._time.stuck:
                 await self._queue.put(_Silence(How.QEMU_STUCK, self._time.stuck))
@@ -334,6 +359,8 @@ class Session:
                 yield event
             return
         self.finished = True
+        if self._recorder:
+            await self._recorder.end(self._qemu, "")
         yield self._final(last)
 
     def _final(self, last: frames.Ended | frames.AgentError) -> Final:
@@ -363,7 +390,7 @@ class Session:
         panicked = self._lines.panicked
         if isinstance(end, _Closed):
             end = await self._reason_of(end)
-        if isinstance(end, _Silence) and end.how in _STUCK:
+        if isinstance(end, _Silence) and end.how in _STUCK and not self._recorder:
             end = await self._ask_where_it_hangs(end)
             if end.how in _STUCK:
                 async for event in self._drain(_AFTER_NMI_S, until_shutdown=True):
@@ -374,6 +401,8 @@ class Session:
                 yield event
             panicked = self._lines.panicked
         errors = self._qemu.errors()
+        if self._recorder:
+            await self._recorder.end(self._qemu, _ending(end))
         await self._qemu.kill()
         async for event in self._drain(_DRAIN_LIMIT_S):
             yield event
@@ -484,6 +513,19 @@ def deaf_processors(cpus: Sequence[re.Match[str]]) -> set[int]:
 
 
 _RESTLESS = {Unquiet.BUSY: "busy", Unquiet.RCU: "rcu"}
+
+
+def _ending(end: Shutdown | Exited | _Closed | _Silence) -> str:
+    """Return in words how a recorded guest has ended."""
+    match end:
+        case Shutdown(reason):
+            return f"QEMU says {reason}"
+        case _Silence(how, detail):
+            return f"{how}: {detail}"
+        case _:
+            return "QEMU is gone"
+
+
 _STUCK = (How.HANG, How.UNKILLABLE)
 _AGENT_ERRORS = {
     frames.ErrorCode.UNKILLABLE: How.UNKILLABLE,

@@ -37,6 +37,7 @@ from harness.guest.machine import (
 )
 from harness.guest.process import QemuProcess
 from harness.guest.qemu import QemuGuest
+from harness.guest.record import Recorder
 from harness.model.events import Accelerator, Hello
 
 FORMAT = 2
@@ -123,6 +124,11 @@ async def create(
     return snapshot
 
 
+def memory_files(snapshot: Snapshot) -> tuple[Path, ...]:
+    """Return the files with the guest's memory, one for each NUMA node."""
+    return _ram_files(snapshot.directory, snapshot.config.numa_nodes)
+
+
 def _ram_files(directory: Path, nodes: int) -> tuple[Path, ...]:
     return tuple(directory / f"ram{node}" for node in range(nodes))
 
@@ -202,34 +208,23 @@ async def restore(
     *,
     extra: Sequence[str] = (),
     let_go: Callable[[], None] | None = None,
+    recorder: Recorder | None = None,
 ) -> QemuGuest:
     """Wake a guest from *snapshot*; it runs when this returns.  Any number at once is safe.
 
     *extra* is added to QEMU's command line, and must leave the machine as it is.  If that makes the
     processor stand still, *let_go* is called when the guest's first command has come to its port.
+    With *recorder* the guest is recorded, and stands still until its command.
     *on_monitor* is
     called when QEMU is up and has loaded nothing yet, which is for measuring.
     Raises :class:`MachineError` when QEMU is another one than at the snapshot's making, or does
     not take the state.
     """
     os.utime(snapshot.directory)  # used: it has to stay in the cache
-    state = os.open(snapshot.directory / _STATE, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        memory = Memory(_ram_files(snapshot.directory, snapshot.config.numa_nodes))
-
-        def argv(channels: Channels) -> list[str]:
-            argv = qemu_argv(snapshot.config, snapshot.accelerator, channels, memory, None)
-            return [*argv, *extra]
-
-        qemu = await QemuProcess.start(argv)
-        on_monitor()
-        try:
-            await _load(qemu, snapshot, state)
-        except BaseException:
-            await qemu.kill()
-            raise
-    finally:
-        os.close(state)
+    if recorder:
+        qemu = await restore_standing(snapshot, recorder.outputs, (*extra, *recorder.argv))
+    else:
+        qemu = await _restored(snapshot, extra, on_monitor=on_monitor)
     return QemuGuest(
         qemu,
         snapshot.config,
@@ -237,16 +232,58 @@ async def restore(
         snapshot.hello,
         snapshot.boot_log,
         let_go=let_go,
+        recorder=recorder,
     )
 
 
-async def _load(qemu: QemuProcess, snapshot: Snapshot, fd: int) -> None:
+async def restore_standing(
+    snapshot: Snapshot, outputs: tuple[Path, Path], extra: Sequence[str]
+) -> QemuProcess:
+    """Restore a guest from *snapshot* that stands still, as *extra* on QEMU's command line says.
+
+    What it sends goes to *outputs*: that of the console, and of the agent.  Raises as
+    :func:`restore`.
+    """
+    return await _restored(snapshot, extra, outputs=outputs)
+
+
+async def _restored(
+    snapshot: Snapshot,
+    extra: Sequence[str],
+    *,
+    outputs: tuple[Path, Path] | None = None,
+    on_monitor: Callable[[], None] = lambda: None,
+) -> QemuProcess:
+    memory = Memory(memory_files(snapshot))
+
+    def argv(channels: Channels) -> list[str]:
+        channels = dataclasses.replace(channels, files=outputs)
+        argv = qemu_argv(snapshot.config, snapshot.accelerator, channels, memory, None)
+        return [*argv, *extra]
+
+    state = os.open(snapshot.directory / _STATE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        qemu = await QemuProcess.start(argv)
+        on_monitor()
+        try:
+            await _load(qemu, snapshot, state, stands=outputs is not None)
+        except BaseException:
+            await qemu.kill()
+            raise
+        return qemu
+    finally:
+        os.close(state)
+
+
+async def _load(qemu: QemuProcess, snapshot: Snapshot, fd: int, *, stands: bool) -> None:
+    """Load the state from *fd*; the guest runs then, or *stands* as QEMU was told."""
     _check(snapshot, "QEMU's version", snapshot.qemu_version, qemu.version)
     try:
         await qemu.execute("migrate-set-capabilities", capabilities=_CAPABILITIES)
         await qemu.execute("migrate-incoming", uri=await qemu.migration_file(fd))
         # The guest ran when it was saved, so QEMU lets it run as soon as all is loaded.
-        await qemu.patience(_MIGRATE_LIMIT_S).wait(qemu.wait_event("RESUME"))
+        done = _until_loaded(qemu) if stands else qemu.wait_event("RESUME")
+        await qemu.patience(_MIGRATE_LIMIT_S).wait(done)
     except (QMPError, TimeoutError, MachineError) as e:
         raise MachineError(
             "QEMU cannot restore the snapshot",
@@ -254,6 +291,16 @@ async def _load(qemu: QemuProcess, snapshot: Snapshot, fd: int) -> None:
             why="\n".join(filter(None, (f"{type(e).__name__}: {e}", qemu.errors()))),
             hint=_HINT,
         ) from e
+
+
+async def _until_loaded(qemu: QemuProcess) -> None:
+    while True:
+        await qemu.wait_event("MIGRATION")
+        reply: Any = await qemu.execute("query-migrate")
+        if reply["status"] == "completed":
+            return
+        if reply["status"] == "failed":
+            raise MachineError("QEMU cannot load the guest", why=str(reply))
 
 
 def _to_json(snapshot: Snapshot) -> dict[str, object]:

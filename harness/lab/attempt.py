@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +20,7 @@ from harness.lab.faults import parse_left, settings_of
 from harness.lab.observe import CappedLog, Observer
 from harness.lab.packing import GUEST_ROOT
 from harness.lab.probes import Probe, Seen
+from harness.lab.recordings import Recordings
 from harness.lab.templates import Template
 from harness.model.events import Command, Guest
 from harness.model.logfiles import LogNames
@@ -82,11 +84,14 @@ class Place:
 
 
 async def run_attempt(
-    attempt: Attempt, template: Template, place: Place, watch: Probe | None = None
+    attempt: Attempt,
+    template: Template,
+    place: Place,
+    watch: Probe | Recordings | None = None,
 ) -> TestEnded:
     """Run *attempt* in a guest that *template* makes for it, and which is destroyed after it.
 
-    *watch* measures something of it, where its guest can be watched.
+    *watch* measures something of it, where its guest can be watched, or records it.
 
     Raises OSError where a log cannot be written, or no process be made.
     """
@@ -105,7 +110,7 @@ async def run_attempt(
         )
         try:
             async with (
-                await _guest(attempt, template, watch) as guest,
+                _guest(attempt, template, watch) as guest,
                 contextlib.aclosing(guest.run(command)) as events,
             ):
                 if template.saved is None:
@@ -118,8 +123,10 @@ async def run_attempt(
             failure = str(error)
         report, findings, tail = observer.close()
         metrics, faults = observer.metrics()
-    seen = Seen()
-    if watch is not None and template.watched is not None and not failure:
+    seen, recording = Seen(), ""
+    if isinstance(watch, Recordings):
+        recording = str(watch.path(test.name, started.attempt)) if not failure else ""
+    elif watch is not None and template.watched is not None and not failure:
         seen = watch.seen(test.name, started.attempt)
     ending = observer.ending
     if failure or ending is None:
@@ -140,18 +147,30 @@ async def run_attempt(
         ),
         metric_faults=(*faults, *seen.faults),
         functions=seen.functions,
-        logs=msgspec.structs.replace(logs, folded=seen.folded, graph=seen.graph),
+        logs=msgspec.structs.replace(
+            logs, folded=seen.folded, graph=seen.graph, recording=recording
+        ),
         boot=boot,
         fault_hit=observer.fault_hit if test.fault else None,
         left=parse_left(observer.left),
     )
 
 
-async def _guest(attempt: Attempt, template: Template, watch: Probe | None) -> Guest:
-    if watch is None or template.watched is None:
-        return await template.start()
+@contextlib.asynccontextmanager
+async def _guest(
+    attempt: Attempt, template: Template, watch: Probe | Recordings | None
+) -> AsyncIterator[Guest]:
     which = attempt.test.name, attempt.started.attempt
-    return await template.watched(watch.qemu_argv(*which), watch.let_go(*which))
+    if isinstance(watch, Recordings):
+        async with watch.guest(template, *which) as guest:
+            yield guest
+        return
+    if watch is None or template.watched is None:
+        made = await template.start()
+    else:
+        made = await template.watched(watch.qemu_argv(*which), watch.let_go(*which))
+    async with made as guest:
+        yield guest
 
 
 def _own_boot(attempt: Attempt, guest: Guest, place: Place) -> Boot:

@@ -17,6 +17,7 @@ from harness.lab.attempt import Place, run_attempt
 from harness.lab.boot import observe_boot
 from harness.lab.executor import Attempt, TemplateId, ThisMachine
 from harness.lab.probes import Probe
+from harness.lab.recordings import Recordings
 from harness.lab.templates import Template, TemplateFactory
 from harness.model.events import How
 from harness.model.ids import HERE, HostName, KernelName
@@ -37,8 +38,8 @@ class Bench:
     factory: TemplateFactory
     suites: Mapping[str, Suite]
     logs: LogNames
-    watch: Probe | None = None
-    """Measures something of each attempt, if that is wanted."""
+    watch: Probe | Recordings | None = None
+    """Measures something of each attempt, or records it, if that is wanted."""
 
 
 @dataclass

@@ -22,6 +22,7 @@ from harness.model.ids import HERE, ONLY, HostName, KernelName, TestId
 from harness.model.metrics import Metric
 from harness.model.mutants import Mutant, MutantRun, Status
 from harness.model.plan import ALL, Cell, PlannedTest
+from harness.model.recording import RecordSpec
 from harness.model.results import Bisected, Kernel, Logs, Machine
 from harness.model.spec import BisectTable, GuestTable, KernelSpec, MutantsAsked, Trust
 
@@ -65,6 +66,8 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     left_out: tuple[str, ...] = ()
     inject: InjectSpec | None = None
     """Which calls of the tests fail on purpose, if any."""
+    recording: RecordSpec | None = None
+    """How tests are recorded, if they are."""
     reruns: int = 0
     """How often, on each kernel, a test is run again that differs between two."""
     base: KernelName = ONLY

@@ -56,6 +56,8 @@ class Logs(msgspec.Struct, frozen=True, kw_only=True):
     """Chains of calls in the kernel with their instructions, one a line, as of ``--functions``."""
     graph: str = ""
     """The same as a flame graph, SVG."""
+    recording: str = ""
+    """The directory of the recording, as of ``harness replay``."""
 
 
 class KernelReport(msgspec.Struct, frozen=True, kw_only=True):

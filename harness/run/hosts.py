@@ -101,10 +101,12 @@ class Hosts:
         for name in self._named:
             if name != project.LOCAL:
                 project.host(request.project, request.project_file, name)
-        if (self._named or request.dask) and (request.coverage or request.cost):
+        watched = request.coverage or request.cost or request.recording
+        if (self._named or request.dask) and watched:
+            what = "harness replay" if request.recording else "--cost"
             raise UserError(
-                "lines and instructions of tests are watched on this machine only",
-                where=f"--{'coverage' if request.coverage else 'cost'} with --host",
+                "tests are watched and recorded on this machine only",
+                where=f"{'--coverage' if request.coverage else what} with --host",
                 hint="leave one of them out",
             )
         with_local = not (self._named or request.dask) or project.LOCAL in self._named

@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.guest import vng
 from harness.model.faults import InjectSpec
 from harness.model.ids import ONLY, KernelName
+from harness.model.recording import RecordSpec
 from harness.model.records import SCHEMA, Requested
 from harness.model.spec import BisectTable, GuestTable, KernelSpec, MutantsAsked, Trust
 from harness.project import NO_SERIES, Project, load
@@ -22,8 +23,8 @@ from harness.run.posted import unlike_posted
 from harness.series import Stack
 from harness.source.trust import least, of_source
 
-INJECT = "inject"
-"""The fragment of a kernel whose calls can fail on purpose."""
+INJECT, REPLAY = "inject", "replay"
+"""The fragments of a kernel whose calls can fail on purpose, and of one that gdb can read."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Request:
     """The tests that run none of them, by the coverage of an earlier run."""
     inject: InjectSpec | None = None
     """Which calls of the tests fail on purpose, if any."""
+    recording: RecordSpec | None = None
+    """How tests are recorded, if they are."""
     reruns: int = 0
     """How often, on each kernel, a test is run again that differs between two; 0 is not at all."""
     base: KernelName = ONLY
@@ -101,6 +104,7 @@ class Request:
             for_patch=self.for_patch,
             left_out=self.left_out,
             inject=self.inject,
+            recording=self.recording,
             reruns=self.reruns,
             base=self.base,
             bisect=self.bisect,
@@ -132,6 +136,7 @@ class Request:
             for_patch=asked.for_patch,
             left_out=asked.left_out,
             inject=asked.inject,
+            recording=asked.recording,
             reruns=asked.reruns,
             base=asked.base,
             bisect=asked.bisect,
@@ -150,7 +155,8 @@ class Request:
     @property
     def watched(self) -> bool:
         """Whether tests run otherwise than they do by themselves: watched, or made to fail."""
-        return self.coverage or self.cost or self.inject is not None
+        special = self.inject is not None or self.recording is not None
+        return self.coverage or self.cost or special
 
     @property
     def project_dir(self) -> Path:
@@ -164,7 +170,9 @@ class Request:
         if self.coverage and self.project.guest.accel == "auto":
             asked["accel"] = "tcg"
         table = msgspec.structs.replace(self.project.guest, **asked)
-        return _counted(table) if self.cost else table
+        if self.recording:
+            return _counted(table, "harness replay", "recorded")
+        return _counted(table, "--cost", "counted") if self.cost else table
 
     def fragments(self, spec: KernelSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the names of the fragments to build *spec* with, and a note on those nobody named.
@@ -173,8 +181,9 @@ class Request:
         """
         names = spec.config or self.project.kernel.config
         directory = self.project_dir / self.project.kernel.config_dir
-        if self.inject and INJECT not in names and (directory / f"{INJECT}.config").exists():
-            names = (*names, INJECT)
+        own = INJECT if self.inject else REPLAY if self.recording else ""
+        if own and own not in names and (directory / f"{own}.config").exists():
+            names = (*names, own)
         if self.guest_table().type != "vng":
             return names, ()
         vng.find_virtme()
@@ -246,8 +255,13 @@ class Request:
 
         *suites* are the ``--suite`` options, as they were given, that its suite was made from.
         """
-        argv = self._argv("inject" if self.inject else "run", spec, suites)
-        return shlex.join([*argv, test] if self.inject else [*argv, "-k", test])
+        command = "inject" if self.inject else "replay" if self.recording else "run"
+        argv = self._argv(command, spec, suites)
+        if self.recording and self.recording.seed != 1:
+            argv += ["--seed", str(self.recording.seed)]
+        # The seeds are the same, so the same run fails.
+        argv += ["--hunt", str(self.repeat)] * (self.recording is not None and self.until_fail)
+        return shlex.join([*argv, test] if command != "run" else [*argv, "-k", test])
 
     def rerun_mutant(self, spec: KernelSpec, line: str) -> str:
         """Return a shell command that plants the faults of *line* (``FILE:LINE``) again."""
@@ -270,30 +284,31 @@ class Request:
         return argv + [word for name in suites for word in ("--suite", name)]
 
 
-def _counted(guest: GuestTable) -> GuestTable:
+def _counted(guest: GuestTable, asked: str, done: str) -> GuestTable:
     """Return the guest that is like *guest* and whose instructions are counted.
 
-    Raises UserError where there is no such guest.
+    Raises UserError where there is no such guest; *asked* is what wants one, and *done* what is
+    done with its instructions.
     """
     if guest.accel == "kvm":
+        without = "leave out --cost: each test has its times, and --repeat shows how these scatter"
         raise UserError(
-            "with KVM the instructions of a test cannot be counted",
-            where='--cost, and guest.accel = "kvm" in the project file',
+            f"with KVM the instructions of a test cannot be {done}",
+            where=f'{asked}, and guest.accel = "kvm" in the project file',
             why="the host's processor runs them, and stops for others at any of them",
-            hint="leave out --cost: each test has its times, and --repeat shows how these scatter; "
-            'or let guest.accel be "auto"',
+            hint=(f"{without}; or " if asked == "--cost" else "") + 'let guest.accel be "auto"',
         )
     if guest.type != "sealed":
         raise UserError(
-            "instructions are counted in sealed guests only",
-            where=f"--cost, and a {guest.type} guest",
+            f"instructions are {done} in sealed guests only",
+            where=f"{asked}, and a {guest.type} guest",
             why="each has to wake from one snapshot, and a guest with the host's files has none",
             hint="--guest sealed",
         )
     if guest.confidential not in ("none", "auto"):
         raise UserError(
-            "the instructions of a confidential guest cannot be counted",
-            where=f'--cost, and guest.confidential = "{guest.confidential}" in the project file',
+            f"the instructions of a confidential guest cannot be {done}",
+            where=f'{asked}, and guest.confidential = "{guest.confidential}" in the project file',
             why="it needs KVM, and its memory is closed to the host",
         )
     return msgspec.structs.replace(guest, cpus=1, accel="tcg", confidential="none", counted=True)

@@ -28,6 +28,7 @@ from harness.lab.templates import COUNTED_FACTOR
 from harness.model.events import Accelerator
 from harness.model.ids import HostName, KernelName
 from harness.model.plan import PlannedTest
+from harness.model.recording import RecordSpec
 from harness.model.records import (
     AttemptLost,
     CacheDamaged,
@@ -64,6 +65,8 @@ class Schedule:
     """How much longer tests may take where the processors are emulated."""
     reruns: Reruns = field(default_factory=Reruns)
     """What is run beyond the plan."""
+    record: RecordSpec | None = None
+    """How attempts are recorded, if they are."""
 
     async def execute(self, kernels: AsyncIterator[Ready]) -> None:
         """Run the tests of *kernels* as these come, several at a time.
@@ -251,7 +254,7 @@ class Schedule:
             name=test.name,
             attempt=number,
             time=now(),
-            seed=digest(test.name) if test.guest.counted else secrets.token_hex(32),
+            seed=self._seed(test, number),
             limit_s=test.timeout_s * self._factor(test, emulated),
             host=ready.host,
         )
@@ -277,10 +280,16 @@ class Schedule:
             kernel.watcher.finished(result, label)
         return result
 
+    def _seed(self, test: PlannedTest, attempt: int) -> str:
+        if self.record:
+            return self.record.seed_of(test.name, attempt)
+        return digest(test.name) if test.guest.counted else secrets.token_hex(32)
+
     def _factor(self, test: PlannedTest, emulated: bool) -> float:
         """Return how much longer a test may take than on a machine with real processors."""
         factor = self.tcg_factor if emulated else 1.0
-        return factor * COUNTED_FACTOR if test.guest.counted else factor
+        # A guest that is recorded keeps its limit by its own clock.
+        return factor * COUNTED_FACTOR if test.guest.counted and not self.record else factor
 
     def _void(self, damage: BaseExceptionGroup[Damaged], line: _WorkQueue) -> None:
         """Note that nothing counts which was seen in guests made from damaged entries."""

@@ -18,6 +18,7 @@ from harness.errors import HarnessError, UserError
 from harness.judge import verdict
 from harness.kbuild import Slot
 from harness.lab.local import Bench
+from harness.lab.recordings import Recordings
 from harness.model.ids import KernelName, check_kernel_name
 from harness.model.logfiles import LogFiles, kernel_build_log
 from harness.model.plan import Cell
@@ -182,7 +183,14 @@ class Underway:
             factor = self._request.project.limits.tcg_factor
             course = self._course(selected, stack)
             reruns = course.reruns if course else self._reruns()
-            schedule = Schedule(hosts.executor, self._book, self._shown.watch, factor, reruns)
+            schedule = Schedule(
+                hosts.executor,
+                self._book,
+                self._shown.watch,
+                factor,
+                reruns,
+                self._request.recording,
+            )
 
             async def go() -> None:
                 self._budgets.clear()
@@ -281,6 +289,9 @@ class Underway:
             if self._request.cost:
                 count = partial(cost.watch, built, self._place.path, self._context)
                 bench = replace(bench, watch=await builder.do(count))
+            if self._request.recording:
+                vmlinux = built.kernel.vmlinux
+                bench = replace(bench, watch=Recordings(self._place.path, each.name, vmlinux))
             hosts.planned(prepared, bench)
             yield await self._ready(head, prepared)
 

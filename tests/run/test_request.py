@@ -13,6 +13,7 @@ import pytest
 
 from harness import project
 from harness.errors import MachineError, UserError
+from harness.model.recording import RecordSpec
 from harness.model.spec import KernelSpec, Trust
 from harness.run.request import Request
 from harness.series import Stack
@@ -320,3 +321,18 @@ def test_cost_where_it_cannot_be_counted_is_refused(
     with pytest.raises(UserError, match=what) as error:
         asked.guest_table()
     assert "--cost" in error.value.where
+
+
+def test_what_is_recorded_is_asked_for_again_with_its_seeds(directory: Path) -> None:
+    asked = dataclasses.replace(request(directory), recording=RecordSpec())
+    guest = asked.guest_table()
+    assert (guest.cpus, guest.accel, guest.counted) == (1, "tcg", True)
+    assert asked.watched
+    words = shlex.split(asked.rerun(KernelSpec(), (), "s:p"))
+    assert (words[:2], words[-1:]) == (["harness", "replay"], ["s:p"])
+    assert "--seed" not in words
+    hunt = dataclasses.replace(asked, recording=RecordSpec(seed=9), repeat=50, until_fail=True)
+    words = shlex.split(hunt.rerun(KernelSpec(), (), "s:p"))
+    assert words[-5:] == ["--seed", "9", "--hunt", "50", "s:p"]
+    again = Request.again(hunt.record("now"), ("harness",))
+    assert again.recording == RecordSpec(seed=9)

@@ -34,6 +34,7 @@
 #define NSEC_PER_MSEC	1000000ULL
 /* In less than that a test cannot use up all PIDs, so that the first come again. */
 #define LONG_TEST_NS	(500 * NSEC_PER_MSEC)
+#define MOST_BEYOND_NS	(10 * NSEC_PER_MSEC)
 #define MAX_GRACE_MS	(7ULL * 24 * 3600 * 1000)
 
 struct run {
@@ -397,6 +398,9 @@ static bool watch_test(struct job *job, int sigfd)
 
 	/* The first one says that the program has started, so that its time runs. */
 	start_to_beat();
+	/* The time limit of a recorded guest. */
+	while (letter_left())
+		hear_host(job);
 	job->lost = lost_ns;
 	for (;;) {
 		uint64_t now = awake_ns(), left = left_ns(job);
@@ -519,6 +523,20 @@ static void rehearse_end(void)
 	log_line("<7>harness-agent: the program has started\n");
 }
 
+/*
+ * How long after a round time a test starts whose guest is recorded: its seed also decides where in
+ * the test the ticks of the clock come.
+ */
+static uint64_t beyond_even_time(void)
+{
+	uint64_t number;
+
+	if (!letter_left())
+		return 0;
+	memcpy(&number, run.seed, sizeof(number));
+	return le64toh(number) % MOST_BEYOND_NS;
+}
+
 static void run_test(int sigfd)
 {
 	struct job job = { .pipes = { -1, -1 }, .limit_ns = UINT64_MAX };
@@ -526,7 +544,7 @@ static void run_test(int sigfd)
 	set_clock_and_seed();
 	if (run.watch_left)
 		remember_objects();
-	wait_for_even_time();
+	wait_for_even_time(beyond_even_time());
 	mark(MARK_AGENT);
 	if (!start_test(&job)) {
 		int error = errno;

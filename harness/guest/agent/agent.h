@@ -47,6 +47,11 @@ void open_port(void);
 void start_to_beat(void);
 uint64_t beat(void);
 
+/* letter.c */
+void put_up_letter_box(void);
+size_t letter_left(void);
+size_t take_of_letter(uint8_t *at, size_t length);
+
 /* words.c */
 bool find_word(const char *word, char *value, size_t size);
 
@@ -58,7 +63,7 @@ enum mark {
 };
 bool is_counted(void);
 void wait_for_host(void);
-void wait_for_even_time(void);
+void wait_for_even_time(uint64_t beyond);
 
 /*
  * Tells QEMU's plugin, see guest/plugin/counted.c: an instruction that does nothing, with a mark in

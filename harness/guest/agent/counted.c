@@ -2,7 +2,7 @@
 /*
  * The guest whose instructions are counted: one processor, and a clock that each instruction moves
  * on.  All that happens there follows from its snapshot and from one frame of the host, which is
- * there before the guest wakes.
+ * there before the guest wakes: in its port, or as a letter where it is recorded.
  */
 #include <poll.h>
 #include <time.h>
@@ -31,22 +31,26 @@ void wait_for_host(void)
 {
 	struct pollfd fd = { .fd = port, .events = POLLIN };
 
-	while (is_counted() && !(poll(&fd, 1, 0) > 0 && fd.revents & POLLIN))
+	if (!is_counted())
+		return;
+	put_up_letter_box();
+	while (!letter_left() && !(poll(&fd, 1, 0) > 0 && fd.revents & POLLIN))
 		;
 }
 
 /*
  * Sleeps until a round time since the boot, so that the ticks of the clock, and whatever the kernel
- * does every few seconds, come at the same places of a test in each snapshot of a kernel.
+ * does every few seconds, come at the same places of a test in each snapshot of a kernel.  With
+ * *beyond*, in ns, all of it comes so much earlier in the test.
  */
-void wait_for_even_time(void)
+void wait_for_even_time(uint64_t beyond)
 {
 	uint64_t until = clock_ns(CLOCK_MONOTONIC) + REST_NS;
 	struct timespec ts;
 
 	if (!is_counted())
 		return;
-	until = (until + EVEN_NS - 1) / EVEN_NS * EVEN_NS;
+	until = (until + EVEN_NS - 1) / EVEN_NS * EVEN_NS + beyond;
 	ts = (struct timespec){ until / NSEC_PER_SEC, until % NSEC_PER_SEC };
 	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL))
 		;

@@ -25,6 +25,13 @@
 #define FRAME_MAX_ARGS		4096		/* of argv, and of env */
 #define FRAME_UNKNOWN		UINT32_MAX
 #define FRAME_PORT_NAME		"harness.agent"
+/* The pages of memory in which a guest finds a letter.  The mark is written there XORed. */
+#define FRAME_BOX_MARK	{ 0x39, 0x0c, 0x8c, 0x7d, 0x72, 0x47, 0x34, 0x2c, \
+			0xd8, 0x10, 0x0f, 0x2f, 0x6f, 0x77, 0x0d, 0x65 }
+#define FRAME_BOX_MARK_SIZE	16
+#define FRAME_BOX_MASK		0xa5
+#define FRAME_BOX_PAGES		20
+#define FRAME_BOX_CONTENT	(4096 - FRAME_BOX_MARK_SIZE - 2 * sizeof(uint32_t))
 
 struct frame_header {
 	uint8_t version;

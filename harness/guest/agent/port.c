@@ -116,6 +116,10 @@ _Noreturn void give_up(enum frame_error code, const char *what)
 
 void read_exactly(uint8_t *at, size_t length)
 {
+	size_t taken = take_of_letter(at, length);
+
+	at += taken;
+	length -= taken;
 	while (length) {
 		ssize_t n = read(port, at, length);
 

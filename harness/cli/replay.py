@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``harness replay``: a failure that can be shown again, as often as one likes, and backwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.options import program_words
+from harness.cli.testing import Asked, Finished, TestingCommand, conduct, testing_options
+from harness.errors import ExitCode, UserError
+from harness.judge import merge
+from harness.model.ids import TestId
+from harness.model.recording import RecordSpec
+from harness.proc import signals
+from harness.report.text import short
+from harness.run import replay as replays
+from harness.run.request import Request
+from harness.visible import visible
+
+
+@click.command(cls=TestingCommand)
+@click.argument("target", metavar="TEST|RECORDING")
+@testing_options
+@click.option(
+    "--hunt",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Record runs of the test with different seeds, at most N, until one fails, and keep that.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    metavar="S",
+    help="The seed of the first run: it decides random numbers, and when the clock ticks.",
+)
+@click.option(
+    "--any", "keep_pass", is_flag=True, help="Keep the recording of a test that passes, too."
+)
+@click.option(
+    "--times",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Replay the recording so often, and compare.",
+)
+def replay(
+    target: str,
+    hunt: int | None,
+    seed: int,
+    keep_pass: bool,
+    times: int,
+    **options: Any,
+) -> int:
+    """Record a test that fails, and replay it to the same end.
+
+    TEST is the name of a test, SUITE:PROGRAM.  It runs in a guest of one processor whose every
+    instruction is recorded.  A replay executes the same instructions again, so that a failure that
+    was seen once is seen each time.  RECORDING is the directory of one that was kept.  The kernel
+    gets the fragment 'replay' (docs/failures.md).
+
+    \b
+    Examples:
+      harness replay restrictedmem:punch_test
+      harness replay restrictedmem:punch_test --series v11 --times 20
+      harness replay kvm_private_memory:attributes_test --hunt 200
+      harness replay runs/latest/logs/=replay/=/restrictedmem=3Apunch_test.1
+
+    Exit code 0 means that there is no failure, or a known one; 1: the recorded test fails.
+    """
+    if replays.is_recording(Path(target)):
+        return _again(Path(target), times)
+    suite = TestId.parse(target).suite
+    asked = Asked(**{**options, "suites": options["suites"] or (suite,), "expression": target})
+    if options["expression"]:
+        raise UserError("the test is named, so that -k chooses nothing", where="-k")
+    if asked.repeat is not None or asked.until_fail:
+        raise UserError(
+            "one run is recorded",
+            where="--repeat" if asked.repeat is not None else "--until-fail",
+            hint="--hunt N records several until one fails",
+        )
+    if asked.resume is not None:
+        raise UserError(
+            "a recording cannot be taken up again", where="--resume", hint="record the test anew"
+        )
+    asked = dataclasses.replace(asked, repeat=hunt or 1, until_fail=hunt is not None)
+
+    def shape(request: Request) -> Request:
+        spec = RecordSpec(seed=seed)
+        return dataclasses.replace(request, kernels=(asked.kernel(),), recording=spec)
+
+    def finish(finished: Finished) -> int:
+        return _keep(finished, times, passes=keep_pass)
+
+    return conduct(asked, shape, finish)
+
+
+def _keep(finished: Finished, times: int, *, passes: bool) -> int:
+    """Keep one recording of a run, replay it, and say so; return the exit code."""
+    results = merge.whole(finished.records)
+    kept = replays.choose(results, finished.records, passes=passes)
+    replays.keep_only(finished.directory, kept)
+    hunted = finished.request.until_fail
+    if kept is None:
+        if hunted:
+            _say(f"none of {finished.request.repeat} runs failed, so none is kept")
+        if hunted or results.exit_code != ExitCode.AS_EXPECTED:
+            return results.exit_code
+        raise UserError(
+            "the test does not fail, so there is no failure to replay",
+            where=finished.request.expression,
+            hint="--hunt N records it with other seeds until it fails; --any keeps this recording",
+        )
+    assert finished.request.recording  # noqa: S101  what is kept was recorded
+    seed = finished.request.recording.seed_number(kept.attempt)
+    which = f" (seed {seed}, run {kept.attempt} of {kept.runs})" if hunted else ""
+    _say(f"recorded: {kept.test}{which}: {kept.outcome}{': ' * bool(kept.reason)}{kept.reason}")
+    _again(finished.directory / kept.directory, times)
+    return results.exit_code
+
+
+def _again(directory: Path, times: int) -> int:
+    """Replay a recording, and say how that went."""
+    tape = signals.run(replays.check(directory, times))
+    length = tape.recording.end - tape.recording.start
+    _say(f"replayed: {times} of {times} to the same end, {length:,} instructions after the start")
+    again = [*program_words(Path.cwd()), "replay", short(directory, Path.cwd())]
+    _say(f"again:    {shlex.join(again)}")
+    return ExitCode.AS_EXPECTED
+
+
+def _say(text: str) -> None:
+    if text:
+        click.echo(visible(text), file=sys.stdout)

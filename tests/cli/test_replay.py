@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``harness replay`` as a user meets it who has asked for something that cannot be."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.errors import ExitCode
+from tests.cli.projects import Project
+
+pytestmark = [pytest.mark.unit, pytest.mark.slow]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Missing argument"),
+        (["p"], "SUITE:PROGRAM"),
+        (["nowhere:p"], "nowhere"),
+        (["s:p", "-k", "p"], "-k chooses nothing"),
+        (["s:p", "--repeat", "3"], "--hunt N"),
+        (["s:p", "--until-fail"], "--hunt N"),
+        (["s:p", "--resume", "latest"], "cannot be taken up again"),
+        (["s:p", "--hunt", "0"], "--hunt"),
+        (["s:p", "--times", "0"], "--times"),
+        (["s:p", "--guest", "vng"], "recorded in sealed guests only"),
+    ],
+)
+def test_what_cannot_be_is_refused(project: Project, arguments: list[str], words: str) -> None:
+    answer = project.harness("replay", *arguments)
+    assert answer.status == ExitCode.USER
+    assert words in " ".join(answer.text.split())
+
+
+def test_kvm_cannot_be_recorded(project: Project) -> None:
+    with (project.root / "harness.toml").open("a") as file:
+        file.write('\n[guest]\naccel = "kvm"\n')
+    answer = project.harness("replay", "s:p")
+    assert answer.status == ExitCode.USER
+    said = " ".join(answer.text.split())
+    assert "with KVM the instructions of a test cannot be recorded" in said
+    assert 'guest.accel be "auto"' in said
+
+
+def test_a_recording_that_is_damaged_is_told(project: Project) -> None:
+    directory = project.root / "one"
+    directory.mkdir()
+    (directory / "recording.json").write_text("{}")
+    answer = project.harness("replay", "one")
+    assert answer.status == ExitCode.MACHINE
+    assert "the recording cannot be read" in answer.text

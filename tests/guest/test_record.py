@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a recording is on disk, and what QEMU is told for one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import MachineError
+from harness.guest import record
+from harness.guest.record import Recording
+
+pytestmark = pytest.mark.unit
+ONE = Recording(
+    start=1000,
+    end=2000,
+    halted=False,
+    console="c" * 64,
+    agent="a" * 64,
+    qemu="7.2.22",
+    ending="",
+    about={"test": "s:p"},
+)
+
+
+def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
+    record.save(tmp_path, ONE)
+    assert record.load(tmp_path) == ONE
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", "null", json.dumps({"format": 99}), json.dumps({"format": 1, "start": 1})],
+)
+def test_one_that_is_damaged_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / record.META).write_text(text)
+    with pytest.raises(MachineError, match="cannot be read"):
+        record.load(tmp_path)
+
+
+def test_one_that_never_ended_is_none(tmp_path: Path) -> None:
+    (tmp_path / record.EVENTS).write_bytes(b"\0" * 100)
+    with pytest.raises(MachineError, match="cannot be read"):
+        record.load(tmp_path)
+
+
+def test_qemu_is_told_where_to_record() -> None:
+    argv = record.argv(Path("/t/gdb"), Path("/a,b/events"), "record")
+    counted = argv[argv.index("-icount") + 1]
+    assert counted == "shift=3,align=off,sleep=off,rr=record,rrfile=/a,,b/events"
+    assert "-S" in argv
+    assert argv[argv.index("-gdb") + 1] == "unix:/t/gdb,server=on,wait=off"
+
+
+def test_the_guest_of_a_recording_stays_when_the_cache_forgets_it(tmp_path: Path) -> None:
+    snapshot, kept = tmp_path / "snapshot", tmp_path / "kept"
+    snapshot.mkdir()
+    kept.mkdir()
+    (snapshot / "ram0").write_bytes(b"memory")
+    (snapshot / "machine.json").write_text("{}")
+    record.keep_guest(kept, snapshot)
+    record.keep_guest(kept, snapshot)
+    for file in snapshot.iterdir():
+        file.unlink()
+    assert (kept / record.GUEST / "ram0").read_bytes() == b"memory"
+    assert (kept / record.GUEST / "machine.json").read_text() == "{}"

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which of the recordings of a run is kept, and how it is asked for again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import ktap
+from harness.guest import record
+from harness.model.recording import RecordSpec
+from harness.model.records import Ending, TestEnded
+from harness.model.results import Attempt, Logs
+from harness.outcome import Outcome
+from harness.run import replay
+from tests.report.samples import program, run
+
+pytestmark = pytest.mark.unit
+NAME = "kvm:unstable"
+
+
+def ended(attempt: int, recording: str = "logs/=replay/=/t.{}") -> TestEnded:
+    return TestEnded(
+        name=NAME,
+        attempt=attempt,
+        ending=Ending(how="exit", status=0),
+        report=ktap.Parser().close(),
+        total_s=1.0,
+        logs=Logs(recording=recording.format(attempt)),
+    )
+
+
+def chosen(*outcomes: Outcome, passes: bool = False) -> int | None:
+    """Return the attempt whose recording is kept."""
+    attempts = tuple(Attempt(outcome=each, reason=each) for each in outcomes)
+    test = program("unstable", outcomes[-1], attempts=attempts if len(attempts) > 1 else ())
+    records = [ended(number) for number in range(1, len(outcomes) + 1)]
+    kept = replay.choose(run(test), records, passes=passes)
+    return kept.attempt if kept else None
+
+
+def test_the_first_failure_is_kept() -> None:
+    assert chosen(Outcome.FAIL) == 1
+    assert chosen(Outcome.PASS, Outcome.PASS, Outcome.CRASH, Outcome.FAIL) == 3
+    assert chosen(Outcome.PASS, Outcome.SKIP) is None
+
+
+def test_a_pass_is_kept_where_that_is_asked_for_and_nothing_failed() -> None:
+    assert chosen(Outcome.PASS, Outcome.PASS, passes=True) == 1
+    assert chosen(Outcome.PASS, Outcome.FAIL, passes=True) == 2
+
+
+def test_a_known_failure_is_a_failure() -> None:
+    assert chosen(Outcome.XFAIL) == 1
+
+
+def test_what_was_not_recorded_is_not_kept() -> None:
+    test = program("unstable", Outcome.ERROR)
+    assert replay.choose(run(test), [ended(1, "")], passes=True) is None
+
+
+def test_all_other_recordings_go(tmp_path: Path) -> None:
+    for number in range(1, 4):
+        directory = tmp_path / f"logs/=replay/=/t.{number}"
+        directory.mkdir(parents=True)
+        (directory / record.META).write_text("{}")
+    test = program("unstable", Outcome.FAIL)
+    kept = replay.choose(run(test), [ended(1)], passes=False)
+    replay.keep_only(tmp_path, kept)
+    assert [each.name for each in (tmp_path / "logs/=replay/=").iterdir()] == ["t.1"]
+    assert replay.is_recording(tmp_path / "logs/=replay/=/t.1")
+    replay.keep_only(tmp_path, None)
+    assert not list((tmp_path / "logs/=replay/=").iterdir())
+
+
+def test_each_attempt_has_a_seed_of_its_own_and_always_the_same() -> None:
+    spec = RecordSpec(seed=5)
+    seeds = {spec.seed_of("s:p", attempt) for attempt in range(1, 101)}
+    assert len(seeds) == 100
+    assert spec.seed_of("s:p", 3) == RecordSpec(seed=7).seed_of("s:p", 1)
+    assert spec.seed_of("s:p", 1) != spec.seed_of("s:q", 1)
+    assert len(bytes.fromhex(spec.seed_of("s:p", 1))) == 32
