@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command line: one module per command; they parse, call and render, and decide nothing."""
+"""The command line: one module per command, which parses, calls and renders."""
 
 from __future__ import annotations
 

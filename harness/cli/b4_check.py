@@ -30,8 +30,8 @@ from harness.visible import defuse_json
     "--run",
     "wanted",
     metavar="RUN",
-    help="Look only into this run: its directory, its name below runs/, or 'latest'.  [default: "
-    "the newest that says most of the patch]",
+    help="Use only this run: its directory, its name below runs/, or 'latest'.  [default: the "
+    "newest of the runs with most results for the patch]",
 )
 @click.option(
     "--lines",
@@ -40,12 +40,12 @@ from harness.visible import defuse_json
     help="Print lines as checkpatch.pl does, for `b4 prep --check` and `b4 am`.",
 )
 def b4_check(project_file: Path | None, wanted: str | None, as_lines: bool) -> int:
-    """Read a mail from standard input, and print what runs of the project have shown of it.
+    """Read a mail from standard input, and print the results of the project's runs for it.
 
     The mail is a patch or a cover letter, as b4 gives it to the commands of its checks.  A patch
-    is known again by the lines that it changes, a series by the Message-ID of its cover letter.
-    It runs nothing: run `harness matrix` before.  What was not tested is a warning, and never a
-    pass.
+    is identified by the lines that it changes, a series by the Message-ID of its cover letter.
+    The command runs no tests: run `harness matrix` before.  An untested patch is a warning, and
+    never a pass.
 
     \b
     In the kernel's repository (git config; docs/reports.md):

@@ -63,12 +63,12 @@ def compare(
     Each is a run's directory, or its name below runs/.  [AFTER's default: latest]  Both may be of
     any series, source and configuration, or a matrix: cases with the same name are compared.
 
-    Exit code 1 means that something is worse: a regression, or a new case that fails.  What failed
-    before and still fails is listed but is not one; nor is a repeated test that is unstable.  It
-    is 1 as well where AFTER was cut off or has no test: then it cannot say that nothing is worse.
+    Exit code 1 means that something is worse: a regression, or a new case that fails.  A test that
+    failed before and still fails is listed and does not count; neither does a repeated test that
+    is unstable.  The exit code is also 1 if AFTER was cut off or has no test.
 
-    Where the runs are of two versions of a series, git range-diff says what has become of each
-    patch; -v shows how.
+    If the runs are of two versions of a series, git range-diff shows which patches differ; -v
+    shows the differences.
 
     \b
     Examples:

@@ -19,16 +19,14 @@ from harness.visible import visible
 
 @click.command()
 @project_option
-@click.option(
-    "--quick", is_flag=True, help="Boot nothing: say only what can be seen without, in a second."
-)
+@click.option("--quick", is_flag=True, help="Boot no kernel, and finish in a second.")
 @click.option(
     "--require",
     "required",
     multiple=True,
     metavar="NAME",
-    help="Exit with 3 unless this is there as well, such as kvm or tdx; give it several times for "
-    "several.  For a CI job that must not skip what it was set up for.",
+    help="Exit with 3 unless this feature works as well, such as kvm or tdx.  May be repeated.  "
+    "For CI jobs whose tests must not be skipped.",
 )
 @click.option(
     "--host",
@@ -36,8 +34,8 @@ from harness.visible import visible
     multiple=True,
     type=Name(),
     metavar="NAME",
-    help="Look at this host of the project file instead ([hosts.NAME], docs/hosts.md); give it "
-    "several times for several.  Later runs send tests there by what is found.",
+    help="Check this host of the project file instead ([hosts.NAME], docs/hosts.md).  May be "
+    "repeated.  Later runs use the result to decide which tests can run there.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def doctor(
@@ -49,13 +47,13 @@ def doctor(
 ) -> int:
     """Check what works on this machine, and print what is missing, why, and what to do.
 
-    Accelerators, and guests inside the guest, are tried by booting a kernel of the cache, which
-    takes some ten seconds and needs a kernel: `make test-kernel` builds one.  What is found out
-    about KVM counts for later runs.
+    Accelerators and nested guests are tested by booting a kernel of the cache, which takes some
+    ten seconds and needs a kernel: `make test-kernel` builds one.  Later runs use the result for
+    KVM.
 
-    Exit code 0 means that all that `make test-kernel` needs is there, 3 that something is missing.
-    What is marked 'no' is not needed for that: tests that require it are skipped with the reason
-    that stands here.
+    Exit code 0 means that everything that `make test-kernel` needs is there, 3 that something is
+    missing.  Features marked 'no' are not needed for that: tests that require them are skipped
+    with the reason shown here.
 
     \b
     Examples:

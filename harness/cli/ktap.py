@@ -46,8 +46,8 @@ _STYLE = {
 def ktap(ctx: click.Context, file: Path, form: str) -> None:
     """Read the KTAP or TAP output in FILE (- for standard input) and print its results.
 
-    Unlike most readers it loses nothing: planned tests that never reported are shown as notrun,
-    results beyond the plan or given twice are errors, and a parent that says ok over a failed
+    Unlike most readers it loses no test: planned tests without a result are shown as notrun,
+    results beyond the plan or given twice are errors, and a parent that reports ok over a failed
     test fails.
 
     \b

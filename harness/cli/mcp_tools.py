@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The tools of ``harness mcp``: each calls a command and reads what that leaves."""
+"""The tools of ``harness mcp``: each runs a command and reads its results."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Ended:
 
 @dataclass
 class Changed:
-    """What a patch changes of a test."""
+    """The change of a test by a patch."""
 
     kernel: str
     change: str
@@ -82,7 +82,7 @@ class Changed:
 
 @dataclass
 class Verdict:
-    """What a run comes to."""
+    """The result of a run."""
 
     verdict: str
     """The headline, as on the console."""
@@ -94,13 +94,13 @@ class Verdict:
     """How many tests ended with each outcome."""
     not_as_expected: list[Ended] = field(default_factory=list)
     changes: list[Changed] = field(default_factory=list)
-    """Of a matrix: who breaks, mends or brings what."""
+    """Of a matrix: which patch breaks, mends or brings which test."""
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Found:
-    """What a check of a patch has found."""
+    """A finding of a check of a patch."""
 
     check: str
     severity: str
@@ -111,18 +111,18 @@ class Found:
 
 @dataclass
 class Checked:
-    """What the checks of a series come to."""
+    """The result of the checks of a series."""
 
     verdict: str
     exit_code: int
     findings: list[Found]
     not_made: list[Ended]
-    """Checks that could not be made: nothing is known there."""
+    """Checks that could not run, so their result is unknown."""
 
 
 @dataclass
 class Answer:
-    """What a command in a guest said."""
+    """The output of a command in a guest."""
 
     exit_code: int
     """0: the command ended with status 0; 1: another status, or the guest died."""

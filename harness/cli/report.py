@@ -27,7 +27,7 @@ _CONSOLE = "console"
 
 def _check_origin(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"[a-z0-9_]+", value):
-        raise click.BadParameter("a name has small letters, digits and _", ctx, param)
+        raise click.BadParameter("a name has only lower-case letters, digits and _", ctx, param)
     return value
 
 
@@ -40,13 +40,13 @@ def _check_origin(ctx: click.Context, param: click.Parameter, value: str | None)
     type=click.Choice([_CONSOLE, *FORMATS]),
     default=_CONSOLE,
     show_default=True,
-    help=f"Print the summary ({_CONSOLE}), or the whole report in one of the formats of files.",
+    help=f"Print the summary ({_CONSOLE}), or the complete report in one of the other formats.",
 )
 @click.option(
     "--origin",
     metavar="NAME",
     callback=_check_origin,
-    help="With --format kcidb: the name under which KernelCI knows the CI system that reports.  "
+    help="With --format kcidb: the name of the reporting CI system at KernelCI.  "
     f"[default: {kcidb.ORIGIN}]",
 )
 @click.option(
@@ -57,10 +57,13 @@ def _check_origin(ctx: click.Context, param: click.Parameter, value: str | None)
 @click.option(
     "--as-expectations",
     is_flag=True,
-    help="Print an entry for expectations.toml for each test that failed, to be filled in.",
+    help="Print an entry for expectations.toml for each failed test; add the reasons yourself.",
 )
 @click.option(
-    "-v", "--verbose", is_flag=True, help="List every case in the summary; give reasons in full."
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="List every case in the summary, and print reasons in full.",
 )
 def report(
     run: str,

@@ -27,36 +27,35 @@ from harness.series.shown import show as shown_of
 from harness.visible import visible
 
 FORMS = ("sarif", "json", "junit", "markdown", "html")
-"""Formats of reports that have something to say of checks."""
+"""Formats of reports that can show results of checks."""
 
 
-@click.group(short_help="Look at a series, check it patch by patch, or apply it.")
+@click.group(short_help="Show a series, check it patch by patch, or apply it.")
 def series() -> None:
     """Work with a series without running tests.
 
-    SERIES is a stack of the project file or whatever holds a series: a directory of patches, a
-    quilt directory, a patch, an mbox or maildir with the whole thread, commits of a local
-    repository (REPOSITORY#BASE..TIP), or a message-id or lore URL, which b4 fetches.  A path needs
-    no project.
+    SERIES is a stack of the project file, a directory of patches, a quilt directory, a patch, an
+    mbox or maildir with the whole thread, commits of a local repository (REPOSITORY#BASE..TIP),
+    or a message-id or lore URL, which b4 fetches.  A path needs no project.
     """
 
 
 def _which(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what says which series, and which part of it."""
+    """Add the options that select the series, and the part of it."""
     for option in (
         project_option,
         click.option(
             "--series-version",
             type=click.IntRange(min=1),
             metavar="N",
-            help="Of several versions of the series in one file, take vN.  [default: the newest "
-            "that is whole]",
+            help="Use version N, where a file contains several versions of the series.  [default: "
+            "the newest complete one]",
         ),
         click.option(
             "--upto",
             type=click.IntRange(min=1),
             metavar="N",
-            help="Take only the first N patches, counted through all series.  [default: all]",
+            help="Use only the first N patches, counted through all series.  [default: all]",
         ),
         click.argument("which", metavar="SERIES...", nargs=-1, required=True, type=Name()),
     ):
@@ -64,7 +63,7 @@ def _which(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@series.command(short_help="Print what a series is made of.")
+@series.command(short_help="Print the patches of a series, and what was left out.")
 @_which
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON (docs/series.md).")
 def show(
@@ -99,26 +98,26 @@ def show(
     required=True,
     type=FilePath(file_okay=False),
     metavar="REPO",
-    help="The git repository or work tree that gets the commits.",
+    help="The git repository or work tree to which the commits are added.",
 )
 @click.option(
     "--branch",
     type=Name(),
     metavar="NAME",
-    help="Make a new branch of this name; no work tree is touched.  [default: the branch that the "
-    "work tree is on moves; the tree has to be clean]",
+    help="Create a new branch of this name; no work tree is touched.  [default: the branch that "
+    "is checked out in the work tree, which must be clean]",
 )
 @click.option(
     "--base",
     type=Name(),
     metavar="REV",
-    help="Apply upon this commit; only with --branch.  [default: HEAD]",
+    help="Apply on top of this commit; only with --branch.  [default: HEAD]",
 )
 @click.option(
     "--apply-trailers",
     is_flag=True,
-    help="Add Reviewed-by and the like from replies to the messages, as b4 does: not those that "
-    "name another person than the sender.",
+    help="Add trailers such as Reviewed-by from replies to the messages, as b4 does, except those "
+    "that name another person than the sender.",
 )
 def apply_command(
     which: tuple[str, ...],
@@ -130,10 +129,10 @@ def apply_command(
     base: str | None,
     apply_trailers: bool,
 ) -> None:
-    """Apply SERIES as commits: all of it, or nothing.
+    """Apply SERIES as commits: all patches, or none.
 
-    Where it does not apply, the error names patch, file and hunk and shows what the patch expects
-    and what the tree has; the repository is as it was.
+    If it does not apply, the error names patch, file and hunk, and shows what the patch expects
+    and what the tree has.  The repository is then unchanged.
 
     \b
     Examples:
@@ -162,13 +161,13 @@ def apply_command(
     print_lines(told, sys.stdout)
 
 
-@series.command(short_help="Check each patch for what it introduces.")
+@series.command(short_help="Check each patch for problems that it introduces.")
 @_which
 @click.option(
     "--source",
     type=Name(),
     metavar="SPEC",
-    help="Take the kernel from there, as `harness run` does.  [default: kernel.source of the "
+    help="Take the kernel from this source, as for `harness run`.  [default: kernel.source of the "
     "project file]",
 )
 @click.option(
@@ -176,42 +175,43 @@ def apply_command(
     multiple=True,
     type=Name(),
     metavar="NAME",
-    help="Build with this fragment of kernel-configs/.  [default: kernel.config of the project "
-    "file]",
+    help="Add this configuration fragment of kernel-configs/.  May be repeated.  [default: "
+    "kernel.config of the project file]",
 )
 @click.option(
     "--trust",
     type=click.Choice(["own", "stranger"]),
-    help="Build with your own rights, or as a stranger's in a sandbox (docs/sandbox.md).  "
-    "[default: by how source and series came]",
+    help="Build with your own rights, or in a sandbox as a stranger's (docs/sandbox.md).  "
+    "[default: stranger for mail and URLs, own for local paths]",
 )
 @click.option(
     "--check",
     "wanted",
     multiple=True,
     type=click.Choice(CHECKS),
-    help="Make only this check; give it several times for several.  [default: all]",
+    help="Run only this check.  May be repeated.  [default: all checks]",
 )
 @click.option(
     "--fail-on",
     type=click.Choice(["error", "warning"]),
     default="error",
     show_default=True,
-    help="From which severity on a finding fails the check.",
+    help="The lowest severity with which a finding fails the check.",
 )
 @click.option(
     "--out",
     type=FilePath(file_okay=False),
-    help="Write journal, reports and logs into this directory, which is new or that of a run.",
+    help="Write journal, reports and logs to this directory.  It must be new, empty, or the "
+    "directory of an earlier run.",
 )
-@click.option("--junit", type=FilePath(dir_okay=False), help="Write the JUnit report there.")
+@click.option("--junit", type=FilePath(dir_okay=False), help="Write the JUnit report to this file.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(FORMS),
-    help="Print the whole report in this format instead: SARIF is for code scanning and editors.",
+    help="Print the complete report in this format; SARIF is for code scanning and editors.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show notes, too, and each check that passed.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show notes, and each check that passed.")
 def check(
     which: tuple[str, ...],
     project_file: Path | None,
@@ -227,19 +227,19 @@ def check(
     form: str | None,
     verbose: bool,
 ) -> int:
-    """Check each patch of SERIES, and say only what that patch has introduced.
+    """Check each patch of SERIES for problems that this patch introduces.
 
     \b
-    signed-off  the author's and the sender's Signed-off-by are there
-    fixes       Fixes: names a commit that the source has, with its title
-    checkpatch  what the source's scripts/checkpatch.pl says
-    builds      the tree builds with the patches up to this one, and no other
-    options     it builds with each new configuration symbol the other way round, too
-    boots       its kernel comes up, runs a program, and reports nothing new
-    warnings    compiler warnings at W=1 that are new, wherever old ones have moved
-    kernel-doc  what the tree's scripts/kernel-doc says anew of files that it touches
-    sparse      what sparse says anew of C files that it touches
-    headers     user-space headers that it removes (the others are notes)
+    signed-off  there is a Signed-off-by of the author and of the sender
+    fixes       Fixes: names a commit of the source, with its title
+    checkpatch  messages of the source's scripts/checkpatch.pl
+    builds      the tree builds with the patches up to this one
+    options     it also builds with each new configuration symbol inverted
+    boots       its kernel boots, runs a program, and reports nothing new
+    warnings    new compiler warnings at W=1, also if old ones have moved
+    kernel-doc  new messages of the tree's scripts/kernel-doc about files that it touches
+    sparse      new messages of sparse about C files that it touches
+    headers     user-space headers that it removes (new and changed ones are notes)
 
     \b
     Examples:

@@ -37,40 +37,39 @@ from harness.visible import visible
     "--test",
     metavar="NAME",
     default="",
-    help="First run this test of the run (SUITE:PROGRAM, or PROGRAM alone) as it ran then: same "
-    "arguments, directory, environment, time limit and seed.  The shell is in the guest in which "
-    "it ran.",
+    help="First run this test of the run (SUITE:PROGRAM, or PROGRAM alone) with the same "
+    "arguments, directory, environment, time limit and seed.  The shell opens in its guest.",
 )
 @click.option(
     "--suite",
     "suites",
     multiple=True,
     metavar="NAME",
-    help="Take only this suite's programs along; give it several times for several.  "
-    "[default: all of the run]",
+    help="Put only this suite's programs into the guest.  May be repeated.  "
+    "[default: all suites of the run]",
 )
 @click.option(
     "--guest",
     type=click.Choice(["sealed", "vng"]),
-    help="Open it in this type of guest.  [default: the type that the run had]",
+    help="Use this type of guest.  [default: that of the run]",
 )
 @click.option(
     "--command",
     metavar="WORDS",
     default="",
-    help="Run this line of shell instead of asking for lines; needs no terminal.",
+    help="Run this shell command instead of an interactive shell; needs no terminal.",
 )
 @click.option(
     "--gdb",
     is_flag=True,
-    help="Stop before the first instruction until gdb says `continue`; the command that starts gdb "
-    "is printed.",
+    help="Stop before the first instruction until gdb continues; the command that starts gdb is "
+    "printed.",
 )
 @click.option(
     "--kernel-log",
     type=FilePath(dir_okay=False),
     metavar="FILE",
-    help="Write the kernel log to FILE as it comes, for `tail -f` in another terminal.",
+    help="Write the kernel log to FILE as it arrives, for `tail -f` in another terminal.",
 )
 def shell(
     run: str,
@@ -84,9 +83,9 @@ def shell(
 ) -> int:
     """Boot the kernel of RUN and open a shell in the guest, with the suites' programs on the PATH.
 
-    RUN is a run's directory or its name below runs/.  [default: latest]  What was built then is
-    taken from the cache; nothing is built.  Ctrl-C goes to the guest; exit, Ctrl-D or Ctrl-] leave
-    it, and with that it is gone.
+    RUN is a run's directory or its name below runs/.  [default: latest]  Kernel and suites come
+    from the cache; nothing is built.  Ctrl-C goes to the guest.  exit, Ctrl-D and Ctrl-] end the
+    shell and the guest.
 
     \b
     Examples:
@@ -95,8 +94,9 @@ def shell(
       harness shell --gdb --kernel-log /tmp/console
       harness shell runs/20260701-030000-3f2a --command 'uname -a; create_test'
 
-    Exit code 0 means that the shell has ended, however its last command did, or that you have left.
-    1: the guest died, or a line given with --command ended with a status other than 0.
+    Exit code 0 means that the shell has ended, whatever the status of its last command, or that
+    you have left it.  1 means that the guest died, or that --command ended with another status
+    than 0.
     """
     here = Path.cwd()
     # A terminal that is not there should not be found out after half a minute of booting.

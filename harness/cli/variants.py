@@ -41,7 +41,7 @@ def compare_variants(
         request.guest_table()  # cost may be out of the question
         if not request.cost and request.repeat >= FEWEST and not available():
             raise UserError(
-                "figures that scatter are told with an interval, and there is no SciPy for it",
+                "intervals for figures with scatter need SciPy, which is not installed",
                 where=f"--metric {' '.join(metrics)}",
                 hint="pip install 'kernel-selftest-harness[statistics]', or --repeat 1",
             )

@@ -46,7 +46,7 @@ def which_tests(what: str, run: str, project_file: Path | None) -> int:
         directory, coverage = last.directory, last.coverage
     if coverage is None:
         raise UserError(
-            "this run did not watch which lines its tests ran",
+            "this run has no coverage data",
             where=str(directory),
             hint="harness run --coverage does",
         )
@@ -79,7 +79,7 @@ def _of_line(coverage: Coverage, path: str, line: int) -> tuple[str, ...]:
         raise UserError(
             "the kernel has no code for this line",
             where=f"{path}:{line}",
-            why="it is no statement, its option is off, or the compiler has merged it with another",
+            why="it is not a statement, its option is off, or the compiler merged it with another",
         )
     return coverage.tests_of(path, line)
 

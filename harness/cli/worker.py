@@ -14,8 +14,8 @@ from harness.errors import HarnessError
 
 
 @click.command(hidden=True)
-@click.option("--doctor", is_flag=True, help="Say what this machine can do, as JSON, and end.")
-@click.option("--quick", is_flag=True, help="With --doctor: boot nothing.")
+@click.option("--doctor", is_flag=True, help="Print as JSON what this machine can do, and exit.")
+@click.option("--quick", is_flag=True, help="With --doctor: boot no kernel.")
 def worker(doctor: bool, quick: bool) -> int:
     """Take attempts from standard input and give records to standard output (docs/hosts.md)."""
     try:

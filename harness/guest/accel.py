@@ -91,11 +91,11 @@ async def probe(
 def _if_acceptable(answer: Probe, wanted: Wanted) -> Probe:
     if wanted is Wanted.KVM and answer.accelerator is not Accelerator.KVM:
         raise MachineError(
-            "KVM was asked for and does not work",
+            "KVM is requested and does not work",
             where=_DEV_KVM,
             why=answer.why,
             hint="use the accelerator auto or tcg, or a machine whose KVM works; "
-            "`harness doctor` says what is known of this one",
+            "`harness doctor` shows the details",
         )
     return answer
 

@@ -136,7 +136,7 @@ def unknown(name: str, where: str = "") -> UserError:
         why=f"tests can require: {', '.join(REQUIREMENTS)}",
         hint="did you mean " + " or ".join(f"'{each}'" for each in close) + "?"
         if close
-        else "take it out, or see `harness doctor` for what each of them means here",
+        else "remove it, or see `harness doctor` for each requirement on this machine",
     )
 
 
@@ -163,7 +163,7 @@ def _nested_kvm(place: Place) -> Capability:
     config = place.config
     if config.confidential:
         title = TECHNOLOGIES[config.confidential.kind].title
-        return Capability(False, f"a guest under {title} cannot have guests of its own")
+        return Capability(False, f"a guest under {title} cannot start nested guests")
     if place.accelerator is not Accelerator.KVM:
         if config.cpu == "max" or "+svm" in config.cpu:
             return Capability(True)
@@ -184,7 +184,7 @@ def _numa(place: Place) -> Capability:
 def _host_root(place: Place) -> Capability:
     if place.type == "vng":
         return Capability(True)
-    return Capability(False, "a sealed guest has nothing of the host's file system")
+    return Capability(False, "a sealed guest does not see the host's file system")
 
 
 def _snapshot(place: Place) -> Capability:
@@ -215,9 +215,9 @@ def _is_a(kind: Kind) -> Callable[[Place], Capability]:
 _tdx = _is_a(Kind.TDX)
 
 REQUIREMENTS = {
-    "tdx": Requirement("The guest is one under Intel TDX.", _tdx),
-    "sev": Requirement("The guest is one under AMD SEV.", _is_a(Kind.SEV)),
-    "sev-snp": Requirement("The guest is one under AMD SEV-SNP.", _is_a(Kind.SEV_SNP)),
+    "tdx": Requirement("The guest runs under Intel TDX.", _tdx),
+    "sev": Requirement("The guest runs under AMD SEV.", _is_a(Kind.SEV)),
+    "sev-snp": Requirement("The guest runs under AMD SEV-SNP.", _is_a(Kind.SEV_SNP)),
     "kvm": Requirement("The guest runs under KVM: at the speed of the hardware.", _kvm),
     "nested-kvm": Requirement("The guest can start guests of its own.", _nested_kvm),
     "numa": Requirement("The guest has two memory nodes or more.", _numa),

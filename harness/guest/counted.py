@@ -83,7 +83,7 @@ def read(out: Path, names: Sequence[str] = ()) -> Counts:
     with out.open("rb") as file:
         magic, _, state, _, full, tasks, nodes, _, lost = _HEADER.unpack(file.read(_HEADER.size))
         if magic != _MAGIC:
-            raise ValueError("QEMU's plugin has not counted")
+            raise ValueError("QEMU's plugin did not count")
         if state != _ENDED:
             raise ValueError("the test did not begin" if not state else "the test did not end")
         if full and tasks >= _MAX_TASKS:

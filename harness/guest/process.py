@@ -214,7 +214,7 @@ class QemuProcess:
         while True:
             message = await self._next_message()
             if isinstance(message, Exited):
-                raise MachineError(f"QEMU ended while {name} was awaited", why=self.errors())
+                raise MachineError(f"QEMU ended before {name} appeared", why=self.errors())
             if message["event"] == name:
                 return
 

@@ -287,7 +287,7 @@ class Session:
                 return
             if left <= -overtime and self._listening:
                 limit = self._command.timeout_s + overtime
-                detail = f"the agent lives, but the test did not end within {limit:g} s"
+                detail = f"the agent answers, but the test did not end within {limit:g} s"
                 await self._queue.put(_Silence(How.PROTOCOL, detail))
                 return
 

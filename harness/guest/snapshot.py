@@ -45,7 +45,7 @@ _STATE, _LOG, _MACHINE = "state", "boot.log", "machine.json"
 _MIGRATE_LIMIT_S = 60.0
 _DISK_RESERVE = 1 << 20
 """A disk with less free space than this, in bytes, is full."""
-_HINT = "delete the snapshot; it is made again from kernel and initramfs"
+_HINT = "delete the snapshot; it will be created again from kernel and initramfs"
 
 
 @dataclass(frozen=True)

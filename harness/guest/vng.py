@@ -77,7 +77,7 @@ def find_virtme() -> str:
             "virtme-run is not installed",
             where=f"PATH={places}",
             hint=f"{sys.executable} -m pip install virtme-ng (`make setup` does that), "
-            "or take sealed guests: --guest sealed",
+            "or use sealed guests: --guest sealed",
         )
     return program
 
@@ -99,7 +99,7 @@ def check_config(config: GuestConfig) -> None:
             "a vng guest cannot be a microvm",
             where=f"machine={config.machine}",
             why="the host's files reach it through a PCI device",
-            hint="take the machine q35 or pc, or sealed guests",
+            hint="use the machine q35 or pc, or sealed guests",
         )
 
 
@@ -130,7 +130,7 @@ def ask_virtme(config: GuestConfig, kernel: Path) -> Virtme:
             "virtme-ng cannot work from a directory whose name has a space",
             where=program,
             why="its init is a word of the kernel's command line, and a space ends a word",
-            hint="move the clone, make its .venv anew (`make setup`), or take --guest sealed",
+            hint="move the clone and recreate its .venv (`make setup`), or use --guest sealed",
         )
     options = [
         *("--kimg", str(kernel)),
@@ -189,7 +189,7 @@ def understand(program: str, qemu: str, output: str) -> Virtme:
     ):
         if not found:
             raise MachineError(
-                "virtme-run gives a command line for QEMU that cannot be understood",
+                "virtme-run prints an unexpected command line for QEMU",
                 where=program,
                 why=f"{wanted} is not in it:\n{output[-2000:]}",
                 hint=_HINT,

@@ -129,7 +129,7 @@ def _why_allowed(head: RunStarted, finding: Finding) -> str:
 def _unseen(boot: Boot) -> Iterable[str]:
     """Yield what the kernel could not complain of under a test any more, and why."""
     if boot.lockdep_off:
-        yield f"lockdep is off{_because(boot.findings)}: no test could show a wrong use of locks"
+        yield f"lockdep is off{_because(boot.findings)}: tests cannot detect wrong use of locks"
     warnings = [each for each in boot.findings if each.kind == "warning"]
     if warnings and not boot.once_reset:
         yield (

@@ -162,7 +162,7 @@ def _notes_elsewhere(tests: Sequence[Test]) -> Iterator[str]:
         yield f"verdicts are reused from {', '.join(runs)}, which ran the same tests on the same"
     same = dict.fromkeys(test.same_as for test in tests if test.same_as is not None)
     if same:
-        yield f"not tested, as the kernel is the same as {', '.join(same)}"
+        yield f"not tested, because the kernel is the same as {', '.join(same)}"
 
 
 def _reused(mine: Sequence[_OfTest]) -> str:

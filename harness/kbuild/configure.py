@@ -50,8 +50,8 @@ def configure(
             with context.step("Configuring the kernel") as step:
                 text = _merge(make, fragments)
                 unmet = _unmet(make, tools, not_taken(fragments.options, text))
-                lost = f"{len(unmet)} of them not taken" if unmet else "all taken"
-                step.result(f"{len(fragments.options)} options asked for, {lost}")
+                lost = f"{len(unmet)} of them not accepted" if unmet else "all taken"
+                step.result(f"{len(fragments.options)} options requested, {lost}")
             (draft / "config").write_text(text)
             (draft / "unmet.json").write_bytes(msgspec.json.encode(unmet))
     context.store.check([("config", key)])
@@ -73,17 +73,17 @@ def check_taken(fragments: Fragments, config: str, unmet: Mapping[str, str]) -> 
         return
     names = ", ".join(option.name for option, _ in missing[:4])
     raise UserError(
-        f"the kernel did not take {len(missing)} requested option(s): {names}",
+        f"the kernel did not accept {len(missing)} requested option(s): {names}",
         where=", ".join(sorted({option.origin for option, _ in missing})),
         why="\n".join(_lines(missing, fragments, unmet)),
-        hint="add what is unmet to a fragment, or take the option out",
+        hint="add the unmet dependencies to a fragment, or remove the option",
     )
 
 
 def why_denied(fragments: Fragments, config: str, unmet: Mapping[str, str]) -> dict[str, str]:
     """Return for each suite to which *config* denies a wish, in one line, which and why."""
     return {
-        suite: "the kernel did not take what the suite asks for: "
+        suite: "the kernel did not accept options of the suite: "
         + "; ".join(_lines(missing, fragments, unmet))
         for suite, missing in denied(fragments, config).items()
     }

@@ -211,7 +211,7 @@ class Connection:
                     sink = DigestingSink(file)
                     write(sink)
                 if sftp.stat(name).st_size != sink.size:
-                    raise OSError(f"{name} is not whole")
+                    raise OSError(f"{name} is incomplete")
                 return sink
         except (paramiko.SSHException, EOFError) as error:
             raise OSError(str(error) or "the connection is lost") from error
@@ -254,7 +254,7 @@ def _destination(text: str, where: str) -> tuple[str | None, str, int | None]:
     good = good and (not colon or (port.isdecimal() and 0 < int(port) < 65536))
     if not good or any(each.isspace() or not each.isprintable() for each in text):
         raise UserError(
-            "this is no machine", where=where, why=repr(text), hint='write "user@host" or "host"'
+            "this is not a machine", where=where, why=repr(text), hint='write "user@host" or "host"'
         )
     return user or None, host, int(port) if port else None
 
@@ -351,14 +351,14 @@ def _told(login: Login) -> Iterator[None]:
             "the name of the host is not known",
             where=where,
             why=error.strerror or str(error),
-            hint="is it written as in ~/.ssh/config or in the DNS?",
+            hint="check the spelling: it must be in ~/.ssh/config or in the DNS",
         ) from None
     except NoValidConnectionsError as error:
         raise MachineError(
             "the host does not answer",
             where=where,
             why=str(error),
-            hint="is it up, and sshd with it? is the port right?",
+            hint="check that the host and its sshd are running, and that the port is right",
         ) from None
     except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
         if _NO_KEY in str(error):

@@ -64,7 +64,7 @@ def lcov(results: Results) -> bytes:
     coverage = results.coverage
     if coverage is None:
         raise UserError(
-            "this run did not watch which lines its tests ran",
+            "this run has no coverage data",
             where=results.run,
             hint="harness run --coverage does",
         )

@@ -44,7 +44,7 @@ _NAME_BUDGET = 6_000_000
 _NAME_LIMIT = 300
 _FULL_FACTS = 10_000
 """Tests that ended as expected, of which the page has seed, log files and command line."""
-_LEFT_OUT = "[left out here, as the page would grow too large: see the log files]"
+_LEFT_OUT = "[left out, because the page would grow too large: see the log files]"
 _MOST_NAMES = 50
 _MOST_FUNCTIONS = 40
 _NUMBERS = {outcome: number for number, outcome in enumerate(Outcome)}

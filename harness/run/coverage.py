@@ -63,10 +63,10 @@ def watch(built: Built, directory: Path, context: Context) -> LineProbe:
 def several(kernels: int) -> UserError:
     """Return the refusal to watch tests on so many *kernels*."""
     return UserError(
-        "the lines that tests run are watched on one kernel only",
+        "coverage is measured on one kernel only",
         where="--coverage",
         why=f"asked for are {kernels} kernels, and each has other changed lines, at other places",
-        hint="watch each in a run of its own; --upto N has the first N patches",
+        hint="measure each in a separate run; --upto N applies the first N patches",
     )
 
 

@@ -111,7 +111,7 @@ class Mutation:
             signals.run(self._go())
         except Damaged as damage:
             # No guest that was made from it has told anything, and which these were is not kept.
-            self.context.note(f"{damage.what} and is mended; all faults are tried again")
+            self.context.note(f"{damage.what} and has been repaired; all faults are tried again")
             self._plan()
             signals.run(self._go())
 

@@ -34,7 +34,7 @@ def unlike_posted(paths: Sequence[Path], project: Project, project_file: Path) -
         if content != project.posted.get(name)
     )
     if not applied:
-        return f"nothing is applied that {table} could name: only series of [stacks] stand there"
+        return f"no applied series can be in {table}: only series of [stacks] can"
     if not pinned:
         return f"{table} names no series that is applied: to hold the entries to one, add {lines}"
     if lines:

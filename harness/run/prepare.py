@@ -335,10 +335,10 @@ def planned(built: Built, lacks: Lacks, needed: Collection[str] | None = None) -
         raise UserError(
             f"no test runs a changed line of patch {request.for_patch}",
             why=f"left out are {', '.join(left_out)}",
-            hint="harness run --coverage watches anew which lines tests run",
+            hint="harness run --coverage updates the coverage data",
         )
     tried = built.kernel.meta.tried
-    notes = selected.notes + tuple(f"the sandbox has kept from the build: {each}" for each in tried)
+    notes = selected.notes + tuple(f"the sandbox denied the build: {each}" for each in tried)
     notes += built.unlike + _about_to_end(selected.suites)
     if left_out:
         notes += (f"left out, as patch {request.for_patch} needs none: {', '.join(left_out)}",)

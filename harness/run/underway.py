@@ -445,7 +445,7 @@ class Underway:
 
     def _tell(self, damage: Damaged) -> None:
         """Show what was damaged; and keep it for the plan's notes, where there is no plan yet."""
-        note = f"{damage.what} and is mended: {'; '.join(damage.why.splitlines())}"
+        note = f"{damage.what} and has been repaired: {'; '.join(damage.why.splitlines())}"
         self._display.note(note)
         if self.ready is None:
             self._repairs.append(note)
@@ -453,7 +453,7 @@ class Underway:
     def _with_hint(self, error: HarnessError) -> HarnessError:
         """Return *error* with how to go on, where there is something to go on with."""
         if self.ready is not None:
-            again = f"then go on with what is left: harness run --resume {self._place.path}"
+            again = f"then continue: harness run --resume {self._place.path}"
             error.hint = "; ".join(part for part in (error.hint, again) if part)
         return error
 

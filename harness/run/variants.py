@@ -36,7 +36,7 @@ def specs(request: Request, asked: Sequence[str], plain: KernelSpec) -> tuple[Ke
     """
     if len(asked) < 2:
         raise UserError(
-            "a comparison needs two variants at least",
+            "a comparison needs at least two variants",
             where=f"--variants {' '.join(asked)}".strip(),
             hint="name two of [variants], stacks or series",
         )

@@ -56,7 +56,7 @@ def _upon(base: Tree, series: Series, context: Context) -> Tree:
             return known
         commit = am(series, base, scratch)
         # Last, so that a killed run leaves commits without a name, and nothing else.
-        must(git("update-ref", ref, commit, repo=base.repo), "git cannot keep the commits")
+        must(git("update-ref", ref, commit, repo=base.repo), "git cannot store the commits")
     tree = _tree(series, base, ref)
     if tree is None:
         raise MachineError(
@@ -116,7 +116,7 @@ def am(
             "worktree", "add", "--quiet", "--no-checkout", "--detach", str(tree), base.commit,
             repo=base.repo,
         ),
-        "git cannot make a work tree",
+        "git cannot create a work tree",
     )  # fmt: skip
     try:
         # Only what the patches touch is checked out.  It must be: git am would fetch a file that

@@ -74,7 +74,7 @@ def apply_into(
             wanted = with_trailers(series) if trailers else series
             tree = Tree(aside, tip, "", start, ())
             tip = am(wanted, tree, place, committer=committer)
-        must(git("update-ref", _DONE, tip, repo=aside), "git cannot keep the commits")
+        must(git("update-ref", _DONE, tip, repo=aside), "git cannot store the commits")
         target = _fetch(top, aside, branch)
     if not branch:
         _must_be_user(

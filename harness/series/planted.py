@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.proc.git import git, must
 from harness.series.model import Tree
 
-_FAILURE = "git cannot make a commit"
+_FAILURE = "git cannot create a commit"
 
 
 def contents(tree: Tree, paths: Collection[str]) -> dict[str, bytes]:

@@ -77,7 +77,7 @@ def resolve_directory(
             _refuse_nested(repo, env, spec)
             commit = git("commit-tree", "-m", f"Linux {version}", tree, repo=repo)
             must(commit, "git cannot write the commit")
-            must(git("update-ref", ref, commit.text, repo=repo), "git cannot keep the commit")
+            must(git("update-ref", ref, commit.text, repo=repo), "git cannot store the commit")
     return ref, str(path), None
 
 
@@ -197,5 +197,5 @@ def _with_changes(
         "git cannot write the commit",
     ).text
     ref = f"refs/sources/directory/{digest(str(path))[:16]}-{commit}"
-    must(git("update-ref", ref, commit, repo=repo), "git cannot keep the commit")
+    must(git("update-ref", ref, commit, repo=repo), "git cannot store the commit")
     return ref

@@ -41,7 +41,7 @@ def resolve_git(
     ref = fetch_commit(where, commit, repo, context)
     if is_tag:
         kept = git("update-ref", _tag_ref(where, name), commit, repo=repo)
-        must(kept, "git cannot keep the tag")
+        must(kept, "git cannot store the tag")
     return ref, f"{where} at {name} ({commit[:12]})", None
 
 
@@ -51,7 +51,7 @@ def fetch_commit(where: str, commit: str, repo: Path, context: Context) -> str:
 
     def fetch() -> None:
         if object_id(repo, f"{commit}^{{tree}}"):
-            must(git("update-ref", ref, commit, repo=repo), "git cannot keep the commit")
+            must(git("update-ref", ref, commit, repo=repo), "git cannot store the commit")
             return
         with context.step(f"Fetching {commit[:12]} from {where}"):
             done = git(

@@ -58,7 +58,7 @@ def open_repository(context: Context) -> Path:
             fresh = work / "linux.git"
             must(
                 git("init", "--quiet", "--bare", "--template=", str(fresh)),
-                "the cache's git repository cannot be made",
+                "the cache's git repository cannot be created",
             )
             (fresh / "config").write_text(_CONFIG)
             (fresh / "info").mkdir(exist_ok=True)

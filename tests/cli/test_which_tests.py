@@ -94,7 +94,7 @@ def test_it_answers_from_a_run_that_is_named(project: Path) -> None:
         (("mm/a.c:2",), "the kernel has no code for this line"),
         (("4",), "no patch is called that"),
         (("mm:",), "several patches are called that"),
-        (("1", "20260301-000000-aaaa"), "this run did not watch which lines its tests ran"),
+        (("1", "20260301-000000-aaaa"), "this run has no coverage data"),
     ],
 )
 def test_what_has_no_answer_is_refused(project: Path, words: tuple[str, ...], said: str) -> None:
@@ -121,7 +121,7 @@ def test_a_report_of_an_old_run_has_its_coverage(project: Path) -> None:
     assert info.startswith("TN:s_a\nSF:mm/a.c\nDA:3,1\nDA:4,0\n")
     code, text = harness(project, "report", "20260301-000000-aaaa", "--format", "lcov")
     assert code == 2
-    assert "did not watch" in text
+    assert "has no coverage data" in text
 
 
 def test_a_test_that_ended_in_an_error_was_not_watched(tmp_path: Path) -> None:

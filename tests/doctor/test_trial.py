@@ -97,4 +97,4 @@ def test_counting_is_tried_out(prepared: Prepared, user_store: Store, tmp_path: 
     deaf.chmod(0o755)
     config = GuestConfig(qemu=str(deaf))
     said = trial.count(config, prepared.kernel, files, context)
-    assert said == "its instructions are not known: QEMU's plugin has not counted"
+    assert said == "its instructions are not known: QEMU's plugin did not count"

@@ -109,7 +109,7 @@ def test_tcg_that_is_asked_for_is_not_discussed(machine: Machine) -> None:
 def test_kvm_that_is_demanded_and_fails_is_a_machine_error_each_time(machine: Machine) -> None:
     machine.kvm = MachineError("QEMU does not start", why="failed to set MSR 0x10a\nand more")
     for attempt in (1, 2):
-        with pytest.raises(MachineError, match="KVM was asked for") as error:
+        with pytest.raises(MachineError, match="KVM is requested") as error:
             machine.find(Wanted.KVM)
         assert error.value.exit_code is ExitCode.MACHINE
         assert "QEMU does not start: failed to set MSR 0x10a" in error.value.why

@@ -59,10 +59,10 @@ def test_what_guests_have(place: Place, has: set[str]) -> None:
     [
         ("kvm", SEALED, "the guest does not run under KVM: KVM hangs"),
         ("numa", SEALED, "the guest has one memory node: set numa_nodes = 2 for its guest"),
-        ("host-root", SEALED, "a sealed guest has nothing of the host's file system"),
+        ("host-root", SEALED, "a sealed guest does not see the host's file system"),
         ("snapshot", VNG, "a vng guest cannot be saved"),
         ("snapshot", CLOSED, "a guest under SEV-SNP cannot be saved"),
-        ("nested-kvm", CLOSED, "a guest under SEV-SNP cannot have guests of its own"),
+        ("nested-kvm", CLOSED, "a guest under SEV-SNP cannot start nested guests"),
         ("tdx", SEALED, "TDX needs a processor of GenuineIntel, this one is of AuthenticAMD"),
         ("sev", CLOSED, "the host's kvm_amd has no parameter sev: "),
     ],

@@ -89,7 +89,7 @@ def test_the_channels_are_ours_and_the_rest_is_virtmes() -> None:
     ],
 )
 def test_a_command_line_that_is_not_understood_is_an_error(output: str) -> None:
-    with pytest.raises(MachineError, match="cannot be understood") as error:
+    with pytest.raises(MachineError, match="unexpected command line") as error:
         vng.understand("virtme-run", "/usr/bin/qemu", output)
     assert "1.42" in error.value.hint
 

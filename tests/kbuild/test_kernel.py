@@ -119,7 +119,7 @@ def test_what_one_of_several_suites_asks_for_may_be_dropped(
     wished = kbuild.with_suite(wished, "t", "CONFIG_NEEDS_ABSENT=m\nCONFIG_NEW=6\n", "t/config")
     tree = fake.commit()
     kernel = build(tree, fragments=wished)
-    reason = "the kernel did not take what the suite asks for: "
+    reason = "the kernel did not accept options of the suite: "
     assert kernel.denied(wished) == {
         "s": f"{reason}CONFIG_NEEDS_ABSENT: wanted y, got n (s/config:1); unmet: ABSENT is n",
         "t": f"{reason}CONFIG_NEW: wanted 6, got 5 (t/config:2); s/config:2 asks for 5",

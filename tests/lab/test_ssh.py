@@ -200,7 +200,7 @@ def test_a_clock_that_is_years_off(machine: Sshd, bin_there: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "@host", "a b", "-oProxyCommand=x", "h:0", "h:x", "h\n"])
 def test_what_is_no_machine(text: str, home: Path) -> None:
-    with pytest.raises(UserError, match="this is no machine"):
+    with pytest.raises(UserError, match="this is not a machine"):
         Connection.open(Login("big", text))
 
 

@@ -85,7 +85,7 @@ def test_calls_are_those_of_the_tests_tasks_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"magic": 0}, "has not counted"),
+        ({"magic": 0}, "did not count"),
         ({"state": 0}, "did not begin"),
         ({"state": 1}, "did not end"),
         ({"full": 1, "count": 8192}, "more than 8192 tasks"),

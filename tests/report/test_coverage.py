@@ -119,7 +119,7 @@ def test_without_a_watched_test_all_is_unrun() -> None:
 
 
 def test_a_run_without_coverage_has_no_lcov_report() -> None:
-    with pytest.raises(UserError, match="did not watch"):
+    with pytest.raises(UserError, match="has no coverage data"):
         lcov(results(None))
 
 

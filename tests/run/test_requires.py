@@ -74,7 +74,7 @@ def test_kvm_that_is_demanded_is_had_or_exit_3_says_why(prepared: Prepared, tmp_
         assert done.results.machine.accelerator == "kvm"
         return
     assert done.status == ExitCode.MACHINE, done.text
-    assert "KVM was asked for and does not work" in done.text
+    assert "KVM is requested and does not work" in done.text
     assert "KVM does not work: " in done.text or "/dev/kvm" in done.text
 
 

@@ -327,7 +327,7 @@ def test_a_kernel_that_is_the_same_has_the_results_of_the_other() -> None:
         ("4@s:a", Outcome.PASS),
     ]
     assert [test.same_as for test in results.tests] == [None, "base", None, "2", "base"]
-    assert "3: not tested, as the kernel is the same as 2" in results.notes
+    assert "3: not tested, because the kernel is the same as 2" in results.notes
     steps = [
         step.kernel for each in compare(verdict.every([*records, END])).rows for step in each.steps
     ]

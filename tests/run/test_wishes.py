@@ -58,7 +58,7 @@ def test_no_suite_takes_the_others_along(made: Project) -> None:
         tests = prepared(made, "kernel:wants", "kernel:modest", "demo").tests
         broken = {test.name: test.broken for test in tests}
         reason = (
-            "the kernel did not take what the suite asks for: CONFIG_NEEDS_ABSENT: wanted y, "
+            "the kernel did not accept options of the suite: CONFIG_NEEDS_ABSENT: wanted y, "
             "got n (tools/testing/selftests/wants/config:2); unmet: ABSENT is n"
         )
         assert broken.pop("wants:a.sh") == broken.pop("wants:b.sh") == reason
