@@ -14,7 +14,7 @@ from enum import StrEnum
 
 import msgspec
 
-from harness.judge.unstable import Stand, first_bad, mixed, stand
+from harness.judge.unstable import Stand, first_bad, first_bad_cases, mixed, stand
 from harness.model.ids import KernelName, case_of
 from harness.model.plan import ALL
 from harness.model.results import Results, Test
@@ -179,8 +179,7 @@ def _newly_bad(before: Test | None, after: Test | None) -> tuple[str, ...]:
 def _bad_cases(test: Test | None) -> set[str]:
     if test is None:
         return set()
-    names = {case_of(test.name, case.name) for case in test.cases}
-    return {name for name in names if first_bad(test, name)}
+    return first_bad_cases(test) & {case_of(test.name, case.name) for case in test.cases}
 
 
 def _change(before: Test | None, after: Test | None) -> Change | None:

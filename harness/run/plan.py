@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from harness.errors import UserError
 from harness.lab.room import too_small
@@ -79,11 +80,14 @@ def _tests(suite: Suite, terms: Terms) -> list[PlannedTest]:
     source, guest = terms.sources[suite.name], terms.guest
     timeout = terms.default_timeout_s if suite.timeout_s is None else suite.timeout_s or NO_LIMIT_S
 
+    # Nearly all programs of a suite have the same guest, and its files are counted one by one.
+    small = cache(lambda mine: too_small(suite, mine))
+
     def test(program: str, path: str = "", broken: str = "", unfit: str = "") -> PlannedTest:
         name = str(TestId(ONLY, suite.name, program))
         expect, allow = for_program(source.expectations, program, terms.series)
         mine, needs = source.settings.of(program, guest)
-        broken = broken or too_small(suite, mine)
+        broken = broken or small(mine)
         return PlannedTest(
             name=name,
             suite=suite.name,

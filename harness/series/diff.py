@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _GIT = re.compile(r'diff --git ("?[^/\s]+/.+)$')
@@ -62,7 +63,17 @@ def find(text: str) -> Diff | None:
     """Return the diff in *text*, whose lines end in a newline; None if there is none."""
     if not _MARKS.search(text):
         return None
+    return _remembered(text) if len(text) <= _SHORT else _scan(text)
+
+
+def _scan(text: str) -> Diff | None:
     return _Scan(text.split("\n")).run()
+
+
+_SHORT = 1 << 17
+"""Characters of a text of which it is remembered where its diff is."""
+_remembered = lru_cache(maxsize=128)(_scan)
+"""A matrix reads each patch several times for each of its kernels."""
 
 
 class _Scan:

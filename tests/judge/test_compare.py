@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import msgspec
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from harness.errors import ExitCode
 from harness.judge.compare import Change, compare
 from harness.judge.merge import merged, split
-from harness.model.results import Kernel, Machine, Results, Test
+from harness.judge.unstable import first_bad, first_bad_cases, open_between
+from harness.model.results import Attempt, Case, Kernel, Machine, Results, Test
 from harness.outcome import Outcome
 from harness.report.console import print_summary
 
@@ -123,6 +125,48 @@ def test_a_kernel_without_tests_stands_for_all_of_its_suites() -> None:
     rows = {row.test: row for row in compare(each).rows}
     assert set(rows) == {"s:a", "s:b"}
     assert [step.change for step in rows["s:a"].steps] == [Change.BREAKS, Change.MENDS]
+
+
+def test_a_test_of_many_cases_takes_time_for_each_of_them_once() -> None:
+    many = 30_000
+
+    def whole(*bad: int) -> Test:
+        cases = tuple(
+            Case(name=f"s:t/{n}", outcome=Outcome.FAIL if n in bad else Outcome.PASS)
+            for n in range(many)
+        )
+        return msgspec.structs.replace(result("t", Outcome.FAIL), cases=cases)
+
+    base = run(t="F")["base"]
+    each = {
+        "base": msgspec.structs.replace(base, tests=(whole(5, 6),)),
+        "1": msgspec.structs.replace(base, tests=(whole(5, 7),)),
+    }
+    start = time.process_time()
+    (step,) = compare(each).of("1")
+    assert (step.change, step.cases) == (Change.OTHER, ("7",))
+    assert open_between(each["base"].tests[0], each["1"].tests[0])
+    # As long as one look at all cases for each of them would be minutes.
+    assert time.process_time() - start < 5
+
+
+def test_all_bad_cases_are_those_that_are_bad_one_by_one() -> None:
+    cases = tuple(
+        Case(name=f"s:t/{name}", outcome=outcome)
+        for name, outcome in (("a", Outcome.PASS), ("b", Outcome.FAIL), ("c", Outcome.XFAIL))
+    )
+    attempts = (
+        Attempt(outcome=Outcome.PASS),
+        Attempt(outcome=Outcome.FAIL, failed=("c",)),
+        Attempt(outcome=Outcome.FAIL, failed=("a", "gone")),
+    )
+    for reruns in (0, 1, 2, 3):
+        test = msgspec.structs.replace(
+            result("t", Outcome.FAIL), cases=cases, attempts=attempts[: reruns or 1], reruns=reruns
+        )
+        names = ("", "a", "b", "c", "gone")
+        one_by_one = {name for name in names if first_bad(test, name)}
+        assert first_bad_cases(test) == one_by_one
 
 
 def test_several_results_in_one_and_back() -> None:

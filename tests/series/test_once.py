@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import series
-from harness.series import patch
+from harness.series import diff, patch
 
 pytestmark = pytest.mark.unit
 
@@ -46,6 +46,11 @@ def test_a_patch_that_was_read_before_starts_no_program(
     monkeypatch.setattr(patch, "git", none)
     assert series.read(tmp_path).patches == first.patches
     assert series.read(tmp_path, upto=1).patches == first.patches[:1]
+    # Nor is a diff gone over again.
+    monkeypatch.setattr(diff, "_Scan", none)
+    assert series.read(tmp_path).patches == first.patches
+    monkeypatch.undo()
+    monkeypatch.setattr(patch, "git", none)
     write(tmp_path, "that is another")
     with pytest.raises(AssertionError, match="asked again"):
         series.read(tmp_path)
