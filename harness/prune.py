@@ -30,9 +30,9 @@ A run looks its entries up when it begins, and each guest touches its snapshot. 
 long: each edit of a kernel leaves some 0.5 GB of snapshots.
 """
 _TIME_S = 10.0
-"""A person waits for the command to end; what is left is removed after the next run."""
+"""A user waits for the command to end; the rest is removed after the next run."""
 _PAUSE_S = 3600.0
-"""To look at everything takes a second; not every run has to."""
+"""Examining the cache takes a second, so not every run does it."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class _Item:
     used: float
     size: int
     remove: Callable[[], bool]
-    """Whether it is gone."""
+    """Whether it was removed."""
 
 
 def most_bytes() -> int:
-    """Return how large all that can go may be: ``HARNESS_CACHE_GIB``; UserError for no number."""
+    """Return the size limit in bytes, from ``HARNESS_CACHE_GIB``; UserError if it is no number."""
     text = os.environ.get("HARNESS_CACHE_GIB", "")
     try:
         return int((float(text) if text else MOST_GIB) * (1 << 30))
@@ -55,7 +55,7 @@ def most_bytes() -> int:
 
 
 def prune_now_and_then(context: Context) -> None:
-    """Do :func:`prune` if the last time is an hour ago, and tell what went."""
+    """Run :func:`prune` at most once an hour, and report what was removed."""
     stamp = context.store.place("prune") / "stamp"
     most = most_bytes()
     if stamp.exists() and time.time() - stamp.stat().st_mtime < _PAUSE_S:
@@ -97,7 +97,7 @@ def prune(store: Store, most: int, young_s: float = _YOUNG_S, *, end: float = fl
 
 
 def _clear_away(store: Store, young_s: float) -> None:
-    """Remove what killed runs have left half made."""
+    """Remove unfinished files of killed runs."""
     for root in {store.root, store.for_make().root}:
         if (root / "tmp").is_symlink():
             continue  # Others may have something there.
@@ -135,7 +135,7 @@ def _item(path: Path, remove: Callable[[], bool]) -> Iterator[_Item]:
 
 
 def _size(path: Path) -> int:
-    """What is on the disk, in bytes."""
+    """Return the size on the disk in bytes."""
     return sum(
         (Path(directory) / name).lstat().st_blocks * 512
         for directory, _, names in os.walk(path)

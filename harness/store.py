@@ -63,7 +63,7 @@ Entry = tuple[str, str]
 
 
 class Damaged(MachineError):
-    """Entries were not what had been written; they are gone, and are made again when wanted."""
+    """Entries were damaged; they were removed, and are built again on demand."""
 
     def __init__(self, found: Mapping[Entry, str], root: Path) -> None:
         super().__init__(
@@ -74,7 +74,7 @@ class Damaged(MachineError):
             "if this happens again, test the machine's memory and disk",
         )
         self.found = dict(found)
-        """Entries, each with what was wrong."""
+        """The entries, each with its damage."""
 
     @property
     def entries(self) -> frozenset[Entry]:
@@ -99,7 +99,7 @@ class Store:
 
     @classmethod
     def default(cls) -> Store:
-        """Open the user's cache: ``HARNESS_CACHE``, or the platform's cache directory."""
+        """Return the user's cache: ``HARNESS_CACHE``, or the platform's cache directory."""
         named = os.environ.get("HARNESS_CACHE")
         return cls(Path(named) if named else platformdirs.user_cache_path(_NAME))
 
@@ -141,7 +141,7 @@ class Store:
 
     @contextmanager
     def lock(self, name: str, progress: Progress) -> Iterator[None]:
-        """Hold the lock *name*; after two seconds of waiting, say what is waited for."""
+        """Hold the lock *name*; after two seconds of waiting, report the wait as a step."""
         lock = FileLock(self._lock_file(name))
         try:
             lock.acquire(timeout=_LOCK_NOTICE_S)
@@ -182,7 +182,7 @@ class Store:
 
     @contextmanager
     def try_lock(self, name: str) -> Iterator[bool]:
-        """Hold the lock *name* if it can be had within two seconds; give whether it is held."""
+        """Hold the lock *name* if it is free within two seconds; yield whether it is held."""
         lock = FileLock(self._lock_file(name))
         try:
             lock.acquire(timeout=_LOCK_NOTICE_S)
@@ -198,7 +198,7 @@ class Store:
         return self.root / "locks" / f"{name.replace('/', '-')}.lock"
 
     def find(self, kind: str, key: str) -> Path | None:
-        """Return the entry's directory if it is there and whole; drop it if it is damaged."""
+        """Return the entry's directory if it exists and is complete; remove it if it is damaged."""
         path = self.path(kind, key)
         if not path.exists():
             return None
@@ -331,7 +331,7 @@ class Store:
             raise Damaged({(kind, key): why}, self.root) from None
 
     def path(self, kind: str, key: str) -> Path:
-        """Return where the entry is once it exists."""
+        """Return the directory of the entry, which may not exist yet."""
         return self.root / "entries" / kind / key
 
 
@@ -348,7 +348,7 @@ def _draft_lock(kind: str, key: str) -> str:
 
 
 def _wait(lock: FileLock) -> None:
-    """Acquire *lock*, whenever that is; raises Stopped when it is not wanted any more."""
+    """Wait for *lock* and acquire it; raises Stopped when it is no longer wanted."""
     stop = current()
     while True:
         if stop is not None:
@@ -378,7 +378,7 @@ def _check_ours(root: Path) -> None:
 
 
 def _check_owner(root: Path) -> None:
-    """Raise MachineError where this user cannot write what another has made in the cache."""
+    """Raise MachineError if this user cannot write files that another user made in the cache."""
     parts = [root / part for part in _PARTS]
     for path in (root, *parts, *(each for part in parts for each in part.iterdir())):
         if os.access(path, os.W_OK):
@@ -438,7 +438,7 @@ def _damage(root: Path) -> str:
 
 
 def _is_whole(root: Path) -> bool:
-    """Compare sizes and times; where a time differs, the digest decides."""
+    """Compare sizes and times; if a time differs, the digest decides."""
     try:
         files = json.loads((root / MANIFEST).read_text())
         for name, wanted in files.items():

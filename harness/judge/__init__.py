@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Three witnesses, what was expected, several attempts: how a test ended."""
+"""Verdicts: from three witnesses, expectations and several attempts to an outcome."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which lines of a test's output say what failed."""
+"""Find the lines of a test's output that name a failed assertion."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What boots have shown, held against tests and told."""
+"""Judge what the kernel reported while guests booted."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two runs held against each other, case by case: what is worse, what is better, what is new."""
+"""Compare two runs, case by case: what is worse, what is better, what is new."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from harness.model.results import Case, Results, Test
 from harness.outcome import Outcome
 
 _UNKNOWN = (Outcome.NOTRUN, Outcome.ERROR)
-"""Outcomes that say nothing of what was tested."""
+"""Outcomes that are no evidence about the kernel."""
 
 
 def changes(before: Results, after: Results) -> Changes:
-    """Hold *after* against *before*.
+    """Compare *after* with *before*.
 
     A program counts beside its cases where it ended worse than all of them, such as by a crash; and
     where it has none.  A suite that could not be tested at all stands for all its cases.
@@ -155,6 +155,6 @@ def _kind(before: Said | None, after: Said | None, counted: Stand) -> Kind:
 
 
 def of_kernels(base: Results, tip: Results, base_name: str, tip_name: str) -> Changes:
-    """Hold a kernel of a run against another one of the same run, by the kernels' names."""
+    """Compare two kernels of one run, given by name."""
     found = changes(base, tip)
     return msgspec.structs.replace(found, before=base_name, after=tip_name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How checks of a series ended, from what a journal says of them.
+"""Results of the checks of a series, from a journal.
 
 A check that could not be made is a skip or an error with the reason, and never a pass.
 """
@@ -17,12 +17,12 @@ _TEXT_LINES = 200
 
 
 def planned(records: Sequence[Record]) -> ChecksPlanned | None:
-    """Return the plan where *records* are those of checks; None for the run of tests."""
+    """Return the plan if *records* are those of checks; None for a run of tests."""
     return next((each for each in records if isinstance(each, ChecksPlanned)), None)
 
 
 def results(records: Sequence[Record]) -> Results:
-    """Return what *records* say of every planned check; ValueError where they have no plan."""
+    """Return the result of every planned check; raises ValueError if *records* have no plan."""
     plan = planned(records)
     if plan is None:
         raise ValueError("a journal without a plan says nothing")

@@ -22,20 +22,20 @@ from harness.outcome import Outcome
 
 
 class Change(StrEnum):
-    """What one kernel changes of a test."""
+    """Kinds of changes of a test from one kernel to the next."""
 
     BREAKS = "breaks"
     """It was good, or absent, and is bad."""
     MENDS = "mends"
     """It was bad and is good."""
     BRINGS = "brings"
-    """It was absent and is good: the first kernel on which it can tell."""
+    """It was absent and is good: the first kernel on which it is not skipped."""
     LOSES = "loses"
-    """It was there and is absent."""
+    """It existed and is absent."""
     OTHER = "other"
     """It was bad and is bad in another way: another outcome, or other cases."""
     UNSTABLE = "unstable"
-    """It ended another way, and reruns say that this is no matter of the kernel."""
+    """Its outcome differs, and reruns show that this does not depend on the kernel."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     test: str
     """``suite:program``, without a kernel."""
     kernel: KernelName
-    """The kernel on which it is another way."""
+    """The kernel on which it differs."""
     since: KernelName
     """The last one before on which it ran: what is between them was not tested."""
     change: Change
@@ -71,7 +71,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unstable(self) -> bool:
-        """Whether it is good at one time and bad at another on one of the kernels."""
+        """Whether it is sometimes good and sometimes bad on one of the kernels."""
         return any(test is not None and mixed(test) for test in self.cells) or any(
             step.change is Change.UNSTABLE for step in self.steps
         )
@@ -88,13 +88,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """What several kernels of a run come to, one beside the other."""
+    """The results of several kernels of a run, side by side."""
 
     kernels: tuple[KernelName, ...]
     rows: tuple[Row, ...]
 
     def of(self, kernel: KernelName) -> tuple[Step, ...]:
-        """Return what *kernel* changes."""
+        """Return the changes on *kernel*."""
         return tuple(step for row in self.rows for step in row.steps if step.kernel == kernel)
 
     @property
@@ -112,7 +112,7 @@ _GOOD, _BAD, _ABSENT = "good", "bad", "absent"
 
 
 def compare(each: Mapping[KernelName, Results]) -> Comparison:
-    """Hold the results of kernels against each other, each against the one before it.
+    """Compare the results of each kernel with those of the kernel before it.
 
     A cell that has no tests, as its kernel was not built, stands for all tests of its suite.
     """

@@ -17,9 +17,9 @@ from harness.model.metrics import Metric
 from harness.model.results import Results, Test
 
 EXACT = 0.01
-"""By what part an exact figure has to differ."""
+"""The relative difference that counts for an exact figure."""
 SCATTERED = 0.05
-"""By what part the medians of figures that scatter have to differ."""
+"""The relative difference of medians that counts for figures with scatter."""
 
 
 def figures(before: Results, after: Results) -> tuple[MetricChange, ...]:

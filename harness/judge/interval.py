@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How far figures that scatter can be relied upon."""
+"""Confidence intervals for figures with scatter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 FEWEST = 5
-"""With fewer attempts on either side there is no interval."""
+"""The number of attempts that each side needs for an interval."""
 _CONFIDENCE = 0.95
 _RESAMPLES = 4999
 

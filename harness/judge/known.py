@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Results held against ``expectations.toml``: known failures, and those that are over."""
+"""Compare results with ``expectations.toml``: known failures, and entries that no longer hold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.model.results import Case, Test
 from harness.outcome import Outcome, worst
 
 _KNOWABLE = frozenset({Outcome.FAIL, Outcome.TIMEOUT, Outcome.SPLAT, Outcome.CRASH})
-"""What an entry can be about; of anything else nothing is known of the test."""
+"""Outcomes that an entry can expect; the others are no evidence about the test."""
 
 
 def apply(
@@ -108,7 +108,7 @@ def _excuse(case: Case, entry: Expectation) -> Case:
 
 
 def _case(test: Test, case: Case, entries: Iterable[Expectation]) -> Case:
-    """Return *case* in the light of the *entries* for cases; one that fits decides."""
+    """Return *case* with the outcome that the *entries* for cases give it; one that matches decides."""
     name = case_of(test.name, case.name)
     mine = [entry for entry in entries if matches(entry.case, name)]
     certain = [entry for entry in mine if not entry.sometimes]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The results over several kernels in one, so that every report can tell them."""
+"""Merge the results of several kernels into one value, which every report can render."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _boot_on(kernel: KernelName, boot: BootReport) -> BootReport:
 
 
 def _notes(each: Mapping[KernelName, Results]) -> tuple[str, ...]:
-    """Return the notes; one that all kernels have stands without their names."""
+    """Return the notes; a note of all kernels is listed once, without their names."""
     found: dict[str, list[KernelName]] = {}
     for name, one in each.items():
         for note in one.notes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a journal says of the faults that were planted: a pure function of its records."""
+"""Results of planted faults, as a pure function of a journal's records."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def ended(records: Sequence[Record]) -> dict[int, MutantEnded]:
 
 
 def controls(records: Sequence[Record]) -> dict[str, MutantRun]:
-    """Return by name how tests ended with no fault chosen."""
+    """Return the outcomes of the tests with no fault selected, by name."""
     return {each.run.test: each.run for each in records if isinstance(each, MutantControl)}
 
 
 def unfit_for_faults(control: MutantRun) -> str:
-    """Return why a test that ended so without a fault can notice none; empty where it can."""
+    """Return why a test with this result can notice no fault; empty if it can."""
     if control.outcome.as_expected and control.outcome is not Outcome.SKIP:
         return ""
     return f"{control.outcome}" + (f": {control.reason}" if control.reason else "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One result from many attempts: a test that passes seven times of ten has not passed."""
+"""Combine many attempts into one result: a test that passes seven times of ten has not passed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What was seen of a test, in the words of its expectations, and how it differs from one."""
+"""The observations of one test, and their differences from an expectation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.outcome import Outcome
 CONSEQUENCES = frozenset(
     {"rcu-stall", "soft-lockup", "hard-lockup", "hung-task", "workqueue-lockup", "atomic-sleep"}
 )
-"""What dies in an oops keeps its locks, and what hangs stays: such reports follow from it."""
+"""Consequences of a crash or hang: a task killed by an oops keeps its locks."""
 _SHOWN = 3
 """Assertions and reports of the kernel that a reason shows."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
@@ -34,11 +34,11 @@ class Seen:
 
     ended: TestEnded
     complaints: tuple[Finding, ...]
-    """What the kernel complained of, and was not allowed to."""
+    """Complaints of the kernel that are not allowed."""
     hidden: str
-    """Which complaint is not in the kernel's log; empty where none is missing."""
+    """The complaint that is missing from the kernel's log; empty if none is."""
     at_boot: tuple[Finding, ...] = ()
-    """What the kernel complained of before the test, and was not allowed to."""
+    """Complaints of the kernel before the test that are not allowed."""
 
     @property
     def came_to_its_end(self) -> bool:
@@ -46,7 +46,7 @@ class Seen:
         return self.ended.ending.how == "exit"
 
     def incomplete(self) -> str:
-        """Return why something may have happened that was not seen; empty where all was."""
+        """Return why an observation may be missing; empty if none is."""
         if not self.ended.ending.log_complete:
             return "the end of the kernel log did not arrive"
         return self.hidden
@@ -78,7 +78,7 @@ class Seen:
 
 
 def case_differs(entry: Expectation, case: Case) -> str:
-    """Return how *case*, which failed, is not what *entry* expects; empty where it is that."""
+    """Return the difference between the failed *case* and *entry*; empty if it matches."""
     if case.outcome not in entry.expected:
         return f"it ended as {case.outcome}"
     if _of_old(entry):
@@ -129,7 +129,7 @@ def describe(seen: Seen, cases: Iterable[Case]) -> str:
 
 
 def _kernel_differs(entry: Expectation, seen: Seen) -> str:
-    """Return how the kernel's reports are not those of *entry*; empty where they are."""
+    """Return the difference between the kernel's reports and *entry*; empty if they match."""
     expected = each(entry.kernel)
     if entry.at == "boot":
         complaints, others, when = seen.at_boot, seen.complaints, "under the test"

@@ -34,7 +34,7 @@ MOST = 25
 
 
 class Decision(StrEnum):
-    """What the counts of two kernels come to."""
+    """The result of comparing the counts of two kernels."""
 
     WORSE = "worse"
     """The test fails more often on the second."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel says in a bisection: good, bad, nothing, or not enough yet."""
+"""Classify a kernel in a bisection: good, bad, untestable, or not yet decided."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RARE = 0.02
 
 
 class Symptom(StrEnum):
-    """What is looked for."""
+    """The kind of failure that a bisection searches for."""
 
     TEST = "test"
     """A test that does not end as expected."""
@@ -27,12 +27,12 @@ class Symptom(StrEnum):
 
 
 class Says(StrEnum):
-    """What a kernel says of what is looked for."""
+    """The classification of a kernel in a bisection."""
 
     GOOD = "good"
     BAD = "bad"
     SKIP = "skip"
-    """Nothing: it does not build or boot, or the test does not run on it."""
+    """Untestable: it does not build or boot, or the test does not run on it."""
     OPEN = "open"
     """Not known yet."""
 
@@ -46,7 +46,7 @@ def _own(attempts: Sequence[Test]) -> list[Test]:
 
 
 def counts(attempts: Sequence[Test]) -> Counts:
-    """Return how often a test was run so that it tells of the kernel, and failed."""
+    """Return the number of conclusive runs of a test, and of failures."""
     telling = [each for each in _own(attempts) if each.outcome not in _TELLS_NOTHING]
     return Counts(len(telling), sum(not each.outcome.as_expected for each in telling))
 

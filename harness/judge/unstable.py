@@ -40,7 +40,7 @@ def _bad(attempt: Attempt, case: str) -> bool:
 
 
 def mixed(test: Test, case: str = "") -> bool:
-    """Whether *test*, or a *case* of it, ended as expected at one time and not at another."""
+    """Whether *test*, or a *case* of it, sometimes ended as expected and sometimes not."""
     return _count(test.attempts, case).mixed
 
 
@@ -71,7 +71,7 @@ def first_bad_cases(test: Test) -> set[str]:
 
 
 class Stand(StrEnum):
-    """What the counts say of a test on two kernels."""
+    """The classification of a test on two kernels by its counts."""
 
     WORSE = "worse"
     BETTER = "better"
@@ -82,7 +82,7 @@ class Stand(StrEnum):
 
 
 def stand(before: Test, after: Test, case: str = "") -> Stand:
-    """Return what the counts of both say."""
+    """Return the classification by the counts of both."""
     then, now = counts(before, case), counts(after, case)
     if then.runs and now.runs:
         if compare_rates(then, now) is Decision.WORSE:

@@ -84,7 +84,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """The complete comparison."""
 
     variants: tuple[Variant, ...]
     rows: tuple[Row, ...]
@@ -102,7 +102,7 @@ def compare_variants(
     sizes: Mapping[KernelName, Size],
     failed: Mapping[KernelName, str],
 ) -> Comparison:
-    """Return what the kernels come to; *failed* says why some of them are not there."""
+    """Return the comparison of the kernels; *failed* has the reasons why some are missing."""
     variants = tuple(
         Variant(name=name, reason=failed[name], size=sizes.get(name, Size()))
         if name in failed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a journal means: a pure function from records to results.
+"""Judge a run: a pure function from a journal's records to results.
 
 Each attempt at a test is judged by its witnesses, held against what is known of it, and summed up
 with the other attempts.  A witness that is missing never speaks for pass: a test that was planned
@@ -60,7 +60,7 @@ _EXCERPT_LINES = 60
 
 
 def every(records: Sequence[Record]) -> dict[KernelName, Results]:
-    """Return what the run says of each of its kernels, in their order."""
+    """Return the results of each kernel of the run, in their order."""
     return {name: results(records, name) for name in kernel_names(records)}
 
 
@@ -145,7 +145,7 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
 
 
 def _spent(records: Iterable[Record]) -> float | None:
-    """Return the budget of the run, in seconds, where that is over; None otherwise."""
+    """Return the budget of the run in seconds if it is used up; None otherwise."""
     spent = None
     for record in records:
         if isinstance(record, BudgetSpent):
@@ -418,7 +418,7 @@ def _no_better_than_cases(test: Test) -> Test:
 
 
 def _refusal(refused: Allowed, today: date) -> str:
-    """Return why the entry that names a finding does not cover it."""
+    """Return why an entry that matches a finding does not cover it."""
     entry, finding = refused.allowance, refused.finding
     if entry.expired(today):
         return f"allowed until {entry.until}"

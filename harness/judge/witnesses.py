@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Three witnesses speak for a test: its program's end, its KTAP report, and the kernel's log.
+"""Judge a test by three witnesses: its program's end, its KTAP report, and the kernel's log.
 
 They must agree, or the worst of them is the outcome.
 """
@@ -39,7 +39,7 @@ _PANIC_OF_TIME = re.compile(r"(?i)softlockup|hard lockup|hung_task|RCU Stall")
 
 @dataclass(frozen=True, slots=True)
 class AtBoot:
-    """What is held against a test of what the kernel said before it, while its guest booted."""
+    """Findings of the guest's boot that count against a test."""
 
     complaints: tuple[Finding, ...] = ()
     """What it complained of, and was not allowed to."""
@@ -48,7 +48,7 @@ class AtBoot:
 
 
 class _Judged:
-    """An outcome with its reason, growing worse as witnesses are heard."""
+    """An outcome with its reason, which each witness can make worse."""
 
     def __init__(self, outcome: Outcome, reason: str = "") -> None:
         self.outcome = outcome
@@ -124,7 +124,7 @@ def judge(
 
 
 def _hear_of_boot(judged: _Judged, at_boot: AtBoot) -> None:
-    """Take what the kernel said before the test for its own word: it is that kernel that ran."""
+    """Count reports before the test as well: the same kernel ran the test."""
     if at_boot.hidden:
         judged.hear(Outcome.ERROR, f"at boot, {at_boot.hidden}")
     for finding in at_boot.complaints:
@@ -134,14 +134,14 @@ def _hear_of_boot(judged: _Judged, at_boot: AtBoot) -> None:
 
 
 def _stopped(ending: Ending) -> str:
-    """Say that the guest did not run for a while; empty where it did."""
+    """Return a text if the guest was stopped for a while; empty if not."""
     if ending.stood_still_s < STOOD_STILL_S:
         return ""
     return f"the machine stood still for {ending.stood_still_s:.0f} s during the test"
 
 
 def _is_of_time(finding: Finding) -> bool:
-    """Whether it says only that something has taken too long."""
+    """Whether the report only says that something took too long."""
     return finding.kind in _OF_TIME or (
         finding.kind == "panic" and _PANIC_OF_TIME.search(finding.title) is not None
     )
@@ -213,18 +213,18 @@ def _by_ending(ending: Ending) -> tuple[Outcome, str]:
 
 _DEATHS = {
     How.PANIC: Outcome.CRASH,
-    # A reset without a panic is reboot(2) or a triple fault; no one can tell which.
+    # A reset without a panic is reboot(2) or a triple fault; they cannot be told apart.
     How.RESET: Outcome.CRASH,
     How.HANG: Outcome.CRASH,
     How.CRASHED: Outcome.CRASH,
     How.POWER_OFF: Outcome.FAIL,
     How.UNKILLABLE: Outcome.TIMEOUT,
 }
-"""What a dead guest says of its test; every other death is our side's failure, an error."""
+"""Outcomes of a test by the death of its guest; other deaths are errors of the harness."""
 
 
 def _by_report(report: Report, outcome: Outcome, reason: str) -> _Judged:
-    """Hold the program's own report against the way it ended."""
+    """Compare the program's own report with the way it ended."""
     judged = _Judged(outcome, reason)
     if not report.is_ktap and not report.broken:
         return judged
@@ -311,7 +311,7 @@ def _first_reason(report: Report, outcome: Outcome) -> str:
 
 
 def _skip_reason(report: Report) -> str:
-    """Return why the program skipped, as far as its report says; empty where it does not."""
+    """Return why the program skipped, according to its report; empty if it gives no reason."""
     skipped = any(case.outcome is Outcome.SKIP for case in report.leaves())
     return _first_reason(report, Outcome.SKIP) if skipped else report.skip_reason or ""
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The values that all rooms speak in; they do nothing."""
+"""Values that all rooms share; they contain no logic of their own."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What one run, or kernel, says other than another one, case by case."""
+"""Differences between two runs or kernels, case by case."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from harness.outcome import Outcome
 
 
 class Kind(StrEnum):
-    """How a case is another one, the worst first."""
+    """Kinds of differences of a case, the worst first."""
 
     REGRESSION = "regression"
-    """It ended as expected, or was skipped, and does not any more."""
+    """It ended as expected, or was skipped, and no longer does."""
     NEW_FAILURE = "new failure"
-    """It was not there, and does not end as expected."""
+    """It did not exist, and does not end as expected."""
     UNKNOWN = "unknown"
     """It does not end as expected, and before it was not run, or its report could not be
     trusted."""
     OTHER_FAILURE = "other failure"
     """It failed and fails in another way: another outcome, or another reason."""
     UNSTABLE = "unstable"
-    """It is good at one time and bad at another, and not more often bad than before."""
+    """It is sometimes good and sometimes bad, and fails no more often than before."""
     STILL_FAILING = "still failing"
     """It failed and fails for the same reason."""
     LOST = "lost"
     """It ended as expected and was not skipped; now it is skipped."""
     GONE = "gone"
-    """It was not skipped, and is not there any more."""
+    """It was not skipped, and no longer exists."""
     FIXED = "fixed"
     """It failed and ends as expected."""
     NEW = "new"
-    """It was not there, was skipped or not run, and ends as expected."""
+    """It did not exist, was skipped or not run, and ends as expected."""
     SAME = "same"
     """It ended as expected and does so again; or it was skipped, or not there, and is."""
 
@@ -45,7 +45,7 @@ class Kind(StrEnum):
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run says of a case, or of a test without any."""
+    """The result of a case, or of a test without cases, in one run."""
 
     outcome: Outcome
     reason: str = ""
@@ -85,7 +85,7 @@ class MetricChange(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     unit: str
     before: float
-    """The median of all attempts."""
+    """The median of all attempts of the first run."""
     after: float
     better: bool
 
@@ -107,11 +107,11 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     cases: tuple[Changed, ...]
     """Every case of both, in the order of the second run; what only the first has comes last."""
     figures: tuple[MetricChange, ...] = ()
-    """Metrics that are surely another."""
+    """Metrics with a significant difference."""
     range_diff: str = ""
     """What `git range-diff` says of the series of both; empty where there is nothing to tell."""
     unknown: str = ""
-    """Why the second run does not say all that it was to say; empty where it does."""
+    """Why the second run is incomplete; empty if it is complete."""
 
     def of(self, kind: Kind) -> tuple[Changed, ...]:
         """Return the cases of one *kind*."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Checks of the patches of a series: which there are, and what one of them finds."""
+"""Checks of the patches of a series, and their findings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Severity(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that a patch has introduced."""
+    """A problem that a patch introduces."""
 
     severity: Severity
     text: str
-    """The tool's words, in one line."""
+    """The tool's message, in one line."""
     file: str = ""
     """As the patched tree names it; empty where it is about the patch as a whole."""
     line: int | None = None
@@ -64,15 +64,15 @@ class PlannedCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a check has seen."""
+    """The result of a check."""
 
     number: int
     check: str
     findings: tuple[Finding, ...] = ()
     skipped: str = ""
-    """Why it could not be made here."""
+    """Why it could not run here."""
     trouble: str = ""
-    """Why it could not be made, where that is an error."""
+    """Why it could not run, if that is an error."""
     notrun: str = ""
     """Why nothing is known: an earlier patch or this one does not build."""
     seconds: float = 0.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a test costs in instructions, and in which functions of the kernel they are."""
+"""Instructions of a test, in total and per kernel function."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from harness.model.metrics import Metric
 
 USER_SPACE = "[user space]"
-"""Stands for all that is not the kernel's."""
+"""The frame for all code outside the kernel."""
 
 Stack = tuple[str, ...]
 """Functions of the kernel from the outermost to the innermost."""
@@ -35,7 +35,7 @@ class Symbols:
 
 @dataclass(frozen=True)
 class Counts:
-    """The instructions of a test, and of all else that ran meanwhile."""
+    """The instructions of a test, and of everything else that ran meanwhile."""
 
     user: int
     kernel: int
@@ -46,7 +46,7 @@ class Counts:
     calls: Mapping[str, int] = field(default_factory=dict)
     """How often each function was entered; only with symbols."""
     lost: int = 0
-    """Instructions that have no place in *stacks*."""
+    """Instructions that are not part of *stacks*."""
 
 
 class FunctionCost(msgspec.Struct, frozen=True, array_like=True):
@@ -56,9 +56,9 @@ class FunctionCost(msgspec.Struct, frozen=True, array_like=True):
     own: int
     """Those of the function itself."""
     total: int
-    """With those of what it called."""
+    """Including those of its callees."""
     calls: int = 0
-    """How often it was entered."""
+    """Number of calls."""
 
 
 def figures(counts: Counts) -> tuple[Metric, ...]:

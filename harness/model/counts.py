@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How often a test was run, and how often it failed."""
+"""Number of runs of a test, and number of failures."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import msgspec
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How often a test was run, and how often it did not end as expected."""
+    """Number of runs of a test, and number of those that did not end as expected."""
 
     runs: int = 0
     failed: int = 0
 
     @property
     def passed(self) -> int:
-        """How often it ended as expected."""
+        """Number of runs that ended as expected."""
         return self.runs - self.failed
 
     @property
     def mixed(self) -> bool:
-        """Whether it did one and the other."""
+        """Whether it ended as expected in some runs and not in others."""
         return 0 < self.failed < self.runs
 
     @property
@@ -28,7 +28,7 @@ class Counts(msgspec.Struct, frozen=True):
         return (self.failed + 0.5) / (self.runs + 1)
 
     def __add__(self, other: Counts) -> Counts:
-        """Return what both come to together."""
+        """Return the sum of both."""
         return Counts(self.runs + other.runs, self.failed + other.failed)
 
     def __str__(self) -> str:

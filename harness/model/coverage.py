@@ -35,7 +35,7 @@ class FileLines(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceLines(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in lines of one file."""
+    """The text of lines of one file."""
 
     path: str
     lines: tuple[tuple[int, str], ...]
@@ -43,10 +43,10 @@ class SourceLines(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PatchLines(msgspec.Struct, frozen=True, kw_only=True):
-    """What is left of one patch in the final tree."""
+    """The lines of one patch that are left in the final tree."""
 
     number: int
-    """Its place among all patches of the stack, from 1."""
+    """Its number among all patches of the stack, from 1."""
     subject: str
     changed: tuple[FileLines, ...]
     source: tuple[SourceLines, ...] = ()
@@ -76,18 +76,18 @@ class CodeLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CodeMap(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a kernel has the code of its changed lines."""
+    """The addresses of the code of the changed lines in a kernel."""
 
     points: tuple[Span, ...] = ()
     """First address of a range of code and the one behind its last; sorted, without overlaps."""
     lines: tuple[CodeLine, ...] = ()
     patches: tuple[PatchLines, ...] = ()
     notes: tuple[str, ...] = ()
-    """What could not be found out, and why."""
+    """What could not be determined, and why."""
 
 
 class PatchCoverage(msgspec.Struct, frozen=True, kw_only=True):
-    """What tests have run of one patch."""
+    """The lines of one patch that tests ran."""
 
     number: int
     subject: str

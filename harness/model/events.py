@@ -23,7 +23,7 @@ class Accelerator(StrEnum):
 
 @dataclass(frozen=True)
 class Capability:
-    """Something that a guest can or cannot do; where not, ``reason`` says why not."""
+    """A capability of a guest; if it is not available, ``reason`` says why."""
 
     available: bool
     reason: str = ""
@@ -183,7 +183,7 @@ class How(StrEnum):
     """How a guest died."""
 
     PANIC = "panic"
-    """The kernel panicked, and said so."""
+    """The kernel panicked and reported it."""
     RESET = "reset"
     """The machine was reset without a panic: reboot(2), or a triple fault."""
     POWER_OFF = "power-off"
@@ -191,19 +191,19 @@ class How(StrEnum):
     HANG = "hang"
     """No heartbeat although the processors ran."""
     CRASHED = "crashed"
-    """Its kernel has crashed and is of no more use, though processors run and the agent speaks."""
+    """Its kernel has crashed and is unusable, although processors run and the agent answers."""
     UNKILLABLE = "unkillable"
     """A process of the test survived SIGKILL: it is stuck in the kernel."""
     QEMU_DIED = "qemu-died"
-    """QEMU exited or was killed, and not by us."""
+    """QEMU exited, or was killed by something other than the harness."""
     QEMU_STUCK = "qemu-stuck"
     """QEMU lives and does not answer its monitor."""
     PROTOCOL = "protocol"
     """The agent sent something that is not in the protocol, or no end of the test."""
     AGENT_FAILED = "agent-failed"
-    """The agent could not go on, and said so."""
+    """The agent reported a fatal error."""
     NOT_BOOTED = "not-booted"
-    """The guest never said hello."""
+    """The guest never sent its hello frame."""
 
     @property
     def in_guest(self) -> bool:
@@ -246,7 +246,7 @@ class Guest(Protocol):
 
     @property
     def hello(self) -> Hello:
-        """What the agent said when user space was ready."""
+        """The agent's frame when user space was ready."""
         ...
 
     @property
@@ -285,21 +285,21 @@ class Guest(Protocol):
 
 
 class BootFlag(IntFlag):
-    """What a boot has left behind."""
+    """The state of the kernel after its boot."""
 
     LOCKDEP_OFF = 1
     """The kernel has lockdep, and it is off since it complained or the kernel was tainted."""
     ONCE_RESET = 2
-    """The kernel was told to forget which of its WARN_ONCE() have come."""
+    """The agent reset the WARN_ONCE()s that were printed during the boot."""
     UNQUIET = 4
-    """The kernel did not come to rest before the hello."""
+    """The kernel did not become idle before the hello."""
 
 
 class Unquiet(IntFlag):
-    """What did not come to rest after a test; the kernel may complain later."""
+    """What was still busy after a test, so that the kernel may complain later."""
 
     BUSY = 1
-    """Kernel threads that go on and on."""
+    """Kernel threads that stay busy."""
     RCU = 2
     """A grace period of RCU that does not end."""
 
@@ -323,4 +323,4 @@ class Hello:
 
 
 STOOD_STILL_S = 1.0
-"""A guest that did not run for so long may say that something takes too long."""
+"""After so long a stop a guest's kernel may report that something takes too long."""

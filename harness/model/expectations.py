@@ -59,7 +59,7 @@ class Expectation(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     test: str
     """``PROGRAM`` or ``PROGRAM/CASE``; each part between slashes may be a glob."""
     outcome: _Bad | tuple[_Bad, ...]
-    """The outcome, or outcomes one of which it is."""
+    """The expected outcome, or a set of possible ones."""
     ends: OneOrMore = ()
     """How the program or its guest ends, see :func:`ending_names`; one of several.  For a whole
     program only, and required there; empty in the journals of old versions."""
@@ -67,9 +67,9 @@ class Expectation(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the kernel reports: patterns for whole names of reports, or fingerprints.  Each of them
     is seen."""
     also: OneOrMore = ()
-    """Patterns for what may be seen besides: reports of the kernel, and assertions."""
+    """Patterns for what may appear in addition: reports of the kernel, and assertions."""
     stack: OneOrMore = ()
-    """Functions that stand in the kernel's stack traces, all of them."""
+    """Functions that must all appear in the kernel's stack traces."""
     says: OneOrMore = ()
     """Patterns for parts of assertions: there is one that fails, and each that fails holds one of
     the patterns.  Required for a case; empty in the journals of old versions."""
@@ -79,7 +79,7 @@ class Expectation(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When the kernel reports what *kernel* and *also* name; at the other time it reports
     nothing."""
     sometimes: bool = False
-    """Whether it does not fail each time, as a race that is not always lost: a pass is a pass."""
+    """Whether it fails only sometimes, such as a race; then a pass counts as a pass."""
 
     HINTS: ClassVar[dict[str, str]] = Entry.HINTS | {
         "test": "PROGRAM or PROGRAM/CASE, as the report names them behind the suite's name",
@@ -115,7 +115,7 @@ class Expectation(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def looks(self) -> str:
-        """What it expects to see, for people: ``ends exit 1, kernel 'oops: .*'``."""
+        """What it expects, as text: ``ends exit 1, kernel 'oops: .*'``."""
         parts = [f"{' or '.join(each(self.ends))}"] if self.ends else []
         parts += ["at boot"] if self.at == "boot" else []
         for key, values in (
@@ -149,7 +149,7 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether *name* is what *pattern* means, part by part."""
+    """Whether *name* matches *pattern*, part by part."""
     wanted, parts = pattern.split("/"), name.split("/")
     return len(wanted) == len(parts) and all(map(fnmatchcase, parts, wanted))
 
@@ -209,7 +209,7 @@ def _check(entry: Expectation, where: str) -> None:
 
 
 def _check_of_case(entry: Expectation, where: str) -> None:
-    """Raise UserError where an entry for a case speaks of what only a program can do."""
+    """Raise UserError if an entry for a case has keys that only a program can have."""
     for key in ("ends", "kernel", "also", "stack", "cases", "at"):
         if getattr(entry, key) not in ((), None, "test"):
             raise UserError(
@@ -228,7 +228,7 @@ def _check_of_case(entry: Expectation, where: str) -> None:
 
 
 def _is_ending(text: str) -> bool:
-    """Whether some program or guest ends so."""
+    """Whether this is a valid ending of a program or guest."""
     kind, _, rest = text.partition(" ")
     if kind == "exit":
         return rest.isdecimal() and rest.isascii() and str(int(rest)) == rest and int(rest) < 256

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run says in the end: plain values that every report is rendered from.
+"""The results of a run: plain values from which every report is rendered.
 
 ``results.json`` is exactly :class:`Results` in JSON; its JSON Schema is :func:`schema`, and
 ``docs/results.md`` explains it.  Fields may be added under the same schema number; a field that
@@ -61,7 +61,7 @@ class Logs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KernelReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that the kernel reported about itself."""
+    """One report of the kernel about a fault."""
 
     kind: str
     """See docs/kernel-log.md."""
@@ -85,7 +85,7 @@ class KernelReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BootReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that the kernel reported about itself while guests booted, before any test."""
+    """One report of the kernel while guests booted, before any test."""
 
     report: KernelReport
     suites: tuple[str, ...]
@@ -95,12 +95,12 @@ class BootReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Remark(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that a check of a patch has found."""
+    """One finding of a check of a patch."""
 
     severity: str
     """``error``, ``warning`` or ``note``."""
     text: str
-    """The tool's words, in one line."""
+    """The tool's message, in one line."""
     file: str = ""
     """As the patched tree names it; empty where it is about the patch as a whole."""
     line: int | None = None
@@ -151,7 +151,7 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[KernelReport, ...] = ()
     """The same one by one, with those that are no complaint."""
     remarks: tuple[Remark, ...] = ()
-    """What a check of a patch has found; empty for what runs in guests."""
+    """Findings of a check of a patch; empty for tests in guests."""
     at_boot: tuple[str, ...] = ()
     """Fingerprints of those reports in ``Results.at_boot`` that count against it."""
     started: str = ""
@@ -172,7 +172,7 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """The host that it ran on, as the project file calls it; empty for the machine that the harness
     ran on."""
     lost: int = 0
-    """How often an attempt at it had no end, as its host was lost, and began again."""
+    """Number of attempts that were started again because their host was lost."""
     seed: str = ""
     """The random seed set in the guest, 32 bytes in hex."""
     metrics: tuple[Metric, ...] = ()
@@ -180,7 +180,7 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     metric_faults: tuple[str, ...] = ()
     """Lines with a metric that cannot be read, each with the reason."""
     functions: tuple[FunctionCost, ...] = ()
-    """What it took of the kernel, function by function, where that was counted."""
+    """Its instructions per kernel function, if they were counted."""
     logs: Logs = Logs()
     rerun: str = ""
     """A command line for a shell that runs this test alone."""
@@ -194,7 +194,7 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     same_as: str | None = None
     """The kernel of the run on which it ran, where that is the same as its own; else null."""
     injected: Injection | None = None
-    """What came of a call that failed on purpose, for a point of a sweep."""
+    """For a point of a sweep: the result of the call that was made to fail."""
     excused: str = ""
     """As of a case: why the program as a whole does not let the run fail."""
 
@@ -258,7 +258,7 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bisected(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bisection has come to, for one test."""
+    """The result of a bisection for one test."""
 
     test: str
     """``suite:program``; or what was looked for where a kernel does not build or boot."""
@@ -267,20 +267,20 @@ class Bisected(msgspec.Struct, frozen=True, kw_only=True):
     last_good: str = ""
     """The name of a kernel just before it, on which it is good."""
     title: str = ""
-    """What the first bad kernel has more: its commit, or its patch."""
+    """The subject of the first bad commit or patch."""
     author: str = ""
     possible: tuple[str, ...] = ()
     """Where kernels that cannot tell are in the way: any of these may be the first bad one."""
     why: str = ""
     """Why it was not found."""
     confirmed: str = ""
-    """What the reruns on both sides came to; empty where there were none."""
+    """The results of the reruns on both sides; empty if there were none."""
     log: str = ""
     """The log that ``git bisect replay`` takes."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What it ran on; where there were several, each field has all of them, joined by ``; ``."""
+    """The machine; if there were several, each field has all of them, joined by ``; ``."""
 
     accelerator: str = ""
     """``tcg`` or ``kvm``."""
@@ -291,7 +291,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a run has to say."""
+    """All results of a run."""
 
     schema: int = SCHEMA
     run: str
@@ -305,9 +305,9 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     """From the request, or from when it was taken up again, to the end."""
     prepare_s: float | None = None
-    """How many of them went before the tests began: fetching, applying, building."""
+    """The part of :attr:`seconds` before the tests: fetching, applying, building."""
     tests_s: float | None = None
-    """How many of them the tests took."""
+    """The part of :attr:`seconds` that the tests took."""
     interrupted: bool = False
     error: str = ""
     """What stopped it before its end, other than the user."""
@@ -329,15 +329,15 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     bisection: bool = False
     """Whether the run was there to find the first bad commit, so that finding it is success."""
     bisected: tuple[Bisected, ...] = ()
-    """What a bisection has found, for each test."""
+    """Results of a bisection, one per test."""
     coverage: Coverage | None = None
-    """Which changed lines the tests have run; None where that was not watched."""
+    """The changed lines that the tests ran; None if coverage was not measured."""
     injections: Injections | None = None
-    """What the sweeps of ``harness inject`` come to; None of any other run."""
+    """Results of the sweeps of ``harness inject``; None for other runs."""
     mutants: Mutants | None = None
-    """What the tests made of faults that were planted; None where none were."""
+    """Results of the tests with planted faults; None if none were planted."""
     notes: tuple[str, ...] = ()
-    """What the harness did differently from what was asked, and why."""
+    """Deviations from the request, with reasons."""
 
     def outcome_at_boot(self, boot: BootReport) -> Outcome:
         """Return what a report before the tests comes to: as expected where all tests are that."""

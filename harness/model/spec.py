@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What kernels, guests and limits are asked for."""
+"""The requested kernels, guests and limits."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class KernelSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A kernel that is asked for: what differs from the project file, and what it is called."""
+    """A requested kernel: its name, and its differences from the project file."""
 
     name: KernelName = ONLY
     position: int = 0
-    """Where it stands among the kernels of the run, whichever is built first."""
+    """Its position among the kernels of the run, independent of the build order."""
     source: str | None = None
     series: tuple[str, ...] = ()
     """Stacks of the project file and paths, the first at the bottom; or ``none`` alone.  None given
@@ -47,20 +47,20 @@ class KernelSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BisectTable(msgspec.Struct, frozen=True, kw_only=True):
-    """Between which kernels the first bad one is looked for."""
+    """The kernels between which the first bad one is searched."""
 
     repository: str = ""
-    """Where the commits are; empty for the patches of a series."""
+    """The repository of the commits; empty for the patches of a series."""
     good: str = ""
-    """The id of a commit that is said to be good; of a series the base, which is tested."""
+    """The id of the good commit; for a series the base, which is tested."""
     bad: str = ""
-    """The id of one that is said to be bad; of a series the last patch."""
+    """The id of the bad commit; for a series the last patch."""
     own_tests: bool = False
     """Whether suites of the kernel tree are those of each kernel's own tree."""
 
 
 class MutantsAsked(msgspec.Struct, frozen=True, kw_only=True):
-    """Which faults are planted, and what is expected of the tests."""
+    """The faults to plant, and the required score."""
 
     at: tuple[str, ...] = ()
     """Only in these files, or lines of them: ``FILE``, ``FILE:LINE``, ``FILE:FIRST-LAST``; FILE may
@@ -68,9 +68,9 @@ class MutantsAsked(msgspec.Struct, frozen=True, kw_only=True):
     patches: tuple[int, ...] = ()
     """Only in what these patches wrote, by their numbers from 1."""
     sample: int | None = None
-    """Only so many of them, always the same."""
+    """The number of faults to choose; the choice is always the same."""
     min_score: float | None = None
-    """The percentage of faults that has to be noticed."""
+    """The percentage of faults that must be noticed."""
     alone: bool = False
     """Whether a kernel is built for each of them, as if none could share one."""
     together: bool = False
@@ -81,7 +81,7 @@ class GuestTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The virtual machine."""
 
     type: Literal["sealed", "vng"] = "sealed"
-    """``sealed`` has nothing of the host's; ``vng`` has its file system, by way of virtme-ng."""
+    """``sealed`` sees nothing of the host; ``vng`` sees its file system through virtme-ng."""
     machine: Literal["q35", "pc", "microvm"] = "q35"
     """QEMU's machine type."""
     cpus: _Count = 2
@@ -89,9 +89,9 @@ class GuestTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     numa_nodes: _Count = 1
     """Nodes among which memory and processors are divided."""
     accel: Literal["auto", "kvm", "tcg"] = "auto"
-    """``auto`` takes KVM where the kernel really boots with it, else TCG."""
+    """``auto`` uses KVM if the kernel boots under it, else TCG."""
     confidential: Literal["none", "auto", "tdx", "sev", "sev-snp"] = "none"
-    """``auto`` takes what the machine has, if anything."""
+    """``auto`` uses what the machine supports, if anything."""
     counted: bool = False
     """Instructions are counted and move the guest's clock: one processor, under TCG."""
 
