@@ -108,7 +108,7 @@ def _excuse(case: Case, entry: Expectation) -> Case:
 
 
 def _case(test: Test, case: Case, entries: Iterable[Expectation]) -> Case:
-    """Return *case* with the outcome that the *entries* for cases give it; one that matches decides."""
+    """Return *case* after comparison with the *entries* for cases; one that matches decides."""
     name = case_of(test.name, case.name)
     mine = [entry for entry in entries if matches(entry.case, name)]
     certain = [entry for entry in mine if not entry.sometimes]
