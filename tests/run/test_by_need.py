@@ -103,6 +103,9 @@ class Played:
         self.host, self.about, self.notes, self.lost = name, "played", (), ""
         self._has = has
 
+    def slots(self, tests: object, most: int | None) -> int:
+        return 1
+
     async def lacking(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
         return ()
 
