@@ -99,6 +99,7 @@ bench: setup ## Measure guests and turn-around times
 
 proofs: setup ## What takes too long for every change: all breaks, each patch, debug kernels, fuzzing
 	@flock .setup.lock scripts/setup.sh sshd
+	@flock .setup.lock scripts/setup.sh extra
 	$(PYTHON_I) pytest -m hypothesis --hypothesis-profile=proofs -n auto
 	@$(MAKE) --no-print-directory test-system SYSTEM_TESTS=tests
 	$(PYTHON_I) pytest -m proof $(ARGS)

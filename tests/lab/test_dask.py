@@ -33,9 +33,8 @@ def cluster(**options: Any) -> Any:
     import distributed
 
     make: Any = distributed.LocalCluster
-    return make(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, asynchronous=True, **options
-    )
+    options = {"n_workers": 2} | options
+    return make(threads_per_worker=1, dashboard_address=None, asynchronous=True, **options)
 
 
 def test_a_cluster_that_declares_no_guests_is_refused(tmp_path: Path) -> None:
@@ -44,6 +43,29 @@ def test_a_cluster_that_declares_no_guests_is_refused(tmp_path: Path) -> None:
             with pytest.raises(MachineError, match="how many guests") as caught:
                 await dask.connect(made.scheduler_address, Context(Store(tmp_path / "s"), Quiet()))
             assert "--resources" in caught.value.hint
+
+    asyncio.run(go())
+
+
+def test_a_cluster_without_workers_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(Store(tmp_path / "s"), Quiet())
+
+    async def go() -> None:
+        async with cluster(n_workers=0, resources={"guests": 1}) as made:
+            monkeypatch.setattr(dask, "_WORKERS_S", 0.5)
+            with pytest.raises(MachineError, match="has no worker") as caught:
+                await dask.connect(made.scheduler_address, context)
+            assert "dask worker" in caught.value.hint
+            monkeypatch.setattr(dask, "_WORKERS_S", 60.0)
+            connecting = asyncio.ensure_future(dask.connect(made.scheduler_address, context))
+            await asyncio.sleep(1)
+            assert not connecting.done()
+            made.scale(1)
+            worker = await connecting
+            assert worker.declared == {"guests": 1}
+            await worker.close()
 
     asyncio.run(go())
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -308,6 +309,26 @@ def test_another_python_for_which_no_library_can_be_had(
     assert caught.value.what == "the host has another Python, and no msgspec for it can be had"
     assert "cpython-399" in caught.value.where
     assert "python = " in caught.value.hint
+
+
+def test_a_worker_may_take_long_to_load(
+    machine: Sshd, bin_there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that has spoken once shows each second that it lives, and not before."""
+    monkeypatch.setattr(ssh, "_STALL_S", 2.0)
+    (bin_there / "env").unlink()
+    slow = 'case "$*" in *worker) /usr/bin/sleep 4 ;; esac'
+    (bin_there / "env").write_text(f'#!/bin/sh\n{slow}\nexec /usr/bin/env "$@"\n')
+    (bin_there / "env").chmod(0o755)
+    context = Context(Store(tmp_path / "here"), Quiet())
+
+    async def go() -> None:
+        worker = await ssh.connect("big", table(machine), context)
+        await asyncio.sleep(3)
+        assert worker.lost == ""
+        await worker.close()
+
+    asyncio.run(go())
 
 
 def test_a_worker_needs_nothing_but_what_is_shipped(tmp_path: Path) -> None:

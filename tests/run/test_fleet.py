@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -15,7 +16,7 @@ from harness import ktap
 from harness.context import Context
 from harness.errors import MachineError, UserError
 from harness.judge import verdict
-from harness.lab.executor import Attempt, HostLost, TemplateId
+from harness.lab.executor import Attempt, HostLost, PartLost, TemplateId
 from harness.lab.fleet import MOST_FAILURES, Fleet
 from harness.lab.remote import RemoteWorker
 from harness.model.ids import HostName, KernelName
@@ -31,6 +32,7 @@ from harness.model.records import (
     TestStarted,
 )
 from harness.model.results import Kernel, Machine, Results, Test
+from harness.model.spec import GuestTable
 from harness.outcome import Outcome
 from harness.progress import Quiet
 from harness.run import journal
@@ -291,6 +293,48 @@ def test_a_journal_that_was_cut_off_under_a_lost_attempt_says_notrun(tmp_path: P
     assert by_name[lost[0]].host == "a"
     starts = [each for each in records if isinstance(each, TestStarted) and each.name == lost[0]]
     assert len(starts) == 2
+
+
+class Cluster:
+    """A worker that stands for many, of which one fails each time."""
+
+    host, about, notes, lost = "many", "played", (), ""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def check(self, template: TemplateId) -> None:
+        raise PartLost("one of them is lost")
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def test_a_part_of_a_host_that_fails_leaves_the_others_at_work(tmp_path: Path) -> None:
+    from harness.lab.fleet import Member, Worker
+
+    async def go() -> None:
+        fleet = Fleet(tmp_path, Context(Store(tmp_path / "store"), Quiet()))
+        cluster = Cluster()
+
+        async def connect() -> Worker:
+            raise MachineError("it is not there")
+
+        played = cast(Worker, cluster)
+        fleet.members["many"] = Member("many", connect, worker=played)
+        template = TemplateId("", ("s", GuestTable()), "many")
+        for _ in range(MOST_FAILURES - 1):
+            with pytest.raises(PartLost):
+                await fleet.check(template)
+            assert not cluster.closed
+            assert await fleet.back("many")
+        # So many without an end between them: the whole of it has failed.
+        with pytest.raises(PartLost):
+            await fleet.check(template)
+        assert cluster.closed
+        assert fleet.members["many"].failures == 1
+
+    asyncio.run(go())
 
 
 def test_a_host_that_never_comes_back_is_asked_three_times(
