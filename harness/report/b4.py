@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What b4 shows of a patch or a series beside what other tools say of it.
+"""Test results of a patch or a series in the form that b4's checks expect.
 
 b4's commands for checks get a mail and print a JSON array of objects with ``tool``, ``status``
 (pass, warn or fail), ``summary``, ``url`` and ``details``.  ``b4 prep --check`` reads lines in the
@@ -28,7 +28,7 @@ _MOST = 20
 
 
 class Status(StrEnum):
-    """b4's words."""
+    """The statuses that b4 knows."""
 
     PASS = "pass"  # noqa: S105  no password
     WARN = "warn"
@@ -53,7 +53,7 @@ def of_patch(results: Results, content: str, run: str) -> tuple[Entry, ...]:
     each = split(results)
     kernels = list(each)
     last = next((name for name in kernels if _ends_with(each[name], content)), None)
-    # The first kernel that is tested has nothing before it to hold it against.
+    # The first kernel that is tested has no kernel before it to be compared with.
     if last is not None and kernels.index(last):
         before = kernels[kernels.index(last) - 1]
         steps = compare(each).of(last)
@@ -101,12 +101,12 @@ def of_series(results: Results, message_id: str, run: str) -> tuple[Entry, ...]:
 
 
 def not_tested(advice: str) -> Entry:
-    """Return that nothing is known, and how to change that."""
+    """Return the entry for an untested patch, with the command that tests it."""
     return Entry(tool=TOOL, status=Status.WARN, summary=f"not tested: {advice}")
 
 
 def lines(entries: Iterable[Entry]) -> Iterator[str]:
-    """Yield *entries* as ``b4 prep --check`` reads them: nothing where all is well."""
+    """Yield *entries* as ``b4 prep --check`` reads them; nothing if all results are good."""
     for each in entries:
         if each.status is not Status.PASS:
             word = "ERROR" if each.status is Status.FAIL else "WARNING"
@@ -132,12 +132,12 @@ def _suite_of(step: Step) -> str:
 def _of_suite(
     suite: str, tests: Sequence[Test], before: KernelName, steps: Sequence[Step], run: str
 ) -> Entry:
-    """Return what the *tests* of a suite on one kernel come to; *steps* are what it changes."""
+    """Return the entry for the *tests* of a suite on one kernel; *steps* are its changes."""
     broken = [step for step in steps if step.change is Change.BREAKS]
     unknown = [step for step in broken if step.after and step.after.outcome in _UNKNOWN]
     blamed = [step for step in broken if step not in unknown]
     bad = [test for test in tests if not test.outcome.as_expected]
-    # No kernel is held against one on which a test was not run.
+    # No kernel is compared with one on which a test was not run.
     waiting = [test for test in tests if test.outcome is Outcome.NOTRUN]
     said = tally(count_outcomes(test.outcome for test in tests))
     status, summary = Status.PASS, said

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a bisection ends with on the screen."""
+"""The result of a bisection on the console."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _found(found: Bisected, results: Results) -> Iterator[Line]:
 
 
 _COMMIT = 12
-"""Digits of a kernel's name that is a commit."""
+"""The number of digits shown of a kernel's name that is a commit."""
 
 
 def _possible(found: Bisected) -> Iterator[Line]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How far a run over several kernels is: a table of kernels and suites, and the time that is left.
+"""Progress of a run over several kernels: a table of kernels and suites, and the time left.
 
 The values only; :mod:`harness.report.live` draws the table, :mod:`harness.report.plain` tells it in
 lines.
@@ -36,20 +36,20 @@ class Forecast:
     """What is expected of a kernel, from earlier builds and tests; None for what is not known."""
 
     build_s: float | None
-    """Seconds until it is there, with its suites."""
+    """Seconds until it is built, with its suites."""
     tests_s: float | None
-    """Seconds that its tests take, as many at a time as there are guests."""
+    """Seconds that its tests take, with as many at a time as there are guests."""
 
 
 @dataclass(frozen=True)
 class CellOf:
-    """The tests of a suite on a kernel that is there."""
+    """The tests of a suite on a kernel that is built."""
 
     total: int
     before: int = 0
     """Of these so many ended before: in an earlier run, or before this one was cut off."""
     same_as: KernelName | None = None
-    """The kernel on which they run instead."""
+    """The kernel on which they run instead, if any."""
 
 
 @dataclass
@@ -77,7 +77,7 @@ class _Kernel:
     cells: dict[str, _Cell]
     began: float | None = None
     there: float | None = None
-    """When it was built, or failed to."""
+    """When its build ended, successfully or not."""
     failed: str = ""
     told: bool = False
 
@@ -104,15 +104,15 @@ class Board:
         }
 
     def building(self, kernel: KernelName) -> None:
-        """Take note that *kernel* is being built."""
+        """Record that *kernel* is being built."""
         self._kernels[kernel].began = self._clock()
 
     def failed(self, kernel: KernelName, reason: str) -> None:
-        """Take note that *kernel* cannot be had."""
+        """Record that *kernel* is not available."""
         self._kernels[kernel].there, self._kernels[kernel].failed = self._clock(), reason
 
     def built(self, kernel: KernelName, cells: Mapping[str, CellOf], forecast: Forecast) -> None:
-        """Take note that *kernel* is there, with its tests by suite; *forecast* is of the rest."""
+        """Record that *kernel* is built, with its tests by suite; *forecast* is of the others."""
         mine = self._kernels[kernel]
         mine.there, mine.forecast = self._clock(), forecast
         for suite, cell in mine.cells.items():
@@ -124,7 +124,7 @@ class Board:
         self._kernels[kernel].cells[test.suite].outcomes.append(test.outcome)
 
     def newly_over(self) -> list[Line]:
-        """Return a line for each kernel that is over and was not told of before."""
+        """Return a line for each finished kernel that has not been reported before."""
         found = []
         for kernel in self._kernels.values():
             if kernel.over and not kernel.told:
@@ -134,7 +134,7 @@ class Board:
 
     @property
     def progress(self) -> str:
-        """How far it is, in words: kernels, tests, and the time that is left."""
+        """The progress as text: kernels, tests, and the time left."""
         kernels = self._kernels.values()
         over = sum(kernel.over for kernel in kernels)
         cells = [cell for kernel in kernels for cell in kernel.cells.values()]
@@ -182,7 +182,7 @@ class Board:
         return [(f"  {'':<10}", "")]
 
     def left_s(self) -> float | None:
-        """Return how many seconds are left; None where too little is known.
+        """Return the estimated seconds left; None if too little is known.
 
         Kernels are built one after the other, and their tests run as soon as they are there and
         those of the kernels before have begun.
@@ -214,7 +214,7 @@ class Board:
 
 
 def _cell(cell: _Cell, kernel: _Kernel) -> tuple[str, str]:
-    """Return what a cell of the table says, and its style."""
+    """Return the text of a cell of the table, and its style."""
     if kernel.failed:
         return "-", "dim"
     if cell.same_as is not None:
@@ -227,7 +227,7 @@ def _cell(cell: _Cell, kernel: _Kernel) -> tuple[str, str]:
 
 
 def _line_of(kernel: _Kernel) -> Line:
-    """Return what stays of a kernel that is over."""
+    """Return the line of a finished kernel."""
     name = f"kernel {one_line(kernel.name)}"
     if kernel.failed:
         return [(f"{name}: ", "bold"), (one_line(kernel.failed), "bad")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two runs side by side, on the screen."""
+"""The comparison of two runs on the console."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _STYLES = {
     Kind.NEW: "good",
 }
 _SHORT = frozenset({Kind.FIXED, Kind.NEW, Kind.GONE, Kind.LOST})
-"""Kinds of which a line with the name is enough."""
+"""Kinds that are listed by name only."""
 MOST = 20
-"""Cases of a kind that are named, unless all are asked for."""
+"""The number of cases of a kind that are named without ``-v``."""
 
 
 def told(changes: Changes, *, verbose: bool = False) -> Iterator[Line]:
-    """Yield what has changed, the worst first, and one line that sums it up."""
+    """Yield the changes, the worst first, and one line of summary."""
     yield [
         ("Before ", "dim"),
         (one_line(changes.before), "bold"),
@@ -68,7 +68,7 @@ def told(changes: Changes, *, verbose: bool = False) -> Iterator[Line]:
 
 
 def _figures(figures: Sequence[MetricChange], *, verbose: bool) -> Iterator[Line]:
-    """Tell figures that have changed, the worse ones first; no exit code depends on them."""
+    """Yield the figures that changed, the worse ones first; they do not affect the exit code."""
     shown = sorted(figures, key=lambda each: each.better)
     if shown:
         yield []

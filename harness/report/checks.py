@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The checks of a series for a person at a terminal: patch by patch, what was found."""
+"""The results of the checks of a series on the console, patch by patch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Line = list[Span]
 _STYLES = {Severity.ERROR: "bad", Severity.WARNING: "warn", Severity.NOTE: "dim"}
 _UNMADE = frozenset({Outcome.ERROR, Outcome.NOTRUN, Outcome.SKIP})
 _MOST = 30
-"""Findings of one check that are shown."""
+"""The number of findings shown per check."""
 
 
 def lines(
@@ -54,12 +54,12 @@ def lines(
 
 
 def _unmade(test: Test) -> tuple[Outcome, str]:
-    """Return the outcome, and why a check was not made; empty where it was."""
+    """Return the outcome, and why a check was not run; empty if it was."""
     return test.outcome, one_line(test.reason) if test.outcome in _UNMADE else ""
 
 
 def _not_made(checks: Sequence[str], outcome: Outcome, why: str, unicode: bool) -> Line:
-    """Return the line of checks that were not made, for the same reason."""
+    """Return the line for checks that were not run for the same reason."""
     style = style_of(outcome)
     head: Line = [(f"  {mark(style, unicode)} ", style), (f"{outcome:7}", style)]
     return [*head, (", ".join(checks), ""), (f"  {why}", "dim")]

@@ -59,7 +59,7 @@ def print_summary(
     shell: str = "",
     terminal: Terminal | None = None,
 ) -> None:
-    """Print what a finished run has to say; see :func:`harness.report.summary.summary`."""
+    """Print the summary of a finished run; see :func:`harness.report.summary.summary`."""
     terminal = terminal or Terminal.of(stream)
     lines = summary(
         results,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which changed lines were run: for the console, for a page, and as lcov has it."""
+"""Coverage of changed lines: for the console, for the HTML page, and as lcov."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOT_IN_A_NAME = re.compile(r"\W", re.ASCII)
 
 
 def coverage_lines(coverage: Coverage) -> Iterator[list[Span]]:
-    """Yield what the console says: one row a patch, and which of its lines no test has run."""
+    """Yield the lines for the console: one row a patch, and its lines that no test ran."""
     names = {each.number: f"{each.number} {one_line(each.subject)}" for each in coverage.patches}
     widest = max((columns(name) for name in names.values()), default=0)
     wide = max(len("changed lines run by tests"), min(widest, LOG_COLUMNS - _NUMBERS))
@@ -95,7 +95,7 @@ def describe_patch(patch: PatchCoverage) -> str:
 
 
 def page(coverage: Coverage | None) -> dict[str, object] | None:
-    """Return what the HTML page shows: each changed line with the tests that ran it."""
+    """Return the data of the HTML page: each changed line with the tests that ran it."""
     if coverage is None:
         return None
     return {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a run shows its steps and its tests."""
+"""Interfaces to which a run reports its steps and tests."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from harness.report.board import CellOf, Forecast
 
 
 class TestProgress(Protocol):
-    """Where the schedule tells what its tests do; one thread calls it."""
+    """Receives the start and end of tests; called by one thread."""
 
     def started(self, label: str) -> None:
-        """Say that a test, or one attempt at it, has begun."""
+        """Report that a test, or one attempt at it, has begun."""
 
     def finished(self, test: Test, label: str) -> None:
-        """Say how what is called *label* ended; it need not have started."""
+        """Report the end of the test *label*, which need not have started."""
 
     def again(self, test: Test, label: str) -> None:
-        """Say how an attempt ended that was not planned; it counts among no tests."""
+        """Report the end of an attempt that was not planned and does not count as a test."""
 
 
 class MatrixProgress(Protocol):
-    """Where a run over several kernels tells how far it is."""
+    """Receives the progress of a run over several kernels."""
 
     def building(self, kernel: KernelName) -> None:
-        """Say that *kernel* is being built."""
+        """Report that *kernel* is being built."""
 
     def failed(self, kernel: KernelName, reason: str) -> None:
-        """Say that *kernel* cannot be had."""
+        """Report that *kernel* is not available."""
 
     def built(self, kernel: KernelName, cells: Mapping[str, CellOf], forecast: Forecast) -> None:
-        """Say that *kernel* is there, with its tests by suite, and what is expected of the rest."""
+        """Report that *kernel* is built, with its tests by suite, and the forecast for others."""
 
     def tests(self, kernel: KernelName) -> TestProgress:
-        """Return where the tests of *kernel* are shown."""
+        """Return the receiver of the tests of *kernel*."""
 
 
 class Display(Progress, Protocol):

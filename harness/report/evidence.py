@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What speaks for the outcome of a test, in a few lines: for reports that people read in full."""
+"""The evidence for the outcome of a test in a few lines, for reports that people read in full."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.report.text import assertion, count, cut_line, one_line
 from harness.visible import visible
 
 MOST_CASES = 5
-"""Failing cases of one test that are shown with what they printed."""
+"""The number of failing cases of one test that are shown with their output."""
 _WIDEST = 300
 
 
@@ -39,7 +39,7 @@ def excused(results: Results) -> list[Test]:
 
 
 def evidence(test: Test) -> Iterator[Evidence]:
-    """Yield what shows why *test* is not as expected: assertions, then the kernel's reports."""
+    """Yield the evidence why *test* is not as expected: assertions, then the kernel's reports."""
     bad = [case for case in test.cases if not case.good]
     for case in bad[:MOST_CASES]:
         name = one_line(case_of(test.name, case.name))

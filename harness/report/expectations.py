@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Entries for ``expectations.toml`` from a run: what failed, and how it looked."""
+"""Generate entries for ``expectations.toml`` from the failures of a run."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _entry(name: str, outcome: Outcome, series: str, keys: dict[str, object]) ->
 
 
 def _main(complaints: Sequence[KernelReport]) -> KernelReport | None:
-    """Return the report that tells most: the first that crashed the kernel, else the first."""
+    """Return the most useful report: the first that crashed the kernel, else the first."""
     crashes = [each for each in complaints if each.severity == "crash"]
     return next(iter([*crashes, *complaints]), None)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The files that a run leaves behind, and what stands in their places until it has ended.
+"""The report files of a run, and their placeholders until the run has ended.
 
 A report of an earlier run that is still there would be taken for that of a run which was refused,
 failed or was killed.  So the first thing that a run does is to put a JUnit report in its place that
@@ -45,11 +45,11 @@ class Written:
     paths: Mapping[str, Path]
     """By the name of the format."""
     note: str = ""
-    """Why the page of the CI's job has no summary, if it should."""
+    """Why the summary could not be added to the page of the CI's job."""
 
 
 class Reports:
-    """The reports of one run, from its first moment to its end."""
+    """The reports of one run, from its start to its end."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Reports:
         Neither is wanted where it is None.
         """
         self.junit = junit
-        """Where the JUnit report goes if not into the run's directory."""
+        """The path of the JUnit report, if it is not in the run's directory."""
         named = {JUNIT: junit, SUMMARY: summary if summary != job_page else None}
         self._named = {name: path for name, path in named.items() if path is not None}
         self._job_page = job_page
@@ -123,7 +123,7 @@ class Reports:
         return written
 
     def stopped(self, error: BaseException) -> None:
-        """Let the reports say why there is no other, as far as they can be written."""
+        """Write reports with the reason why there is no other one, as far as possible."""
         code = error.exit_code if isinstance(error, HarnessError) else ExitCode.MACHINE
         if isinstance(error, KeyboardInterrupt):
             why, code = "the run was interrupted before it had a plan", ExitCode.INTERRUPTED
@@ -133,7 +133,7 @@ class Reports:
         for name, path in (places | self._named).items():
             with contextlib.suppress(OSError, HarnessError):
                 self._mark(name, path, why, code)
-        # Once: to this page is only appended.
+        # Only once, because the page is only appended to.
         page, self._job_page = self._job_page, None
         if page is not None:
             with contextlib.suppress(OSError, HarnessError):
@@ -146,7 +146,7 @@ class Reports:
         _write(path, FORMATS[name].render(self._nothing(why, code), View()))
 
     def _nothing(self, why: str, code: ExitCode) -> Results:
-        """Return the results of a run that has none."""
+        """Return empty results for a run without a plan."""
         return Results(
             run="",
             started="",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Flame graphs as SVG: who calls whom in the kernel, as wide as it has instructions."""
+"""Flame graphs as SVG: calls in the kernel; the width of a box is its number of instructions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDTH = 1200
 _ROW = 17
 _TOP = 44
 _NARROWEST = 0.3
-"""Boxes that are narrower than so many pixels are left out."""
+"""The width in pixels below which boxes are left out."""
 _CHAR = 7.0
 
 

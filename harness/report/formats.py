@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The formats of reports: the one table, for ``harness report`` and for what a run writes."""
+"""The table of report formats, for ``harness report`` and for the files of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.report.kernels import by_kernel
 
 @dataclass(frozen=True)
 class View:
-    """What a report depends on beside the results."""
+    """The inputs of a report besides the results."""
 
     directory: str = ""
     """The run's, as the reader of the report finds it; empty where the report lies in it."""

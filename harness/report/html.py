@@ -270,7 +270,7 @@ def _report(each: KernelReport, texts: _Texts, where: str = "") -> dict[str, Any
 
 
 def _log_excerpt(test: Test, texts: _Texts) -> dict[str, Any]:
-    """Return what the kernel printed under *test*, where its reports are not known one by one."""
+    """Return the kernel log of *test* if its reports are not known one by one."""
     return {
         "title": "what it printed during the test",
         "kind": "log",

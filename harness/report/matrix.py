@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run over several kernels ends with on the screen: a matrix, and who changed what."""
+"""The console report of a run over several kernels: a matrix, and the changes by patch."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ _LEGEND_SAME = (
 _NAME_COLUMNS = 56
 _MOST_CASES = 5
 _PLACE = re.compile(r":\d+(?::\d+)?:")
-"""Where in a file a warning is: it moves with what stands above it."""
+"""The position of a warning in a file, which changes with the lines above it."""
 _MOST = 10
-"""Tests that are named with what changed; the others are counted."""
+"""The number of tests that are named per change; the others are counted."""
 
 
 def matrix(results: Results, comparison: Comparison) -> Iterator[Line]:
-    """Yield the matrix of *results*, which *comparison* is made from, and who changed what."""
+    """Yield the matrix of *results*, from which *comparison* is made, and the changes by patch."""
     kernels = results.kernels
     yield from _head(results, comparison)
     yield from _table(comparison)
@@ -74,14 +74,14 @@ def matrix(results: Results, comparison: Comparison) -> Iterator[Line]:
 
 
 def of_patch(name: KernelName, kernel: Kernel) -> str:
-    """Return which kernel it is: ``patch 3, 'mm: Do it'``."""
+    """Return the description of a kernel: ``patch 3, 'mm: Do it'``."""
     if name.isdigit() and len(kernel.patches) == int(name):
         return f"patch {name}, '{one_line(kernel.patches[-1])}',"
     return f"kernel {name}"
 
 
 def _guilty(step: Step, kernel: Kernel) -> str:
-    """Return which patch it is; or among which it is, where the kernel before was not tested."""
+    """Return the patch; or the possible patches, if the kernel before was not tested."""
     since = "0" if step.since == BASE else step.since
     if step.kernel.isdigit() and since.isdigit() and int(step.kernel) > int(since) + 1:
         return f"one of patches {int(since) + 1} to {step.kernel}"
@@ -130,7 +130,7 @@ def letter(test: Test | None, before: tuple[KernelName, Test | None] | None = No
 
 
 def _elsewhere(results: Results) -> Iterator[Line]:
-    """Tell which verdicts are not of this run."""
+    """Yield the verdicts that come from other runs."""
     runs = Counter(test.reused for test in results.tests if test.reused)
     for run, number in runs.items():
         what = f"{number} of {count(len(results.tests), 'verdict')}"
@@ -138,7 +138,7 @@ def _elsewhere(results: Results) -> Iterator[Line]:
 
 
 def _always(rows: Sequence[Row], first: KernelName) -> Iterator[Line]:
-    """Tell what was bad before any patch: it is not the series'."""
+    """Yield the tests that were bad before any patch, which the series did not break."""
     bad = [row for row in rows if row.always_bad]
     if bad:
         yield []
@@ -188,7 +188,7 @@ def _broken(step: Step, kernel: Kernel) -> Iterator[Line]:
 
 
 def _counted_text(step: Step) -> str:
-    """Return what the reruns came to that confirm a step; empty where there were none."""
+    """Return the results of the reruns that confirm a step; empty if there were none."""
     if step.before is None or step.after is None:
         return ""
     then, now = counts(step.before), counts(step.after)
@@ -198,7 +198,7 @@ def _counted_text(step: Step) -> str:
 
 
 def _warnings(results: Results, kernels: Sequence[KernelName]) -> Iterator[Line]:
-    """Name each warning of a compiler with the first kernel whose build gave it.
+    """Yield each compiler warning with the first kernel whose build printed it.
 
     The first kernel's own are left out: no patch has brought them.
     """
@@ -218,7 +218,7 @@ def _warnings(results: Results, kernels: Sequence[KernelName]) -> Iterator[Line]
 
 
 def _unstable(comparison: Comparison) -> Iterator[Line]:
-    """Tell which tests are one time good and another time bad on the same kernel."""
+    """Yield the tests that are sometimes good and sometimes bad on the same kernel."""
     rows = [row for row in comparison.rows if row.unstable]
     if not rows:
         return
@@ -257,7 +257,7 @@ def _counted(steps: Sequence[Step], change: Change, verb: str) -> list[str]:
 
 
 def _not_bisectable(comparison: Comparison) -> Iterator[Line]:
-    """Name what is broken by one patch and mended by a later one."""
+    """Yield the tests that one patch breaks and a later one mends."""
     found: dict[tuple[KernelName, KernelName], list[str]] = {}
     for row in comparison.rows:
         if row.mended:

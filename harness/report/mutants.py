@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the tests made of planted faults: for the console, for Markdown and for a page."""
+"""Results of planted faults: for the console, for Markdown and for the HTML page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.report.text import LOG_COLUMNS, Span, columns, count, fit, one_line
 Line = list[Span]
 
 _MOST = 40
-"""Faults of one kind that the console shows; the others are counted."""
+"""The number of faults of one kind that the console shows; the others are counted."""
 _MOST_TESTS = 6
 _NUMBERS = 52
 _STYLES = {
@@ -29,7 +29,7 @@ _STYLES = {
 
 
 def mutant_lines(mutants: Mutants) -> Iterator[Line]:
-    """Yield what the console says: a row for each patch, then the faults that passed unnoticed."""
+    """Yield the console lines: a row for each patch, then the faults that no test noticed."""
     names = {each.number: f"{each.number} {one_line(each.subject)}" for each in mutants.patches}
     widest = max((columns(name) for name in names.values()), default=0)
     wide = max(len("planted faults"), min(widest, LOG_COLUMNS - _NUMBERS))
@@ -76,7 +76,7 @@ def shown_score(score: float) -> str:
 
 
 def shortfall(mutants: Mutants | None) -> str:
-    """Return why the score is not what was asked for; empty where it is."""
+    """Return why the score is too low; empty if it is not."""
     if mutants is None or mutants.enough:
         return ""
     unknown = len(mutants.of(Status.ERROR, Status.NOTRUN))
@@ -104,7 +104,7 @@ def _story(mutants: Mutants, status: Status, title: str) -> Iterator[Line]:
 
 
 def _uncovered(found: list[MutantResult]) -> Iterator[Line]:
-    """Name the lines whose faults no test can notice, as it does not run them."""
+    """Yield the lines whose faults no test can notice, because no test runs them."""
     lines: dict[str, set[int]] = {}
     for each in found:
         lines.setdefault(each.path, set()).update(range(each.line, each.last_line + 1))
@@ -138,7 +138,7 @@ def place(each: MutantResult) -> str:
 
 
 def change(each: MutantResult) -> str:
-    """Return what a fault changes, in one line."""
+    """Return the change of a fault in one line."""
     return one_line(f"{each.before} => {each.after or 'nothing'}", 300)
 
 
@@ -155,7 +155,7 @@ def markdown_rows(mutants: Mutants) -> Iterator[tuple[str, str, str]]:
 
 
 def properties(mutants: Mutants | None) -> Mapping[str, str]:
-    """Return what the JUnit report has: the score, the counts, and each fault that counts."""
+    """Return the data of the JUnit report: the score, the counts, and each fault that counts."""
     if mutants is None:
         return {}
     counts = Counter(each.status for each in mutants.mutants)
@@ -171,7 +171,7 @@ def properties(mutants: Mutants | None) -> Mapping[str, str]:
 
 
 def page(mutants: Mutants | None) -> dict[str, object] | None:
-    """Return what the HTML page shows; None where no fault was planted."""
+    """Return the data of the HTML page; None if no fault was planted."""
     if mutants is None:
         return None
     order = list(_STYLES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Progress for a log: a line when a step begins, a line when it ends, a sign of life between."""
+"""Progress for a log: a line at the start and end of each step, and status lines between."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from harness.report.terminal import Safe, Terminal
 from harness.report.text import Span, duration, one_line, paint
 
 SIGN_OF_LIFE_S = 20.0
-"""Seconds of silence after which a line says what is under way."""
+"""Seconds of silence after which a status line is printed."""
 
 _MAX_NAMED = 3
 
 
 class PlainProgress(BaseProgress):
-    """Lines that are never changed, flushed one by one."""
+    """Progress as final lines, each flushed at once."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class PlainProgress(BaseProgress):
         self._stream.flush()
 
     def opened(self, step: ActiveStep) -> None:
-        """Tell that *step* has begun."""
+        """Print that *step* has begun."""
         self.emit([(f"  {step.title} ...", "dim")], step.depth)
 
     def watch(self, busy: bool) -> None:
-        """Start or stop the thread that gives signs of life."""
+        """Start or stop the thread that prints status lines."""
         if busy and self._stop is None:
             self._stop = threading.Event()
             threading.Thread(target=self._tick_until, args=(self._stop,), daemon=True).start()
@@ -58,7 +58,7 @@ class PlainProgress(BaseProgress):
             self._stop = None
 
     def tick(self) -> None:
-        """Give a sign of life if nothing was written for as long as that takes."""
+        """Print a status line if nothing was written for :data:`SIGN_OF_LIFE_S` seconds."""
         with self._lock:
             if self.clock() - self._last < self._interval_s:
                 return

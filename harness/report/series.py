@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A series for a person at a terminal."""
+"""The console output of ``harness series show``."""
 
 from __future__ import annotations
 

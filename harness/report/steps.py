@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What both kinds of progress share: the steps and tests under way, and the lines that stay."""
+"""Common parts of both kinds of progress: active steps and tests, and permanent lines."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class ActiveStep:
     def update(
         self, detail: str = "", *, done: int | None = None, total: int | None = None
     ) -> None:
-        """Only remember: a compiler's thousand lines a minute must cost nothing here."""
+        """Only store the values: a compiler's thousand lines a minute must cost nothing here."""
         self.detail, self.done, self.total = detail, done, total
 
     def result(self, text: str) -> None:
-        """Remember the words for the line that stays."""
+        """Store the text for the permanent line."""
         self.text = text
 
 
@@ -71,7 +71,7 @@ class ActiveTests:
         emit: Callable[[Test, str, int], None],
     ) -> None:
         self.total = 0
-        """How many will be reported; 0 where that is not known."""
+        """The number of tests that will be reported; 0 if unknown."""
         self.running: dict[str, float] = {}
         """Start of each running test on the clock, oldest first."""
         self.counts: dict[Outcome, int] = {}
@@ -89,12 +89,12 @@ class ActiveTests:
 
     @property
     def finished_count(self) -> int:
-        """How many tests have ended."""
+        """The number of finished tests."""
         return sum(self.counts.values())
 
     @property
     def progress(self) -> str:
-        """How far it is, in words."""
+        """The progress as text."""
         if not self.total:
             return count(self.finished_count, "test")
         return f"{self.finished_count} of {count(self.total, 'test')}"
@@ -111,7 +111,7 @@ class ActiveTests:
         self._emit(test, label, self._width)
 
     def again(self, test: Test, label: str) -> None:
-        """Leave the line of an attempt that was not planned."""
+        """Print the line of an attempt that was not planned."""
         self.running = {name: at for name, at in self.running.items() if name != label}
         self._emit(test, label, self._width)
 
@@ -173,7 +173,7 @@ class _TestsOfKernel:
 
 
 class BaseProgress(ABC):
-    """Progress over a stream; what a line looks like is left to the kinds of it."""
+    """Progress on a stream; subclasses define the form of the lines."""
 
     def __init__(
         self,
@@ -192,16 +192,16 @@ class BaseProgress(ABC):
 
     @abstractmethod
     def emit(self, spans: Sequence[Span], depth: int = 0) -> None:
-        """Write one line that stays."""
+        """Write one permanent line."""
 
     @property
     def columns(self) -> int:
-        """How long the line of a finished test may be."""
+        """The maximum length of the line of a finished test."""
         return LOG_COLUMNS
 
     @abstractmethod
     def watch(self, busy: bool) -> None:
-        """Begin (True) or end to show that something is under way."""
+        """Start (True) or stop showing that something is in progress."""
 
     @abstractmethod
     def opened(self, step: ActiveStep) -> None:
@@ -233,7 +233,7 @@ class BaseProgress(ABC):
                 self.emit(self._step_line(step, ended), step.depth)
 
     def note(self, text: str) -> None:
-        """Leave one line."""
+        """Write one permanent line."""
         with self._lock:
             self.emit([("note: ", "warn"), (one_line(text, 2000), "")])
 
@@ -268,13 +268,13 @@ class BaseProgress(ABC):
                 self._watch_if_busy()
 
     def tell_kernels(self, board: Board) -> None:
-        """Leave a line for each kernel that is over now."""
+        """Write a line for each kernel that has just finished."""
         with self._lock:
             for line in board.newly_over():
                 self.emit(line)
 
     def tell_test(self, test: Test, label: str) -> None:
-        """Leave the line of a *test* of several kernels, unless it ended as expected."""
+        """Write the line of a *test* of several kernels, unless it ended as expected."""
         if self.verbose or not test.outcome.as_expected:
             self._test_finished(test, label, _NAME_WIDTH)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One test that did not end as expected, told in full: for readers of another program's output."""
+"""The complete description of one failed test, for the output of other programs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run ends with on the screen: a table, what went wrong, and one line of verdict."""
+"""The console summary of a run: a table, the failures, and one line of verdict."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from harness.visible import visible
 Line = list[Span]
 
 KERNEL_LINES = 16
-"""Lines of a test's kernel log shown."""
+"""The number of lines shown of a test's kernel log."""
 MOST_FUNCTIONS = 12
-"""Functions of the kernel that are listed with what a test costs."""
+"""The number of kernel functions listed with the cost of a test."""
 MAX_CASES = 10
-"""Failing cases of one test that are shown in full."""
+"""The number of failing cases of one test that are shown in full."""
 _MAX_NAMES = 5
 _STAMP = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 _REGISTERS = re.compile(
@@ -110,7 +110,7 @@ def summary(
 
 
 def _last(results: Results, directory: str, page: str, junit: str) -> list[Line]:
-    """Tell notes, and where everything is."""
+    """Yield the notes, and the paths of all reports."""
     last: list[Line] = [[("note:  ", "warn"), (one_line(note, 2000), "")] for note in results.notes]
     for name, path in (("run", directory), ("page", page), ("junit", junit)):
         if path:
@@ -119,7 +119,7 @@ def _last(results: Results, directory: str, page: str, junit: str) -> list[Line]
 
 
 def _subject(results: Results) -> Iterator[Line]:
-    """Say what was tested, on what."""
+    """Yield the kernel and the machine."""
     kernel, machine = results.kernel, results.machine
     spans: list[Span] = []
     for number, (what, name) in enumerate(subject(kernel)):
@@ -137,7 +137,7 @@ def _subject(results: Results) -> Iterator[Line]:
 
 
 def hosts_line(results: Results) -> Iterator[Line]:
-    """Say how many tests ran on which host, where any ran on another than this one."""
+    """Yield the number of tests per host, if any ran on another host."""
     ran = Counter(test.host for test in results.tests if test.started)
     if set(ran) - {HERE}:
         said = [f"{one_line(host) or 'local'} {number}" for host, number in sorted(ran.items())]
@@ -189,7 +189,7 @@ def _table(tests: Sequence[Test], verbose: bool, unicode: bool, width: int) -> I
 
 
 def _metrics(test: Test) -> Iterator[Line]:
-    """Tell what the program printed line by line, and in one line what was measured around it."""
+    """Yield the metrics that the program printed, and in one line those that were measured."""
     for metric in test.metrics:
         if metric.by == "test":
             better = f"  ({metric.better} is better)" if metric.better else ""
@@ -207,7 +207,7 @@ def _metrics(test: Test) -> Iterator[Line]:
 
 
 def _metric_faults(results: Results) -> Iterator[Line]:
-    """Tell which metrics cannot be read: each would be missed by a comparison."""
+    """Yield the metrics that cannot be read, because a comparison would lack them."""
     found = [(test.name, fault) for test in results.tests for fault in test.metric_faults]
     if found:
         yield []
@@ -222,7 +222,7 @@ def _metric_faults(results: Results) -> Iterator[Line]:
 
 
 def _at_boot(results: Results, directory: str, unicode: bool) -> Iterator[Line]:
-    """Tell once what the kernel complained of before the tests, which only point to it."""
+    """Yield the kernel's complaints before the tests, once each."""
     for boot in results.at_boot:
         outcome, report = results.outcome_at_boot(boot), boot.report
         if outcome is Outcome.PASS:
@@ -245,7 +245,7 @@ def _at_boot(results: Results, directory: str, unicode: bool) -> Iterator[Line]:
 def _not_as_expected(results: Results, directory: str, shell: str, unicode: bool) -> Iterator[Line]:
     for test in results.tests:
         bad = [case for case in test.cases if not case.outcome.as_expected]
-        # Tests that never ran have nothing to show, and after a broken run there are many.
+        # Tests that never ran have no evidence, and after a broken run there are many.
         if test.outcome is Outcome.NOTRUN and not bad:
             continue
         if bad or not test.outcome.as_expected:
@@ -288,7 +288,7 @@ def _details(
         ("build log", _below(directory, test.logs.build)),
         ("output", _below(directory, test.logs.output)),
         ("run again", test.rerun),
-        # Only what has run has a guest to look at.
+        # Only a test that ran has a guest for a shell.
         ("shell", f"{shell} --test {shlex.quote(test.name)}" if shell and test.seed else ""),
     ):
         if path:
@@ -297,7 +297,7 @@ def _details(
 
 
 def _attempts(test: Test, directory: str) -> Iterator[Line]:
-    """Tell the attempts that were not as expected, each kind of ending once."""
+    """Yield the attempts that were not as expected, each kind of ending once."""
     by_end: dict[tuple[str, str], list[int]] = {}
     for number, attempt in enumerate(test.attempts, 1):
         if not attempt.outcome.as_expected:
@@ -309,7 +309,7 @@ def _attempts(test: Test, directory: str) -> Iterator[Line]:
 
 
 def essence(lines: Sequence[str]) -> tuple[list[str], int]:
-    """Return what tells most of a kernel's report, and how many lines are left out.
+    """Return the most useful lines of a kernel's report, and how many lines are left out.
 
     Registers and code bytes stand between the fault and its call trace, and few can read them.
     """
@@ -335,7 +335,7 @@ def _block(lines: Sequence[str], gone: int, where: str) -> Iterator[Line]:
 
 
 def _together(title: str, tests: Sequence[Test], outcome: Outcome, style: str) -> Iterator[Line]:
-    """Say once why many tests share an outcome."""
+    """Yield one line for many tests with the same outcome and reason."""
     by_reason: dict[str, list[str]] = {}
     for test in tests:
         if test.outcome is outcome:
@@ -368,7 +368,7 @@ def _known(tests: Sequence[Test]) -> Iterator[Line]:
 
 
 def _allowed(results: Results) -> Iterator[Line]:
-    """Tell what the kernel said and was allowed to say: allowed is not unsaid."""
+    """Yield the kernel's allowed messages: they do not count, but are shown."""
     found = [(boot.report, "at boot") for boot in results.at_boot if boot.report.allowed]
     found += [(each, test.name) for test in results.tests for each in test.findings if each.allowed]
     if found:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the place can do where text goes, and writing there without ever failing."""
+"""Capabilities of an output stream, and a writer that never fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SIGNS = "✓✗⠋━─…"
 
 @dataclass(frozen=True)
 class Terminal:
-    """What a stream can do."""
+    """The capabilities of a stream."""
 
     live: bool
     """Whether the cursor can be moved, so that lines may change after they were written."""
@@ -24,7 +24,7 @@ class Terminal:
     unicode: bool
     """Whether the signs used here exist in the stream's encoding."""
     columns: int = WIDEST_LOG
-    """How long a line may be."""
+    """The maximum length of a line."""
 
     @classmethod
     def of(cls, stream: TextIO, environ: Mapping[str, str] | None = None) -> Terminal:
@@ -60,7 +60,7 @@ class Safe:
         """Whether something could not be written."""
 
     def write(self, text: str) -> int:
-        """Write *text* as far as that is possible; return its length."""
+        """Write *text* as far as possible; return its length."""
         if not self.lost:
             try:
                 said = defuse(text).encode(self.encoding, self.errors)
@@ -70,7 +70,7 @@ class Safe:
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what was written."""
+        """Flush the stream."""
         if not self.lost:
             try:
                 self._stream.flush()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Foreign text made fit to show: what a test or a kernel printed may hold anything."""
+"""Prepare untrusted text for display: output of a test or a kernel may contain anything."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ LOG_COLUMNS = 120
 """Columns of a line where there is no terminal: what most CI systems show without a wrap."""
 
 WIDEST_LOG = 240
-"""Columns of a line that tells all it knows in a log; a viewer scrolls for more."""
+"""Columns of a detailed line in a log; viewers can scroll."""
 
 _KNOWN = re.compile(r"\bknown(?: of the whole program)?: (.*)")
 _WHOSE = re.compile(r" \([^()]*, (?:as posted|until [\d-]+)\)")
-"""Who is responsible for an entry, and for how long it holds."""
+"""The owner of an entry, and how long it holds."""
 _TAG = re.compile(r"^([\w.#-]{1,20}): |\(([\w.#-]{1,20})\)$")
 _TIMES = ((3600.0, "h", 60.0, "m"), (60.0, "m", 1.0, "s"))
 

@@ -17,7 +17,7 @@ _BAR = 420
 
 
 def size_text(size: Size) -> str:
-    """Return how large a variant's own patches are."""
+    """Return the size of a variant's own patches as text."""
     if not size.patches:
         return "no patch"
     return f"{count(size.files, 'file')}, +{size.added} -{size.removed}"
@@ -79,7 +79,7 @@ def told(found: Comparison) -> Iterator[Line]:
 
 
 def _names(variant: Variant) -> str:
-    """Return what fails on a variant, or else what was skipped; the first few of it."""
+    """Return the first failed tests of a variant, or else the first skipped ones."""
     names = variant.wrong or variant.skipped
     more = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The last line: what is true, in words that need no manual."""
+"""The last line of a run: the verdict."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def verdict(results: Results) -> list[list[Span]]:
 
 
 def nothing_tested(results: Results) -> str:
-    """Return why a run says nothing about the kernel, or empty if it says something."""
+    """Return why a run gives no information about the kernel; empty if it does."""
     if not results.tests:
         return "no test was planned"
     outcomes = {
@@ -78,7 +78,7 @@ def counted(results: Results) -> str:
 
 
 def run_trouble(results: Results) -> str:
-    """Return what stopped the run, or why it is not green although no test says so.
+    """Return what stopped the run, or why it is not green for a reason outside its tests.
 
     Empty where a test says so, or the run is green.
     """
@@ -94,5 +94,5 @@ def run_trouble(results: Results) -> str:
 
 
 def complaints_at_boot(results: Results) -> list[BootReport]:
-    """Return what the kernel complained of before the tests."""
+    """Return the kernel's complaints before the tests."""
     return [boot for boot in results.at_boot if boot.report.severity != Severity.NOTE]
