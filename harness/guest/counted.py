@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.guest.machine import escaped
 from harness.model.cost import USER_SPACE, Counts, Symbols
+from harness.model.races import Stand
 
 SOURCE = Path(__file__).with_name("plugin") / "counted.c"
 
@@ -22,14 +25,22 @@ _TASK = struct.Struct("<QQQII")
 _NODE = struct.Struct("<QQII")
 _SYMBOL = struct.Struct("=QQ")
 _NODES = _HEADER.size + _MAX_TASKS * _TASK.size
-SIZE = _NODES + _MAX_NODES * _NODE.size
+_EVENT = struct.Struct("<QIIII")
+_MAX_EVENTS = 1 << 18
+_EVENTS = _NODES + _MAX_NODES * _NODE.size
+SIZE = _EVENTS + _MAX_EVENTS * _EVENT.size
 """Bytes of a file of counts; most of them are a hole."""
+_STANDS, _FRAME, _GOES_ON, _RAN, _RUNS, _CAME = range(6)
 _AGENT, _FIRST = 1, 2
 _ENDED = 2
 _USER, _UNKNOWN = 0xFFFFFFFF, 0xFFFFFFFE
 UNKNOWN = "[unknown]"
 
 _ENTRIES = ("asm_exc_", "asm_sysvec_")
+_SWITCHES = re.compile(
+    r"__switch_to|__sched_text_start|(?:__)?(?:preempt_)?schedule|__cond_resched"
+)
+_SYSTEM_CALL = frozenset({"entry_SYSCALL_64", "entry_SYSCALL_64_after_hwframe", "do_syscall_64"})
 _TABLES = ("irq_entries_start", "spurious_entries_start")
 SWITCH = "__switch_to_asm"
 """The function in which the plugin sees which task runs next."""
@@ -49,16 +60,23 @@ def _entry(name: str) -> int:
 
 
 def plugin_argv(
-    plugin: Path, out: Path, switch: tuple[int, int], symbols: Path | None
+    plugin: Path,
+    out: Path,
+    switch: tuple[int, int],
+    symbols: Path | None,
+    at: Path | None = None,
 ) -> tuple[str, ...]:
     """Return what QEMU's command line needs to count into *out*, a file of :data:`SIZE` bytes.
 
-    *switch* is the range of :data:`SWITCH`.  With *symbols*, calls are followed.
+    *switch* is the range of :data:`SWITCH`.  With *symbols*, calls are followed.  With *at*, the
+    file of :func:`encode_addresses`, it is noted when the test comes there.
     """
     parts = [f"file={escaped(str(plugin))}", f"out={escaped(str(out))}"]
     parts.append(f"switch={switch[0]:x}-{switch[1]:x}")
     if symbols:
         parts.append(f"symbols={escaped(str(symbols))}")
+    if at:
+        parts.append(f"at={escaped(str(at))}")
     return "-plugin", ",".join(parts)
 
 
@@ -101,6 +119,127 @@ def read(out: Path, names: Sequence[str] = ()) -> Counts:
         calls=_calls(tree, {each[3] for each in mine}, names),
         lost=lost,
     )
+
+
+def encode_addresses(addresses: Iterable[int]) -> bytes:
+    """Return the plugin's file of *addresses*."""
+    return b"".join(struct.pack("=Q", each) for each in sorted(addresses))
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a file of counts says of a schedule."""
+
+    threads: dict[int, int]
+    """Numbers of tasks of the test, and of its threads in the order in which they first ran."""
+    nodes: list[tuple[int, int, int, int]]
+    events: list[tuple[int, int, int, int, int]]
+    """Time, kind, points that have come, task, node."""
+
+    @classmethod
+    def read(cls, out: Path) -> _Told:
+        with out.open("rb") as file:
+            magic, _, _, events, _, tasks, nodes, _, _ = _HEADER.unpack(file.read(_HEADER.size))
+            if magic != _MAGIC:
+                return cls({}, [], [])
+            table = list(_TASK.iter_unpack(file.read(tasks * _TASK.size)))
+            file.seek(_NODES)
+            tree = list(_NODE.iter_unpack(file.read(nodes * _NODE.size)))
+            file.seek(_EVENTS)
+            told = list(_EVENT.iter_unpack(file.read(events * _EVENT.size)))
+        mine = [number for number, each in enumerate(table) if _is_test(each[1], each[4])]
+        return cls({task: at for at, task in enumerate(mine, 1)}, tree, told)
+
+
+def profile(out: Path) -> tuple[list[tuple[int, int, int]], list[int]]:
+    """Return when threads of the test ran, and when these came to the addresses that were given.
+
+    That is start, end and number of the thread, all in instructions from the start of the test.
+    Both are empty where the test did not begin.
+    """
+    told = _Told.read(out)
+    spans: list[tuple[int, int, int]] = []
+    came: list[int] = []
+    task, since = -1, 0
+    for at, kind, _, which, _ in told.events:
+        if kind == _CAME and which in told.threads:
+            came.append(at)
+        elif kind == _RUNS:
+            if task in told.threads and at > since:
+                spans.append((since, at, told.threads[task]))
+            task, since = which, at
+    return spans, came
+
+
+def stands(out: Path, symbols: Symbols) -> tuple[Stand, ...]:
+    """Return which threads of the test stood back, as *out* says, and what others ran meanwhile.
+
+    *symbols* are those that were given to the plugin.  Nothing where the test did not begin.
+    """
+    told = _Told.read(out)
+    tree, threads = _Tree(told.nodes, symbols), told.threads
+    found: list[Stand] = []
+    frames: list[tuple[int, int]] = []
+    others: dict[tuple[int, str], None] = {}
+    victim = point = -1
+
+    def finish() -> None:
+        if victim in threads:
+            where = tuple(tree.where(frames))
+            found.append(
+                Stand(point=point, thread=threads[victim], where=where, others=tuple(others))
+            )
+
+    for at, kind, points, task, node in told.events:
+        if kind == _STANDS:
+            finish()
+            frames, others = [(node, 0)], {}
+            victim, point = task, points - 1
+        elif kind == _FRAME:
+            frames.append((node, at))
+        elif kind == _RAN and task in threads and task != victim and (chain := tree.chain(node)):
+            others[threads[task], chain] = None
+    finish()
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """The chains of calls that the plugin has seen, with names."""
+
+    nodes: Sequence[tuple[int, int, int, int]]
+    symbols: Symbols
+
+    def where(self, frames: Sequence[tuple[int, int]]) -> Iterator[str]:
+        """Yield the functions of *frames*, innermost first, without those that switch tasks.
+
+        A frame is a node, and the address at which its function goes on.
+        """
+        names = [self._name(node) for node, _ in frames]
+        inner = next((at for at, name in enumerate(names) if name.startswith(_ENTRIES)), -1)
+        while inner + 1 < len(names) and _SWITCHES.match(names[inner + 1]):
+            inner += 1
+        for name, (node, at) in list(zip(names, frames, strict=True))[inner + 1 :]:
+            if name in (USER_SPACE, UNKNOWN) or name in _SYSTEM_CALL:
+                return
+            start = self.symbols.addresses[self.nodes[node][3]]
+            yield f"{name}+{at - start:#x}" if at >= start else name
+
+    def chain(self, node: int) -> str:
+        """Return the functions to *node*, outermost first.
+
+        Empty for user space, interrupts, and the switch to another task.
+        """
+        names: list[str] = []
+        while node and (name := self._name(node)) != USER_SPACE:
+            if name.startswith(_ENTRIES) or _SWITCHES.match(name):
+                return ""
+            names.append(name)
+            node = self.nodes[node][2]
+        return " > ".join(name for name in reversed(names) if name not in _SYSTEM_CALL)
+
+    def _name(self, node: int) -> str:
+        return _name(self.nodes[node][3], self.symbols.names) if node else UNKNOWN
 
 
 def _is_test(user: int, flags: int) -> bool:

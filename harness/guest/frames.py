@@ -17,12 +17,13 @@ from typing import Any
 
 from harness.model.events import Hello
 
-VERSION = 9
+VERSION = 10
 HEADER = struct.Struct("<BBHI")
 MAX_OUTPUT = 32768 - 8
 MAX_INPUT = 4096
 MAX_PAYLOAD = 1024 * 1024
 MAX_ARGS = 4096
+MAX_POINTS = 4096
 MAX_GRACE_MS = 7 * 24 * 3600 * 1000
 SEED_SIZE = 32
 TOKEN_SIZE = 16
@@ -102,6 +103,9 @@ class Run:
     """The file of debugfs that says how many faults are left; empty where no call is to fail."""
     watch_left: bool = False
     """Whether to send :class:`Left`."""
+    points: tuple[tuple[int, int], ...] | None = None
+    """Where to preempt the program: ns from its start, and ns for which the task stands back.  None
+    where nothing looks after that."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,8 @@ Frame = (
 _U32 = struct.Struct("<I")
 _HELLO = struct.Struct("<QQII")
 _RUN = struct.Struct(f"<QQ{SEED_SIZE}s{TOKEN_SIZE}sIHH")
+_PREEMPT = struct.Struct("<II")
+_POINT = struct.Struct("<QQ")
 _EXIT = struct.Struct(f"<BBHIIQQQQQI{TOKEN_SIZE}s")
 _BEAT = struct.Struct("<Q")
 _ERROR = struct.Struct(f"<II{TOKEN_SIZE}s")
@@ -246,7 +252,8 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
             lists = _pack_strings(frame.argv) + _pack_strings(frame.env)
             fault = _pack_strings(frame.files) + _pack_string(frame.counter)
             fault += _U32.pack(frame.watch_left)
-            return FrameType.RUN, head + _pack_string(frame.cwd) + lists + fault
+            points = _pack_points(frame.points)
+            return FrameType.RUN, head + _pack_string(frame.cwd) + lists + fault + points
         case Output():
             if not frame.data:
                 raise FrameError("output without a byte")
@@ -287,6 +294,11 @@ def _encode(frame: Frame) -> tuple[FrameType, bytes]:
             return FrameType.TIME_IS_UP, _TIME_IS_UP.pack(frame.limit_ns)
 
 
+def _pack_points(points: Sequence[tuple[int, int]] | None) -> bytes:
+    head = _PREEMPT.pack(points is not None, len(points or ()))
+    return head + b"".join(_POINT.pack(*each) for each in points or ())
+
+
 def _check_run(run: Run) -> None:
     if not run.argv:
         raise FrameError("no program to run")
@@ -296,6 +308,9 @@ def _check_run(run: Run) -> None:
         raise FrameError(f"seed and token have {SEED_SIZE} and {TOKEN_SIZE} bytes")
     if not 0 <= run.grace_ms <= MAX_GRACE_MS:
         raise FrameError("a grace is at most a week")
+    points = run.points or ()
+    if len(points) > MAX_POINTS or list(points) != sorted(points):
+        raise FrameError(f"at most {MAX_POINTS} points of preemption, and one after the other")
 
 
 def _pack_blob(data: bytes) -> bytes:
@@ -337,8 +352,10 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
             grace_ms, clock_ns, seed, token, io, *window = reader.unpack(_RUN)
             cwd, argv, env = reader.string(), reader.strings(), reader.strings()
             files, counter, (watch_left,) = reader.strings(), reader.string(), reader.unpack(_U32)
-            if watch_left > 1:
+            preempt, count = reader.unpack(_PREEMPT)
+            if watch_left > 1 or preempt > 1 or count > (MAX_POINTS if preempt else 0):
                 raise FrameError("RUN: a field out of range")
+            points = tuple(reader.unpack(_POINT) for _ in range(count))
             rows, columns = window
             run = Run(
                 grace_ms,
@@ -354,6 +371,7 @@ def _decode(kind: FrameType, payload: bytes, reader: _Reader) -> Frame:
                 files,
                 counter,
                 bool(watch_left),
+                points if preempt else None,
             )
             _check_run(run)
             return run

@@ -203,6 +203,7 @@ class Session:
             files=tuple(_encode(f"{file}={value}") for file, value in _files(c)),
             counter=_encode(c.faults.counter) if c.faults else b"",
             watch_left=c.watch_left,
+            points=c.points,
         )
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:

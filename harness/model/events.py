@@ -81,6 +81,9 @@ class Command:
     ``faults`` make calls of it fail; with ``watch_left`` a :class:`Left` says what it has left in
     the kernel's memory, where the kernel knows.
 
+    With ``points`` it is preempted there: pairs of ns from its start and of ns for which the task
+    that ran stands back.  Without any, but not None, the guest is the same and nothing stands back.
+
     The seed makes two restored guests differ, and not more than that: the kernel also mixes
     cycle counters into its generator, so the same seed does not give the same random numbers.
     """
@@ -97,6 +100,7 @@ class Command:
     files: tuple[tuple[str, str], ...] = ()
     faults: Faults | None = None
     watch_left: bool = False
+    points: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -184,3 +184,87 @@ def test_the_functions_add_up_to_the_whole(count: Count) -> None:
     found = count(script + FINISH)
     assert sum(dict(found.stacks).values()) == found.user + found.kernel
     assert not found.lost
+
+
+STANDS, GOES_ON, POINT, ZERO = 0x6B485404, 0x6B485405, 0x6B485406, 0x6B485407
+
+
+@pytest.fixture
+def told(plugin: Path, fake: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Runs a script with all that is noted of schedules, and returns the file of counts."""
+
+    def run(script: str) -> Path:
+        out, symbols, stops = (tmp_path / name for name in ("counts", "symbols", "stops"))
+        counted.begin(out)
+        counted.let_go(out)
+        symbols.write_bytes(counted.encode(SYMBOLS))
+        stops.write_bytes(counted.encode_addresses([AT["outer"] + 2, AT["inner"]]))
+        argv = [f"out={out}", f"switch={AT['__switch_to_asm']:x}-{AT['__switch_to_asm'] + 96:x}"]
+        argv += [f"symbols={symbols}", f"at={stops}"]
+        subprocess.run([fake, plugin, *argv], input=script, text=True, check=True, timeout=60)
+        return out
+
+    return run
+
+
+PREEMPTED = (
+    f"s 1000\nm {AGENT:x}\ns 7000\nm {AGENT:x}\nm {ZERO:x}\ns 2000\nm {START:x}\n"
+    + f"b {USER:x} 4 n\nb {at('syscall')} 2 c\nb {at('outer')} 3 n\n"
+    + f"b {at('irq_entries_start')} 4 n\n"  # an interrupt, and the thread that preempts
+    + f"s 7000\nm {POINT:x}\nm {STANDS:x}\n"
+)
+
+
+def test_a_thread_that_stands_back_is_told_with_what_others_ran(
+    told: Callable[[str], Path],
+) -> None:
+    script = (
+        PREEMPTED
+        + f"s 4000\nb {USER:x} 1 n\nb {at('syscall')} 2 c\nb {at('inner')} 5 r\n"
+        + f"b {at('syscall', 6)} 1 n\nb {USER:x} 1 n\n"
+        + f"s 7000\nm {GOES_ON:x}\ns 2000\nb {at('outer', 3)} 1 n\n"
+        + f"s 4000\nb {USER:x} 1 n\nb {at('syscall')} 2 c\nb {at('outer')} 1 n\n"  # too late
+        + FINISH
+    )
+    (stand,) = counted.stands(told(script), SYMBOLS)
+    assert (stand.point, stand.thread) == (0, 1)
+    assert stand.where == ("outer+0x3", "syscall+0x6")
+    assert [thread for thread, _ in stand.others] == [2, 2]
+    assert [chain for _, chain in stand.others] == ["syscall", "syscall > inner"]
+
+
+def test_a_point_that_no_thread_of_the_test_meets_counts_and_is_not_told(
+    told: Callable[[str], Path],
+) -> None:
+    script = (
+        f"s 7000\nm {AGENT:x}\ns 2000\nm {START:x}\nb {USER:x} 4 n\n"
+        + f"s 7000\nm {POINT:x}\nm {POINT:x}\n"
+        + f"s 2000\nb {USER:x} 4 n\ns 7000\nm {POINT:x}\nm {STANDS:x}\n"
+        + FINISH
+    )
+    (stand,) = counted.stands(told(script), SYMBOLS)
+    assert (stand.point, stand.where, stand.others) == (2, (), ())
+
+
+def test_a_profile_has_when_threads_ran_and_came_to_what_was_asked_for(
+    told: Callable[[str], Path],
+) -> None:
+    script = (
+        f"s 7000\nm {AGENT:x}\nb {at('inner')} 10 n\nm {ZERO:x}\ns 2000\nm {START:x}\n"
+        + f"b {USER:x} 4 n\nb {at('outer')} 5 n\n"
+        + f"s 3000\nb {at('inner')} 7 n\n"  # a thread of the kernel
+        + f"s 4000\nb {USER:x} 1 n\nb {at('inner')} 1 n\n"
+        + FINISH
+    )
+    spans, came = counted.profile(told(script))
+    assert [thread for _, _, thread in spans] == [2]
+    (start, end, _) = spans[0]
+    assert end - start >= 3
+    assert len(came) == 2
+    assert came[0] < start <= came[1] < end
+
+
+def test_of_a_test_that_did_not_begin_nothing_is_told(tmp_path: Path) -> None:
+    counted.begin(tmp_path / "counts")
+    assert counted.stands(tmp_path / "counts", SYMBOLS) == ()
+    assert counted.profile(tmp_path / "counts") == ([], [])

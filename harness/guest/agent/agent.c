@@ -50,6 +50,9 @@ struct run {
 	char *files[FRAME_MAX_ARGS + 1];
 	char *counter;		/* of faults that are left; empty where none is wanted */
 	uint32_t watch_left;
+	uint32_t preempt;
+	uint32_t point_count;
+	struct preemption points[FRAME_MAX_POINTS];
 };
 
 /* A run in progress. */
@@ -163,6 +166,19 @@ static void get_strings(struct cursor *c, char **list)
 	list[i] = NULL;
 }
 
+static void get_points(struct cursor *c)
+{
+	run.point_count = get_u32(c);
+	if (run.point_count > FRAME_MAX_POINTS) {
+		c->bad = true;
+		return;
+	}
+	for (uint32_t i = 0; i < run.point_count; i++) {
+		run.points[i].at = get_u64(c);
+		run.points[i].length = get_u64(c);
+	}
+}
+
 static bool parse_run(struct cursor *c)
 {
 	const uint8_t *new_token;
@@ -182,8 +198,10 @@ static bool parse_run(struct cursor *c)
 	get_strings(c, run.files);
 	run.counter = get_string(c);
 	run.watch_left = get_u32(c);
+	run.preempt = get_u32(c);
+	get_points(c);
 	return !c->bad && c->at == c->end && run.io <= FRAME_IO_TERMINAL && run.argv[0] &&
-	       run.grace_ms <= MAX_GRACE_MS && run.watch_left <= 1;
+	       run.grace_ms <= MAX_GRACE_MS && run.watch_left <= 1 && run.preempt <= 1;
 }
 
 /*
@@ -246,6 +264,14 @@ static _Noreturn void exec_test(int out, int err, const char *terminal, volatile
 	_exit(127);
 }
 
+static void close_fds(const int *out, const int *err)
+{
+	for (int i = 0; i < 2; i++) {
+		close(out[i]);
+		close(err[i]);
+	}
+}
+
 /* Starts the test with a terminal or with pipes.  Returns false, with errno, when it does not start. */
 static bool start_test(struct job *job)
 {
@@ -266,6 +292,13 @@ static bool start_test(struct job *job)
 		give_up(FRAME_ERROR_AGENT, "cannot make pipes");
 	}
 	job->started = clock_ns(CLOCK_MONOTONIC);
+	if (run.preempt && !start_to_preempt(run.points, run.point_count)) {
+		error = errno;
+		job->failed = "preemption of the test (perf_event_open)";
+		close_fds(out, err);
+		errno = error;
+		return false;
+	}
 	/* No copy of page tables that exec would throw away: a millisecond or more under TCG. */
 	job->pid = vfork();
 	if (job->pid < 0)
@@ -540,6 +573,7 @@ static uint64_t beyond_even_time(void)
 static void run_test(int sigfd)
 {
 	struct job job = { .pipes = { -1, -1 }, .limit_ns = UINT64_MAX };
+	bool ended;
 
 	set_clock_and_seed();
 	if (run.watch_left)
@@ -549,12 +583,17 @@ static void run_test(int sigfd)
 	if (!start_test(&job)) {
 		int error = errno;
 
+		if (run.preempt && job.pid)
+			stop_to_preempt();
 		mark_log_end();
 		send_error(FRAME_ERROR_START, error, job.failed);
 		return;
 	}
 	rehearse_end();
-	if (!watch_test(&job, sigfd) || !bring_to_rest(&job, sigfd)) {
+	ended = watch_test(&job, sigfd);
+	if (run.preempt)
+		stop_to_preempt();
+	if (!ended || !bring_to_rest(&job, sigfd)) {
 		/* Blocked tasks with their stacks, for whoever must find out why. */
 		write_file("/proc/sysrq-trigger", "w");
 		mark_log_end();

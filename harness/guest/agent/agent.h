@@ -60,6 +60,10 @@ enum mark {
 	MARK_AGENT = 0x6b485401,	/* the agent runs */
 	MARK_START = 0x6b485402,	/* the task is the test, about to execute its program */
 	MARK_END = 0x6b485403,		/* the test has ended */
+	MARK_STANDS = 0x6b485404,	/* the task that ran before this one stands back */
+	MARK_GOES_ON = 0x6b485405,	/* one that stood back goes on */
+	MARK_POINT = 0x6b485406,	/* a point of a schedule has come */
+	MARK_ZERO = 0x6b485407,		/* from here the points of a schedule are counted */
 };
 bool is_counted(void);
 void wait_for_host(void);
@@ -99,6 +103,15 @@ bool quiesce(struct quiet *quiet);
 void stop_at_exec(void);
 bool mark_and_go(pid_t pid);
 uint32_t faults_left(const char *counter);
+
+/* preempt.c */
+#define MAX_STANDING	16
+struct preemption {
+	uint64_t at;		/* ns from the start of the test */
+	uint64_t length;	/* ns */
+};
+bool start_to_preempt(const struct preemption *at, size_t count);
+void stop_to_preempt(void);
 
 /* left.c */
 void remember_objects(void);

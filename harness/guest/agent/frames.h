@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#define FRAME_VERSION		9
+#define FRAME_VERSION		10
 #define FRAME_HEADER_SIZE	8
 #define FRAME_MAX_OUTPUT	(32768 - 8)	/* of STDOUT, STDERR: one write to the port */
 #define FRAME_MAX_INPUT		4096		/* of INPUT */
@@ -23,6 +23,7 @@
 #define FRAME_SEED_SIZE		32
 #define FRAME_TOKEN_SIZE	16
 #define FRAME_MAX_ARGS		4096		/* of argv, and of env */
+#define FRAME_MAX_POINTS	4096		/* of preemption */
 #define FRAME_UNKNOWN		UINT32_MAX
 #define FRAME_PORT_NAME		"harness.agent"
 /* The pages of memory in which a guest finds a letter.  The mark is written there XORed. */
@@ -55,9 +56,11 @@ enum frame_type {
 	 * "NAME=value", u32 count, strings "FILE=value" of what is written to
 	 * files before the program starts, string with the file of debugfs
 	 * that says how many faults are left, or empty where no call
-	 * of the program is to fail, u32 0 or 1: whether to send LEFT.  There
-	 * is no time limit in it: only the host knows how much of the time the
-	 * guest could run, see TIME_IS_UP.
+	 * of the program is to fail, u32 0 or 1: whether to send LEFT, u32 0 or
+	 * 1: whether to preempt the test, u32 count, and for each point of
+	 * preemption u64 ns from the start, ascending, and u64 ns for which the
+	 * task stands back.  There is no time limit in it: only the host knows
+	 * how much of the time the guest could run, see TIME_IS_UP.
 	 */
 	FRAME_RUN = 2,
 	/* Guest to host: raw bytes. */

@@ -2,7 +2,7 @@
 /*
  * A plugin for QEMU's TCG: counts the instructions of a test, and in which functions they are.
  *
- *   -plugin FILE.so,out=COUNTS,switch=START-END[,symbols=SYMBOLS]
+ *   -plugin FILE.so,out=COUNTS,switch=START-END[,symbols=SYMBOLS][,at=ADDRESSES]
  *
  * The guest has one processor of x86-64.  Marks tell when to count: an instruction that does nothing
  * and whose operand is one of the numbers below (the agent executes them).  Instructions are those
@@ -13,6 +13,12 @@
  * (once when they fault, and once again).  What happened between two events is the difference.
  *
  * COUNTS is a file of sizeof(struct counts) bytes, mapped, so it is whole whatever ends QEMU.
+ * Where a schedule has threads of the test stand back (guest/agent/preempt.c), COUNTS has where
+ * they were, and what others ran meanwhile.
+ *
+ * ADDRESSES holds instructions, u64 each and sorted; with them, COUNTS has when the test came to them,
+ * and when which task ran.
+ *
  * SYMBOLS holds functions, struct symbol, sorted by address; with them, COUNTS also has a tree of calls
  * for each task.  harness/guest/counted.py is the other side of both.
  *
@@ -96,6 +102,7 @@ __attribute__((constructor)) static void choose_version(void)
 #define NO_FUNCTION	0xffffffffu	/* user space */
 #define OTHER_FUNCTION	0xfffffffeu	/* a kernel address before the first symbol */
 #define MAX_DEPTH	192
+#define MAX_EVENTS	(1u << 18)
 
 /* nopl MARK(%rax,%rax,1): does nothing; the last four bytes are the mark. */
 static const uint8_t marker[4] = { 0x0f, 0x1f, 0x84, 0x00 };
@@ -104,6 +111,10 @@ enum mark {
 	MARK_AGENT = 0x6b485401,	/* the agent runs */
 	MARK_START = 0x6b485402,	/* the task is the test, about to execute its program */
 	MARK_END = 0x6b485403,		/* the test has ended */
+	MARK_STANDS = 0x6b485404,	/* the task that ran before this one stands back */
+	MARK_GOES_ON = 0x6b485405,	/* one that stood back goes on */
+	MARK_POINT = 0x6b485406,	/* a point of a schedule has come */
+	MARK_ZERO = 0x6b485407,		/* from here the points of a schedule are counted */
 };
 
 enum state { IDLE, STARTED, ENDED };
@@ -125,6 +136,24 @@ struct node {
 	uint32_t function;	/* number in SYMBOLS */
 };
 
+/* What is told of a schedule, in order. */
+enum kind {
+	STANDS,			/* a task stands back; its frames follow, the innermost first */
+	FRAME,			/* "at" is where its function goes on */
+	GOES_ON,
+	RAN,			/* while a task stands back, one has come to a chain of calls for the first time */
+	RUNS,			/* a task begins to run; "at" is when */
+	CAME,			/* a task has come to one of ADDRESSES; "at" is when */
+};
+
+struct event {
+	uint64_t at;
+	uint32_t kind;
+	uint32_t point;		/* how many points have come */
+	uint32_t task;
+	uint32_t node;
+};
+
 enum entry {
 	NO_ENTRY,
 	ENTRY_AT_START,		/* an interrupt or exception begins at its first byte */
@@ -140,14 +169,15 @@ struct counts {
 	uint64_t magic;
 	uint32_t go;		/* the host: the command is in the guest's port, so it may wake */
 	uint32_t state;
-	uint32_t unused;
-	uint32_t full;		/* tasks or nodes have not found a place */
+	uint32_t events;
+	uint32_t full;		/* tasks, nodes or events have not found a place */
 	uint32_t tasks;
 	uint32_t nodes;
 	uint64_t switches;
 	uint64_t lost;		/* instructions without a node */
 	struct task task[MAX_TASKS];
 	struct node node[MAX_NODES];
+	struct event event[MAX_EVENTS];
 };
 
 static struct counts *counts;
@@ -187,6 +217,7 @@ struct frame {
 	uint64_t back;		/* where the caller goes on; 0 for an interrupt or exception */
 	uint32_t node;		/* that of the caller */
 	uint64_t call;		/* interrupt: where the call that it came before would have gone back */
+	uint64_t at;		/* interrupt: behind the last instruction before it */
 };
 
 struct stack {
@@ -199,6 +230,7 @@ struct stack {
 static struct stack *stacks;	/* by number of task */
 static uint32_t by_address[4 * MAX_TASKS];	/* number of task, plus 1 */
 static uint32_t current;	/* number, or MAX_TASKS while it is not known or has no place */
+static uint32_t previous;	/* the one before */
 static struct totals then;
 
 static uint32_t new_node(uint32_t parent, uint32_t function);
@@ -234,6 +266,7 @@ static void settle(void)
 }
 
 static void settle_node(void);
+static void note_switch(void);
 
 static void switched(unsigned int cpu, uint32_t info, uint64_t address, void *data)
 {
@@ -242,12 +275,105 @@ static void switched(unsigned int cpu, uint32_t info, uint64_t address, void *da
 	(void)data;
 	settle_node();
 	settle();
+	previous = current;
 	current = find_task(address);
+	note_switch();
 	if (counts->state == STARTED)
 		counts->switches++;
 }
 
 static void start_tree(void);
+
+/* --- Schedules ------------------------------------------------------------------ */
+
+static uint32_t points;		/* that have come */
+static uint32_t standing;	/* how many tasks stand back */
+static uint64_t zero;		/* the instructions before MARK_ZERO */
+static const uint64_t *stops;
+static size_t stop_count;
+static uint32_t *noted;		/* by node: after how many points it was last told of */
+
+static void tell(enum kind kind, uint32_t task, uint32_t node, uint64_t at)
+{
+	if (counts->events == MAX_EVENTS) {
+		counts->full = 1;
+		return;
+	}
+	counts->event[counts->events++] = (struct event){ at, kind, points, task, node };
+}
+
+static void tell_frames(uint32_t task)
+{
+	const struct stack *stack = &stacks[task];
+
+	for (uint32_t depth = stack->depth; depth-- > 0;) {
+		const struct frame *frame = &stack->frame[depth];
+
+		tell(FRAME, task, frame->node, frame->back ? frame->back : frame->at);
+	}
+}
+
+static uint64_t instructions(void)
+{
+	return now->user + now->kernel;
+}
+
+static void note_switch(void)
+{
+	if (stops && counts->state == STARTED && current < MAX_TASKS)
+		tell(RUNS, current, 0, instructions() - zero);
+}
+
+static bool is_stop(uint64_t address)
+{
+	size_t low = 0, high = stop_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (stops[middle] == address)
+			return true;
+		if (stops[middle] < address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+static void came(unsigned int cpu, void *data)
+{
+	(void)cpu;
+	(void)data;
+	if (counts->state == STARTED && current < MAX_TASKS &&
+	    !(counts->task[current].flags & TASK_AGENT))
+		tell(CAME, current, 0, instructions() - zero);
+}
+
+static void schedule_mark(enum mark mark)
+{
+	if (mark == MARK_POINT) {
+		points++;
+	} else if (mark == MARK_GOES_ON) {
+		standing -= standing > 0;
+		tell(GOES_ON, current, 0, 0);
+	} else if (previous < MAX_TASKS) {
+		standing++;
+		tell(STANDS, previous, stacks[previous].node, 0);
+		tell_frames(previous);
+	}
+}
+
+/* What others run while a task stands back, each chain of calls once. */
+static void note_node(void)
+{
+	uint32_t node = stacks[current].node;
+
+	if (!standing || noted[node] == points || counts->task[current].flags & TASK_AGENT)
+		return;
+	noted[node] = points;
+	tell(RAN, current, node, 0);
+}
 
 static void marked(unsigned int cpu, void *data)
 {
@@ -258,7 +384,9 @@ static void marked(unsigned int cpu, void *data)
 	settle();
 	if (current == MAX_TASKS)
 		return;
-	if (mark == MARK_AGENT) {
+	if (mark == MARK_ZERO) {
+		zero = now->user + now->kernel;
+	} else if (mark == MARK_AGENT) {
 		counts->task[current].flags |= TASK_AGENT;
 	} else if (mark == MARK_START && counts->state == IDLE) {
 		counts->task[current].flags |= TASK_FIRST;
@@ -266,6 +394,8 @@ static void marked(unsigned int cpu, void *data)
 		start_tree();
 	} else if (mark == MARK_END && counts->state == STARTED) {
 		counts->state = ENDED;
+	} else if (mark >= MARK_STANDS && counts->state == STARTED) {
+		schedule_mark(mark);
 	}
 }
 
@@ -357,7 +487,7 @@ static void start_tree(void)
 	before = NULL;
 }
 
-static void push(struct stack *stack, uint64_t back, uint64_t call)
+static void push(struct stack *stack, uint64_t back, uint64_t call, uint64_t at)
 {
 	if (stack->depth == MAX_DEPTH) {
 		/* The oldest half is given up; who returns there finds no frame, and goes on. */
@@ -365,7 +495,7 @@ static void push(struct stack *stack, uint64_t back, uint64_t call)
 			sizeof(*stack->frame) * (MAX_DEPTH / 2));
 		stack->depth = MAX_DEPTH / 2;
 	}
-	stack->frame[stack->depth++] = (struct frame){ back, stack->node, call };
+	stack->frame[stack->depth++] = (struct frame){ back, stack->node, call, at };
 }
 
 /* Goes to the block's function as one that has the caller *parent*. */
@@ -409,26 +539,33 @@ static bool end_interrupt(struct stack *stack)
 			stack->node = frame->node;
 			if (!frame->call)
 				return false;
-			push(stack, frame->call, 0);
+			push(stack, frame->call, 0, 0);
 			return true;
 		}
 	}
 	return false;
 }
 
+static void follow(const struct block *block, const struct block *last);
+
 static void entered(unsigned int cpu, void *data)
 {
 	const struct block *block = data, *last = before;
-	struct stack *stack;
-	uint32_t root;
 
 	(void)cpu;
 	before = block;
 	if (counts->state != STARTED || current == MAX_TASKS)
 		return;
 	settle_node();
-	stack = &stacks[current];
-	root = root_of(current);
+	follow(block, last);
+	note_node();
+}
+
+static void follow(const struct block *block, const struct block *last)
+{
+	struct stack *stack = &stacks[current];
+	uint32_t root = root_of(current);
+
 	if (stack->guest) {
 		if (block->start != stack->guest)
 			return;
@@ -438,7 +575,7 @@ static void entered(unsigned int cpu, void *data)
 	}
 	if (last && last->is_vmrun && block->start != last->end) {
 		stack->guest = last->end;
-		push(stack, last->end, 0);
+		push(stack, last->end, 0, 0);
 		stack->node = child(stack->node, NO_FUNCTION);
 		return;
 	}
@@ -453,12 +590,12 @@ static void entered(unsigned int cpu, void *data)
 		return;
 	}
 	if (block->is_entry && block->start != last->end) {
-		push(stack, 0, last->is_call ? last->end : 0);
+		push(stack, 0, last->is_call ? last->end : 0, last->end);
 		go_down(stack, stack->node, block);
 		return;
 	}
 	if (last->is_call && block->start != last->end) {
-		push(stack, last->end, 0);
+		push(stack, last->end, 0, 0);
 		go_down(stack, stack->node, block);
 		return;
 	}
@@ -577,11 +714,13 @@ static void translated(plugin_id id, struct qemu_plugin_tb *tb)
 		    loads_next_stack(bytes, size))
 			qemu_plugin_register_vcpu_mem_cb(instruction, switched, NO_REGISTERS,
 							 ACCESSES, NULL);
+		if (is_stop(address))
+			qemu_plugin_register_vcpu_insn_exec_cb(instruction, came, NO_REGISTERS, NULL);
 		if (size == 8 && memcmp(bytes, marker, sizeof(marker)) == 0) {
 			uint32_t mark;
 
 			memcpy(&mark, bytes + 4, sizeof(mark));
-			if (mark >= MARK_AGENT && mark <= MARK_END)
+			if (mark >= MARK_AGENT && mark <= MARK_ZERO)
 				qemu_plugin_register_vcpu_insn_exec_cb(instruction, marked,
 								       NO_REGISTERS,
 								       (void *)(uintptr_t)mark);
@@ -639,6 +778,11 @@ static bool parse(int argc, char **argv)
 		} else if (strncmp(argv[i], "switch=", 7) == 0) {
 			if (!parse_range(argv[i] + 7))
 				return false;
+		} else if (strncmp(argv[i], "at=", 3) == 0) {
+			stops = map_file(argv[i] + 3, false, &size);
+			stop_count = size / sizeof(*stops);
+			if (!stops)
+				return false;
 		} else if (strncmp(argv[i], "symbols=", 8) == 0) {
 			symbols = map_file(argv[i] + 8, false, &size);
 			symbol_count = size / sizeof(*symbols);
@@ -651,10 +795,11 @@ static bool parse(int argc, char **argv)
 
 static bool set_up(void)
 {
-	current = MAX_TASKS;
+	current = previous = MAX_TASKS;
 	stacks = calloc(MAX_TASKS, sizeof(*stacks));
 	child_of = symbols ? calloc(CHILDREN, sizeof(*child_of)) : NULL;
-	if (!stacks || (symbols && !child_of))
+	noted = calloc(MAX_NODES, sizeof(*noted));
+	if (!stacks || !noted || (symbols && !child_of))
 		return false;
 	if (!qemu_plugin_register_vcpu_insn_exec_inline) {
 		score = qemu_plugin_scoreboard_new(sizeof(struct totals));
