@@ -26,6 +26,7 @@ _COMMANDS = {
     "matrix": "harness.cli.matrix",
     "mcp": "harness.cli.mcp",
     "mutants": "harness.cli.mutants",
+    "race": "harness.cli.race",
     "replay": "harness.cli.replay",
     "report": "harness.cli.report",
     "run": "harness.cli.run",

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from harness.cli.testing import Asked, TestingCommand, conduct, testing_options
+from harness.cli.testing import Asked, TestingCommand, conduct, once_only, testing_options
 from harness.errors import UserError
 from harness.model.faults import InjectSpec, parse_point
 from harness.model.ids import TestId
@@ -84,21 +84,11 @@ def inject(
                 where=f"--function {name}",
                 hint="write NAME or NAME=ERRNO: __filemap_add_folio=ENOSPC",
             )
-    if targets and options["expression"]:
-        raise UserError("tests are chosen by their names or by -k, not both", where="-k")
     suites = options["suites"] or tuple(dict.fromkeys(map(_suite, targets)))
     asked = Asked(**{**options, "suites": suites})
-    if asked.repeat is not None or asked.until_fail:
-        raise UserError(
-            "each point of a sweep runs once",
-            where="--repeat" if asked.repeat is not None else "--until-fail",
-            hint="run one point several times by its name",
-        )
-    if asked.resume is not None and targets:
-        raise UserError(
-            "tests cannot be named with --resume",
-            why="a run goes on with the options that it began with",
-        )
+    once_only(
+        asked, targets, "each point of a sweep runs once", "run one point several times by its name"
+    )
     spec = InjectSpec(
         targets=targets,
         kinds=kinds or (() if functions else ("slab", "page")),  # type: ignore[arg-type]

@@ -4,20 +4,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from harness.cli.options import Name
+from harness.cli.race import suites_of
 from harness.cli.testing import (
     Asked,
     TestingCommand,
+    by_names,
     conduct,
     reruns_option,
     testing_options,
 )
 from harness.errors import UserError
+from harness.model import races
 from harness.model.ids import BASE, ONLY
+from harness.model.races import RaceSpec
 from harness.model.spec import KernelSpec
 from harness.run import rundir
 from harness.run.earlier import last_coverage, left_to
@@ -26,6 +31,7 @@ from harness.run.request import Request
 
 
 @click.command(cls=TestingCommand)
+@click.argument("targets", metavar="[TEST...]", nargs=-1)
 @testing_options
 @click.option(
     "--upto",
@@ -52,6 +58,11 @@ from harness.run.request import Request
     help="With --cost: also count per kernel function, and draw a flame graph of each test.",
 )
 @click.option(
+    "--schedule",
+    metavar="SEED|AT+LENGTH,...",
+    help="Preempt the tests as this schedule of `harness race` says: by its seed or its points.",
+)
+@click.option(
     "--for-patch",
     type=click.IntRange(min=1),
     metavar="N",
@@ -70,10 +81,12 @@ from harness.run.request import Request
 )
 @reruns_option
 def run(
+    targets: tuple[str, ...],
     upto: int | None,
     coverage: bool,
     cost: bool,
     functions: bool,
+    schedule: str | None,
     for_patch: int | None,
     base: str | None,
     reruns: int,
@@ -98,10 +111,12 @@ def run(
       harness run --series ~/v10 --base ~/linux#v6.1
       harness run -k punch --repeat 100
       harness run -k punch --cost --functions
+      harness run memfd:memfd_test --schedule 17 --repeat 20
       harness run --junit junit.xml --summary summary.md
       harness run --resume latest
     """
-    asked = Asked(**options)
+    asked = Asked(**{**options, "suites": options["suites"] or suites_of(targets)})
+    by_names(asked, targets)
     if functions and not cost:
         raise UserError(
             "--functions counts instructions, so it goes with --cost", hint="add --cost"
@@ -111,6 +126,13 @@ def run(
             "--cost and --coverage are two runs",
             why="what watches lines would be counted, or what counts be slowed down by it",
         )
+    if schedule is not None and (cost or coverage or base is not None):
+        others = (("--cost", cost), ("--coverage", coverage), ("--base", base is not None))
+        raise UserError(
+            "a schedule belongs to one kernel, and nothing else is measured under it",
+            where=next(f"--schedule with {name}" for name, given in others if given),
+        )
+    under = None if schedule is None else _under(schedule, targets)
 
     def shape(request: Request) -> Request:
         whole = asked.kernel(upto)
@@ -123,6 +145,8 @@ def run(
             coverage=coverage,
             cost=cost,
             functions=functions,
+            expression=request.expression or _chosen(targets),
+            race=under,
             for_patch=for_patch,
             base=BASE if base is not None else ONLY,
             reruns=reruns,
@@ -132,3 +156,19 @@ def run(
         return left_to(request, last_coverage(request.project_dir / rundir.RUNS))
 
     return conduct(asked, shape)
+
+
+def _chosen(targets: Sequence[str]) -> str:
+    """Return the expression that selects *targets* and no others."""
+    if len(targets) == 1:
+        return targets[0]
+    quoted = (each.replace("\\", "\\\\").replace('"', '\\"') for each in targets)
+    return " or ".join(f'"{each}"' for each in quoted)
+
+
+def _under(schedule: str, targets: tuple[str, ...]) -> RaceSpec:
+    """Return what is asked for with *schedule*; UserError where it is none."""
+    meant = races.parse(schedule)
+    if isinstance(meant, int):
+        return RaceSpec(targets=targets, first=meant, control=False, shorten=False)
+    return RaceSpec(targets=targets, points=meant, control=False, shorten=False)

@@ -295,6 +295,28 @@ class Asked:
         )
 
 
+def by_names(asked: Asked, targets: Sequence[str]) -> None:
+    """Raise UserError where tests are named in *targets*, and that cannot be."""
+    if targets and asked.expression:
+        raise UserError("tests are chosen by their names or by -k, not both", where="-k")
+    if targets and asked.resume is not None:
+        raise UserError(
+            "tests cannot be named with --resume",
+            why="a run goes on with the options that it began with",
+        )
+
+
+def once_only(asked: Asked, targets: Sequence[str], what: str, hint: str) -> None:
+    """Raise UserError where the variations of tests in *targets* cannot be had as *asked*.
+
+    *what* says that each of them runs once, *hint* what to do.
+    """
+    by_names(asked, targets)
+    if asked.repeat is not None or asked.until_fail:
+        option = "--repeat" if asked.repeat is not None else "--until-fail"
+        raise UserError(what, where=option, hint=hint)
+
+
 @dataclass(frozen=True)
 class Finished:
     """A run that has come to its end."""

@@ -30,7 +30,7 @@ _MAX_EVENTS = 1 << 18
 _EVENTS = _NODES + _MAX_NODES * _NODE.size
 SIZE = _EVENTS + _MAX_EVENTS * _EVENT.size
 """Bytes of a file of counts; most of them are a hole."""
-_STANDS, _FRAME, _GOES_ON, _RAN, _RUNS, _CAME = range(6)
+_STANDS, _FRAME, _RAN, _RUNS, _CAME = range(5)
 _AGENT, _FIRST = 1, 2
 _ENDED = 2
 _USER, _UNKNOWN = 0xFFFFFFFF, 0xFFFFFFFE

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 import msgspec
 
 from harness import ktap
-from harness.judge import injected, known, repeat
+from harness.judge import injected, known, races, repeat
 from harness.judge.assertions import assertions
 from harness.judge.boot import (
     allowed_at,
@@ -141,6 +141,7 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
         ),
     )
     sweeps = next((record for record in records if isinstance(record, SweepStarted)), None)
+    said = races.told(said, records)
     return said if sweeps is None else injected.told(said, head.surveys, sweeps.patches)
 
 
@@ -332,6 +333,7 @@ def judge_test(
             "rerun": plan.rerun,
             "logs": Logs(build=plan.build_log),
             "injected": injected.without_end(plan.fault, begun=started is not None),
+            "schedule": plan.schedule,
         }
         return Test(**(values | more))  # type: ignore[arg-type]
 
@@ -353,7 +355,7 @@ def judge_test(
             seed=started.seed,
             host=started.host,
         )
-    if ended is None and spent is not None and plan.fault:
+    if ended is None and spent is not None and plan.swept:
         return untold(Outcome.SKIP, f"beyond the budget of {spent:g} s")
     if ended is None:
         return untold(Outcome.NOTRUN, "the run ended before the test began")
@@ -390,6 +392,7 @@ def judge_test(
         host=started.host if started else HERE,
         logs=ended.logs,
         rerun=plan.rerun,
+        schedule=plan.schedule,
     )
     if applied.refused and outcome in (Outcome.SPLAT, Outcome.CRASH):
         gone = f"{test.reason} ({_refusal(applied.refused[0], today)})"

@@ -25,6 +25,7 @@ from harness.lab.templates import Template
 from harness.model.events import Command, Guest
 from harness.model.logfiles import LogNames
 from harness.model.plan import PlannedTest
+from harness.model.races import NS, Schedule
 from harness.model.records import Boot, Ending, TestEnded
 
 _ENVIRONMENT = (
@@ -62,7 +63,12 @@ def command_of(
         files=files,
         faults=settings_of(test.fault) if test.fault else None,
         watch_left=test.fault is not None,
+        points=_points(test.schedule) if test.schedule else None,
     )
+
+
+def _points(schedule: Schedule) -> tuple[tuple[int, int], ...]:
+    return tuple((each.at * NS, each.length * NS) for each in schedule.points)
 
 
 @dataclass(frozen=True)

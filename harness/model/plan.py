@@ -9,6 +9,7 @@ from harness.klog.allow import Allowance
 from harness.model.expectations import Expectation
 from harness.model.faults import Fault
 from harness.model.ids import ONLY, KernelName
+from harness.model.races import Schedule
 from harness.model.spec import GuestTable
 
 ENDLESS = 0
@@ -44,11 +45,18 @@ class PlannedTest(msgspec.Struct, frozen=True, kw_only=True):
     """Kernel messages that are known under it."""
     fault: Fault | None = None
     """Which of its calls fails, where it is a point of a sweep."""
+    schedule: Schedule | None = None
+    """Where it is preempted, if it is one of a test's schedules."""
 
     @property
     def runnable(self) -> bool:
         """Whether there is anything to run."""
         return not (self.broken or self.unfit)
+
+    @property
+    def swept(self) -> bool:
+        """Whether it is one of many variations of a test, which a budget may cut short."""
+        return self.fault is not None or self.schedule is not None
 
     @property
     def group(self) -> Group:

@@ -22,6 +22,7 @@ from harness.model.ids import HERE, ONLY, HostName, KernelName, TestId
 from harness.model.metrics import Metric
 from harness.model.mutants import Mutant, MutantRun, Status
 from harness.model.plan import ALL, Cell, PlannedTest
+from harness.model.races import Paced, RaceSpec, Shortened
 from harness.model.recording import RecordSpec
 from harness.model.results import Bisected, Kernel, Logs, Machine
 from harness.model.spec import BisectTable, GuestTable, KernelSpec, MutantsAsked, Trust
@@ -68,6 +69,8 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     """Which calls of the tests fail on purpose, if any."""
     recording: RecordSpec | None = None
     """How tests are recorded, if they are."""
+    race: RaceSpec | None = None
+    """Under which schedules the tests run, if any."""
     reruns: int = 0
     """How often, on each kernel, a test is run again that differs between two."""
     base: KernelName = ONLY
@@ -464,6 +467,8 @@ Record = (
     | ChecksPlanned
     | CheckEnded
     | Surveyed
+    | Paced
+    | Shortened
     | SweepStarted
     | BudgetSpent
     | MutantsPlanned
@@ -487,6 +492,8 @@ OfKernel = (
     | TestEnded
     | Decoded
     | Surveyed
+    | Paced
+    | Shortened
     | SweepStarted
 )
 """Records that speak of one kernel of the run."""

@@ -19,6 +19,7 @@ from harness.model.coverage import Coverage
 from harness.model.faults import Injection, Injections
 from harness.model.metrics import Metric
 from harness.model.mutants import Mutants
+from harness.model.races import Races, Schedule, Shortened
 from harness.outcome import Outcome
 from harness.visible import defuse_json
 
@@ -195,6 +196,10 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """The kernel of the run on which it ran, where that is the same as its own; else null."""
     injected: Injection | None = None
     """For a point of a sweep: the result of the call that was made to fail."""
+    schedule: Schedule | None = None
+    """The preemption schedule under which it ran."""
+    shortened: Shortened | None = None
+    """The points of that schedule that are needed for the failure, and what ran there."""
     excused: str = ""
     """As of a case: why the program as a whole does not let the run fail."""
 
@@ -334,6 +339,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     """The changed lines that the tests ran; None if coverage was not measured."""
     injections: Injections | None = None
     """Results of the sweeps of ``harness inject``; None for other runs."""
+    races: Races | None = None
+    """Results of the schedules of ``harness race``; None for other runs."""
     mutants: Mutants | None = None
     """Results of the tests with planted faults; None if none were planted."""
     notes: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.model.ids import case_of
 from harness.model.results import Results, Test
+from harness.report.races import preempted_text
 from harness.report.summary import essence
 from harness.report.text import assertion, count, cut_line, one_line
 from harness.visible import visible
@@ -50,6 +51,8 @@ def evidence(test: Test) -> Iterator[Evidence]:
         yield Evidence(f"and {count(len(bad) - MOST_CASES, 'more case')}", ())
     if not bad and test.output:
         yield Evidence("output", _lines(*assertion(test.output), "the output"))
+    if said := preempted_text(test):
+        yield Evidence("where it was preempted", tuple(said.splitlines()))
     if test.kernel_log:
         log = visible(test.kernel_log).strip("\n").split("\n")
         yield Evidence("the kernel said", _lines(*essence(log), "its log"))

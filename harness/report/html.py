@@ -32,6 +32,7 @@ from harness.report import coverage, mutants
 from harness.report.changes import told
 from harness.report.junit import attached_logs
 from harness.report.kernels import subject
+from harness.report.races import preempted_text
 from harness.report.testcases import CASE_TEXT_LIMIT, TEXT_LIMIT, story_text
 from harness.report.text import Span, count_outcomes, one_line, style_of, tally
 from harness.report.verdict import complaints_at_boot, counted, verdict
@@ -193,6 +194,7 @@ def _test(
             for each in test.functions[:_MOST_FUNCTIONS]
         ),
         *(("metric that cannot be read", fault) for fault in test.metric_faults),
+        ("preempted", " · ".join(preempted_text(test).splitlines())),
     ]
     excused = {"excused": True} if test.excused else {}
     return excused | {

@@ -19,6 +19,7 @@ from harness.report.injections import fault_lines, injection_lines, leak_lines
 from harness.report.kernels import subject
 from harness.report.matrix import matrix
 from harness.report.mutants import mutant_lines
+from harness.report.races import preempted_lines, race_rows
 from harness.report.steps import cases_text, known_tags
 from harness.report.text import (
     COMMAND,
@@ -104,6 +105,8 @@ def summary(
         parts += [[], *coverage_lines(results.coverage)]
     if results.injections:
         parts += [[], *injection_lines(results.injections)]
+    if results.races:
+        parts += [[], *race_rows(results.races)]
     if results.mutants:
         parts += [[], *mutant_lines(results.mutants)]
     return [*parts, *_last(results, directory, page, junit), [], *verdict(results)]
@@ -146,7 +149,8 @@ def hosts_line(results: Results) -> Iterator[Line]:
 
 def _uneventful(test: Test) -> bool:
     """Whether it is one of the many points of a sweep of which only the number is told."""
-    return test.injected is not None and test.injected.nth > 0 and test.outcome.as_expected
+    many = (test.injected and test.injected.nth) or (test.schedule and test.schedule.seed)
+    return bool(many) and test.outcome.as_expected
 
 
 def _table(tests: Sequence[Test], verbose: bool, unicode: bool, width: int) -> Iterator[Line]:
@@ -277,6 +281,7 @@ def _details(
     yield from _attempts(test, directory)
     if test.elsewhere:
         yield [("  verdict:    ", "dim"), (one_line(test.elsewhere), "")]
+    yield from preempted_lines(test)
     yield from leak_lines(test)
     yield from fault_lines(test)
     if test.kernel_log:

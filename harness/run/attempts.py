@@ -187,6 +187,8 @@ def _turn(test: PlannedTest) -> int:
 
     So a sweep for which there is no time has tried some of each part of the test.
     """
+    if test.schedule is not None:
+        return test.schedule.seed
     if test.fault is None:
         return 0
     return int(f"{test.fault.nth:032b}"[::-1], 2)

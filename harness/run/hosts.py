@@ -101,12 +101,17 @@ class Hosts:
         for name in self._named:
             if name != project.LOCAL:
                 project.host(request.project, request.project_file, name)
-        watched = request.coverage or request.cost or request.recording
-        if (self._named or request.dask) and watched:
-            what = "harness replay" if request.recording else "--cost"
+        asked = {
+            "--coverage": request.coverage,
+            "--cost": request.cost,
+            "harness replay": request.recording,
+            "a schedule": request.race,
+        }
+        option = next((name for name, wanted in asked.items() if wanted), "")
+        if (self._named or request.dask) and option:
             raise UserError(
                 "tests are watched and recorded on this machine only",
-                where=f"{'--coverage' if request.coverage else what} with --host",
+                where=f"{option} with --host",
                 hint="leave one of them out",
             )
         with_local = not (self._named or request.dask) or project.LOCAL in self._named

@@ -104,6 +104,8 @@ class Job:
             with held.let_through():
                 run.mutate()
             with held.let_through():
+                run.shorten()
+            with held.let_through():
                 run.symbolize()
         except KeyboardInterrupt:
             interrupted = True

@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.guest import vng
 from harness.model.faults import InjectSpec
 from harness.model.ids import ONLY, KernelName
+from harness.model.races import RaceSpec
 from harness.model.recording import RecordSpec
 from harness.model.records import SCHEMA, Requested
 from harness.model.spec import BisectTable, GuestTable, KernelSpec, MutantsAsked, Trust
@@ -64,6 +65,8 @@ class Request:
     """Which calls of the tests fail on purpose, if any."""
     recording: RecordSpec | None = None
     """How tests are recorded, if they are."""
+    race: RaceSpec | None = None
+    """Under which schedules the tests run; None is as the kernel schedules them."""
     reruns: int = 0
     """How often, on each kernel, a test is run again that differs between two; 0 is not at all."""
     base: KernelName = ONLY
@@ -105,6 +108,7 @@ class Request:
             left_out=self.left_out,
             inject=self.inject,
             recording=self.recording,
+            race=self.race,
             reruns=self.reruns,
             base=self.base,
             bisect=self.bisect,
@@ -137,6 +141,7 @@ class Request:
             left_out=asked.left_out,
             inject=asked.inject,
             recording=asked.recording,
+            race=asked.race,
             reruns=asked.reruns,
             base=asked.base,
             bisect=asked.bisect,
@@ -155,8 +160,13 @@ class Request:
     @property
     def watched(self) -> bool:
         """Whether tests run otherwise than they do by themselves: watched, or made to fail."""
-        special = self.inject is not None or self.recording is not None
+        special = self.inject is not None or self.recording is not None or self.race is not None
         return self.coverage or self.cost or special
+
+    @property
+    def budget_s(self) -> float | None:
+        """How many seconds variations of tests may take together; None is as long as they take."""
+        return next((each.budget_s for each in (self.inject, self.race) if each), None)
 
     @property
     def project_dir(self) -> Path:
@@ -172,6 +182,8 @@ class Request:
         table = msgspec.structs.replace(self.project.guest, **asked)
         if self.recording:
             return _counted(table, "harness replay", "recorded")
+        if self.race is not None:
+            return _counted(table, "a schedule", "chosen to preempt it")
         return _counted(table, "--cost", "counted") if self.cost else table
 
     def fragments(self, spec: KernelSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -262,6 +274,12 @@ class Request:
         # The seeds are the same, so the same run fails.
         argv += ["--hunt", str(self.repeat)] * (self.recording is not None and self.until_fail)
         return shlex.join([*argv, test] if command != "run" else [*argv, "-k", test])
+
+    def rerun_schedule(
+        self, spec: KernelSpec, suites: Sequence[str], test: str, schedule: str
+    ) -> str:
+        """Return a shell command that runs *test* under *schedule* again; see :meth:`rerun`."""
+        return shlex.join([*self._argv("run", spec, suites), test, "--schedule", schedule])
 
     def rerun_mutant(self, spec: KernelSpec, line: str) -> str:
         """Return a shell command that plants the faults of *line* (``FILE:LINE``) again."""

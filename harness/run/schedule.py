@@ -283,7 +283,7 @@ class Schedule:
     def _seed(self, test: PlannedTest, attempt: int) -> str:
         if self.record:
             return self.record.seed_of(test.name, attempt)
-        return digest(test.name) if test.guest.counted else secrets.token_hex(32)
+        return seed_of(test)
 
     def _factor(self, test: PlannedTest, emulated: bool) -> float:
         """Return how much longer a test may take than on a machine with real processors."""
@@ -309,6 +309,13 @@ class Schedule:
                 self.journal.write(
                     CacheDamaged(kernel=kernel.name, time=now(), tests=tests, why=error.why)
                 )
+
+
+def seed_of(test: PlannedTest) -> str:
+    """Return a seed for an attempt at *test*, in hex: always the same where all else is, too."""
+    if not test.guest.counted:
+        return secrets.token_hex(32)
+    return digest(test.schedule.test if test.schedule else test.name)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class Sweeper:
             try:
                 await surveyor.survey(tests, tell)
             except BaseExceptionGroup as errors:
-                raise _first(errors) from None
+                raise first_of(errors) from None
 
     def _points(self, test: PlannedTest, known: Mapping[str, Surveyed]) -> Sequence[PlannedTest]:
         """Return what is planned of *test*; one that cannot run stays what it is."""
@@ -123,7 +123,7 @@ class Sweeper:
         )
 
 
-def _first(errors: BaseExceptionGroup) -> BaseException:
+def first_of(errors: BaseExceptionGroup) -> BaseException:
     """Return one error of nested groups."""
     found: BaseException = errors
     while isinstance(found, BaseExceptionGroup):

@@ -40,7 +40,7 @@ from harness.model.records import (
 from harness.model.results import Kernel
 from harness.proc import signals
 from harness.report.display import Display
-from harness.run import cost, coverage, times
+from harness.run import cost, coverage, races, times
 from harness.run.attempts import Attempts, Ready
 from harness.run.builder import NICE, Builder
 from harness.run.course import Course
@@ -50,12 +50,14 @@ from harness.run.journal import Journal
 from harness.run.mutant_plan import Planting, planting
 from harness.run.mutants import Mutation
 from harness.run.prepare import Prepared, Selected, build, planned, select
+from harness.run.races import Racer
 from harness.run.request import Request
 from harness.run.reruns import Neighbours, Reruns
 from harness.run.reuse import Verdicts
 from harness.run.rundir import RunDirectory
 from harness.run.same import Same, check_same
 from harness.run.schedule import Schedule, now
+from harness.run.shorten import Shortening
 from harness.run.shown import Shown
 from harness.run.sweeps import Budget, Sweeper
 from harness.run.symbolize import decode_unexpected
@@ -133,6 +135,20 @@ class Underway:
                 return
             stage = Mutation(
                 prepared, self._planting, self._place.path, self._book, self._context, self._jobs
+            )
+            try:
+                stage.execute()
+            except HarnessError as error:
+                raise self._with_hint(error) from None
+
+    def shorten(self) -> None:
+        """Look into the schedules under which tests fail, now that all have ended."""
+        race = self._request.race
+        if race is None:
+            return
+        for prepared in self._prepared.values():
+            stage = Shortening(
+                prepared, self._place.path, self._book, self._context, self._jobs, race.shorten
             )
             try:
                 stage.execute()
@@ -273,6 +289,9 @@ class Underway:
             if inject is not None:
                 sweeper = Sweeper(prepared, inject, self._jobs, self._context)
                 prepared = await sweeper.swept(self._known, self._write)
+            if self._request.race is not None:
+                racer = Racer(prepared, self._request.race, self._jobs, self._context)
+                prepared = await racer.scheduled(self._known, self._write)
             self._plan()
             same = await self._same.cells(prepared) if self._request.reuses else {}
             facts = msgspec.structs.replace(prepared.facts, same_as=self._same.kernel(prepared))
@@ -292,6 +311,9 @@ class Underway:
             if self._request.recording:
                 vmlinux = built.kernel.vmlinux
                 bench = replace(bench, watch=Recordings(self._place.path, each.name, vmlinux))
+            if self._request.race is not None:
+                begin = partial(races.watch, built, self._place.path, self._context)
+                bench = replace(bench, watch=await builder.do(begin))
             hosts.planned(prepared, bench)
             yield await self._ready(head, prepared)
 
@@ -313,8 +335,7 @@ class Underway:
             self._book.write(*reused)
             ended = verdict.ended_attempts([*self._known, *reused], name)
         known = times.load(self._context.store)
-        inject = self._request.inject
-        budget = Budget(inject.budget_s if inject else None)
+        budget = Budget(self._request.budget_s)
         budget.start()
         took = known.of_tests(name, [test.name for test in mine])
         attempts = Attempts(head, took, budget.spent)

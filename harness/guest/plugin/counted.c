@@ -140,8 +140,7 @@ struct node {
 enum kind {
 	STANDS,			/* a task stands back; its frames follow, the innermost first */
 	FRAME,			/* "at" is where its function goes on */
-	GOES_ON,
-	RAN,			/* while a task stands back, one has come to a chain of calls for the first time */
+	RAN,			/* before it runs again, another has come to a chain of calls for the first time */
 	RUNS,			/* a task begins to run; "at" is when */
 	CAME,			/* a task has come to one of ADDRESSES; "at" is when */
 };
@@ -287,7 +286,8 @@ static void start_tree(void);
 /* --- Schedules ------------------------------------------------------------------ */
 
 static uint32_t points;		/* that have come */
-static uint32_t standing;	/* how many tasks stand back */
+static uint32_t away;		/* how many tasks stood back and have not run since */
+static uint8_t is_away[MAX_TASKS];
 static uint64_t zero;		/* the instructions before MARK_ZERO */
 static const uint64_t *stops;
 static size_t stop_count;
@@ -320,6 +320,10 @@ static uint64_t instructions(void)
 
 static void note_switch(void)
 {
+	if (current < MAX_TASKS && is_away[current]) {
+		is_away[current] = 0;
+		away--;
+	}
 	if (stops && counts->state == STARTED && current < MAX_TASKS)
 		tell(RUNS, current, 0, instructions() - zero);
 }
@@ -354,22 +358,20 @@ static void schedule_mark(enum mark mark)
 {
 	if (mark == MARK_POINT) {
 		points++;
-	} else if (mark == MARK_GOES_ON) {
-		standing -= standing > 0;
-		tell(GOES_ON, current, 0, 0);
-	} else if (previous < MAX_TASKS) {
-		standing++;
+	} else if (mark == MARK_STANDS && previous < MAX_TASKS) {
+		away += !is_away[previous];
+		is_away[previous] = 1;
 		tell(STANDS, previous, stacks[previous].node, 0);
 		tell_frames(previous);
 	}
 }
 
-/* What others run while a task stands back, each chain of calls once. */
+/* What others run until a task that stood back runs again, each chain of calls once. */
 static void note_node(void)
 {
 	uint32_t node = stacks[current].node;
 
-	if (!standing || noted[node] == points || counts->task[current].flags & TASK_AGENT)
+	if (!away || noted[node] == points || counts->task[current].flags & TASK_AGENT)
 		return;
 	noted[node] = points;
 	tell(RAN, current, node, 0);

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What came of schedules: a row for each test, and what is left of those that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.model.races import Races, Shortened, Stand
+from harness.model.results import Test
+from harness.outcome import Outcome
+from harness.report.text import LOG_COLUMNS, Span, columns, count, fit, one_line, pad
+
+_NUMBERS = 50
+_MOST_OTHERS = 12
+_MOST_FRAMES = 8
+_DEPTH = 6
+"""Functions of a chain that are shown of what another thread ran."""
+_GOOD = frozenset({Outcome.PASS, Outcome.XFAIL})
+
+
+def race_rows(races: Races) -> Iterator[list[Span]]:
+    """Yield what the console says of all schedules: one row a test."""
+    names = [one_line(each.test) for each in races.tests]
+    widest = max(map(columns, names), default=0)
+    wide = max(len("schedules of"), min(widest, LOG_COLUMNS - _NUMBERS))
+    yield [(f"{pad('schedules of', wide)}  {'planned':>7}  how they ended", "dim")]
+    for each in races.tests:
+        spans: list[Span] = []
+        for outcome, number in sorted(each.outcomes.items()):
+            style = "good" if outcome in _GOOD else "warn" if outcome == Outcome.SKIP else "bad"
+            spans += [(", " if spans else "", ""), (f"{number} {outcome}", style)]
+        name = pad(fit(one_line(each.test), wide), wide)
+        yield [(name, ""), (f"  {each.planned:>7}  ", ""), *spans]
+    for note in races.notes:
+        yield [("    note: ", "warn"), (one_line(note, 2000), "")]
+
+
+def preempted_lines(test: Test) -> Iterator[list[Span]]:
+    """Yield what is left of the schedule under which *test* fails, point by point."""
+    if test.shortened is not None:
+        for line in _lines(test.shortened):
+            yield [(f"  {line}", "")]
+
+
+def preempted_text(test: Test) -> str:
+    """Return the same as a text; empty where there is none."""
+    return "\n".join(_lines(test.shortened)) if test.shortened else ""
+
+
+def _lines(said: Shortened) -> Iterator[str]:
+    before, after = len(said.planned), len(said.points)
+    if said.asked:
+        them = "it" if after == 1 else "them"
+        yield (
+            f"preempted at {count(after, 'point')} of the {before} that were planned; under {them} "
+            f"it failed {said.shown} of {said.asked} times"
+        )
+    else:
+        yield f"preempted at {count(after, 'point')}"
+    stands = {each.point: each for each in said.stands}
+    for number, point in enumerate(said.points):
+        stand = stands.get(number)
+        yield f"after {point.at:,} instructions, for {point.length:,}:"
+        if stand is None:
+            yield "    no thread of the test ran just then"
+            continue
+        yield from _stand(stand)
+    if said.asked:
+        yield f"the same again: {one_line(said.rerun, 4000)}"
+
+
+def _stand(stand: Stand) -> Iterator[str]:
+    where = [one_line(each) for each in stand.where]
+    yield f"    thread {stand.thread} stood back in {where[0] if where else 'user space'}"
+    for each in where[1:_MOST_FRAMES]:
+        yield f"        from {each}"
+    if not stand.others:
+        yield "    and no other thread of the test ran in the kernel meanwhile"
+        return
+    shown: dict[str, None] = {}
+    for thread, chain in stand.others:
+        functions = chain.split(" > ")[:_DEPTH]
+        shown[f"thread {thread} ran {' > '.join(functions)}"] = None
+    lines = list(shown)
+    lines = [
+        line
+        for line in lines
+        if not any(other != line and other.startswith(f"{line} > ") for other in lines)
+    ]
+    yield "    meanwhile:"
+    for line in lines[:_MOST_OTHERS]:
+        yield f"        {one_line(line, 500)}"
+    if len(lines) > _MOST_OTHERS:
+        yield f"        ... and {count(len(lines) - _MOST_OTHERS, 'more chain')} of calls"
