@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Planted races: each is found by a schedule, shown again by it, shortened, and explained.
+
+The sample has its race in a program and runs on the project's own kernel.  The kernel of the proof
+has one patch more, ``selftests/faults/races/kernel``, and can be preempted anywhere.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ExitCode
+from harness.model import results
+from harness.model.races import Shortened, written
+from harness.model.results import Results, Test
+from harness.outcome import Outcome
+from tests.run.test_faults import FAULTS
+from tests.run.test_main_job import REPOSITORY, suite
+
+pytestmark = [pytest.mark.kernel]
+RACES = FAULTS / "races"
+LIMIT_S = 3000
+# Each thread holds a number while it looks away, so an addition of the other is lost; and a thread
+# that is preempted nowhere ends before the other begins.
+LOST = """
+	#include <pthread.h>
+	static volatile int total;
+
+	static void *add(void *unused)
+	{
+		for (int i = 0; i < 500; i++) {
+			int seen = total;
+
+			for (volatile int away = 0; away < 50; away++)
+				;
+			total = seen + 1;
+		}
+		return unused;
+	}
+"""
+RACE = """
+	pthread_t thread;
+
+	printf("TAP version 13\\n1..1\\n");
+	pthread_create(&thread, NULL, add, NULL);
+	add(NULL);
+	pthread_join(thread, NULL);
+	printf("# %d of 1000\\n%sok 1 sum\\n", total, total == 1000 ? "" : "not ");
+	return total != 1000;
+"""
+
+
+def harness(directory: Path, *arguments: str) -> tuple[int, str]:
+    """Run the command in *directory*; return its exit code and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout, done.stdout
+    return done.returncode, done.stdout
+
+
+def read(out: Path) -> Results:
+    return results.decode((out / "results.json").read_bytes())
+
+
+def shortened(said: Results) -> list[tuple[Test, Shortened]]:
+    return [(test, test.shortened) for test in said.tests if test.shortened is not None]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The project with a suite of its own, on the kernel that other tests have, too."""
+    text = (REPOSITORY / "harness.toml").read_text()
+    kernel, _, _ = text.partition("\n[suites.")
+    kernel = kernel.replace('"patches/', f'"{REPOSITORY}/patches/')
+    configs = shutil.copytree(REPOSITORY / "kernel-configs", tmp_path / "kernel-configs")
+    # A kernel that can be preempted anywhere would have to be built for this alone.
+    (configs / "race.config").unlink()
+    (tmp_path / "harness.toml").write_text(f'{kernel}\n[suites.mine]\npath = "mine"\n')
+    suite(tmp_path / "mine", lost=RACE)
+    source = tmp_path / "mine" / "lost.c"
+    source.write_text(source.read_text().replace("int main(", f"{LOST}\nint main("))
+    makefile = tmp_path / "mine" / "Makefile"
+    makefile.write_text(f"LDFLAGS += -pthread\n{makefile.read_text()}")
+    return tmp_path
+
+
+def test_a_race_in_a_program_is_found_shown_again_and_shortened(project: Path) -> None:
+    code, text = harness(project, "race", "mine:lost", "--schedules", "4", "--out", "out")
+    assert code == ExitCode.NOT_AS_EXPECTED, text
+    said = read(project / "out")
+    names = [f"mine:lost@{each}" for each in ("control", *(f"seed#{n}" for n in range(1, 5)))]
+    assert [test.name for test in said.tests] == names
+    assert said.tests[0].outcome is Outcome.PASS
+    failed = [test for test in said.tests if test.outcome is Outcome.FAIL]
+    assert failed
+    assert said.races is not None
+    (row,) = said.races.tests
+    assert (row.planned, row.outcomes["fail"]) == (4, len(failed))
+    ((test, story),) = shortened(said)
+    assert test in failed
+    assert story.shown == story.asked
+    assert 1 <= len(story.points) <= len(story.planned)
+    assert {each.thread for each in story.stands} <= {1, 2}
+    assert f"after {story.points[0].at:,} instructions" in text
+    assert test.shortened in said.races.found
+    # By its seed, and by what is left of it.
+    for schedule in (str(test.schedule.seed if test.schedule else 0), written(story.points)):
+        again = ("mine:lost", "--schedule", schedule, "--repeat", "2", "--out", "again")
+        code, text = harness(project, "run", *again)
+        assert code == ExitCode.NOT_AS_EXPECTED, text
+        (rerun,) = read(project / "again").tests
+        assert [each.outcome for each in rerun.attempts] == [Outcome.FAIL] * 2, text
+
+
+@pytest.mark.proof
+@pytest.mark.long(600)
+def test_a_race_in_the_kernel_is_found_20_of_20_times_and_explained(tmp_path: Path) -> None:
+    stack = ("--series", "v10+test-vm", "--series", str(RACES / "kernel"))
+    where = ("--suite", str(RACES / "suite"))
+    out = tmp_path / "out"
+    tests = ("suite:listen", "suite:right", "suite:lost")
+    code, text = harness(
+        REPOSITORY, "race", *tests, *stack, *where, "--schedules", "150", "--out", str(out)
+    )
+    print(text)
+    assert code == ExitCode.NOT_AS_EXPECTED
+    said = read(out)
+    assert len(said.tests) == len(tests) * 151
+    bad = {
+        test.schedule.test for test in said.tests if test.schedule and not test.outcome.as_expected
+    }
+    assert bad == {"suite:listen", "suite:lost"}
+    stories = {story.test: story for _, story in shortened(said)}
+    listen = stories["suite:listen"]
+    assert "races_end" in listen.how or "harness_races.c" in listen.how
+    assert any("races_punch" in where for stand in listen.stands for where in stand.where)
+    ran = [chain for stand in listen.stands for _, chain in stand.others]
+    assert any("races_listen" in chain for chain in ran)
+    for story in stories.values():
+        assert story.shown == story.asked
+        again = [*shlex.split(story.rerun)[1:], "--repeat", "20", "--out", str(tmp_path / "again")]
+        code, text = harness(REPOSITORY, *again)
+        assert code == ExitCode.NOT_AS_EXPECTED, text
+        (rerun,) = read(tmp_path / "again").tests
+        assert len(rerun.attempts) == 20
+        assert not any(each.outcome.as_expected for each in rerun.attempts)
