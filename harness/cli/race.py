@@ -62,8 +62,8 @@ def race(
 
     A schedule says at which instructions of the test the thread that runs stands back, and for how
     long.  It comes from a seed, and is the same each time: what fails under one fails again.  The
-    guest has one processor and is emulated.  TEST is the name of a test, SUITE:PROGRAM.  The kernel
-    gets the fragment 'race' (docs/failures.md).
+    guest has one processor and is emulated.  TEST is the name of a test, SUITE:PROGRAM
+    (docs/failures.md).
 
     \b
     Examples:

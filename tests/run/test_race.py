@@ -8,7 +8,6 @@ has one patch more, ``selftests/faults/races/kernel``, and can be preempted anyw
 from __future__ import annotations
 
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,13 +80,11 @@ def shortened(said: Results) -> list[tuple[Test, Shortened]]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The project with a suite of its own, on the kernel that other tests have, too."""
+    """The project with a suite of its own."""
     text = (REPOSITORY / "harness.toml").read_text()
     kernel, _, _ = text.partition("\n[suites.")
     kernel = kernel.replace('"patches/', f'"{REPOSITORY}/patches/')
-    configs = shutil.copytree(REPOSITORY / "kernel-configs", tmp_path / "kernel-configs")
-    # A kernel that can be preempted anywhere would have to be built for this alone.
-    (configs / "race.config").unlink()
+    kernel = kernel.replace("[kernel]\n", f'[kernel]\nconfig_dir = "{REPOSITORY}/kernel-configs"\n')
     (tmp_path / "harness.toml").write_text(f'{kernel}\n[suites.mine]\npath = "mine"\n')
     suite(tmp_path / "mine", lost=RACE)
     source = tmp_path / "mine" / "lost.c"
