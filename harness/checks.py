@@ -36,7 +36,7 @@ _IMAGE = "arch/x86/boot/bzImage"
 _NOTHING = Built("", ())
 
 Tell = Callable[[CheckResult], None]
-"""Takes what a check has seen, once it is made."""
+"""Receives the result of a check."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class Checks:
     _headers: dict[str, str] = field(default_factory=dict)
     """Of the tree that is in the workshop: digests by name."""
     _headers_trouble: str = ""
-    """Why they are not known."""
+    """Why they are unknown."""
     _last: Built = _NOTHING
     """The tree that is in the workshop."""
     _broken: str = ""
-    """Why nothing can be said of the next patch."""
+    """Why the next patch cannot be checked."""
 
     @cached_property
     def patches(self) -> Mapping[int, Patch]:
@@ -99,7 +99,7 @@ class Checks:
         return found
 
     def planned(self) -> list[tuple[int, str]]:
-        """Return each check that will be told of: the patch, and the check, in their order."""
+        """Return each check that will be reported: the patch, and the check, in their order."""
         return [
             (number, check)
             for number in self.patches
@@ -108,7 +108,7 @@ class Checks:
         ]
 
     def static(self) -> None:
-        """Make the checks that need no compiler."""
+        """Run the checks that need no compiler."""
         subject = self.subject
         workshop, base = subject.workshop, subject.source
         repositories = (base.repo, *subject.histories)

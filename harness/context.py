@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What work needs wherever it is done, handed down as one value."""
+"""The common context of all work, passed as one value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.store import Store
 
 @dataclass(frozen=True)
 class Context:
-    """Where work keeps what it makes, and where it tells of itself."""
+    """The store and the progress display of work."""
 
     store: Store
     progress: Progress
@@ -32,5 +32,5 @@ class Context:
         return self.progress.step(title)
 
     def note(self, text: str) -> None:
-        """Tell one line that stays."""
+        """Report one permanent line."""
         self.progress.note(text)

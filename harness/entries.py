@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What all entries of ``expectations.toml`` have in common: why, who, and for how long."""
+"""Common parts of all entries of ``expectations.toml``: reason, owner, end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 from harness.errors import UserError
 
 WARNING_DAYS = 30
-"""An entry that ends within so many days is told in every report."""
+"""Reports list an entry that ends within so many days."""
 
 OneOrMore = str | tuple[str, ...]
 """A key whose value is one text or an array of texts."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The two kinds of trouble: the user's input is wrong, or the machine is.
+"""The two kinds of errors: wrong input of the user, and failures of the machine.
 
 Everything that is neither is a bug and keeps its traceback.  A failing test is none of these: it
 is a result.
@@ -11,7 +11,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What every command of this project returns to the shell."""
+    """The exit codes of all commands."""
 
     AS_EXPECTED = 0
     """Every planned test ended as expected."""
@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
 
 
 class HarnessError(Exception):
-    """An error that is told to a person in at most four parts.
+    """An error that is shown in at most four parts.
 
     ``what`` went wrong is one line.  ``where`` names the file, patch or option.  ``why`` may have
     several lines (the tool's own words).  ``hint`` says what to do about it.

@@ -12,7 +12,7 @@ class Outcome(StrEnum):
 
     PASS = "pass"
     SKIP = "skip"
-    """Could not be tried here; the reason stands beside it."""
+    """Could not run here; the reason says why."""
     XFAIL = "xfail"
     """Failed, and that was expected."""
     XPASS = "xpass"
@@ -20,7 +20,7 @@ class Outcome(StrEnum):
     FAIL = "fail"
     TIMEOUT = "timeout"
     SPLAT = "splat"
-    """The test said pass while the kernel complained in its log."""
+    """The test reported pass, and the kernel complained in its log."""
     CRASH = "crash"
     """The kernel died or oopsed under the test."""
     NOTRUN = "notrun"

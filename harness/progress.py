@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How long work tells a person that it is alive.
+"""Progress of long work.
 
 The rooms that build or run know nothing of terminals: they are handed a :class:`Progress` and
 say what they do.  ``harness.report.console`` draws it; :class:`Quiet` says nothing.
@@ -21,7 +21,7 @@ class Step(Protocol):
         """Say what is being done now; *done* of *total* in whatever unit the step counts."""
 
     def result(self, text: str) -> None:
-        """Say in a few words how it ended, for the line that stays."""
+        """Set a short result for the permanent line."""
 
 
 class Progress(Protocol):
@@ -31,7 +31,7 @@ class Progress(Protocol):
         """Open a step; leaving the context ends it, with its duration."""
 
     def note(self, text: str) -> None:
-        """Tell one line that stays, such as a fallback that was taken."""
+        """Report one permanent line, such as a fallback that was taken."""
 
 
 class _QuietStep:

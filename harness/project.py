@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``harness.toml``: what a project tests, on what, and for how long at most.
+"""``harness.toml``: what a project tests, its guests, hosts and time limits.
 
 The file is decoded straight into the frozen structures below, whose defaults are the only
 defaults.  An error names the file, the key and what was expected there.
@@ -21,9 +21,9 @@ from harness.tables import convert, read
 
 FILE_NAME = "harness.toml"
 LOCAL = "local"
-"""What this machine is called where hosts are named."""
+"""The name of this machine among hosts."""
 NO_SERIES = "none"
-"""The stack that every project has: the source as it is."""
+"""The stack that every project has: the unpatched source."""
 _Paths = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 _Content = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
 
@@ -57,13 +57,13 @@ class SuiteTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     default: bool = True
     """Whether a run without ``--suite`` includes it."""
     expectations: str | None = None
-    """What is known to go wrong; None is ``expectations.toml`` beside the suite's Makefile."""
+    """The known failures; None is ``expectations.toml`` beside the suite's Makefile."""
     settings: str | None = None
     """What the programs need of a guest; None is ``suite.toml`` beside the suite's Makefile."""
 
 
 class VariantTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A kernel that is compared with others; what is not said is as without a variant."""
+    """A kernel that is compared with others; missing keys mean the same as without a variant."""
 
     series: tuple[str, ...] = ()
     """Names of ``stacks``, and paths of series, that apply one upon the other."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where a kernel has the code of given source lines.
+"""Find the addresses of given source lines in a kernel.
 
 The kernel need not have been built with debug information: the objects that come from the files are
 compiled once more with it, and believed only where their functions lie as the kernel's do
@@ -94,7 +94,7 @@ def _in_slot(
     lines: Mapping[str, frozenset[int]],
     context: Context,
 ) -> _Found | str:
-    """Return what the kernel's objects say, or why the slot does not have them."""
+    """Return the line tables of the kernel's objects, or why the slot does not have them."""
     with (
         context.lock(place.name),
         context.step("Finding the code of the changed lines") as step,

@@ -37,7 +37,7 @@ def configure(
     context: Context,
     owner: str = "",
 ) -> dict[str, str]:
-    """Put the ``.config`` into the object directory, untouched if it is there already.
+    """Write the ``.config`` to the object directory; an identical one is left untouched.
 
     *owner* is whose tree it is, empty for the user's own: see :class:`harness.kbuild.kernel.Slot`.
     An untouched file keeps its time, so that make sees nothing to do.  Returns the names of the
@@ -64,7 +64,7 @@ def configure(
 
 
 def check_taken(fragments: Fragments, config: str, unmet: Mapping[str, str]) -> None:
-    """Raise UserError where *config* lacks an option that the user asks for.
+    """Raise UserError if *config* lacks an option that the user requests.
 
     It says what each got and, from *unmet*, which dependencies it lacks.
     """
@@ -81,7 +81,7 @@ def check_taken(fragments: Fragments, config: str, unmet: Mapping[str, str]) -> 
 
 
 def why_denied(fragments: Fragments, config: str, unmet: Mapping[str, str]) -> dict[str, str]:
-    """Return for each suite to which *config* denies a wish, in one line, which and why."""
+    """Return one line for each suite with an option that *config* lacks, with the reason."""
     return {
         suite: "the kernel did not accept options of the suite: "
         + "; ".join(_lines(missing, fragments, unmet))

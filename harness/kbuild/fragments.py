@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Configuration fragments: reading, merging, and whether the kernel took what they ask for."""
+"""Configuration fragments: read them, merge them, verify that the kernel accepted them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Option:
     origin: str
     """``FILE:LINE`` of the request."""
     optional: bool = False
-    """Whether the kernel may go without it."""
+    """Whether it is optional."""
     suite: str = ""
-    """The suite that wishes for it; empty for what the user asks for."""
+    """The suite that requests it; empty for the user's options."""
 
     @property
     def line(self) -> str:
@@ -42,12 +42,12 @@ class Option:
 
 @dataclass(frozen=True)
 class Fragments:
-    """Several fragments merged; where two name one option, the later counts."""
+    """Several fragments merged; the later one overrides the earlier."""
 
     names: tuple[str, ...]
     options: tuple[Option, ...]
     wishes: tuple[Option, ...] = ()
-    """What each suite asks for besides the user; several may wish for one option."""
+    """The options that suites request in addition; several may request the same one."""
 
     @property
     def text(self) -> str:
@@ -60,7 +60,7 @@ class Fragments:
         return digest(*sorted(option.line for option in self.options))
 
     def binding(self) -> Fragments:
-        """Return the same request with what suites wish for as demands, like the user's."""
+        """Return the same request with the options of suites required like the user's."""
         options = tuple(replace(option, suite="") for option in self.options)
         return replace(self, options=options, wishes=())
 

@@ -40,7 +40,7 @@ from harness.store import Store
 
 _STRANGER = "stranger-"
 _RECIPE = "7"
-"""Raise it when the same input shall give another kernel entry."""
+"""Increase it if the same input has to produce another kernel entry."""
 _BUILT = re.compile(r"^  (?:CC|AS)\s+(?:\[M\]\s+)?(\S+)")
 _DIAGNOSTIC = re.compile(
     r"^(?P<place>[^\s:]+:\d+)(?::\d+)?: (?P<kind>fatal error|error|warning|note): "
@@ -61,7 +61,7 @@ class DoesNotCompile(UserError):
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
-    """What an entry says of its kernel (``kernel.json``)."""
+    """The description of a kernel in its entry (``kernel.json``)."""
 
     release: str
     """``make kernelrelease``."""
@@ -74,7 +74,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     headers_digest: str
     warnings: tuple[str, ...]
     unmet: dict[str, str] = {}
-    """Requested options that it did not take, each with what is unmet."""
+    """Requested options that it did not accept, each with the unmet dependencies."""
     tried: tuple[str, ...] = ()
     """What the makefiles of a stranger said of things that the sandbox has kept from them."""
 
@@ -114,7 +114,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Slot:
-    """Where builds of one source and one list of fragments happen."""
+    """The build directories of one source and one list of fragments."""
 
     name: str
     path: Path
@@ -147,7 +147,7 @@ class Slot:
 
     @property
     def request(self) -> Path:
-        """What options are asked for, as a file for make."""
+        """The requested options, as a file for make."""
         return self.path / "request.config"
 
     @property
@@ -184,7 +184,7 @@ def slot(
 
 
 def slots(store: Store) -> list[Slot]:
-    """Return all slots there are; the time of a slot's directory says when it was last used."""
+    """Return all slots; the time of a slot's directory is that of its last use."""
     return [_slot_at(store, path) for path in store.for_make().place("build").iterdir()]
 
 
@@ -372,7 +372,7 @@ class _Work:
         return warnings
 
     def _collect(self, out: Path, make: Make, warnings: list[str], unmet: dict[str, str]) -> None:
-        """Copy what later rooms need into the entry."""
+        """Copy the files that later rooms need into the entry."""
         objects = self.place.objects
         release = make.release()
         for name, to in (

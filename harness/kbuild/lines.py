@@ -67,7 +67,7 @@ _COMMAND = re.compile(r"^(?:saved)?cmd_(?P<target>\S+) := (?P<command>.*)$", re.
 
 @dataclass(frozen=True)
 class Decoded:
-    """Reports with what could be found out."""
+    """Reports with the lines that were found."""
 
     reports: tuple[str, ...]
     note: str = ""
@@ -114,7 +114,7 @@ def find_slot(kernel: Kernel, store: Store) -> Slot | None:
 
 @dataclass(frozen=True)
 class _Known:
-    """What was found out about the frames of one kernel, kept in the store."""
+    """The known lines of the frames of one kernel, kept in the store."""
 
     store: Store
     key: str
@@ -177,7 +177,7 @@ _BUSY = "another run is building where the kernel was built"
 
 
 def obstacles(kernel: Kernel, place: Slot) -> Iterator[str]:
-    """Yield why the slot is of no use for this kernel."""
+    """Yield why the slot cannot be used for this kernel."""
     with kernel.vmlinux.open("rb") as file:
         machine = int.from_bytes(file.read(20)[18:20], "little")
     if machine != _EM_X86_64:

@@ -29,14 +29,14 @@ class Make:
     sandbox: Sandbox | None = None
     """Where the makefiles run if they are a stranger's."""
     options: tuple[str, ...] = ()
-    """Given to make besides, such as ``W=1``."""
+    """Additional arguments of make, such as ``W=1``."""
     tried: list[str] = field(default_factory=list)
-    """What the makefiles said of things that the sandbox has kept from them."""
+    """Messages of the makefiles about accesses that the sandbox denied."""
 
     def run(
         self, targets: Sequence[str], on_line: Callable[[str], None] | None = None
     ) -> Completed:
-        """Make *targets* and return how that ended."""
+        """Run make for *targets* and return its result."""
         return self._run(targets, {}, on_line)
 
     def must(
@@ -57,7 +57,7 @@ class Make:
         )
 
     def release(self) -> str:
-        """Return what ``make kernelrelease`` says."""
+        """Return the output of ``make kernelrelease``."""
         output = self.must(["-s", "--no-print-directory", "kernelrelease"], "no kernel release")
         return output.splitlines()[-1].strip()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which tools build the kernel, and everything that keeps their output reproducible."""
+"""The tools that build the kernel, and the settings that keep their output reproducible."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Toolchain:
 
     @property
     def identity(self) -> str:
-        """One line that changes whenever the output may."""
+        """One line that changes if the output of the tools may change."""
         return f"{self.compiler}; {self.linker}; {self.defaults[:12]}"
 
 

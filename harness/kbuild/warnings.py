@@ -41,7 +41,7 @@ _LIMIT_S = 300
 
 
 class Warned(msgspec.Struct, frozen=True, order=True):
-    """One warning, as a compiler or another tool says it."""
+    """One warning of a compiler or another tool."""
 
     file: str
     """As the tree names it."""
@@ -150,7 +150,7 @@ class Workshop:
         return made_from(self.place.objects, self.place.source, changed)
 
     def _keep(self, tree: Tree, state: _State | None, said: _Said) -> dict[str, tuple[Warned, ...]]:
-        """Write down, and return, what is known of the objects that are in the slot."""
+        """Store and return the warnings of the objects in the slot."""
         place = self.place
         objects = {**(state.objects if state else {}), **said.objects}
         kept = {
@@ -213,7 +213,7 @@ class Workshop:
             return None
 
     def _clear(self) -> None:
-        """Throw away objects of which nothing is known."""
+        """Remove objects without stored warnings."""
         with self.context.store.for_make().scratch("objects") as grave:
             if self.place.objects.exists():
                 self.place.objects.rename(grave / "objects")
@@ -250,7 +250,7 @@ class _Said:
 
 
 def _remove_unsaid(objects: Path, said: _Said, since_ns: int) -> None:
-    """Remove the object files that are new *since_ns* and of which *said* has not heard."""
+    """Remove the object files that are new *since_ns* and unknown to *said*."""
     for path in objects.rglob("*.o"):
         name = path.relative_to(objects).as_posix()
         if name not in said.objects and path.lstat().st_mtime_ns >= since_ns:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one door to other programs."""
+"""Running other programs: no other package starts processes."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The environment variables that other programs get: an allow-list, made here and nowhere else.
+"""The environment variables of other programs: an allow-list, only made here.
 
 Whatever a user has exported for other work (``CFLAGS``, ``MAKEFLAGS``, ``KCONFIG_CONFIG``,
 ``GIT_DIR``, ``PYTHONPATH``, ``LD_PRELOAD``) would change what is built, and the result would stay

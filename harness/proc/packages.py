@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How what is missing is installed here: names differ between distributions, and commands too."""
+"""Commands that install missing packages, by distribution."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from harness.proc.stop import current
 
 _TAIL_LINES = 400
 _LOOK_S = 0.5
-"""How often the limits of a sandbox are looked at: a program that cannot fork may try for ever."""
+"""Seconds between checks of a sandbox's limits: a program that cannot fork may try for ever."""
 _TICK_S = 0.25
 _NO_ROOM = 1 << 20
 """A disk with fewer free bytes than this is full."""
@@ -361,7 +361,7 @@ def _collect(
 
 
 def kill_group(child: Child) -> None:
-    """End whatever is left of the child's process group, and reap the child."""
+    """Kill the rest of the child's process group, and reap the child."""
     for sig in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, sig)

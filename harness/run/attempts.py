@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One result from many attempts: a test that passes seven times of ten has not passed."""
+"""The attempts of a run that are left, and their order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Attempts:
     ) -> None:
         self._head = head
         self._spent = spent
-        """Whether the time is over in which attempts may begin."""
+        """Whether the time in which attempts may begin is over."""
         self._begun: set[tuple[str, int]] = set()
         self._stopped: set[str] = set()
         self._rounds: dict[int, dict[str, PlannedTest]] = {}
@@ -45,19 +45,19 @@ class Attempts:
         )
 
     def ended(self, name: str, attempt: int, outcome: Outcome) -> None:
-        """Take note of the end of an attempt."""
+        """Record the end of an attempt."""
         self._take(name, attempt)
         if self._head.until_fail and not outcome.as_expected:
             self._stop(name)
 
     def dropped(self, group: Group) -> None:
-        """Take note that there is no guest for the tests of *group*."""
+        """Record that there is no guest for the tests of *group*."""
         for test in self._tests:
             if test.group == group:
                 self._stop(test.name)
 
     def again(self, test: PlannedTest, attempt: int) -> None:
-        """Take note that an attempt which had begun has no end, and shall begin anew."""
+        """Record that an attempt has begun without an end; it has to begin again."""
         if test.name in self._stopped:
             return
         self._begun.discard((test.name, attempt))
@@ -83,7 +83,7 @@ class Attempts:
 
         One attempt at each test comes before the second at any, and the longest test first.
         """
-        # Where there is no end to it, nothing may fit for ever.
+        # In endless mode it is possible that no attempt ever fits.
         most = len(self._tests) if self._head.repeat == ENDLESS else None
         near = itertools.islice(self._left(), most)
         found = next((each for each in near if fits(each[0])), None)
@@ -93,7 +93,7 @@ class Attempts:
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left that could be begun."""
+        """Whether no attempt is left."""
         return next(self._left(), None) is None
 
     def _left(self) -> Iterator[tuple[PlannedTest, int]]:
@@ -130,29 +130,29 @@ class Attempts:
         return self._rounds[attempt]
 
     def _take(self, name: str, attempt: int) -> None:
-        """Take an attempt from what is left."""
+        """Remove an attempt from those left."""
         self._begun.add((name, attempt))
         self._rounds.get(attempt, {}).pop(name, None)
 
     def _stop(self, name: str) -> None:
-        """Leave out all further attempts at a test."""
+        """Skip all further attempts at a test."""
         self._stopped.add(name)
         for left in self._rounds.values():
             left.pop(name, None)
 
     def left(self) -> list[tuple[PlannedTest, int]]:
-        """Return the attempts that have not begun; nothing where there is no end to them."""
+        """Return the attempts that have not begun; empty in endless mode."""
         return [] if self._head.repeat == ENDLESS else list(self._left())
 
     def labels(self) -> list[str]:
-        """Return what is left, by names for the eye; nothing where there is no end to it."""
+        """Return display labels of the remaining attempts; empty in endless mode."""
         if self._head.repeat == ENDLESS:
             return []
         known = [test.name for test in self._head.tests if not test.runnable]
         return known + [self.label(*each) for each in self.left()]
 
     def label(self, test: PlannedTest, attempt: int) -> str:
-        """Return the name of an attempt for the eye."""
+        """Return the display label of an attempt."""
         if is_rerun(self._head, attempt):
             return f"{test.name} [rerun {attempt - self._head.repeat}]"
         if self._head.repeat == 1:
@@ -162,7 +162,7 @@ class Attempts:
 
 @dataclass(frozen=True)
 class Ready:
-    """A kernel that is there, and what is left to run on it."""
+    """A built kernel, and the attempts that are left on it."""
 
     name: KernelName
     head: RunStarted
@@ -178,7 +178,7 @@ class Ready:
         return f"{self.name}@{text}" if self.name else text
 
     def labels(self) -> list[str]:
-        """Return the names for the eye of what is left."""
+        """Return display labels of the remaining attempts."""
         return [self.label(each) for each in self.attempts.labels()]
 
 

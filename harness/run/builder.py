@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One thread that builds, one thing after the other, while an event loop runs tests.
+"""One thread that builds one kernel after the other while an event loop runs tests.
 
 It lives for as long as there is anything to build: programs that it has started get a signal when
 the thread that started them is gone.
@@ -22,7 +22,7 @@ from harness.proc.stop import Stop, Stopped, stoppable
 T = TypeVar("T")
 
 NICE = 10
-"""Tests have limits and a build has none: beside tests it gets what these leave (nice(2))."""
+"""The niceness of builds beside tests, which have time limits (nice(2))."""
 
 
 class Builder:
@@ -34,7 +34,7 @@ class Builder:
 
     def _lower(self) -> None:
         if self._nice:
-            # Of this thread alone, as Linux counts it, and of what it starts.
+            # On Linux this applies to this thread and its children only.
             mine = os.getpriority(os.PRIO_PROCESS, 0)
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), mine + self._nice)
 
@@ -60,7 +60,7 @@ class Builder:
                 stop.close()
 
     def close(self) -> None:
-        """End the thread; nothing may be under way."""
+        """End the thread, which must be idle."""
         self._pool.shutdown()
 
     def __enter__(self) -> Builder:

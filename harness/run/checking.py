@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The checks of a series, from what is asked for to the last that is told of.
+"""The checks of a series, from the request to the last result.
 
 Trees are built one after the other in a thread; the kernel of each boots while the next is built.
 """
@@ -56,7 +56,7 @@ class Wish:
 def check(
     wish: Wish, name: str, place: RunDirectory, book: Journal, context: Context
 ) -> Exception | None:
-    """Make the checks as the run *name* in *place*, and tell *book*; return what stopped them.
+    """Run the checks as the run *name* in *place*, record them in *book*; return what stopped them.
 
     Before there is a plan, raises as the rooms do; KeyboardInterrupt at any time, which *book* is
     told of.
@@ -100,7 +100,7 @@ def check(
 def _prepare(
     wish: Wish, name: str, logs: Path, context: Context
 ) -> tuple[Subject, Callable[[tuple[PlannedCheck, ...]], ChecksPlanned]]:
-    """Return the series on its source, and what makes the plan once the checks are known."""
+    """Return the series on its source, and a function that makes the plan from the checks."""
     request, spec, time = wish.request, wish.request.kernels[0], now()
     names, added = request.fragments(spec)
     fragments = kbuild.load(request.project_dir / request.project.kernel.config_dir, names)
@@ -149,7 +149,7 @@ def _prepare(
 
 
 async def _make(checks: Checks, booth: _Booth) -> None:
-    """Make all checks of *checks*; each tree boots in *booth* while the next one is built."""
+    """Run all checks of *checks*; each tree boots in *booth* while the next one is built."""
     with Builder() as builder:
         await builder.do(checks.static)
         if not set(checks.wanted) & set(BUILT):
@@ -180,7 +180,7 @@ async def _compare(
     before: asyncio.Task[Seen | None],
     after: asyncio.Task[Seen | None],
 ) -> None:
-    """Tell what of a boot is new with the patch *number*."""
+    """Record the findings of a boot that are new with the patch *number*."""
     begun = time.monotonic()
     earlier = f"patch {number - 1}" if number > 1 else "the source itself"
     old, new = await before, await after
@@ -195,7 +195,7 @@ async def _compare(
             notrun = f"{earlier} does not boot: {old.trouble}"
         found.append(Finding(Severity.ERROR, new.trouble))
     elif old is None or old.trouble or old.error:
-        # It comes up; of its reports nothing says whose they are.
+        # It boots; the origin of its reports is unknown.
         found += [Finding(Severity.NOTE, f"its kernel reports {each}") for each in new.reports]
     else:
         fresh = [each for each in new.reports if each not in old.reports]
@@ -212,7 +212,7 @@ async def _compare(
 
 
 class _Booth:
-    """Boots kernels, one at a time, and each that is the same to the last byte once."""
+    """Boots kernels, one at a time; identical ones once."""
 
     def __init__(self, wish: Wish, logs: Path, scratch: Path, context: Context) -> None:
         self.scratch = scratch
@@ -224,7 +224,7 @@ class _Booth:
         self._ready: tuple[GuestConfig, Accelerator, Path] | None = None
 
     async def boot(self, image: Path | None, number: int) -> Seen | None:
-        """Return what the boot of *image* has shown; None where there is none."""
+        """Return the findings of the boot of *image*; None if there was no boot."""
         if image is None:
             return None
         async with self._alone:
@@ -248,7 +248,7 @@ class _Booth:
         return await smoke(config, accelerator, BootFiles(image, initramfs), log)
 
     async def _prepare(self, image: Path) -> tuple[GuestConfig, Accelerator, Path]:
-        """Find out what accelerates guests, and pack what they boot with."""
+        """Choose the accelerator, and pack the files that guests boot with."""
         request = self._wish.request
         own = self.scratch / "first"
         own.mkdir()

@@ -13,7 +13,7 @@ from harness.run.prepare import Built
 
 
 def watch(built: Built, directory: Path, context: Context) -> CostProbe:
-    """Return what counts the instructions of tests on the kernel that is *built*.
+    """Return the counter of instructions of tests on the kernel that is *built*.
 
     What is seen goes into the run's *directory*.  Raises MachineError where a tool fails.
     """

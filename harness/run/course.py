@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which kernels a bisection needs, one after the other, for several tests at a time.
+"""Choose the kernels of a bisection, one after the other, for several tests at a time.
 
 git says for each test which commit is next (:mod:`harness.source.bisection`); a kernel that one
 test needs is there for all.  What is next follows from what has ended, so a run that is taken up
@@ -40,11 +40,11 @@ class History:
     good: str
     bad: str
     assumed: bool
-    """The user says that the good one is good; it is tested only if all depends on it."""
+    """The user states that the good one is good; it is tested only if the result depends on it."""
     spec: Callable[[str], KernelSpec]
     """Returns the kernel that belongs to a commit."""
     commit: Callable[[str], Commit]
-    """Returns what people want to see of a commit."""
+    """Returns the description of a commit."""
 
 
 @dataclass
@@ -61,9 +61,9 @@ class _Search:
     """How often it fails on bad kernels; None as long as that is being counted."""
     marks: dict[str, Says] = field(default_factory=dict)
     pair: tuple[str, str] | None = None
-    """The last good and the first bad commit, when these are known."""
+    """The last good and the first bad commit, if known."""
     found: Bisected | None = None
-    """What it has come to."""
+    """The result."""
 
 
 class Course:
@@ -85,7 +85,7 @@ class Course:
 
     @property
     def found(self) -> tuple[Bisected, ...]:
-        """What is known in the end."""
+        """The results."""
         return tuple(each.found for each in (self._searches or {}).values() if each.found)
 
     def only(self, kernel: KernelName) -> Collection[str] | None:
@@ -93,15 +93,15 @@ class Course:
         return self._only.get(kernel)
 
     def failed(self, kernel: KernelName) -> None:
-        """Take note that a kernel cannot be built."""
+        """Record that a kernel cannot be built."""
         self._failed.add(kernel)
 
     def untestable(self, kernel: KernelName) -> None:
-        """Take note that a kernel is built, and nothing can be tested on it."""
+        """Record that a kernel is built and cannot be tested."""
         self._untestable.add(kernel)
 
     async def following(self) -> KernelSpec | None:
-        """Return the kernel that is needed next, when that is known; None when none is."""
+        """Wait for and return the kernel that is needed next; None if none is."""
         while True:
             self.reruns.changed.clear()
             commit = self._advance()
@@ -114,7 +114,7 @@ class Course:
             await self.reruns.changed.wait()
 
     def _give_up(self) -> None:
-        """End what is open although nothing runs any more, rather than to wait for ever."""
+        """End searches that are still open although nothing runs, to avoid an endless wait."""
         for search in (self._searches or {}).values():
             why = "the results do not decide it, and no kernel is left to test"
             search.found = search.found or Bisected(test=search.test, why=why, log=search.git.log)
@@ -159,7 +159,7 @@ class Course:
         )
 
     def _begin(self) -> dict[str, _Search]:
-        """Return what is to be searched, by what the bad kernel shows."""
+        """Return the searches, by the results of the bad kernel."""
         good, bad = self._history.good, self._names[self._history.bad]
         if bad in self._failed:
             return self._kernel_search(Symptom.BUILD)
@@ -183,7 +183,7 @@ class Course:
                 elif on_good is None or not counts(on_good.attempts).runs:
                     search.absent_is_good = True
                 elif counts(on_good.attempts).failed == counts(on_good.attempts).runs:
-                    continue  # No patch has broken it.
+                    continue  # No patch broke it.
             searches[name] = search
         return searches
 
@@ -222,7 +222,7 @@ class Course:
         return self._confirm(search)
 
     def _count_bad(self, search: _Search) -> str | None:
-        """Find out how often the test fails on the bad kernel; as :meth:`_needs`."""
+        """Determine how often the test fails on the bad kernel; as :meth:`_needs`."""
         bad = self._tried(search, self._history.bad)
         assert bad is not None  # noqa: S101  it has failed there
         if bad.dropped:
@@ -254,7 +254,7 @@ class Course:
         return ""
 
     def _ended(self, search: _Search) -> None:
-        """Take note of what git says in the end."""
+        """Record the result of git."""
         git = search.git
         if git.first_bad:
             parents = self._history.commit(git.first_bad).parents
@@ -277,7 +277,7 @@ class Course:
             search.found = Bisected(test=search.test, why=git.stuck or "git has no next commit")
 
     def _confirm(self, search: _Search) -> str | None:
-        """Hold the first bad kernel against the one before it; as :meth:`_needs`."""
+        """Compare the first bad kernel with the one before it; as :meth:`_needs`."""
         assert search.pair is not None  # noqa: S101  the caller's condition
         good, bad = search.pair
         if good not in self._names:

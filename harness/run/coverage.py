@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Coverage as part of a run: what is watched, and what of it the results have."""
+"""Coverage as part of a run: which lines are watched, and the data in the results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONGEST = 300
 
 
 def watch(built: Built, directory: Path, context: Context) -> LineProbe:
-    """Return what watches the changed lines of the kernel that is *built*.
+    """Return the probe for the changed lines of the kernel that is *built*.
 
     What is seen goes into the run's *directory*.  Raises UserError where there is no series, and
     MachineError where a tool fails.
@@ -89,7 +89,7 @@ def _lines_of(changed: Iterable[ChangedLines]) -> Iterator[PatchLines]:
 
 
 def with_coverage(results: Results, directory: Path) -> Results:
-    """Return *results* with what was watched in the run's *directory*, if anything was."""
+    """Return *results* with the coverage data of the run's *directory*, if there are any."""
     planned = [test.name for test in results.tests]
     ran = [test.name for test in results.tests if test.outcome not in _UNKNOWN]
     coverage = probes.read(directory / probes.COVERAGE, planned, ran)

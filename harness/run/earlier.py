@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The coverage of earlier runs, and what the next one makes of it."""
+"""The coverage of earlier runs, and the selection of tests by it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Between which kernels a bisection goes: the patches of a series, or commits of a repository."""
+"""The range of a bisection: the patches of a series, or commits of a repository."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _of_commits(request: Request, table: BisectTable) -> History:
     def spec(commit: str) -> KernelSpec:
         if commit == table.bad:
             return bad
-        # Where good and bad have forked, the commits before that stand before all others.
+        # If good and bad have diverged, the commits before the fork come first.
         return of_commit(bad, table, commit, numbers.get(commit, 0))
 
     return History(
@@ -68,7 +68,7 @@ def _of_commits(request: Request, table: BisectTable) -> History:
 
 
 def of_commit(whole: KernelSpec, table: BisectTable, commit: str, position: int) -> KernelSpec:
-    """Return the kernel of a *commit* of the repository, with all else as in *whole*."""
+    """Return the kernel of a *commit* of the repository, with all other settings of *whole*."""
     tests = "" if table.own_tests or commit == table.bad else table.bad[:12]
     return msgspec.structs.replace(
         whole,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""On which machines a run's tests run: those that were named, or this one and others by need."""
+"""The machines of a run: the named ones, or this one and others by requirement."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def ask_doctor(name: HostName, table: HostTable, context: Context, *, quick: boo
 
 
 def remember(store: Store, table: HostTable, found: Diagnosis) -> None:
-    """Keep what the doctor of a host says, for :func:`recall`."""
+    """Store the result of the doctor on a host, for :func:`recall`."""
     file = _file(store, table)
     draft = file.with_suffix(f".{os.getpid()}")
     draft.write_bytes(encode(found))
@@ -80,7 +80,7 @@ def remember(store: Store, table: HostTable, found: Diagnosis) -> None:
 
 
 def recall(store: Store, table: HostTable) -> Diagnosis | None:
-    """Return what the doctor of a host has said last; None where it was not asked."""
+    """Return the last result of the doctor on a host; None if there is none."""
     try:
         return msgspec.json.decode(_file(store, table).read_bytes(), type=Diagnosis)
     except (OSError, msgspec.MsgspecError):
@@ -118,10 +118,10 @@ class Hosts:
         self._local = LocalExecutor(out, jobs) if with_local else None
         self._fleet = Fleet(out, context, self._local)
         self._needed: set[HostName] = set()
-        """Hosts that were joined by need."""
+        """Hosts that were added because of a requirement."""
         self._reasons: dict[Need, dict[HostName, str]] = {}
         self._by_need: dict[HostName, str] = {}
-        """Hosts that were wanted by need and could not be had, each with the reason."""
+        """Hosts that were needed for a requirement and are not available, each with the reason."""
 
     @property
     def executor(self) -> Executor:

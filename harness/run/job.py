@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The main job from beginning to end: prepare, run, judge, report; and the same taken up again."""
+"""The main job: prepare, run, judge, report; and resuming it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Outcome:
     written: Written | None
     """None where the reports could not be written; :attr:`error` says why."""
     error: Exception | None = None
-    """What stopped the run after it had a plan, or kept its reports from being written."""
+    """The error that stopped the run after it had a plan, or that prevented its reports."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Job:
     store: Store
     display: Display
     jobs: int | None
-    """How many guests run at a time; None is as many as the machine carries."""
+    """The number of guests at a time; None is as many as the machine can run."""
     place: RunDirectory
     reports: Reports
 
     def run(self, name: str) -> Outcome:
-        """Do it from the beginning, under *name*; return what came out.
+        """Run it from the beginning, under *name*; return the result.
 
         Once there is a plan, every end writes the reports: a signal gives what is known, with
         ``Results.interrupted``, and an error is returned together with the results.  Before there
@@ -127,7 +127,7 @@ class Job:
         return outcome
 
     def _report(self, book: Journal, end: RunEnded, error: Exception | None) -> Outcome:
-        """Write *end* and the reports; where one cannot be written, the others are all the same."""
+        """Write *end* and the reports; an error of one does not prevent the others."""
         records = book.records()
         try:
             book.write(end)
@@ -142,7 +142,7 @@ class Job:
             return Outcome(results, None, error or failure)
 
     def _tidy(self, results: Results, book: Journal, held: signals.Held) -> None:
-        """Do what the next run has something of; whatever goes wrong, this one is over."""
+        """Do maintenance for the next run; errors do not affect this one."""
         try:
             with held.let_through():
                 context, records = Context(self.store, self.display), book.records()
@@ -161,7 +161,7 @@ class Job:
 
 
 def _words(error: Exception | None) -> str:
-    """Return what the reports say of *error*; empty for none."""
+    """Return the text of *error* for the reports; empty if there is none."""
     if error is None:
         return ""
     meaning = translate(error)
@@ -179,7 +179,7 @@ def read_results(directory: Path) -> Results:
 
 
 def check_planned(records: list[Record], directory: Path) -> None:
-    """Raise UserError where the run was cut off before it knew what it tests."""
+    """Raise UserError if the run was cut off before it had a plan."""
     if not kernel_names(records) and checks.planned(records) is None:
         raise UserError(
             "this run was cut off before it had a plan, so it has nothing to report",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which kernels a matrix has: what a series is based on, and the kernels after its patches."""
+"""The kernels of a matrix: the base of a series, and the kernels after its patches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.model.spec import KernelSpec
 from harness.project import NO_SERIES
 
 TIP = "tip"
-"""The name of the kernel that is held against a base."""
+"""The name of the kernel that is compared with a base."""
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tests on kernels in which a fault is chosen before each."""
+"""Run tests on kernels in which a fault is selected before each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from harness.run.schedule import now
 
 @dataclass(frozen=True)
 class Under:
-    """A kernel, and which of its faults happens."""
+    """A kernel, and its selected fault."""
 
     kernel: KernelName
     number: int

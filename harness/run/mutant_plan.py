@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which faults a run plants: those of the changed lines, as far as they are asked for."""
+"""The faults that a run plants: those of the changed lines that were requested."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Place:
 
 
 Planting = tuple[MutantsPlanned, list[MutantEnded]]
-"""Faults, and the ends of those that need no test."""
+"""Faults, and the results of those that need no test."""
 
 
 def planting(selected: Selected, asked: MutantsAsked) -> Planting:

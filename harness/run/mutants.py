@@ -51,7 +51,7 @@ from harness.run.prepare import Prepared
 from harness.store import Damaged
 
 NAME: KernelName = "mutants"
-"""What the kernel with faults is called in log files."""
+"""The name of the kernel with faults in log files."""
 _LEAST_S = 3.0
 _TIMES = 10.0
 """A test may take so many times as long under a fault as without, and :data:`_LEAST_S` more."""
@@ -61,16 +61,16 @@ _TRIES = 2
 
 @dataclass(frozen=True)
 class _Known:
-    """What the tests did on the kernel without a fault."""
+    """The results of the tests on the kernel without a fault."""
 
     results: Results
     tests: Mapping[str, PlannedTest]
-    """Those that can notice a fault: they ended well, and were no skip."""
+    """The tests that can notice a fault: they ended as expected and were not skipped."""
     seconds: Mapping[str, float]
     guest_s: Mapping[str, float]
 
     def tests_for(self, mutant: Mutant) -> list[str]:
-        """Return the tests that can notice *mutant*, those first that take least."""
+        """Return the tests that can notice *mutant*, the fastest first."""
         coverage = self.results.coverage
         names = reaching(mutant, coverage) if coverage else tuple(self.tests)
         return sorted((each for each in names if each in self.tests), key=self.seconds.__getitem__)
@@ -82,7 +82,7 @@ class _Known:
 
 @dataclass
 class _Tried:
-    """What came of tests under a fault."""
+    """The result of the tests under a fault."""
 
     status: Status = Status.SURVIVED
     reason: str = ""
@@ -316,7 +316,7 @@ class _Trial:
     async def _tell(
         self, mutant: Mutant, names: Sequence[str], under: Under, build_s: float | None = None
     ) -> None:
-        """Try a fault, and write what came of it."""
+        """Try a fault, and write the result."""
         self.shown.begun(mutant)
         begun = time.monotonic()
         tried = await self._try(names, under)

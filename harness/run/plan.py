@@ -18,7 +18,7 @@ from harness.run.select import compile_expression
 from harness.suites import Program, Suite, SuiteSource, userland
 
 Lacks = Callable[[GuestTable, Sequence[str]], str]
-"""Tells why a guest does not meet needs; empty where it does."""
+"""Returns why a guest does not meet requirements; empty if it does."""
 
 NO_LIMIT_S = 3600.0
 """Stands for ``timeout=0`` in a suite's settings: kselftest's "none", which no guest gets."""
@@ -26,12 +26,12 @@ NO_LIMIT_S = 3600.0
 
 @dataclass(frozen=True)
 class Terms:
-    """What the plan of a kernel's tests depends on, beside the suites."""
+    """The inputs of the plan of a kernel's tests, besides the suites."""
 
     sources: Mapping[str, SuiteSource]
     """What is known of each suite and what it needs, by its name."""
     guest: GuestTable
-    """What tests run in unless they need another."""
+    """The default guest of tests."""
     lacks: Lacks
     series: str
     """The name by which suites know the series."""
@@ -116,7 +116,7 @@ def _tests(suite: Suite, terms: Terms) -> list[PlannedTest]:
 
 
 def _broken(program: Program) -> str:
-    """Tell why *program* can run nowhere; empty where that is not so."""
+    """Return why *program* can run nowhere; empty if it can."""
     runs = program.interpreter
     if not runs or runs in userland.SHELLS or find(runs):
         return ""
@@ -126,7 +126,7 @@ def _broken(program: Program) -> str:
 
 
 def _unfit(program: Program, guest: GuestTable) -> str:
-    """Tell why *program* cannot run in such a guest; empty where it can."""
+    """Return why *program* cannot run in such a guest; empty if it can."""
     runs = program.interpreter
     if not runs or runs in userland.SHELLS or guest.type != "sealed":
         return ""

@@ -60,12 +60,12 @@ class Selected:
 
     @property
     def name(self) -> KernelName:
-        """What the kernel is called in the run."""
+        """The name of the kernel in the run."""
         return self.spec.name
 
     @property
     def facts(self) -> results.Kernel:
-        """What reports say of the kernel before it is built."""
+        """The description of the kernel in reports before it is built."""
         return results.Kernel(
             release="",
             source=self.source.description,
@@ -112,7 +112,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that is needed to run tests on a kernel."""
+    """Everything that is needed to run tests on a kernel."""
 
     built: Built
     tests: tuple[PlannedTest, ...]
@@ -120,7 +120,7 @@ class Prepared:
 
     @property
     def name(self) -> KernelName:
-        """What the kernel is called in the run."""
+        """The name of the kernel in the run."""
         return self.built.selected.name
 
     @property
@@ -165,7 +165,7 @@ def select(request: Request, spec: KernelSpec, context: Context) -> Selected:
     Raises UserError and MachineError as the rooms do.
     """
     project = request.project
-    # The cheap mistakes first: a typing error is told before a download.
+    # Cheap checks first: a typing error is reported before a download.
     names, added = request.fragments(spec)
     fragments = kbuild.load(request.project_dir / project.kernel.config_dir, names)
     stack = request.stack(spec)
@@ -298,7 +298,7 @@ def build(selected: Selected, context: Context, out: Path) -> Built:
 
 
 async def probe(built: Built) -> Answers:
-    """Find out what the guests can do that tests ask for; raises MachineError where that fails."""
+    """Probe the capabilities that tests require of guests; raises MachineError if that fails."""
     request = built.selected.request
     return await built.factory.probe(
         needed(built.suites, built.selected.suites, request.guest_table())
@@ -353,7 +353,7 @@ def prepare(request: Request, context: Context, out: Path) -> Prepared:
 
 
 def _not_as_posted(selected: Selected) -> tuple[str, ...]:
-    """Return a line that says which entries do not hold, as the series is not what was posted."""
+    """Return a line with the entries that do not hold, because the series was changed."""
     files = [
         f"{count} in {each.expectations_file}"
         for each in selected.suites
@@ -364,7 +364,7 @@ def _not_as_posted(selected: Selected) -> tuple[str, ...]:
 
 
 def _about_to_end(found: Iterable[suites.SuiteSource]) -> tuple[str, ...]:
-    """Return a line for each entry that changes nothing any more on this day, or soon will."""
+    """Return a line for each entry that has expired on this day, or soon will."""
     today = datetime.now(UTC).date()
     return tuple(
         f"{each.expectations_file}: {text}"

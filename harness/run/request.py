@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the user wants tested, and how to ask for it again."""
+"""The request of a run, and the commands that repeat it."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ class Request:
     guest: str = ""
     """The type of guest; empty means what the project file says."""
     trust: Trust | None = None
-    """How far source and series are trusted; None is what the project file and their kinds say."""
+    """The trust in source and series; None means by project file and origin."""
     repeat: int = 1
-    """How often each test runs; 0 is without end."""
+    """The number of attempts at each test; 0 means endless."""
     until_fail: bool = False
     coverage: bool = False
     """Whether it is watched which changed lines the tests run."""
     reuse: bool = False
-    """Whether what earlier runs observed of the same may stand for a test."""
+    """Whether observations of earlier runs with the same content may replace a test."""
     cost: bool = False
     """Whether the instructions of tests are counted, in guests that are made for that."""
     functions: bool = False
     """Whether it is counted, too, in which functions of the kernel they are."""
     metrics: tuple[str, ...] = ()
-    """By which figures the kernels are compared, if they are variants."""
+    """The metrics by which the kernels are compared, if they are variants."""
     for_patch: int | None = None
     """Only tests that may run changed lines of this patch are planned, by its number from 1."""
     left_out: tuple[str, ...] = ()
@@ -70,22 +70,22 @@ class Request:
     reruns: int = 0
     """How often, on each kernel, a test is run again that differs between two; 0 is not at all."""
     base: KernelName = ONLY
-    """The kernel that the others are held against: only what is worse than there fails the run."""
+    """The kernel that the others are compared with: only what is worse than there fails the run."""
     bisect: BisectTable | None = None
     """Between which kernels the first bad one is looked for; others are added as needed."""
     hosts: tuple[str, ...] = ()
     """The hosts that run the tests, by name; none is this machine, and others by need."""
     mutants: MutantsAsked | None = None
-    """Which faults are planted once the tests have run without one; None is none."""
+    """The faults to plant after the tests have run without one; None for none."""
     dask: str = ""
     """The scheduler of the Dask cluster that runs the tests, or ``auto``; empty for none."""
     command: tuple[str, ...] = ()
     """The command line, for the record."""
     program: tuple[str, ...] = ("harness",)
-    """How the user calls this program, for the command lines that he is given."""
+    """The command with which the user calls this program, for the printed command lines."""
 
     def record(self, time: str) -> Requested:
-        """Return what is needed to ask for the same again, as asked for at this *time*."""
+        """Return the record from which the request can be repeated, with its *time*."""
         return Requested(
             schema=SCHEMA,
             command=self.command,
@@ -174,7 +174,7 @@ class Request:
         return self.project_file.parent
 
     def guest_table(self) -> GuestTable:
-        """Return what tests run in, unless their suite says otherwise."""
+        """Return the default guest of tests, which their suite can override."""
         asked = {"type": self.guest} if self.guest else {}
         # Lines are watched where QEMU translates code.
         if self.coverage and self.project.guest.accel == "auto":
@@ -205,7 +205,7 @@ class Request:
         if not missing:
             return names, ()
         note = f"for vng guests the kernel is also built with: {', '.join(missing)}"
-        # First, so that what the user names has the last word.
+        # First, so that the user's fragments override it.
         return (*missing, *names), (note,)
 
     def kernel(self, name: KernelName) -> KernelSpec:

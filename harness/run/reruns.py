@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Attempts beyond the plan, which tell whether what differs between kernels is unstable.
+"""Attempts beyond the plan, to find out whether a difference between kernels is unstable.
 
 What is wanted next follows from what has ended, so a run that is taken up again goes on with it.
 """
@@ -20,7 +20,7 @@ from harness.model.results import Test
 from harness.run.attempts import Ready
 
 MOST_TESTS = 20
-"""Tests that are run again for one kernel; where more differ, they hardly differ by chance."""
+"""The number of tests that are run again for one kernel; more hardly differ by chance."""
 
 
 @dataclass
@@ -32,9 +32,9 @@ class Tried:
     planned: dict[int, Test] = field(default_factory=dict)
     reruns: dict[int, Test] = field(default_factory=dict)
     under_way: set[int] = field(default_factory=set)
-    """Numbers of reruns that have begun."""
+    """The numbers of reruns that have begun."""
     dropped: bool = False
-    """There is no guest for it any more."""
+    """No guest can be started for it."""
 
     @property
     def name(self) -> KernelName:
@@ -52,7 +52,7 @@ class Tried:
 
     @property
     def begun(self) -> int:
-        """How many reruns have begun."""
+        """The number of reruns that have begun."""
         return len(self.reruns) + len(self.under_way)
 
     @property
@@ -76,7 +76,7 @@ class Tried:
 
 
 class Policy(Protocol):
-    """Decides which reruns are wanted."""
+    """Decides which reruns are needed."""
 
     def wanted(self, name: str, tried: Sequence[Tried]) -> Sequence[Tried]:
         """Return where the test *name* is to be run once more, the most wanted first.
@@ -88,7 +88,7 @@ class Policy(Protocol):
 
 
 class Reruns:
-    """Which attempts are wanted beyond the plan, by a policy; without one, none."""
+    """The attempts that a policy needs beyond the plan; none without a policy."""
 
     def __init__(self, policy: Policy | None = None) -> None:
         self._policy = policy
@@ -179,7 +179,7 @@ class Reruns:
         )
 
     def look(self) -> None:
-        """Ask the policy anew, as it knows more."""
+        """Ask the policy again after new results."""
         for test in self._tried:
             self._look(test)
         self.wake()
@@ -196,7 +196,7 @@ class Reruns:
 
 @dataclass
 class Neighbours:
-    """Runs again what differs between a kernel and the one before it."""
+    """Reruns tests that differ between a kernel and the one before it."""
 
     first: KernelName
     """The first kernel of the run: what is bad there is held against no other."""
@@ -211,7 +211,7 @@ class Neighbours:
             return []
         return sorted(
             (each for each in self._open(name, tried) if each.begun < self.most),
-            # What was good and is bad matters most.
+            # Regressions come first.
             key=lambda each: not first_bad(each.result),
         )
 

@@ -52,7 +52,7 @@ _SEEDS = "32 random bytes"
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run has observed of a test that ended as expected."""
+    """The observations of a test that ended as expected."""
 
     run: str
     started: TestStarted
@@ -60,7 +60,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Guest(msgspec.Struct, kw_only=True):
-    """What is remembered of the tests in one kind of guest."""
+    """The stored observations of the tests in one kind of guest."""
 
     ready: GuestReady
     run: str
@@ -73,7 +73,7 @@ class _Guest(msgspec.Struct, kw_only=True):
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What is remembered in the store."""
+    """The stored observations."""
 
     context: Context
     tcg_factor: float
@@ -147,7 +147,7 @@ class Verdicts:
         for test in head.tests:
             guest = guests.get(test.group)
             all_of_it = outcomes.get(test.name, set())
-            # An error tells nothing of the test.
+            # An error is no evidence about the test.
             if guest is None or not all_of_it - {Outcome.ERROR}:
                 continue
             _, tests = new.setdefault(guest.identity, (guest, {}))
@@ -173,7 +173,7 @@ class Verdicts:
             if guest is None:
                 guest = _Guest(ready=ready, run=run, tests={}, directories={})
             for key, seen in tests.items():
-                # What has failed once on the same is not remembered as good any more.
+                # A test that has failed once with the same content is not stored as good.
                 guest.tests[key] = seen if guest.tests.get(key, seen) is not None else None
             guest.directories[run] = str(directory)
             named = {guest.run, *(seen.run for seen in guest.tests.values() if seen is not None)}
@@ -209,7 +209,7 @@ def _key(test: PlannedTest) -> str:
 
 @cache
 def _this_package() -> str:
-    """Return a digest of all that plans, runs, observes and judges."""
+    """Return a digest of all code that plans, runs, observes and judges."""
     root = Path(harness.__file__).parent
     paths = sorted(path for path in root.rglob("*") if "__pycache__" not in path.parts)
     return digest_files((path.relative_to(root).as_posix(), path) for path in paths)

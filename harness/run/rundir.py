@@ -38,7 +38,7 @@ NEXT = "next"
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The directory of a run that is locked for it."""
+    """The locked directory of a run."""
 
     path: Path
     """Where the run belongs, and where its reports go."""
@@ -108,7 +108,7 @@ def fresh(directory: Path, but: Path | None = None) -> Iterator[RunDirectory]:
                 work = directory / NEXT
                 _remove(work)
                 work.mkdir()
-            # From here on it is a run's.
+            # From here on it is the directory of a run.
             (work / journal.FILE_NAME).touch()
         yield RunDirectory(directory, work)
 
@@ -133,7 +133,7 @@ def again(directory: Path) -> Iterator[RunDirectory]:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Have *directory* for one run alone.
+    """Lock *directory* for one run.
 
     Raises UserError where it cannot be made or read, or where another run is at work in it.
     """

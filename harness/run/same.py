@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether two things are the same: kernels of a run, and a run then and now."""
+"""Compare by content: kernels of a run, and a run when it began and now."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Same:
 
 
 def bare(test: PlannedTest) -> PlannedTest:
-    """Return what decides how *test* goes, beside its guest.
+    """Return the inputs of *test* besides its guest.
 
     What it is called by a user, and where its build's log lies, changes nothing of what it does;
     the suite's files are part of its guest.
@@ -60,7 +60,7 @@ def bare(test: PlannedTest) -> PlannedTest:
 
 
 def check_same(head: RunStarted, prepared: Prepared) -> None:
-    """Raise UserError unless what is ready now is what the plan was made for."""
+    """Raise UserError unless the plan was made for what is prepared now."""
     for fact, what in _SAME.items():
         then, today = getattr(head.kernel, fact), getattr(prepared.facts, fact)
         if then != today:

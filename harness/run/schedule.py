@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The order in which everything runs: tests of the kernels that are there, while others are built.
+"""The schedule: run tests of built kernels while other kernels are built.
 
 Kernels come one after the other, as they are built.  Workers take attempts, those of the
 first kernel first, and tell the journal what was observed.  What is run again beyond the plan comes
@@ -56,7 +56,7 @@ Watch = Callable[[Ready], TestProgress]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Runs what is left of the plan, and tells the journal."""
+    """Runs the rest of the plan, and records it in the journal."""
 
     executor: Executor
     journal: Journal
@@ -106,7 +106,7 @@ class Schedule:
         self._strand(line)
 
     async def _work(self, line: _WorkQueue, host: HostName) -> None:
-        """Take the next attempt as long as there is one for *host*, and *host* is there."""
+        """Take attempts as long as there are any for *host*, and *host* is connected."""
         while not line.finished:
             # What is given to a host that is away would have to wait for it.
             if not await self._back(host, line):
@@ -152,7 +152,7 @@ class Schedule:
             self.reruns.ended(kernel.name, test.name, number, ended)
 
     async def _make(self, template: TemplateId, kernel: _OfKernel, line: _WorkQueue) -> None:
-        """Make a template, or tell why there is none."""
+        """Return a template, or record why there is none."""
         made = await self.executor.prepare(template)
         self.journal.write(made)
         if isinstance(made, GuestReady):
@@ -193,7 +193,7 @@ class Schedule:
         self._give_up(kernel, test, number, f"its host was lost {_MOST_LOST} times, last: {why}")
 
     def _leave(self, host: HostName, line: _WorkQueue) -> None:
-        """Go on without *host*; raises MachineError where it was the last one."""
+        """Continue without *host*; raises MachineError if it was the last one."""
         line.left[host] = self.executor.why_left(host)
         if set(self.executor.slots(())) <= set(line.left):
             raise MachineError(
@@ -218,7 +218,7 @@ class Schedule:
                         self._give_up(kernel, test, number, f"the hosts for it are left: {why}")
 
     def _give_up(self, kernel: _OfKernel, test: PlannedTest, number: int, why: str) -> None:
-        """Write that an attempt has ended without anything being known of its test."""
+        """Record that an attempt has ended without a result of its test."""
         ended = TestEnded(
             kernel=kernel.name,
             name=test.name,
@@ -292,7 +292,7 @@ class Schedule:
         return factor * COUNTED_FACTOR if test.guest.counted and not self.record else factor
 
     def _void(self, damage: BaseExceptionGroup[Damaged], line: _WorkQueue) -> None:
-        """Note that nothing counts which was seen in guests made from damaged entries."""
+        """Record that observations in guests made from damaged entries do not count."""
         error = _first(damage)
         assert isinstance(error, Damaged)  # noqa: S101  chosen by that
         for kernel in line.kernels:
@@ -366,7 +366,7 @@ class _WorkQueue:
         self._changed.set()
 
     def close(self) -> None:
-        """Take note that no kernel comes any more."""
+        """Record that there are no further kernels."""
         self._closed = True
         self._changed.set()
 
@@ -423,11 +423,11 @@ class _WorkQueue:
             await self._changed.wait()
 
     def changed(self) -> None:
-        """Let those look again who wait for something."""
+        """Wake up the waiting workers."""
         self._changed.set()
 
     def over(self, kernel: _OfKernel, test: PlannedTest, number: int) -> None:
-        """Take note that an attempt is under way no more."""
+        """Record that an attempt is no longer active."""
         self._running.discard((kernel.name, test.name, number))
         self._changed.set()
 
@@ -437,7 +437,7 @@ class _WorkQueue:
         return self._lost[kernel.name, test.name, number]
 
     def forget(self, host: HostName) -> None:
-        """Take note that the templates of *host* are gone."""
+        """Record that the templates of *host* no longer exist."""
         self.ready = {each: ready for each, ready in self.ready.items() if each.host != host}
 
     @contextlib.contextmanager

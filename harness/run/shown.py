@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the user sees of a run under way: its tests, or where it has several kernels, the table."""
+"""The display of a run in progress: its tests, or a table if it has several kernels."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Shown:
             self._matrix.building(kernel)
 
     def failed(self, kernel: KernelName, reason: str) -> None:
-        """Show that *kernel* cannot be had."""
+        """Show that *kernel* is not available."""
         if self._matrix is not None:
             self._matrix.failed(kernel, reason)
         else:
@@ -87,7 +87,7 @@ class Shown:
         self._matrix.built(kernel, cells, forecast)
 
     def watch(self, ready: Ready) -> TestProgress:
-        """Begin to show the tests of a kernel, and return where they are shown."""
+        """Start the display of the tests of a kernel, and return it."""
         if self._matrix is not None:
             return self._matrix.tests(ready.name)
         if self._tests is None:

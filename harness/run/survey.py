@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is to be known before a sweep: how many calls a test makes, and what it leaves behind.
+"""Measurements before a sweep: the number of calls of a test, and what it leaves in memory.
 
 A test is run without a fault first.  Then the call that fails is sought that is the last: no test
 says how many there are, but each guest says whether the call that was to fail has come.
@@ -53,7 +53,7 @@ _FIT = frozenset({Outcome.PASS, Outcome.FAIL, Outcome.XFAIL, Outcome.XPASS})
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which points of which tests are asked for."""
+    """The requested points and tests."""
 
     spec: InjectSpec
 
@@ -122,7 +122,7 @@ def points(
 
 @dataclass
 class Surveyor:
-    """Finds out about tests in guests of their own, several at a time."""
+    """Measures tests in separate guests, several at a time."""
 
     executor: Executor
     kernel: KernelName
@@ -194,7 +194,7 @@ class Surveyor:
         single = self.wanted.single(test)
         for sweep in dict.fromkeys((*self.wanted.sweeps(test), *single)):
             if not sweep:
-                continue  # the control, which is planned anyway
+                continue  # the control, which is always planned
             if sweep not in self.wanted.sweeps(test):
                 yield Sweep(sweep=sweep, calls=0, points=tuple(sorted(single[sweep])))
                 continue

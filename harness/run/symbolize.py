@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""File and line for what the kernel complained of, looked up once the tests have run.
+"""File and line for the kernel's reports, looked up after the tests have run.
 
 The addresses in a report mean something only together with the kernel that printed it, and the
 place where that was built moves on; so what was found out is put into the journal.  A run does it
@@ -45,7 +45,7 @@ def decode_unexpected(
 
     *name* is what the run calls it.  *place* returns where it was built, with its sources.
     """
-    # Where a call has failed is to be read of all points.
+    # The failed call of every point is shown with lines.
     points = {
         test.name
         for each in (of_kernel(records, name) if name in kernel_names(records) else ())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run while it is under way: its kernels, from what is asked for to their last test."""
+"""A run in progress: its kernels, from the request to their last test."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ from harness.run.symbolize import decode_unexpected
 from harness.store import Damaged, Store
 
 _MOST_REPAIRS = 2
-"""A machine on which the cache is damaged again and again is not to be trusted with anything."""
+"""The number of damages to the cache in one run after which the machine is not trusted."""
 
 
 class Underway:
@@ -99,7 +99,7 @@ class Underway:
         self._repairs: list[str] = []
         """What was damaged in the cache before the plan stood."""
         self._selected: Sequence[Selected] = ()
-        """The kernels that are asked for."""
+        """The requested kernels."""
         self._prepared: dict[str, Prepared] = {}
         self._planting: Planting | None = None
         """What is planted when the tests have run without it."""
@@ -110,7 +110,7 @@ class Underway:
         self._budgets: list[tuple[Budget, Attempts]] = []
 
     def execute(self) -> None:
-        """Build what is to be built, and run what is left.
+        """Build the kernels, and run the attempts that are left.
 
         What ran in guests that were made from damaged entries runs again.  Raises as the rooms do.
         """
@@ -129,7 +129,7 @@ class Underway:
                 return
 
     def mutate(self) -> None:
-        """Plant the faults that are asked for, now that the tests have run without one."""
+        """Plant the requested faults, after the tests have run without one."""
         for prepared in self._prepared.values():
             if self._planting is None:
                 return
@@ -238,14 +238,14 @@ class Underway:
         return Course(history(self._request, selected[-1]), scratch, self._display.note)
 
     def _found(self, course: Course) -> None:
-        """Write what a bisection has come to, once."""
+        """Write the result of a bisection, once."""
         told = [each.found for each in self._known if isinstance(each, BisectionEnded)]
         self._write(*(BisectionEnded(found=each) for each in course.found if each not in told))
 
     async def _chosen(
         self, selected: Sequence[Selected], builder: Builder, course: Course | None
     ) -> AsyncGenerator[Selected, None]:
-        """Yield the kernels that are asked for, and then what is needed besides."""
+        """Yield the requested kernels, and then further ones that are needed."""
         for each in selected:
             yield each
         while course is not None and (spec := await course.following()) is not None:
@@ -352,7 +352,7 @@ class Underway:
     async def _reused(
         self, head: RunStarted, prepared: Prepared, ended: set[str]
     ) -> tuple[Record, ...]:
-        """Return what earlier runs have seen of tests of *head* that have not *ended* in this."""
+        """Return observations of earlier runs for tests of *head* that have not *ended* here."""
         left = tuple(test for test in head.tests if test.runnable and test.name not in ended)
         suites = {suite.name: suite for suite in prepared.suites}
         identities = {}
@@ -450,7 +450,7 @@ class Underway:
         return [] if self._resumed else notes
 
     def _failed(self, selected: Selected, error: UserError) -> None:
-        """Write that a kernel cannot be had: all its cells say so."""
+        """Record that a kernel is not available, for all its cells."""
         self._plan()
         log = kernel_build_log(selected.name)
         self._stands()

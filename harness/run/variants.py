@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernels that are compared by cost: what they are called, what they are, how large they are."""
+"""Kernels that are compared by cost: their names, contents and sizes."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def write(
 
 
 def _differences(each: Mapping[KernelName, Results], directory: Path) -> dict[str, str]:
-    """Draw what each variant takes more or less than the first, function by function."""
+    """Draw the difference of each variant to the first, by function."""
     first, *others = each.items()
     before = {test.name: test for test in first[1].tests if test.logs.folded}
     graphs = {}

@@ -42,7 +42,7 @@ def message_id(text: str) -> str:
 
 
 def fetch(text: str, directory: Path) -> Path:
-    """Have b4 save the thread of *text* in *directory*; return the mbox, with ``#N`` as asked.
+    """Save the thread of *text* in *directory* with b4; return the mbox, with ``#N`` as asked.
 
     Raises MachineError where b4 is not installed or the archive cannot be reached, UserError where
     the archive does not know the message.

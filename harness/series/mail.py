@@ -48,7 +48,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Content:
-    """A mail's headers and the text that counts."""
+    """A mail's headers and its relevant text."""
 
     headers: mime.Message | None
     """None for a patch that is no mail."""
@@ -64,7 +64,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Mail:
-    """What is remembered of a mail; its text can be read again."""
+    """The stored facts about a mail; its text can be read again."""
 
     raw: Raw
     part: int
@@ -76,7 +76,7 @@ class Mail:
     """The From: header."""
     message_id: str
     parents: tuple[str, ...]
-    """Message ids that it answers to, the nearest first."""
+    """Message ids that it replies to, the nearest first."""
     date: float | None
     """Seconds since 1970; None where it has no date that can be read."""
     fingerprint: str

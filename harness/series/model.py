@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a series is, and what becomes of it on a kernel tree."""
+"""Values of a series, and of a series applied to a kernel tree."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Patch:
     diff_line: int | None = None
     """The line of the file, from 1, at which the diff begins; None where an encoding hides it."""
     trailers: tuple[Trailer, ...] = ()
-    """What replies to it give; they are not applied."""
+    """The trailers of replies to it; they are not applied."""
 
     @property
     def diff(self) -> bytes:
@@ -68,7 +68,7 @@ class Patch:
 
     @property
     def title(self) -> str:
-        """How messages name it: ``patch 2/9 "mm: do this"``."""
+        """Its name in messages: ``patch 2/9 "mm: do this"``."""
         return f'patch {self.number}/{self.total} "{self.subject}"'
 
 
@@ -102,7 +102,7 @@ class Series:
     """16 hex digits, the same as long as the patches change the same lines, whatever their messages
     say; see :mod:`harness.series.content`."""
     base_commit: str = ""
-    """What the series says it was written for (``base-commit:``); empty if it does not say."""
+    """The commit that the series was written for (``base-commit:``); empty if it names none."""
     change_id: str = ""
     """``change-id:``, the same for all versions of a series."""
     prerequisites: tuple[str, ...] = ()
@@ -110,24 +110,24 @@ class Series:
     links: tuple[str, ...] = ()
     """``Link:`` in the cover letter."""
     trailers: tuple[Trailer, ...] = ()
-    """What replies to the cover letter give; they are not applied."""
+    """The trailers of replies to the cover letter; they are not applied."""
     cover_mail: CoverMail = field(default_factory=CoverMail)
     """What a reply needs to know of the cover letter, or of the first patch where there is none."""
     notes: tuple[str, ...] = ()
-    """What was chosen where there was a choice, and what was left out."""
+    """Choices that were made, and what was left out."""
     trust: Trust = Trust.OWN
-    """How far it is trusted if nothing else is said, by how it came."""
+    """The default trust, by its origin."""
 
     @property
     def lineage(self) -> str:
-        """What the versions of one series have in common: change-id, or title and first author."""
+        """The common identity of the versions of a series: change-id, or title and first author."""
         first = self.patches[0] if self.patches else None
         return self.change_id or f"{self.title}\n{first.author if first else ''}"
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Series that apply one upon the other; none at all is the source as it is."""
+    """Series that are applied in order; an empty stack is the unpatched source."""
 
     name: str
     """By which expectations know it."""

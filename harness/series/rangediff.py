@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two versions of a series side by side: what `git range-diff` says of them."""
+"""Compare two versions of a series with `git range-diff`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _LIMIT_S = 300
 
 @dataclass(frozen=True)
 class Versions:
-    """What has become of each patch, from one version of a series to the next."""
+    """The changes of each patch from one version of a series to the next."""
 
     text: str
-    """The words of git; empty where there is nothing to be told."""
+    """The output of git; empty if there is nothing to compare."""
     missing: str = ""
-    """Why it cannot be told, where there is something."""
+    """Why the comparison failed, if it did."""
 
 
 def range_diff(repo: Path, before: Kernel, after: Kernel, *, whole: bool = False) -> Versions:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reading a series, and refusing one that is not whole."""
+"""Read a series, and refuse an incomplete one."""
 
 from __future__ import annotations
 

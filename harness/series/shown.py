@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What ``harness series show --json`` says of a stack; docs/series.md explains it."""
+"""The output of ``harness series show --json``; docs/series.md explains it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class ShownSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """A stack: series that apply one upon the other."""
+    """A stack: series that are applied in order."""
 
     schema: int = SCHEMA
     name: str
@@ -80,7 +80,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def show(stack: Stack) -> Shown:
-    """Return what there is to say of *stack*."""
+    """Return the description of *stack*."""
     return Shown(name=stack.name, series=tuple(map(_series, stack.series)))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reading a stack: series that apply one upon the other."""
+"""Read a stack: series that are applied in order."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the subject of a mail says: ``[RFC net-next v10 03/12] net: do this``."""
+"""Parse the subject of a mail: ``[RFC net-next v10 03/12] net: do this``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The configuration symbols that a patch adds, and those that it speaks of."""
+"""The configuration symbols that a patch adds, and those that it mentions."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reviewed-by and its kin in replies: collected, shown, and never applied."""
+"""Trailers such as Reviewed-by in replies: collected and shown."""
 
 from __future__ import annotations
 

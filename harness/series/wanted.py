@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which series is meant: a stack of the project file, a path, or a thread of a mailing list."""
+"""Resolve the requested series: a stack, a path, or a thread of a mailing list."""
 
 from __future__ import annotations
 

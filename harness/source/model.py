@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a resolved source is, and the forms in which one is asked for."""
+"""A resolved source, and the forms of source specifications."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Source:
     """A kernel tree that is in the cache's git repository."""
 
     spec: str
-    """What the user asked for."""
+    """The specification of the user."""
     repo: Path
     """The bare repository."""
     commit: str
@@ -33,7 +33,7 @@ class Source:
     description: str
     """One line, such as "Linux 6.1.176 (Debian linux-source-6.1 6.1.176-1)"."""
     note: str | None
-    """What differs from what was asked for, to be shown and recorded with the results."""
+    """Deviations from the request, to be shown and recorded with the results."""
 
 
 def bad_spec(spec: str, why: str) -> UserError:

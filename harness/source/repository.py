@@ -44,7 +44,7 @@ _ATTRIBUTES = "* -text -ident !eol !filter !working-tree-encoding !merge\n"
 
 
 def where(store: Store) -> Path:
-    """Return where the repository is, whether it is there or not."""
+    """Return the path of the repository, which may not exist yet."""
     return store.place("git") / "linux.git"
 
 
@@ -68,7 +68,7 @@ def open_repository(context: Context) -> Path:
 
 
 def drop_unfinished(repo: Path) -> None:
-    """Remove the packs that a killed import has left; hold :data:`LOCK`."""
+    """Remove the packs of a killed import; hold :data:`LOCK`."""
     for pattern in ("objects/pack/tmp_*", "fast_import_crash_*", "shallow.lock"):
         for path in repo.glob(pattern):
             path.unlink(missing_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From what the user wrote to a commit in the cache."""
+"""Resolve a source specification to a commit in the cache."""
 
 from __future__ import annotations
 

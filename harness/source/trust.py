@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whose code it is: that of the user, or that of a stranger, which is built in a sandbox."""
+"""Trust in code: the user's own code, or a stranger's, which is built in a sandbox."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def of_source(spec: str) -> Trust:
 
 
 def least(of: Iterable[Trust]) -> Trust:
-    """Return the trust in a whole whose parts are trusted so: a stranger's where one part is."""
+    """Return the trust in the combination of parts: a stranger's if one part is."""
     return Trust.STRANGER if Trust.STRANGER in set(of) else Trust.OWN
