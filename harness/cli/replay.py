@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import click
 from harness.cli.options import program_words
 from harness.cli.testing import Asked, Finished, TestingCommand, conduct, testing_options
 from harness.errors import ExitCode, UserError
+from harness.guest.gdb import Found, Until
 from harness.judge import merge
 from harness.model.ids import TestId
 from harness.model.recording import RecordSpec
 from harness.proc import signals
+from harness.proc.process import which
 from harness.report.text import short
 from harness.run import replay as replays
 from harness.run.request import Request
@@ -52,12 +55,28 @@ from harness.visible import visible
     metavar="N",
     help="Replay the recording so often, and compare.",
 )
+@click.option(
+    "--until",
+    "until_text",
+    metavar="'write EXPR'",
+    help="Go back from the end to the last write of this value, and say which instruction that is; "
+    "'call FUNCTION' goes to the last call of a function.",
+)
+@click.option(
+    "--gdb",
+    "with_gdb",
+    is_flag=True,
+    help="Wait for gdb, in which reverse-continue and reverse-stepi go back; the command that "
+    "starts it is printed.",
+)
 def replay(
     target: str,
     hunt: int | None,
     seed: int,
     keep_pass: bool,
     times: int,
+    until_text: str | None,
+    with_gdb: bool,
     **options: Any,
 ) -> int:
     """Record a test that fails, and replay it to the same end.
@@ -72,12 +91,19 @@ def replay(
       harness replay restrictedmem:punch_test
       harness replay restrictedmem:punch_test --series v11 --times 20
       harness replay kvm_private_memory:attributes_test --hunt 200
+      harness replay mm:migration --until 'write my_lock.owner'
+      harness replay mm:migration --gdb
       harness replay runs/latest/logs/=replay/=/restrictedmem=3Apunch_test.1
 
     Exit code 0 means that there is no failure, or a known one; 1: the recorded test fails.
     """
+    until = Until.parse(until_text) if until_text is not None else None
+    if until or with_gdb:
+        which("gdb")
+    look = _Look(times, until, with_gdb)
     if replays.is_recording(Path(target)):
-        return _again(Path(target), times)
+        look.at(Path(target))
+        return ExitCode.AS_EXPECTED
     suite = TestId.parse(target).suite
     asked = Asked(**{**options, "suites": options["suites"] or (suite,), "expression": target})
     if options["expression"]:
@@ -99,12 +125,12 @@ def replay(
         return dataclasses.replace(request, kernels=(asked.kernel(),), recording=spec)
 
     def finish(finished: Finished) -> int:
-        return _keep(finished, times, passes=keep_pass)
+        return _keep(finished, look, passes=keep_pass)
 
     return conduct(asked, shape, finish)
 
 
-def _keep(finished: Finished, times: int, *, passes: bool) -> int:
+def _keep(finished: Finished, look: _Look, *, passes: bool) -> int:
     """Keep one recording of a run, replay it, and say so; return the exit code."""
     results = merge.whole(finished.records)
     kept = replays.choose(results, finished.records, passes=passes)
@@ -124,18 +150,41 @@ def _keep(finished: Finished, times: int, *, passes: bool) -> int:
     seed = finished.request.recording.seed_number(kept.attempt)
     which = f" (seed {seed}, run {kept.attempt} of {kept.runs})" if hunted else ""
     _say(f"recorded: {kept.test}{which}: {kept.outcome}{': ' * bool(kept.reason)}{kept.reason}")
-    _again(finished.directory / kept.directory, times)
+    look.at(finished.directory / kept.directory)
     return results.exit_code
 
 
-def _again(directory: Path, times: int) -> int:
-    """Replay a recording, and say how that went."""
-    tape = signals.run(replays.check(directory, times))
-    length = tape.recording.end - tape.recording.start
-    _say(f"replayed: {times} of {times} to the same end, {length:,} instructions after the start")
-    again = [*program_words(Path.cwd()), "replay", short(directory, Path.cwd())]
-    _say(f"again:    {shlex.join(again)}")
-    return ExitCode.AS_EXPECTED
+@dataclass(frozen=True)
+class _Look:
+    """What is to be seen of a recording."""
+
+    times: int
+    until: Until | None
+    gdb: bool
+
+    def at(self, directory: Path) -> None:
+        """Replay a recording, and say how that went."""
+        tape = signals.run(replays.check(directory, self.times))
+        length = tape.recording.end - tape.recording.start
+        _say(
+            f"replayed: {self.times} of {self.times} to the same end, {length:,} instructions "
+            "after the start"
+        )
+        again = [*program_words(Path.cwd()), "replay", short(directory, Path.cwd())]
+        _say(f"again:    {shlex.join(again)}")
+        if self.until:
+            _tell(self.until, signals.run(replays.go_back(tape, self.until)))
+        if self.gdb:
+            signals.run(replays.serve(tape, _say, self.until))
+
+
+def _tell(until: Until, found: Found) -> None:
+    _say(f"{until.title}: instruction {found.count:,}")
+    if until.what == "write":
+        _say(f"  {found.before or '?'} -> {found.after or '?'}")
+    _say(f"  {found.code}")
+    for frame in found.stack:
+        _say(f"  {frame}")
 
 
 def _say(text: str) -> None:

@@ -3,19 +3,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import MachineError
-from harness.guest import record, replay
+from harness.guest import gdb, record, replay, timetravel
+from harness.guest.gdb import Found, Until
 from harness.guest.replay import Tape
 from harness.lab.recordings import REPLAY
 from harness.model.records import Record, TestEnded
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
+from harness.proc.process import capture, which
 
+_TICK_S = 0.02
+_GDB_LIMIT_S = 900.0
+_LEAVE_LIMIT_S = 20.0
 _NO_FAILURE = (Outcome.PASS, Outcome.SKIP)
 
 
@@ -90,6 +99,70 @@ async def check(directory: Path, times: int) -> Tape:
             )
         registers = seen.registers
     return tape
+
+
+async def serve(tape: Tape, say: Callable[[str], None], until: Until | None) -> None:
+    """Wait for gdb, say by which command it is started, and answer it until it leaves.
+
+    Raises MachineError where gdb or the kernel is not there, or QEMU fails.
+    """
+    which("gdb")
+    vmlinux = vmlinux_of(tape)
+    with _socket() as socket:
+        words = ["gdb", str(vmlinux), "-ex", f"target remote {socket}"]
+        for command in until.commands if until else ():
+            words += ["-ex", command]
+        say(
+            "The guest stands at the end of the recording. In another terminal:\n"
+            f"  {shlex.join(words)}\n"
+            "reverse-continue, reverse-stepi, reverse-step and reverse-finish go back."
+        )
+        await timetravel.serve_gdb(tape, socket)
+
+
+async def go_back(tape: Tape, until: Until) -> Found:
+    """Let gdb find *until* in a replay of *tape*.
+
+    Raises UserError where there is no such thing, and MachineError as :func:`serve`.
+    """
+    which("gdb")
+    vmlinux = vmlinux_of(tape)
+    with _socket() as socket:
+        serving = asyncio.create_task(timetravel.serve_gdb(tape, socket))
+        try:
+            while not socket.exists() and not serving.done():
+                await asyncio.sleep(_TICK_S)
+            if serving.done():
+                await serving
+            commands = socket.with_name("commands")
+            commands.write_text(gdb.script(str(socket), until))
+            argv = ["gdb", "-nx", "-q", "-batch", "-x", str(commands), str(vmlinux)]
+            done = await asyncio.to_thread(capture, argv, limit_s=_GDB_LIMIT_S)
+            count = await asyncio.wait_for(serving, _LEAVE_LIMIT_S)
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+    said, errors = (each.decode(errors="replace") for each in (done.stdout, done.stderr))
+    return gdb.read(said, errors, until, count)
+
+
+@contextlib.contextmanager
+def _socket() -> Iterator[Path]:
+    """Yield a path for gdb's socket that only this user can connect to."""
+    with tempfile.TemporaryDirectory(prefix="harness-gdb-") as directory:
+        yield Path(directory) / "gdb"
+
+
+def vmlinux_of(tape: Tape) -> Path:
+    """Return the kernel of *tape* with its symbols; raises MachineError where it is gone."""
+    vmlinux = Path(tape.recording.about.get("vmlinux", ""))
+    if not vmlinux.is_file():
+        raise MachineError(
+            "the kernel of the recording is not in the cache any more",
+            where=str(vmlinux),
+            hint="record the test again: what was built is made again",
+        )
+    return vmlinux
 
 
 def is_recording(path: Path) -> bool:

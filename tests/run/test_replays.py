@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Recordings and replays from the command line, on the project's own kernel, and with gdb itself.
+
+One sample is part of ``make test``; the proofs are on a kernel with a planted write that goes too
+far, ``selftests/faults/replay``, and on its suite.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.errors import ExitCode
+from harness.guest import record
+from harness.model import results
+from harness.outcome import Outcome
+from tests.run.test_faults import FAULTS, REPOSITORY
+from tests.run.test_main_job import suite
+
+pytestmark = pytest.mark.kernel
+PLANTED = FAULTS / "replay"
+LIMIT_S = 3000
+FAILS = """
+	int wait(int *status);
+
+	printf("TAP version 13\\n1..1\\n");
+	fflush(stdout);
+	for (int i = 0; i < 3; i++) {
+		if (!fork())
+			usleep(3000), _exit(0);
+		wait(NULL);
+	}
+	printf("not ok 1 sample\\n");
+	return 1;
+"""
+
+
+def replay(where: Path, *arguments: str) -> tuple[int, str]:
+    """Return exit code and output of ``harness replay``, called in the directory *where*."""
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "replay", *arguments],
+        cwd=where,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout, done.stdout
+    return done.returncode, done.stdout
+
+
+def only(out: Path) -> Path:
+    """Return the one recording of the run in *out*."""
+    (found,) = (out / "logs/=replay").glob("*/*")
+    assert (found / record.META).is_file()
+    return found
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with a suite of its own, and the kernel that other tests have."""
+    root = tmp_path_factory.mktemp("project")
+    text = (REPOSITORY / "harness.toml").read_text()
+    kernel, _, _ = text.partition("\n[suites.")
+    kernel = kernel.replace('"patches/', f'"{REPOSITORY}/patches/')
+    (root / "harness.toml").write_text(f'{kernel}\n[suites.mine]\npath = "mine"\n')
+    fragments = root / "kernel-configs"
+    fragments.mkdir()
+    for file in (REPOSITORY / "kernel-configs").iterdir():
+        # A kernel of its own, for lines that this sample does not need.
+        if file.name != "replay.config":
+            (fragments / file.name).symlink_to(file)
+    suite(root / "mine", fails=FAILS, passes='printf("1..1\\nok 1 it\\n"); return 0;')
+    return root
+
+
+def test_a_failure_is_replayed_to_the_same_end_and_gdb_goes_back(project: Path) -> None:
+    out = project / "out"
+    status, text = replay(project, "mine:fails", "--out", str(out), "--times", "3")
+    assert status == ExitCode.NOT_AS_EXPECTED, text
+    assert "recorded: mine:fails: fail" in text
+    assert "replayed: 3 of 3 to the same end" in text
+    assert "harness replay" in text.replace("-m harness", "harness")  # the report's own line
+    said = results.decode((out / "results.json").read_bytes())
+    assert [test.outcome for test in said.tests] == [Outcome.FAIL]
+    assert out / said.tests[0].logs.recording == only(out)
+    # A fork of the test is the last that writes there.
+    status, text = replay(project, str(only(out)), "--until", "write *(long *)&total_forks")
+    assert status == ExitCode.AS_EXPECTED, text
+    assert "<copy_process+" in text
+    before, after = map(int, re.findall(r"^  (\d+) -> (\d+)$", text, re.MULTILINE)[0])
+    assert after == before + 1
+    status, text = replay(project, str(only(out)), "--until", "write no_such_thing")
+    assert status == ExitCode.USER
+    assert "gdb does not find the last write of no_such_thing" in text
+
+
+def planted(out: Path, test: str, *options: str) -> tuple[int, str]:
+    stack = ("--series", "v10+test-vm", "--series", str(PLANTED / "kernel"))
+    suite_of = ("--suite", str(PLANTED / "suite"), "--out", str(out))
+    return replay(REPOSITORY, f"suite:{test}", *stack, *suite_of, *options)
+
+
+def gdb(recording: Path, *commands: str) -> str:
+    """Return what gdb says, which is started as ``--gdb`` says it."""
+    serving = subprocess.Popen(
+        [sys.executable, "-u", "-m", "harness", "replay", str(recording), "--gdb"],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert serving.stdout
+    try:
+        words = next(line.split() for line in serving.stdout if line.startswith("  gdb "))
+        vmlinux, socket = words[1], words[-1].rstrip("'")
+        more = [word for each in commands for word in ("-ex", each)]
+        argv = ["gdb", "-nx", "-q", "-batch", "-ex", f"target remote {socket}", *more, vmlinux]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=600, check=True).stdout
+    finally:
+        serving.wait(60)
+
+
+def counts(said: str) -> Sequence[int]:
+    """Return what ``print`` has said in gdb, one after the other."""
+    return [int(each) for each in re.findall(r"^\$\d+ = (\d+)", said, re.MULTILINE)]
+
+
+@pytest.mark.proof
+@pytest.mark.long(900)
+def test_a_planted_corruption_is_traced_to_the_write(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    expression = "write replay_record.limit"
+    status, text = planted(out, "corrupt", "--times", "20", "--until", expression)
+    assert status == ExitCode.NOT_AS_EXPECTED, text
+    assert "replayed: 20 of 20 to the same end" in text
+    assert f"the last {expression}" in text
+    found = text[text.index("the last write") :]
+    assert "replay_rename" in found
+    assert re.search(r"harness_replay\.c:\d+", found)
+    assert "replay_write" in found
+    # Through gdb itself: the previous breakpoint, one step back, and forward again.
+    said = gdb(
+        only(out),
+        "break replay_rename",
+        "reverse-continue",
+        "print length",
+        "reverse-continue",
+        "reverse-continue",
+        "print length",
+        "print replay_record.limit",
+        "reverse-stepi",
+        "stepi",
+        "print length",
+        "watch replay_record.limit",
+        "delete 1",
+        "continue",
+        "print replay_record.limit == 4096",
+    )
+    assert counts(said) == [4, 20, 4096, 20, 0], said
+
+
+@pytest.mark.proof
+@pytest.mark.long(600)
+def test_a_failure_by_chance_is_hunted_and_becomes_a_stable_one(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    status, text = planted(out, "unstable", "--hunt", "400", "--times", "20")
+    assert status == ExitCode.NOT_AS_EXPECTED, text
+    found = re.search(r"recorded: suite:unstable \(seed (\d+), run (\d+) of (\d+)\): fail", text)
+    assert found, text
+    assert found[1] == found[2] == found[3]
+    assert int(found[1]) > 1
+    assert "replayed: 20 of 20 to the same end" in text
+    assert only(out).name.endswith(f".{found[2]}")
+    # Its seed alone shows it again, too.
+    status, text = planted(tmp_path / "again", "unstable", "--seed", found[1])
+    assert status == ExitCode.NOT_AS_EXPECTED, text
+    status, text = planted(tmp_path / "other", "unstable", "--seed", "1")
+    assert status == ExitCode.USER
+    assert "the test does not fail" in text
+
+
+@pytest.mark.proof
+@pytest.mark.long(300)
+def test_what_passes_is_no_failure_to_replay(tmp_path: Path) -> None:
+    status, text = planted(tmp_path / "one", "passes")
+    assert status == ExitCode.USER
+    assert "the test does not fail, so there is no failure to replay" in text
+    status, text = planted(tmp_path / "hunt", "passes", "--hunt", "5")
+    assert status == ExitCode.AS_EXPECTED
+    assert "none of 5 runs failed" in text
+    assert not list((tmp_path / "hunt/logs/=replay").glob("*/*"))
+    status, text = planted(tmp_path / "any", "passes", "--any")
+    assert status == ExitCode.AS_EXPECTED
+    assert only(tmp_path / "any")
