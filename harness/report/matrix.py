@@ -14,7 +14,7 @@ from harness.model.plan import ALL
 from harness.model.results import Kernel, Results, Test
 from harness.outcome import Outcome
 from harness.report.changes import told
-from harness.report.text import Span, columns, count, fit, one_line, pad, style_of
+from harness.report.text import WIDEST_LOG, Span, columns, count, fit, one_line, pad, style_of
 from harness.visible import visible
 
 Line = list[Span]
@@ -31,16 +31,26 @@ _LETTERS = {
     Outcome.ERROR: "E",
     Outcome.NOTRUN: "N",
 }
-_SAME = "="
-_LEGEND = (
-    ". pass   x failed as expected   - skipped or not there   P passed, was expected to fail   "
-    "F fail   S splat   T timeout   C crash   E error   N not run   ~ sometimes good, sometimes bad"
-)
-_LEGEND_SAME = (
-    "= the kernel is the same as the one before, and was not tested   "
-    "=F, =. the same as an earlier one, with that result"
-)
+_SAME, _MIXED = "=", "~"
+_LEGEND = {
+    ".": "pass",
+    "x": "failed as expected",
+    "-": "skipped or not there",
+    "P": "passed, was expected to fail",
+    "F": "fail",
+    "S": "splat",
+    "T": "timeout",
+    "C": "crash",
+    "E": "error",
+    "N": "not run",
+    _MIXED: "sometimes good, sometimes bad",
+    _SAME: "the kernel is the same as the one before, and was not tested",
+}
+"""In the order in which they are told, those that the table has."""
+_LEGEND_SAME = "=F, =. the same as an earlier one, with that result"
 _NAME_COLUMNS = 56
+_LEAST_NAME_COLUMNS = 30
+"""Where kernels need the room, names of tests are cut to this before the table is cut in parts."""
 _MOST_CASES = 5
 _PLACE = re.compile(r":\d+(?::\d+)?:")
 """The position of a warning in a file, which changes with the lines above it."""
@@ -48,15 +58,17 @@ _MOST = 10
 """The number of tests that are named per change; the others are counted."""
 
 
-def matrix(results: Results, comparison: Comparison) -> Iterator[Line]:
-    """Yield the matrix of *results*, from which *comparison* is made, and the changes by patch."""
+def matrix(results: Results, comparison: Comparison, width: int = WIDEST_LOG) -> Iterator[Line]:
+    """Yield the matrix of *results*, from which *comparison* is made, and the changes by patch.
+
+    Its table has at most *width* columns: kernels that do not fit are in a table below.
+    """
     kernels = results.kernels
     yield from _head(results, comparison)
-    yield from _table(comparison)
+    letters = [_letters(row, comparison.kernels) for row in comparison.rows]
+    yield from _tables(comparison, letters, width)
     yield []
-    yield [(_LEGEND, "dim")]
-    if any(test and test.same_as is not None for row in comparison.rows for test in row.cells):
-        yield [(_LEGEND_SAME, "dim")]
+    yield from _legend({letter for row in letters for letter in row})
     yield from _elsewhere(results)
     if results.bisection:
         return
@@ -92,26 +104,81 @@ def _head(results: Results, comparison: Comparison) -> Iterator[Line]:
     last = results.kernel
     yield [
         ("Kernels ", "dim"),
-        (", ".join(comparison.kernels), "bold"),
+        (", ".join(_ranges(comparison.kernels)), "bold"),
         (" of ", "dim"),
         (one_line(last.series or last.source), "bold"),
     ]
     yield []
 
 
-def _table(comparison: Comparison) -> Iterator[Line]:
-    wide = min(max([4, *(columns(one_line(row.test)) for row in comparison.rows)]), _NAME_COLUMNS)
-    widths = [max(2, columns(name)) for name in comparison.kernels]
-    heads = "  ".join(f"{name:>{w}}" for name, w in zip(comparison.kernels, widths, strict=True))
-    yield [(f"{'test':<{wide}}  {heads}", "dim")]
-    for row in comparison.rows:
-        line: Line = [(pad(fit(one_line(row.test), wide), wide), "")]
-        before: tuple[KernelName, Test | None] | None = None
-        for name, test, width in zip(comparison.kernels, row.cells, widths, strict=True):
-            style = style_of(test.outcome, test.excused) if test else "dim"
-            line.append((f"  {letter(test, before):>{width}}", style))
-            before = name, test
-        yield line
+def _ranges(kernels: Sequence[KernelName]) -> Iterator[str]:
+    """Yield the names, those of four and more patches one after the other as ``1 to 9``."""
+    number = 0
+    while number < len(kernels):
+        end = number
+        while (
+            end + 1 < len(kernels)
+            and kernels[end].isdigit()
+            and kernels[end + 1] == str(int(kernels[end]) + 1)
+        ):
+            end += 1
+        if end - number < 3:
+            end = number
+        yield kernels[number] if end == number else f"{kernels[number]} to {kernels[end]}"
+        number = end + 1
+
+
+def _legend(letters: set[str]) -> Iterator[Line]:
+    """Yield what the letters mean that the table has."""
+    there = {each if len(each) == 1 else each.removeprefix(_SAME) for each in letters}
+    said = [f"{char} {meaning}" for char, meaning in _LEGEND.items() if char in there]
+    yield [("   ".join(said), "dim")]
+    if any(len(each) > 1 for each in letters):
+        yield [(_LEGEND_SAME, "dim")]
+
+
+def _letters(row: Row, kernels: Sequence[KernelName]) -> list[str]:
+    """Return how the test of *row* ended on each kernel."""
+    found = []
+    before: tuple[KernelName, Test | None] | None = None
+    for name, test in zip(kernels, row.cells, strict=True):
+        found.append(letter(test, before))
+        before = name, test
+    return found
+
+
+def _tables(comparison: Comparison, letters: Sequence[Sequence[str]], width: int) -> Iterator[Line]:
+    names = [one_line(row.test) for row in comparison.rows]
+    wide = min(max([4, *map(columns, names)]), _NAME_COLUMNS)
+    sizes = [max(2, columns(name)) for name in comparison.kernels]
+    gap = 2
+    if wide + sum(gap + size for size in sizes) > width:
+        gap = 1
+        wide = max(
+            min(wide, width - sum(gap + size for size in sizes)), min(wide, _LEAST_NAME_COLUMNS)
+        )
+    first = 0
+    while first < len(sizes):
+        last = first + 1
+        while (
+            last < len(sizes)
+            and wide + sum(gap + each for each in sizes[first : last + 1]) <= width
+        ):
+            last += 1
+        if first:
+            yield []
+        part = slice(first, last)
+        heads = zip(comparison.kernels[part], sizes[part], strict=True)
+        head = "".join(f"{'':{gap}}{name:>{size}}" for name, size in heads)
+        yield [(f"{'test':<{wide}}{head}", "dim")]
+        for row, name, each in zip(comparison.rows, names, letters, strict=True):
+            line: Line = [(pad(fit(name, wide), wide), "")]
+            cells = zip(row.cells[part], each[part], sizes[part], strict=True)
+            for test, letter, size in cells:
+                style = style_of(test.outcome, test.excused) if test else "dim"
+                line.append((f"{'':{gap}}{letter:>{size}}", style))
+            yield line
+        first = last
 
 
 def letter(test: Test | None, before: tuple[KernelName, Test | None] | None = None) -> str:
@@ -121,7 +188,7 @@ def letter(test: Test | None, before: tuple[KernelName, Test | None] | None = No
     """
     if test is None:
         return "-"
-    of_outcome = "~" if mixed(test) else _LETTERS[test.outcome]
+    of_outcome = _MIXED if mixed(test) else _LETTERS[test.outcome]
     if test.same_as is None:
         return of_outcome
     name, neighbour = before or ("", None)

@@ -81,7 +81,7 @@ def summary(
     *unicode* says whether signs outside ASCII may be used.
     """
     if results.kernels:
-        parts: list[Line] = [*matrix(results, compare(split(results))), *bisected(results)]
+        parts: list[Line] = [*matrix(results, compare(split(results)), width), *bisected(results)]
         parts += _not_as_expected(results, directory, shell, unicode) if verbose else []
         parts += _metric_faults(results)
         parts += hosts_line(results)

@@ -16,6 +16,7 @@ from harness.judge.unstable import first_bad, first_bad_cases, open_between
 from harness.model.results import Attempt, Case, Kernel, Machine, Results, Test
 from harness.outcome import Outcome
 from harness.report.console import print_summary
+from harness.report.terminal import Terminal
 
 pytestmark = pytest.mark.unit
 
@@ -194,6 +195,33 @@ def test_the_guilty_patch_is_named_in_one_line_with_the_command() -> None:
     assert "Not bisectable: s:gap broken by 1 and mended by 2" in text
     lines = text.splitlines()
     assert any(line.split() == ["s:guilty", ".", ".", "F"] for line in lines)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 240])
+@pytest.mark.parametrize("patches", [3, 10, 64])
+def test_the_table_is_within_the_terminal(width: int, patches: int) -> None:
+    """Kernels that do not fit stand in a table below; no row is broken."""
+    row = ("F.-x" * patches)[: patches + 1]
+    each = run(short="." * (patches + 1), of_a_length_that_some_tests_have_in_the_kernel=row)
+    stream = io.StringIO()
+    print_summary(merged(each), stream, terminal=Terminal(False, False, False, width))
+    said = stream.getvalue()
+    head, _, rest = said.partition("\n\n")
+    assert head.startswith("Kernels base, 1 to" if patches > 3 else "Kernels base, 1, 2, 3 of")
+    tables, _, rest = rest.partition("\n\n. pass")
+    legend = " ".join(rest.partition("\n\n")[0].split())
+    # What the table does not have is not explained.
+    assert legend.startswith("x failed as expected - skipped or not there F fail")
+    assert "crash" not in legend
+    kernels, letters = [], []
+    for table in tables.split("\n\n"):
+        lines = table.splitlines()
+        assert len(lines) == 3
+        assert max(map(len, lines)) <= width
+        kernels += lines[0].split()[1:]
+        letters += lines[2].split()[1:]
+    assert kernels == list(each)
+    assert "".join(letters) == row
 
 
 def test_a_new_warning_is_named_at_the_patch_that_brings_it() -> None:
