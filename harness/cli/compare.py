@@ -15,6 +15,7 @@ from harness.cli.testing import Asked, TestingCommand, testing_options
 from harness.cli.variants import compare_variants
 from harness.errors import ExitCode, UserError
 from harness.judge.changes import changes
+from harness.judge.merge import comparable
 from harness.model.results import encode
 from harness.report.changes import told
 from harness.report.console import print_lines
@@ -61,7 +62,8 @@ def compare(
     """Compare the run AFTER with the run BEFORE, case by case; or kernels, by what they cost.
 
     Each is a run's directory, or its name below runs/.  [AFTER's default: latest]  Both may be of
-    any series, source and configuration, or a matrix: cases with the same name are compared.
+    any series, source and configuration, or a matrix: cases with the same name are compared.  Of a
+    matrix beside a run over one kernel, the last kernel is compared.
 
     Exit code 1 means that something is worse: a regression, or a new case that fails.  A test that
     failed before and still fails is listed and does not count; neither does a repeated test that
@@ -94,7 +96,8 @@ def compare(
         runs = find_project(asked.project_file, here).parent / rundir.RUNS
     except UserError:
         runs = None  # outside a project a run's directory will do
-    one, other = (read_results(rundir.find(each, here, runs)) for each in (before, after))
+    found_runs = (read_results(rundir.find(each, here, runs)) for each in (before, after))
+    one, other = comparable(*found_runs)
     repo = repository.where(Store.default())
     versions = range_diff(repo, one.kernel, other.kernel, whole=asked.verbose)
     found = msgspec.structs.replace(changes(one, other), range_diff=versions.text)

@@ -76,6 +76,22 @@ def split(results: Results) -> dict[KernelName, Results]:
     }
 
 
+def comparable(one: Results, other: Results) -> tuple[Results, Results]:
+    """Return two runs with names that can be the same: of a matrix beside a run over one kernel,
+    the last kernel, which has all patches.
+    """
+    if bool(one.kernels) == bool(other.kernels):
+        return one, other
+    return _last(one), _last(other)
+
+
+def _last(results: Results) -> Results:
+    if not results.kernels:
+        return results
+    name, last = list(split(results).items())[-1]
+    return msgspec.structs.replace(last, run=f"{results.run}, kernel {name}")
+
+
 def _without(kernel: KernelName, names: Iterable[str]) -> Iterator[str]:
     prefix = f"{kernel}@"
     return (each.removeprefix(prefix) for each in names if each.startswith(prefix))

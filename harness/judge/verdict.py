@@ -160,7 +160,8 @@ def _notes_elsewhere(tests: Sequence[Test]) -> Iterator[str]:
     """Yield where the verdicts come from that are not of this run on this kernel."""
     runs = dict.fromkeys(test.reused for test in tests if test.reused)
     if runs:
-        yield f"verdicts are reused from {', '.join(runs)}, which ran the same tests on the same kernels"
+        named = ", ".join(runs)
+        yield f"verdicts are reused from {named}, which ran the same tests on the same kernels"
     same = dict.fromkeys(test.same_as for test in tests if test.same_as is not None)
     if same:
         yield f"not tested, because the kernel is the same as {', '.join(same)}"

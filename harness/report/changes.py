@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.model.changes import Changed, Changes, Kind, MetricChange, Said
 from harness.model.metrics import amount
-from harness.report.text import Span, count, one_line
+from harness.report.text import NAME, Span, count, one_line
 from harness.visible import visible
 
 Line = list[Span]
@@ -86,7 +86,7 @@ def _figures(figures: Sequence[MetricChange], *, verbose: bool) -> Iterator[Line
 
 
 def _case(each: Changed) -> Iterator[Line]:
-    yield [(f"  {one_line(each.name)}", "")]
+    yield [("  ", ""), (one_line(each.name), NAME)]
     if each.kind in _SHORT:
         return
     for label, said in (("before", each.before), ("after", each.after)):

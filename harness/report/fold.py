@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from harness.report.text import COMMAND, HINT, PATH, Span, columns
+from harness.report.text import COMMAND, HINT, NAME, PATH, Span, columns
 
 _WORDS = re.compile(r"\s+|\S+")
 _SHELL_WORDS = re.compile(r"\s+|(?:[^\s'\"\\]|\\.|'[^']*'|\"(?:[^\"\\]|\\.)*\")+|\S")
@@ -48,7 +48,7 @@ def fold(line: list[Span], width: int) -> list[list[Span]]:
 def _pieces(line: list[Span], longest: int) -> Iterator[Span]:
     """Yield what is not to be broken: words and blanks; a word that is too long, in parts."""
     for text, style in line:
-        if style in (PATH, HINT):
+        if style in (PATH, HINT, NAME):
             yield text, style
             continue
         for word in (_SHELL_WORDS if style == COMMAND else _WORDS).findall(text):

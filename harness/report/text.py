@@ -15,7 +15,7 @@ from harness.visible import visible
 Span = tuple[str, str]
 """A piece of a line and its style: one of the keys of ``STYLES``, or empty."""
 
-PATH, COMMAND, HINT = "path", "command", "hint"
+PATH, COMMAND, HINT, NAME = "path", "command", "hint", "name"
 """Styles of text that people copy, which is not broken anywhere."""
 
 STYLES = {

@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from harness.judge.changes import changes
+from harness.judge.merge import comparable
 from harness.model.changes import Kind
 from harness.model.results import Results
 from harness.outcome import Outcome
 from harness.report.changes import told
 from harness.report.console import print_lines
+from harness.report.terminal import Terminal
+from harness.run.job import read_results
+from tests.matrixrun import Posted, write_matrix
 from tests.report import samples as s
 
 pytestmark = pytest.mark.unit
@@ -105,3 +110,29 @@ def test_what_is_worse_comes_first_with_both_reasons() -> None:
     nothing = io.StringIO()
     print_lines(told(changes(run(None), run(None))), nothing)
     assert "neither run has a case" in nothing.getvalue()
+
+
+def test_of_a_matrix_beside_one_kernel_the_last_is_compared(tmp_path: Path) -> None:
+    patches = [Posted("mm: One"), Posted("mm: Two")]
+    rows = {"memfd:a_test": "..F", "memfd:b_test": "FF."}
+    matrix = read_results(write_matrix(tmp_path / "matrix", patches, rows))
+    tip = {"memfd:a_test": ".", "memfd:b_test": "."}
+    single = read_results(write_matrix(tmp_path / "one", patches, tip, patch_by_patch=False))
+    found = changes(*comparable(single, matrix))
+    assert {each.name: each.kind for each in found.cases} == {
+        "memfd:a_test/size.it": Kind.REGRESSION,
+        "memfd:b_test/size.it": Kind.SAME,
+    }
+    assert (found.before, found.after) == ("one", "matrix, kernel 2")
+    back = changes(*comparable(matrix, single))
+    assert [each.kind for each in back.cases] == [Kind.FIXED, Kind.SAME]
+    assert comparable(matrix, matrix) == (matrix, matrix)
+
+
+def test_a_name_is_not_broken_in_two() -> None:
+    name = "a_case_whose_name_is_longer_than_the_terminal_is_wide_" * 2
+    case = s.case("p", name, FAIL)
+    found = changes(s.run(), s.run(s.program("p", FAIL, cases=(case,))))
+    stream = io.StringIO()
+    print_lines(told(found), stream, Terminal(False, False, False, 80))
+    assert f"  kvm:p/{name}\n" in stream.getvalue()
