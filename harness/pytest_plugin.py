@@ -59,7 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known, and the place where this session keeps what it has prepared."""
+    """Register the marker, and the storage of this session."""
     config.addinivalue_line(
         "markers",
         "guest(suite=NAME, **keys of [guest]): which guest the fixture `guest` starts, and whose "
@@ -196,7 +196,7 @@ class _SuiteTest(pytest.Item):
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let pytest count as the harness does: a known failure, a skip, an error of the machine."""
+    """Map the outcomes of the harness to those of pytest."""
     report = yield
     if not isinstance(item, _SuiteTest) or call.when != "call" or call.excinfo is None:
         return report
@@ -246,7 +246,7 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
 
 @pytest.fixture
 def guest(request: pytest.FixtureRequest) -> Iterator[ScriptedGuest]:
-    """Start a guest, restored from a snapshot; what its kernel complains of fails the test."""
+    """Start a guest, restored from a snapshot; complaints of its kernel fail the test."""
     from harness.run.single import start_guest
 
     bench = request.config.stash[_BENCH]
@@ -329,7 +329,7 @@ def _refused() -> contextlib.AbstractContextManager[None]:
 
 
 class _CollectOrRefuse(_Refused, pytest.Collector.CollectError):
-    """Both: what collects shows the one, what runs the other, in the same words."""
+    """Both kinds of errors, with the same text: one for collecting, one for running."""
 
 
 @contextlib.contextmanager
@@ -346,7 +346,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 class _Workbench:
-    """What a session has prepared: each suite once, in each process."""
+    """The prepared suites of a session, each once per process."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -365,7 +365,7 @@ class _Workbench:
         return self._files[directory]
 
     def project(self, file: Path) -> Project:
-        """Return what the project file says."""
+        """Return the project file's content."""
         if file not in self._projects:
             from harness import project
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which accelerator works here: found out by booting, remembered as long as that is safe."""
+"""Determine by booting which accelerator works here, and cache the answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from harness.progress import Progress
 _RECIPE = "2"
 _DEV_KVM = "/dev/kvm"
 PROBE_LIMIT_S = 5.0
-"""What KVM gets to boot in; where it works, it needs a fraction of a second."""
+"""Seconds for a boot under KVM; if KVM works, it needs a fraction of a second."""
 DAY_S = 24 * 3600.0
 SURE_S = 30 * DAY_S
 LOADED_S = 600.0
@@ -60,7 +60,7 @@ Boot = Callable[[GuestConfig, Accelerator, BootFiles], Awaitable[None]]
 
 
 async def boot_once(config: GuestConfig, accelerator: Accelerator, files: BootFiles) -> None:
-    """Boot a guest until its agent speaks, and end it."""
+    """Boot a guest until its agent answers, and end it."""
     async with await QemuGuest.boot(config, accelerator, files):
         pass
 

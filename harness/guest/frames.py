@@ -39,12 +39,12 @@ STARTED_LINE = b"harness-agent: the program has started"
 
 
 def end_line(token: bytes) -> bytes:
-    """Return what the agent writes to the kernel log when nothing of a run is left."""
+    """Return the line that the agent writes to the kernel log at the end of a run."""
     return b"harness-agent: end " + token.hex().encode()
 
 
 class FrameError(Exception):
-    """The other side does not keep to the protocol."""
+    """The other side violates the protocol."""
 
 
 class FrameType(IntEnum):
@@ -70,7 +70,7 @@ class ErrorCode(IntEnum):
 
 
 class Io(IntEnum):
-    """What a program has as standard input, output and error."""
+    """The standard input, output and error of a program."""
 
     PIPES = 0
     """/dev/null, and a pipe for each of the others."""

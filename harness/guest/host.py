@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The machine that guests would run on, as its kernel describes it in files.
+"""The facts of a host machine, read from files of its kernel.
 
 Everything is read below one root, so that another machine's files can be looked at as well.  A file
 that is absent says nothing: its value is empty, and nothing here raises an error.
@@ -64,7 +64,7 @@ class Host:
     """/dev/sev."""
     machine_id: str = ""
     boot_id: str = ""
-    """Another one after every boot."""
+    """The boot ID, which changes at every boot."""
     memlock: int | None = None
     """How many bytes this process may lock in memory; None for any number."""
 

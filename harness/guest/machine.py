@@ -53,7 +53,7 @@ CMDLINE = (
     "reboot=t",
     # A panic prints the stacks of all processors: QEMU's NMI reaches only the first one.
     "panic_print=0x40",
-    # An oops does not panic: the report shall be complete, and the guest is thrown away anyway.
+    # An oops does not panic: the report must be complete, and the guest is discarded anyway.
     # The host's NMI does, because that is how a hung guest tells where it hangs.
     "unknown_nmi_panic",
     # Addresses in stack traces are those of vmlinux.
@@ -167,7 +167,7 @@ class GuestConfig:
 
 @dataclass(frozen=True)
 class BootFiles:
-    """What a guest boots from."""
+    """The files from which a guest boots."""
 
     kernel: Path
     initramfs: Path

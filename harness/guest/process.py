@@ -38,7 +38,7 @@ _FILE_URI = (9, 1)
 """From this release on a migration to a file has a URI of its own, and others are deprecated."""
 
 NO_ANSWER = "its monitor does not answer"
-"""What is said where QEMU itself has said nothing."""
+"""The text if QEMU printed nothing."""
 
 # The kernel is asked to kill QEMU with the harness; this makes sure that the harness did not die
 # before it asked.  PR_SET_PDEATHSIG survives exec.  It belongs to the *thread* that started the
@@ -78,7 +78,7 @@ class QemuProcess:
         # cancelled waits for it, too.
         self._closing = asyncio.Lock()
         self._connecting: asyncio.Task[None] | None = None
-        # The library logs every lost connection as an error; here a killed guest is daily bread.
+        # qemu.qmp logs every lost connection as an error; the harness kills every guest on purpose.
         self._monitor.logger = _LOG.getChild("monitor")
         self._events = EventListener()
         self._monitor.register_listener(self._events)
@@ -187,7 +187,7 @@ class QemuProcess:
         return LoopTimeout(limit_s, GuestTime(self.pid).passed)
 
     def time(self) -> GuestTime:
-        """Return what counts the time in which the guest can run, from now on."""
+        """Return a counter of the time in which the guest can run, from now on."""
         return GuestTime(self.pid, lambda: self._monitor.execute("query-status"))
 
     async def migration_file(self, fd: int) -> str:
@@ -219,7 +219,7 @@ class QemuProcess:
                 return
 
     async def death(self) -> Shutdown | Exited:
-        """Wait until the guest has ended, one way or the other.
+        """Wait until the guest has ended in any way.
 
         QEMU announces a shutdown and then pauses; so this says Exited only where QEMU itself
         failed or was killed.
@@ -270,7 +270,7 @@ class QemuProcess:
             # QEMU is gone, so this ends at once.
             await asyncio.wait({self._connecting})
             if not self._connecting.cancelled():
-                self._connecting.exception()  # has been told
+                self._connecting.exception()  # has been reported
         async with self._closing:
             with contextlib.suppress(QMPError, OSError, EOFError):
                 await self._monitor.disconnect()

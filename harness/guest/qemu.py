@@ -99,7 +99,7 @@ class QemuGuest:
         files: BootFiles,
         memory: Memory | None = None,
     ) -> Self:
-        """Boot until the agent says hello.
+        """Boot until the agent sends its hello.
 
         Raises :class:`GuestNotBooted` when it does not within ``config.boot_limit_s``, and
         :class:`MachineError` when QEMU does not start.

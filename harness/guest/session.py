@@ -332,7 +332,7 @@ class Session:
                     return
 
     async def _conclude(self, last: frames.Ended | frames.AgentError) -> AsyncGenerator[Event]:
-        """Wait for the end of the kernel log, then say how the test ended."""
+        """Wait for the end of the kernel log, then return how the test ended."""
         self._ending = True
         limit = self._qemu.patience(_MARK_LIMIT_S)
         end: Shutdown | Exited | _Closed | _Silence | None = None
@@ -352,7 +352,7 @@ class Session:
             if end is not None:
                 break
         if isinstance(last, frames.AgentError) and last.code is not frames.ErrorCode.START:
-            # What the agent says counts, also where it powers off after that.
+            # The agent's report counts, also if it powers off after that.
             self._note_closed(end)
             end = _Silence(_AGENT_ERRORS[last.code], f"{last.text}{_strerror(last.errno)}")
         if end is not None:
@@ -386,7 +386,7 @@ class Session:
     async def _finish_dead(
         self, end: Shutdown | Exited | _Closed | _Silence
     ) -> AsyncGenerator[Event]:
-        """Get out of the guest what can be got, kill it, and say how it died."""
+        """Collect the rest of the guest's output, kill it, and return how it died."""
         self._note_closed(end)
         panicked = self._lines.panicked
         if isinstance(end, _Closed):
@@ -408,13 +408,13 @@ class Session:
         async for event in self._drain(_DRAIN_LIMIT_S):
             yield event
         if isinstance(end, Shutdown) and end.reason == _POWERED_OFF and self._lines.complaint:
-            # Not the test has powered it off, but the agent that could not go on.
+            # The agent powered it off after a fatal error, not the test.
             end = _Silence(How.AGENT_FAILED, self._lines.complaint)
         died = _died(end, panicked or (self._lines.panicked and isinstance(end, Shutdown)), errors)
         yield replace(died, stood_still_s=self._time.stood_still_s)
 
     async def _drain(self, limit_s: float, until_shutdown: bool = False) -> AsyncGenerator[Event]:
-        """Yield what still comes, until both channels are closed or *limit_s* seconds are over."""
+        """Yield further events, until both channels are closed or *limit_s* seconds have passed."""
         limit = self._qemu.patience(limit_s)
         while self._open:
             match await self._next(limit):
@@ -474,14 +474,14 @@ class Session:
         return _Silence(hang.how, f"{hang.detail}; {where}")
 
     async def _registers(self) -> list[re.Match[str]]:
-        """Return what QEMU says of each processor."""
+        """Return QEMU's state of each processor."""
         text = await self._qemu.execute(
             "human-monitor-command", _MONITOR_LIMIT_S, **{"command-line": "info registers -a"}
         )
         return registers(str(text))
 
     async def _deaf(self, cpus: list[re.Match[str]]) -> set[int]:
-        """Return the processors that have interrupts off in the kernel whenever one looks."""
+        """Return the processors that have interrupts off in the kernel in every sample."""
         deaf = set(range(len(cpus)))
         for _ in range(_LOOKS):
             deaf &= deaf_processors(cpus)

@@ -77,7 +77,7 @@ class Snapshot:
 
     @property
     def disk_bytes(self) -> int:
-        """What it takes on the disk, holes not counted."""
+        """Its size on the disk, without holes."""
         return sum(path.stat().st_blocks * 512 for path in self.directory.iterdir())
 
     @property

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The time in which a guest could run: what all time limits on guests are counted in.
+"""The time in which a guest could run; all time limits on guests are counted in it.
 
 A guest that is not let run says nothing, and looks as if it hung.  That is so while the host's
 processors do something else, while QEMU or the whole host is stopped, and while the laptop that all
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 TICK_S = 0.25
-"""How often it is looked whether a guest that is waited for could run."""
+"""Seconds between checks whether a guest could run."""
 MUTE_LIMIT_S = 60.0
 """How long QEMU may be stopped, or not answer its monitor, before that is its end."""
 _LEAST = 0.05
@@ -136,7 +136,7 @@ class GuestTime:
         counted = min(elapsed, 2 * TICK_S)
         fraction, ran = 0.0, True
         mute = self._stopped() or bool(self._asked and not self._asked.done())
-        # What takes less than a tick, as nearly everything does, is not worth a look.
+        # Most waits are shorter than a tick and need no check.
         if self._starvation is None:
             self._starvation = Starvation(self._pid, self._proc)
         else:
@@ -154,7 +154,7 @@ class GuestTime:
 
     @property
     def stuck(self) -> str:
-        """What is to be said of a QEMU that will not run any more; empty while it may."""
+        """The error of a QEMU that no longer runs; empty while it may run."""
         if self.mute_s < MUTE_LIMIT_S:
             return ""
         return f"QEMU neither runs nor answers its monitor, for {MUTE_LIMIT_S:g} s"
@@ -165,7 +165,7 @@ class GuestTime:
         *in_doubt*: it gives no sign of life, so QEMU is asked for one.
         """
         if self._asked and self._asked.done():
-            self._asked.exception()  # QEMU that has gone is seen to have gone by others
+            self._asked.exception()  # other code detects the end of QEMU
             self._asked = None
         if in_doubt and self._answer and not self._asked:
             self._asked = asyncio.ensure_future(self._answer())

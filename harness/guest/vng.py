@@ -40,9 +40,9 @@ from harness.proc.environment import clean, search_path
 from harness.proc.process import run, which
 
 FRAGMENTS = ("net", "virtme")
-"""Fragments of kernel-configs/ that bring what a vng guest needs."""
+"""Fragments of kernel-configs/ that a vng guest needs."""
 NEEDED = ("9P_FS", "BINFMT_SCRIPT", "NET_9P_VIRTIO", "PID_NS", "TMPFS", "VIRTIO_PCI")
-"""Options without which a vng guest does not come up."""
+"""Options without which a vng guest does not boot."""
 _WORDS = (
     # The root is what it is in a sealed guest; virtme-run asks for 9p.
     "rootfstype=tmpfs",
@@ -59,7 +59,7 @@ _HINT = "this release of virtme-ng may be too old or too new: 1.42 is known to w
 
 @dataclass(frozen=True)
 class Virtme:
-    """What virtme-run has to say about one machine."""
+    """The output of virtme-run for one machine."""
 
     program: str
     options: tuple[str, ...]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Guests for tests, and the running of one attempt in them."""
+"""Guests for tests: templates, executors, and running one attempt."""

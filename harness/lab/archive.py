@@ -15,7 +15,7 @@ from harness.progress import Progress
 from harness.store import MANIFEST, Entry, Store
 
 TRAVELS = ("kernel", "suite", "agent")
-"""Kinds of entries that go to other machines; what is made from them there stays there."""
+"""Kinds of entries that are sent to other machines."""
 _KEY = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
 
@@ -27,7 +27,7 @@ def pack(store: Store, entry: Entry, sink: Sink) -> None:
     """
     store.check([entry])
     root = store.path(*entry)
-    file = cast("IO[bytes]", _Counting(sink))  # no more than these methods is called
+    file = cast("IO[bytes]", _Counting(sink))  # only these methods are called
     with tarfile.TarFile(
         fileobj=file, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_BLOCK
     ) as tar:

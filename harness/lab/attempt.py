@@ -55,7 +55,7 @@ def command_of(
         seed=bytes.fromhex(seed),
         wall_clock_ns=COUNTED_TIME_NS if test.guest.counted else time.time_ns(),
         env=_ENVIRONMENT,
-        # As the kernel's own runner does: scripts call what lies beside them.
+        # As the kernel's own runner does: scripts call files in their directory.
         cwd=str(PurePosixPath(directory, test.path).parent),
         # An assertion goes to standard error and its "not ok" to standard output: only one
         # pipe keeps them in order.
@@ -73,7 +73,7 @@ def _points(schedule: Schedule) -> tuple[tuple[int, int], ...]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the logs of attempts go."""
+    """The paths of the logs of attempts."""
 
     out: Path
     """The run's directory."""
@@ -180,7 +180,7 @@ async def _guest(
 
 
 def _own_boot(attempt: Attempt, guest: Guest, place: Place) -> Boot:
-    """Return what the boot of *guest* has shown; its log is kept where that is anything."""
+    """Return the findings of the boot of *guest*; its log is kept if there are any."""
     boot = observe_boot(guest.boot_log, guest.hello)
     if not boot.findings and not boot.taint:
         return boot

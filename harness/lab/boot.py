@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What guests' boots have shown, from the first line on the console to the agent's hello.
+"""Findings of guests' boots, from the first line on the console to the agent's hello.
 
 A kernel that complains before any test is the kernel that all tests run on, so its complaint counts
 against each of them; but it is told once, as the kernel's own.

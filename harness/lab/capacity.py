@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How many guests a machine can carry at a time."""
+"""The number of guests that a machine can run at a time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from harness.model.spec import GuestTable
 
 _QEMU_MIB = 100
-"""What QEMU needs besides the guest's memory, measured with its translated code under TCG."""
+"""Memory of QEMU besides the guest's, measured with its translated code under TCG."""
 _RESERVE_MIB = 512
-"""What is left to everybody else."""
+"""Memory that is left for other programs."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 

@@ -62,7 +62,7 @@ class DaskWorker:
     client: Any
     cluster: Any
     declared: Mapping[str, float]
-    """What all workers together declare."""
+    """The number of guests that all workers together declare."""
     lost: str = ""
     notes: list[str] = field(default_factory=list)
     _parts: dict[KernelName, Parts] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class DaskWorker:
 
     @property
     def about(self) -> str:
-        """What there is, in a few words."""
+        """A short description of the cluster."""
         return ", ".join(f"{name} {number:g}" for name, number in sorted(self.declared.items()))
 
     def slots(self, tests: tuple[PlannedTest, ...], most: int | None) -> int:
@@ -89,7 +89,7 @@ class DaskWorker:
     async def open(
         self, kernel: KernelName, factory: TemplateFactory, suites: Sequence[Suite]
     ) -> None:
-        """Take note of what a kernel's tests need."""
+        """Record the entries that a kernel's tests need."""
         entries = await asyncio.to_thread(factory.travelling, suites)
         keys = {suite.name: suite.key for suite in suites if suite.key}
         self._parts[kernel] = Parts(kernel, factory.kernel.key, factory.boot_limit_s, keys, entries)
@@ -158,7 +158,7 @@ class DaskWorker:
         return self._made.get(template, frozenset())
 
     async def close(self) -> None:
-        """End what runs on the cluster for us."""
+        """End the tasks of this run on the cluster."""
         self.lost = self.lost or "it was closed"
         with contextlib.suppress(Exception):
             async with asyncio.timeout(10):
@@ -174,7 +174,7 @@ class DaskWorker:
         return wanted
 
     async def _do(self, job: Job, resources: Mapping[str, float]) -> Answer:
-        """Have a task done; one whose worker lacks entries is given them."""
+        """Run a task; if its worker lacks entries, send them."""
         from distributed.scheduler import KilledWorker
 
         names: tuple[str, ...] = ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What runs attempts, wherever that is: the schedule knows of it no more than this.
+"""The protocol between the schedule and whatever runs attempts.
 
 What goes in and comes out are plain values, and records as the journal has them; logs are files.
 """
@@ -45,7 +45,7 @@ class Attempt:
 
 
 class HostLost(MachineError):
-    """A host, or the way to it, has failed under what was asked of it; others may do it."""
+    """A host, or the connection to it, has failed; another host may do the work."""
 
 
 class PartLost(HostLost):
@@ -70,7 +70,7 @@ class Executor(Protocol):
         ...
 
     async def back(self, host: HostName) -> bool:
-        """Wait until *host* is there again; False where it is given up, which is for ever."""
+        """Wait until *host* is connected again; False if it is given up for good."""
         ...
 
     def why_left(self, host: HostName) -> str:
@@ -78,11 +78,11 @@ class Executor(Protocol):
         ...
 
     async def prepare(self, template: TemplateId) -> GuestReady | GuestFailed:
-        """Make a template, or tell why its kernel does not come up."""
+        """Make a template, or record why its kernel does not boot."""
         ...
 
     async def run(self, attempt: Attempt) -> TestEnded:
-        """Run one attempt in a guest of its own; its template is there."""
+        """Run one attempt in its own guest; its template exists."""
         ...
 
     async def check(self, template: TemplateId) -> None:
@@ -94,12 +94,12 @@ class Executor(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of everything; harmless when that was done."""
+        """Release all resources; may be called again."""
         ...
 
 
 class ThisMachine:
-    """What an executor says of hosts that knows no other machine than this one."""
+    """The answers about hosts of an executor that only uses this machine."""
 
     def fits(self, host: HostName, kernel: KernelName, test: PlannedTest) -> bool:
         """Return True: what does not run here is planned as such."""

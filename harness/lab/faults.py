@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How the kernel is told to make a call fail, and what a test has left in its memory.
+"""Settings that make a call fail, and objects that a test has left in the kernel's memory.
 
 Three of the kernel's parts can fail on purpose: slab caches, pages, and functions that are marked
 for it.  All count alike: of the calls that a marked task makes, each ``interval``-th fails, until
@@ -34,7 +34,7 @@ _DIRECTORY = {SLAB: "failslab", PAGE: "fail_page_alloc"}
 
 
 def settings_of(fault: Fault) -> Faults:
-    """Return what makes the kernel fail as *fault* says; the control has all but the failure."""
+    """Return the settings for *fault*; the control has all of them except the failure."""
     sweep = fault.sweep or SLAB
     directory = _DIRECTORY.get(sweep, "fail_function")
     settings = _settings(sweep, directory, fault.nth)

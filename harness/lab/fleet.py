@@ -32,7 +32,7 @@ from harness.suites import Suite
 T = TypeVar("T")
 
 MOST_FAILURES = 3
-"""In a row; then a host is given up."""
+"""The number of failures in a row after which a host is given up."""
 _AGAIN_S = (0.5, 45.0)
 """How long to wait before a host is asked again, by how often it has failed: a machine that starts
 anew needs a minute."""
@@ -41,7 +41,7 @@ _NOT_SEALED = "a guest with the files of this machine cannot be on another: leav
 
 
 class Worker(Protocol):
-    """What a fleet has of a host; each method raises HostLost where that has failed."""
+    """The worker on a host; each method raises HostLost if that has failed."""
 
     @property
     def host(self) -> HostName: ...
@@ -74,17 +74,17 @@ Connect = Callable[[], Awaitable[Worker]]
 Need = tuple[GuestTable, tuple[str, ...]]
 """A guest, and what a test requires of it."""
 Unfit = frozenset[str]
-"""Names of tests that cannot run somewhere."""
+"""The names of tests that cannot run on some host."""
 
 
 @dataclass
 class Member:
-    """A host that takes part."""
+    """A host of the fleet."""
 
     name: HostName
     connect: Connect
     jobs: int | None = None
-    """How many guests it runs at a time; None is as many as it carries."""
+    """The number of guests at a time; None is as many as it can run."""
     worker: Worker | None = None
     failures: int = 0
     """How often it has failed since an attempt ended there."""
@@ -113,7 +113,7 @@ class Fleet:
     _unfit: dict[tuple[HostName, KernelName], Unfit] = field(default_factory=dict)
 
     async def join(self, name: HostName, connect: Connect, jobs: int | None = None) -> None:
-        """Let a host take part; raises HarnessError where no worker can be had there."""
+        """Add a host; raises HarnessError if no worker can be started there."""
         member = Member(name, connect, jobs)
         await self._connect(member)
         self.members[name] = member
@@ -153,11 +153,11 @@ class Fleet:
         return dict(zip(self.members, said, strict=True))
 
     def bar(self, host: HostName, kernel: KernelName, tests: Unfit) -> None:
-        """Take note of the *tests* that cannot run on *host*."""
+        """Record the *tests* that cannot run on *host*."""
         self._unfit[host, kernel] = tests
 
     def slots(self, tests: tuple[PlannedTest, ...]) -> Mapping[HostName, int]:
-        """Return the hosts, and how many of *tests* each carries at a time."""
+        """Return the hosts, and how many of *tests* each can run at a time."""
         found: dict[HostName, int] = dict(self.local.slots(tests)) if self.local else {}
         for name, member in self.members.items():
             found[name] = member.worker.slots(tests, member.jobs) if member.worker else 1
@@ -172,7 +172,7 @@ class Fleet:
         return self.members[host].left if host in self.members else ""
 
     async def prepare(self, template: TemplateId) -> GuestReady | GuestFailed:
-        """Make a template on its host, or tell why its kernel does not come up."""
+        """Make a template on its host, or record why its kernel does not boot."""
         if template.host == HERE:
             return await self._here.prepare(template)
         member, names = self.members[template.host], self._benches[template.kernel].logs
@@ -207,7 +207,7 @@ class Fleet:
         return worker.made_from(template) if worker else frozenset()
 
     async def back(self, host: HostName) -> bool:
-        """Wait until *host* is there again; False where it is given up."""
+        """Wait until *host* is connected again; False if it is given up."""
         if host == HERE:
             return True
         member = self.members[host]
@@ -253,7 +253,7 @@ class Fleet:
             raise
 
     async def _drop(self, member: Member, worker: Worker, why: str) -> None:
-        """Take note, once, that a worker has failed, and end it."""
+        """Record, once, that a worker has failed, and end it."""
         if member.worker is worker:
             member.worker = None
             member.failures += 1
@@ -263,7 +263,7 @@ class Fleet:
             await worker.close()
 
     async def _again(self, member: Member) -> None:
-        """Start a worker anew, with all kernels; take note where that fails."""
+        """Restart a worker, with all kernels; record a failure."""
         try:
             await self._connect(member)
             worker = member.worker

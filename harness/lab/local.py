@@ -44,12 +44,12 @@ class Bench:
 
 @dataclass
 class LocalExecutor(ThisMachine):
-    """Runs attempts in guests of this machine; a kernel is there once it is in *benches*."""
+    """Runs attempts in guests of this machine, on the kernels in *benches*."""
 
     out: Path
     """The run's directory."""
     jobs: int | None = None
-    """How many guests run at a time; None is as many as the machine carries."""
+    """The number of guests at a time; None is as many as the machine can run."""
     benches: dict[KernelName, Bench] = field(default_factory=dict)
     _templates: dict[TemplateId, Template] = field(default_factory=dict)
     _editions: dict[TemplateId, Editions] = field(default_factory=dict)
@@ -58,12 +58,12 @@ class LocalExecutor(ThisMachine):
     """Of what templates are made from, begun by the first test of each that failed."""
 
     def slots(self, tests: tuple[PlannedTest, ...]) -> Mapping[HostName, int]:
-        """Return how many of *tests* this machine carries at a time, if that was not given."""
+        """Return how many of *tests* this machine runs at a time."""
         carried = capacity.jobs([test.guest for test in tests if test.runnable])
         return {HERE: self.jobs or carried}
 
     async def prepare(self, template: TemplateId) -> GuestReady | GuestFailed:
-        """Make a template, or tell why its kernel does not come up."""
+        """Make a template, or record why its kernel does not boot."""
         begun = time.monotonic()
         bench = self.benches[template.kernel]
         factory = bench.factory
@@ -113,7 +113,7 @@ class LocalExecutor(ThisMachine):
         )
 
     async def run(self, attempt: Attempt) -> TestEnded:
-        """Run one attempt in a guest of its own; its template is there."""
+        """Run one attempt in its own guest; its template exists."""
         bench = self.benches[attempt.template.kernel]
         template = self._templates[attempt.template]
         try:

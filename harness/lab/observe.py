@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Turning a test's events into what the journal keeps of it, in constant memory."""
+"""Convert a test's events into the journal's record of it, in constant memory."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class CappedLog:
             self._left_out += gone
 
     def close(self) -> None:
-        """Write the end, after a line that says how much is missing before it."""
+        """Write the end, after a line with the number of missing bytes."""
         with self._file as file:
             if self._left_out:
                 file.write(b"\n[harness: %d bytes left out here]\n" % self._left_out)
@@ -119,12 +119,12 @@ class Observer:
         self.ending: Ending | None = None
         self.guest_s: float | None = None
         self.fault_hit: bool | None = None
-        """Whether the call that was to fail has failed; None where that is not known."""
+        """Whether the call that was selected to fail has failed; None if unknown."""
         self.left = b""
-        """What the agent says that the test has left in the kernel's memory."""
+        """The agent's report of objects that the test has left in the kernel's memory."""
 
     def hear(self, event: Event) -> None:
-        """Take one event of the guest."""
+        """Process one event of the guest."""
         match event:
             case Stdout(data) | Stderr(data):
                 self._silent_beats = 0
@@ -173,18 +173,18 @@ class Observer:
         return self._scanner.severity() is klog.Severity.CRASH
 
     def close(self) -> tuple[ktap.Report, tuple[klog.Finding, ...], str]:
-        """Return what the test reported, what the kernel complained of, and the output's end."""
+        """Return the test's report, the kernel's complaints, and the end of the output."""
         text = self._tail.decode(errors="replace")
         return self._parser.close(), self._scanner.close(), text
 
     def metrics(self) -> tuple[tuple[Metric, ...], tuple[str, ...]]:
-        """Return the test's figures, and which of them could not be read, once it has ended."""
+        """Return the test's figures, and those that could not be read, after its end."""
         printed, faults = self._metrics.close()
         return (*printed, *self._usage), faults
 
 
 def _usage(end: Exit) -> tuple[Metric, ...]:
-    """Return what the kernel counted of the program and the children that it waited for."""
+    """Return the kernel's figures for the program and the children that it waited for."""
     times = {"user_time": end.utime_s, "system_time": end.stime_s, "wall_time": end.wall_s}
     return (
         *(

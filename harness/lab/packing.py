@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What of a suite goes into a guest, and where it lies there."""
+"""The files of a suite in a guest, and their paths there."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def tree_entries(directory: Path, prefix: str) -> Iterator[initramfs.Entry]:
         elif stat.S_ISDIR(mode):
             yield initramfs.directory(name)
         else:
-            # As git has it: a user's umask is none of the guest's.
+            # The mode that git stores: a user's umask must not affect the guest.
             special = mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX)
             yield initramfs.file(name, path, special | (0o755 if mode & 0o100 else 0o644))

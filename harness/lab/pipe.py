@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A worker on this machine, at the other end of two pipes."""
+"""A worker on this machine, connected by two pipes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is measured around an attempt besides its outcome: which changed lines it has run.
+"""Measurements around an attempt besides its outcome: the changed lines that it ran.
 
 A directory holds all of it, so that a run that was killed, taken up again or rendered once more
 has the same coverage:
@@ -41,14 +41,14 @@ class Seen:
 
     metrics: tuple[Metric, ...] = ()
     faults: tuple[str, ...] = ()
-    """Figures that could not be taken, with the reason."""
+    """Figures that could not be measured, with the reason."""
     functions: tuple[FunctionCost, ...] = ()
     folded: str = ""
     graph: str = ""
 
 
 class Probe(Protocol):
-    """Measures something of each attempt, by way of QEMU."""
+    """Measures something during each attempt, through QEMU."""
 
     def let_go(self, test: str, attempt: int) -> Callable[[], None] | None:
         """Return what lets the guest go that waits for its command without a step, if it does."""

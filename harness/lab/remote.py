@@ -37,13 +37,13 @@ from harness.suites import Suite
 R = TypeVar("R")
 
 MOST_SLOTS = 1024
-"""Guests at a time on one host."""
+"""The maximum number of guests at a time on one host."""
 _MOST_NOTES = 100
 _LONGEST_LOG = LOG_HEAD + LOG_TAIL + 4096
 HELLO_S = 120.0
-"""Seconds until a worker speaks: on a slow machine Python takes long to load it."""
+"""Seconds for the start of a worker: on a slow machine Python takes long to load it."""
 ANSWER_S = 120.0
-"""Seconds for what needs no guest."""
+"""Seconds for orders that need no guest."""
 _PREPARE_S = 1800.0
 """Seconds for a template, which may boot several guests: its own limits are shorter."""
 _SLACK_S = 600.0
@@ -53,7 +53,7 @@ _CLOCK_NOTE_S = 60.0
 
 
 class Link(Protocol):
-    """A way to a worker's standard input and output; each method is for threads, and may block."""
+    """A connection to a worker's standard input and output; methods may block."""
 
     def read(self, size: int) -> bytes:
         """Return at most *size* bytes; none where the link is gone."""
@@ -81,7 +81,7 @@ class Link(Protocol):
 
 @dataclass
 class _Sink:
-    """Where the logs of one order go."""
+    """The paths of the logs of one order."""
 
     paths: Mapping[str, Path]
     files: dict[str, IO[bytes]] = field(default_factory=dict)
@@ -132,7 +132,7 @@ class RemoteWorker:
         self.hello = hello
         self.notes: list[str] = []
         self.lost = ""
-        """Why nothing can be asked any more; empty as long as it can."""
+        """Why the worker cannot be used any more; empty as long as it can."""
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, _Waiting] = {}
@@ -197,7 +197,7 @@ class RemoteWorker:
         return most or min(MOST_SLOTS, carried)
 
     async def lacking(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
-        """Return which of *entries* its store does not have."""
+        """Return those of *entries* that its store lacks."""
         answer = await self._ask(lambda number: wire.Need(number, tuple(entries)), wire.Lacking)
         return tuple(each for each in answer.entries if each in entries)
 
@@ -396,7 +396,7 @@ class RemoteWorker:
             waiting.answer.set_result(reply)
 
     def _fail(self, why: str) -> None:
-        """Take note that nothing comes any more; whoever waits is told."""
+        """Record the end of the connection, and wake up all waiting calls."""
         self.lost = self.lost or why
         self._closed.set()
         for waiting in self._waiting.values():
@@ -404,7 +404,7 @@ class RemoteWorker:
                 waiting.answer.set_exception(self._gone(self.lost))
 
     def _gone(self, why: str) -> HostLost:
-        """Return the error for a host that cannot be relied on any more, and drop it."""
+        """Return the error for a lost host, and close its connection."""
         self.lost = self.lost or why
         if not self._closed.is_set():
             self._closed.set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether what a suite packs fits into the memory of its guest.
+"""Check that the packed files of a suite fit into the memory of its guest.
 
 A guest boots from an archive in its memory and unpacks it into a root file system in its memory,
 which may have half of what the archive leaves: so a guest needs three times what is packed.  A
@@ -31,7 +31,7 @@ _STEP_MIB = 64
 
 
 def too_small(suite: Suite, guest: GuestTable) -> str:
-    """Return why *guest* has too little memory for what *suite* packs; empty if it has enough."""
+    """Return why *guest* has too little memory for the files of *suite*; empty if it has enough."""
     roots = [suite.files, suite.beside]
     roots += [suite.root] if guest.type == "sealed" else []
     packed, largest = 0, 0

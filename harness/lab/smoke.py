@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether a kernel comes up and runs a program: less than any suite asks of it."""
+"""Check that a kernel boots and runs a program, which is less than any suite needs."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _WORDS = 3
 
 @dataclass(frozen=True)
 class Seen:
-    """What a boot has shown."""
+    """The result of a boot."""
 
     trouble: str = ""
-    """Why the kernel does not come up, or does not run the program; empty where it does."""
+    """Why the kernel does not boot, or does not run the program; empty if it does."""
     reports: tuple[str, ...] = ()
     """Titles of what it has reported meanwhile, each once."""
     error: str = ""
-    """Why nothing is known of it: a fault of this machine."""
+    """Why the result is unknown: an error of this machine."""
     seconds: float = 0.0
 
     def after(self, seconds: float) -> Seen:

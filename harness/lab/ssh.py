@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A worker on another machine, over SSH: what it needs is put there, then it is started."""
+"""A worker on another machine, over SSH: copy what it needs, then start it."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ for each in os.scandir(place):
 
 
 class Site(msgspec.Struct, frozen=True):
-    """What was found on a host."""
+    """The state of a host before a worker is started."""
 
     python: str
     version: str

@@ -58,10 +58,10 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came of a task."""
+    """The result of a task."""
 
     lacking: tuple[tuple[str, str], ...] = ()
-    """Entries that are not there: nothing was done."""
+    """Missing entries: nothing was done."""
     reasons: tuple[str, ...] = ()
     made: GuestReady | GuestFailed | None = None
     entries: tuple[tuple[str, str], ...] = ()
@@ -71,7 +71,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Names:
-    """What logs are called in a station."""
+    """The names of logs in a station."""
 
     def of(self, test: PlannedTest, attempt: int) -> Logs:
         return Logs(output=f"{attempt}.output", kernel=f"{attempt}.kernel")

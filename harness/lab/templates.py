@@ -58,15 +58,15 @@ class WrongKernel(MachineError):
 
 @dataclass(frozen=True)
 class Template:
-    """What fresh guests of one kind are made from, any number and at once."""
+    """The source of fresh guests of one kind, any number at a time."""
 
     hello: Hello
-    """What the agent said when the first of them was up."""
+    """The agent's hello of the first guest."""
     machine: Machine
     start: Callable[[], Awaitable[Guest]]
     """Makes a guest; raises MachineError where that fails."""
     saved: Snapshot | None
-    """What guests are restored from; None where each is booted."""
+    """The snapshot from which guests are restored; None if each is booted."""
     entries: tuple[Entry, ...]
     """What of the cache guests are made from: where it is damaged, no failure tells a thing."""
     boot_log: bytes
@@ -79,12 +79,12 @@ class Template:
 
 
 Answers = Mapping[GuestTable, Probe]
-"""What accelerates guests, as far as it was asked for."""
+"""The accelerator of guests, if it was determined."""
 
 
 @dataclass(frozen=True)
 class _Boots:
-    """What a guest that can be saved is booted with."""
+    """The boot files of a guest that can be saved."""
 
     config: GuestConfig
     files: BootFiles
@@ -103,12 +103,12 @@ class TemplateFactory:
     context: Context
 
     host_facts: HostFacts = field(default_factory=HostFacts)
-    """What is known of this machine."""
+    """The facts about this machine."""
     busy: dict[str, asyncio.Event] = field(default_factory=dict, compare=False)
     """What is being found out or made, by name, until it is there."""
 
     def config(self, guest: GuestTable) -> GuestConfig:
-        """Return the machine that *guest* describes, as far as this one can give it."""
+        """Return the configuration of *guest* on this machine."""
         return replace(_plain(guest, self.boot_limit_s), confidential=self._closed(guest).launch)
 
     async def probe(self, needs: Mapping[GuestTable, Collection[str]]) -> Answers:
@@ -141,7 +141,7 @@ class TemplateFactory:
         return unfit(needs, place)
 
     def notes(self, guests: Iterable[GuestTable]) -> tuple[str, ...]:
-        """Tell what of these guests is not as it was asked for, and why."""
+        """Return notes about guests that differ from the request, and why."""
         found = (self._closed(guest).note for guest in guests)
         return tuple(dict.fromkeys(note for note in found if note))
 
@@ -387,12 +387,12 @@ class TemplateFactory:
         if refused := self._closed(guest).refused:
             raise MachineError("there is no such guest on this machine", why=refused)
         if gdb:
-            # A person at a breakpoint takes as long as it takes.
+            # A user at a breakpoint has no time limit.
             config = replace(config, gdb=gdb, boot_limit_s=_WEEK_S, heartbeat_limit_s=_WEEK_S)
         if config.confidential:
             return await self._checked(await QemuGuest.boot(config, Accelerator.KVM, files))
         virtme = await self._virtme(config) if guest.type == "vng" else None
-        # What is tried out must not wait for gdb.
+        # A probe must not wait for gdb.
         answer = await self._accelerator(replace(config, gdb=""), guest, files)
         if virtme:
             made = await VngGuest.boot_with(virtme, config, answer.accelerator, files)
@@ -501,5 +501,5 @@ def _plain(guest: GuestTable, boot_limit_s: float) -> GuestConfig:
 
 
 def template_factory(project: Project, kernel: Kernel, context: Context) -> TemplateFactory:
-    """Return what makes guests for *kernel* within the limits of *project*."""
+    """Return the factory of guests for *kernel* within the limits of *project*."""
     return TemplateFactory(kernel, project.limits.boot_s, context)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What goes between the harness and a worker: records, each with its length before it.
+"""The protocol between the harness and a worker: records, each preceded by its length.
 
 A worker may be on a machine that is not trusted as this one is.  So records are decoded strictly,
 none is longer than :data:`MOST`, and no record holds a path that the other side writes to.
@@ -31,7 +31,7 @@ MOST = 64 << 20
 PART = 256 << 10
 """Bytes of a log in one record."""
 PULSE_S = 1.0
-"""How often each side shows that it lives."""
+"""Seconds between the signs of life of each side."""
 SILENCE_S = 8.0
 """After how long without a sign of life a side takes the other for lost."""
 
@@ -105,7 +105,7 @@ class Check(_Wire, frozen=True, tag="check"):
 
 
 class Cancel(_Wire, frozen=True, tag="cancel"):
-    """Give up what was asked for under an id."""
+    """Cancel the order with an id."""
 
     id: int
 
@@ -137,7 +137,7 @@ class Hello(_Wire, frozen=True, tag="hello"):
 
 
 class Done(_Wire, frozen=True, tag="done"):
-    """It is done."""
+    """The order is done."""
 
     id: int
 
@@ -207,7 +207,7 @@ REPLIES: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
 class Broken(MachineError):
-    """What came over the channel is no record of this protocol."""
+    """The data of the channel are not a record of this protocol."""
 
 
 def frame(record: Order | Reply) -> bytes:

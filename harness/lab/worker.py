@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The side of the other machine: takes orders from standard input, runs them, and answers.
+"""The worker: takes orders from standard input, runs them, and answers.
 
 A worker lives for its channel.  It ends where the channel ends, where no sign of life came for
 :data:`harness.lab.wire.SILENCE_S`, and where it does not get on itself: then its watchdog, a small
@@ -114,7 +114,7 @@ class Channel:
 
 
 class _Names:
-    """What logs are called in the worker's own directory, until they are sent."""
+    """The names of logs in the worker's own directory, until they are sent."""
 
     def __init__(self, kernel: KernelName) -> None:
         self._kernel = kernel

@@ -28,7 +28,7 @@ class Edit:
     """Offset behind the last one; that of *start* where something is put in."""
     text: bytes
     operator: str
-    """What kind of change it is, in words for people."""
+    """The kind of the change, for display."""
     shown: tuple[int, int]
     """Offsets of the text around it that says most to a reader."""
     statement: tuple[int, int]
@@ -60,7 +60,7 @@ _TALK = re.compile(
     rb"|KVM_MMU_WARN_ON|BUILD_BUG\w*|static_assert|lockdep_\w+|might_\w+|cond_resched\w*|assert_\w+"
     rb"|ASSERT\w*|MODULE_\w+|EXPORT_SYMBOL\w*|kasan_\w+|kmsan_\w+|KUNIT_\w+"
 )
-"""Calls that say something, or check what is true: without them nothing else changes."""
+"""Calls that only print or check something."""
 _LOCK = re.compile(
     rb"(?i:\w*(?:lock|unlock)(?:_\w+)?|\w*rcu_read_\w+|\w*seqcount\w*|\w*seqretry\w*|\w*preempt_\w+"
     rb"|local_irq_\w+|down_\w+|up_\w+|\w*barrier\w*|smp_\w+|synchronize_\w+|\w*_acquire|\w*_release)"

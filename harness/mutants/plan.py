@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The mutants of a file: which faults its changed lines get."""
+"""The mutants of a file: the faults for its changed lines."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Many versions of a file's functions in one file; a variable says which of them runs.
+"""Many versions of a file's functions in one file; a variable selects the one that runs.
 
 A *variant* is another body for one function.  The function gets all of its bodies::
 
