@@ -50,13 +50,21 @@ def _tree(before: Mapping[Stack, int], after: Mapping[Stack, int]) -> _Box:
     for counts, is_after in ((before, False), (after, True)):
         for stack, count in counts.items():
             at = root
-            for name in ("", *stack):
-                at = at.inner.setdefault(name, _Box(name)) if name else at
-                if is_after:
-                    at.after += count
-                else:
-                    at.before += count
+            _add(at, count, is_after)
+            for name in stack:
+                inner = at.inner.get(name)
+                if inner is None:
+                    inner = at.inner[name] = _Box(name)
+                at = inner
+                _add(at, count, is_after)
     return root
+
+
+def _add(box: _Box, count: int, is_after: bool) -> None:
+    if is_after:
+        box.after += count
+    else:
+        box.before += count
 
 
 def _draw(root: _Box, title: str, more: str, *, differs: bool) -> str:

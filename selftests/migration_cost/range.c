@@ -17,11 +17,8 @@
 #define GIGANTIC_SIZE	(1024 * MIG_MIB)
 /* The lowest place for a gigantic page that has nothing of the kernel's. */
 #define GIGANTIC_AT	GIGANTIC_SIZE
-/*
- * Half a second of the guest's clock: the kernel tries to take a block offline
- * until it is interrupted.
- */
-#define LIMIT_US	500000
+/* Of the guest's clock: the kernel tries until it is interrupted. */
+#define LIMIT_S		2
 /* Small pages in the range, one in so many of which stays. */
 #define BALLAST		(32 * MIG_MIB)
 #define KEEP_ONE_IN	16
@@ -222,7 +219,7 @@ static int take_offline(int block)
 {
 	struct sigaction action = { .sa_handler = interrupt };
 	/* Again and again: the first may come before the call. */
-	struct itimerval limit = { { 0, LIMIT_US / 5 }, { 0, LIMIT_US } };
+	struct itimerval limit = { { 0, 100000 }, { LIMIT_S, 0 } };
 	struct itimerval none = { 0 };
 	int ret;
 
