@@ -128,7 +128,7 @@ class Store:
         raise UserError(
             "no kernel can be built in this cache",
             where=str(self.root),
-            why="make takes such a name apart, and no other place can be had in "
+            why="make splits such a name, and no other directory can be used in "
             + " or ".join(str(each.parent) for each in where),
             hint="set HARNESS_CACHE to a directory whose name has only letters, digits and _+.-@",
         )
@@ -433,7 +433,7 @@ def _damage(root: Path) -> str:
     except OSError as error:
         return str(error)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{MANIFEST} cannot be understood"
+        return f"{MANIFEST} is not valid"
     return ""
 
 

@@ -65,7 +65,7 @@ def unpack(store: Store, entry: Entry, packed: Path, sha256: str, progress: Prog
     def fill(out: Path) -> None:
         if digest_file(packed) != sha256:
             raise MachineError(
-                "an entry of the cache has changed on its way",
+                "an entry of the cache was corrupted in transfer",
                 where=f"{kind} {key[:12]}",
                 hint="run again; if this happens again, test memory and disks of both machines",
             )
@@ -104,7 +104,9 @@ def _checked(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         good = member.isdir() or member.issym() or member.isreg()
         # Its directory came before it as one, so it is no link to elsewhere.
         if not good or name.is_absolute() or ".." in name.parts or name.parent not in made:
-            raise MachineError("an archive of an entry has what no entry has", where=member.name)
+            raise MachineError(
+                "an archive of an entry contains an unexpected file", where=member.name
+            )
         if member.isdir():
             made.add(name)
         yield member

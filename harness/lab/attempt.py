@@ -136,7 +136,7 @@ async def run_attempt(
         seen = watch.seen(test.name, started.attempt)
     ending = observer.ending
     if failure or ending is None:
-        ending = Ending(how="harness", detail=failure or "the guest gave no end of the test")
+        ending = Ending(how="harness", detail=failure or "the guest reported no end of the test")
     return TestEnded(
         kernel=started.kernel,
         name=test.name,

@@ -156,7 +156,7 @@ class Observer:
             return
         self._silent_beats += 1
         if self._silent_beats >= _SILENT_BEATS:
-            why = f"its kernel had crashed, and it said nothing more for {_SILENT_BEATS} s"
+            why = f"its kernel had crashed, and it printed nothing more for {_SILENT_BEATS} s"
             self.ending = ending_of(GuestDied(How.CRASHED, why))
 
     def _look_at_time(self, monotonic_s: float) -> None:

@@ -162,7 +162,9 @@ class RemoteWorker:
                 )
             hello = wire.receive(link.read, wire.REPLIES)
             if not isinstance(hello, wire.Hello):
-                raise MachineError("the worker does not greet", where=host, why=link.last_words())
+                raise MachineError(
+                    "the worker does not answer at its start", where=host, why=link.last_words()
+                )
             return hello
 
         reading = asyncio.ensure_future(asyncio.to_thread(read))
@@ -434,7 +436,7 @@ class RemoteWorker:
                 return UserError(failed.what, where=where, why=failed.why, hint=failed.hint)
             case "bug":
                 return HostLost(
-                    "the worker has a fault of its own", where=self.host, why=failed.what
+                    "the worker has an internal error", where=self.host, why=failed.what
                 )
             case "machine":
                 return HostLost(failed.what, where=where, why=failed.why, hint=failed.hint)

@@ -41,8 +41,8 @@ def too_small(suite: Suite, guest: GuestTable) -> str:
     mib = -(-packed // _MIB)
     if largest > _FILE_LIMIT or mib > _ARCHIVE_LIMIT_MIB:
         return (
-            f"the suite packs {mib} MiB for its guest, and {_ARCHIVE_LIMIT_MIB} MiB are the most: "
-            "take files out of TEST_FILES"
+            f"the suite packs {mib} MiB for its guest, and at most {_ARCHIVE_LIMIT_MIB} MiB are "
+            "possible: take files out of TEST_FILES"
         )
     needed = needed_mib(mib)
     if guest.memory_mib >= needed:

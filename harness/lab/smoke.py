@@ -114,7 +114,7 @@ async def smoke(config: GuestConfig, accelerator: Accelerator, files: BootFiles,
     ending = observer.ending
     trouble = ""
     if ending is None or ending.how != "exit":
-        trouble = "its kernel comes up, and then ends: " + (ending.detail if ending else "no end")
+        trouble = "its kernel boots, and then ends: " + (ending.detail if ending else "no end")
     elif ending.status != 0:
-        trouble = f"its kernel comes up, and cannot run a program: {said.strip()[-200:]}"
+        trouble = f"its kernel boots, and cannot run a program: {said.strip()[-200:]}"
     return Seen(trouble, reports)

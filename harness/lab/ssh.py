@@ -77,7 +77,7 @@ place = os.path.dirname(packed)
 try:
     with open(packed, "rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-            sys.exit("the archive has changed on its way")
+            sys.exit("the archive was corrupted in transfer")
     work = tempfile.mkdtemp(prefix="new-", dir=place)
     with tarfile.open(packed) as tar:
         tar.extractall(work)
@@ -199,7 +199,7 @@ def diagnose(name: HostName, table: HostTable, context: Context, *, quick: bool)
         connection.close()
     if not done.ok:
         why = done.stderr.decode(errors="replace")[-2000:]
-        raise MachineError("the host cannot be looked at", where=f"[hosts.{name}]", why=why)
+        raise MachineError("the host cannot be examined", where=f"[hosts.{name}]", why=why)
     return done.stdout
 
 
@@ -250,7 +250,7 @@ def look(connection: Connection, name: HostName, table: HostTable) -> Site:
     except msgspec.MsgspecError:
         words = (done.stderr or done.stdout).decode(errors="replace")
         raise MachineError(
-            "the host cannot be looked at",
+            "the host cannot be examined",
             where=where,
             why=words.strip()[-1000:] or f"exit status {done.status}",
             hint=f"does this print a version: ssh {table.ssh} {pythons[0]} -V",

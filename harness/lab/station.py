@@ -118,7 +118,7 @@ class _Station:
             for entry in lacking:
                 data, sha256 = packed["/".join(entry)]
                 if hashlib.sha256(data).hexdigest() != sha256:
-                    raise MachineError("an entry of the cache has changed on its way")
+                    raise MachineError("an entry of the cache was corrupted in transfer")
                 await worker.take(entry, partial(_write, data))
             if (parts.kernel, parts.key) not in self.opened:
                 await worker.open_parts(parts.kernel, parts.key, parts.boot_limit_s, parts.suites)
@@ -137,7 +137,7 @@ class _Station:
                     made=made, entries=entries, logs=_logs(out, {"boot": "template.boot"})
                 )
             if isinstance(made, GuestFailed):
-                raise MachineError("no guest comes up on this worker", why=made.reason)
+                raise MachineError("no guest boots on this worker", why=made.reason)
             attempt = Attempt(job.attempt.test, job.attempt.started)
             ended = await worker.run(attempt, _Names(), Path(out))
             number = attempt.started.attempt

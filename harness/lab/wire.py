@@ -235,7 +235,7 @@ def receive(read: Callable[[int], bytes], decoder: msgspec.msgpack.Decoder[T]) -
     try:
         return decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise Broken("a record cannot be understood", why=str(error)) from None
+        raise Broken("a record cannot be decoded", why=str(error)) from None
 
 
 def skip_noise(read: Callable[[int], bytes]) -> bytes | None:

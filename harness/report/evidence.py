@@ -55,7 +55,7 @@ def evidence(test: Test) -> Iterator[Evidence]:
         yield Evidence("where it was preempted", tuple(said.splitlines()))
     if test.kernel_log:
         log = visible(test.kernel_log).strip("\n").split("\n")
-        yield Evidence("the kernel said", _lines(*essence(log), "its log"))
+        yield Evidence("the kernel reported", _lines(*essence(log), "its log"))
 
 
 def _lines(lines: list[str], gone: int, where: str) -> tuple[str, ...]:

@@ -285,7 +285,7 @@ def _details(
     yield from leak_lines(test)
     yield from fault_lines(test)
     if test.kernel_log:
-        yield [("  the kernel said:", "dim")]
+        yield [("  the kernel reported:", "dim")]
         lines, gone = essence(visible(test.kernel_log).strip("\n").split("\n"))
         yield from _block(lines, gone, "its log")
     for name, path in (

@@ -59,7 +59,7 @@ def ask_doctor(name: HostName, table: HostTable, context: Context, *, quick: boo
         found = msgspec.json.decode(said, type=Diagnosis)
     except msgspec.MsgspecError as error:
         raise MachineError(
-            "what the host says of itself cannot be understood", where=name, why=str(error)
+            "the host's description of itself is not valid", where=name, why=str(error)
         ) from None
     checks = tuple(
         msgspec.structs.replace(each, required=each.required and each.name in _NEEDED_THERE)

@@ -106,7 +106,7 @@ class Trials:
         """
         ready = await self.ready(test, mode)
         if isinstance(ready, GuestFailed):
-            raise MachineError("the guest of a test does not come up again", why=ready.reason)
+            raise MachineError("the guest of a test does not boot again", why=ready.reason)
         self._runs += 1
         factor = self.prepared.built.selected.request.project.limits.tcg_factor
         started = TestStarted(

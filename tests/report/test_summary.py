@@ -153,7 +153,7 @@ def test_of_an_oops_the_trace_is_shown_and_not_the_registers() -> None:
         "[    1.010838][   T30]  vfs_write+0xe1/0x3b0 (fs/read_write.c:582)\n"
     )
     output = shown(s.run(s.program("a_test", Outcome.CRASH, reason="BUG", kernel_log=log)))
-    said = output.split("the kernel said:\n")[1].split("  run again")[0].split("\n\n")[0]
+    said = output.split("the kernel reported:\n")[1].split("  run again")[0].split("\n\n")[0]
     assert [line.strip() for line in said.splitlines()[:5]] == [
         "BUG: kernel NULL pointer dereference, address: 0000000000000000",
         "RIP: 0010:lkdtm_EXCEPTION+0x0/0x10",
