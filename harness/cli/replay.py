@@ -12,17 +12,20 @@ from typing import Any
 
 import click
 
-from harness.cli.options import program_words
+from harness.cli.options import find_project, program_words
 from harness.cli.testing import Asked, Finished, TestingCommand, conduct, testing_options
 from harness.errors import ExitCode, UserError
 from harness.guest.gdb import Found, Until
 from harness.judge import merge
 from harness.model.ids import TestId
 from harness.model.recording import RecordSpec
+from harness.model.records import Requested
 from harness.proc import signals
 from harness.proc.process import which
 from harness.report.text import short
+from harness.run import journal, rundir
 from harness.run import replay as replays
+from harness.run.job import request_of
 from harness.run.request import Request
 from harness.visible import visible
 
@@ -35,6 +38,12 @@ from harness.visible import visible
     type=click.IntRange(min=1),
     metavar="N",
     help="Record runs of the test with different seeds, at most N, until one fails, and keep that.",
+)
+@click.option(
+    "--from",
+    "from_run",
+    metavar="RUN",
+    help="Take kernel and suites of this run: its directory, its name below runs/, or 'latest'.",
 )
 @click.option(
     "--seed",
@@ -72,6 +81,7 @@ from harness.visible import visible
 def replay(
     target: str,
     hunt: int | None,
+    from_run: str | None,
     seed: int,
     keep_pass: bool,
     times: int,
@@ -93,6 +103,7 @@ def replay(
       harness replay kvm_private_memory:attributes_test --hunt 200
       harness replay mm:migration --until 'write my_lock.owner'
       harness replay mm:migration --gdb
+      harness replay mm:migration --from latest
       harness replay runs/latest/logs/=replay/=/restrictedmem=3Apunch_test.1
 
     Exit code 0 means that there is no failure, or a known one; 1: the recorded test fails.
@@ -120,14 +131,32 @@ def replay(
         )
     asked = dataclasses.replace(asked, repeat=hunt or 1, until_fail=hunt is not None)
 
+    earlier = _earlier(from_run, asked) if from_run else None
+
     def shape(request: Request) -> Request:
         spec = RecordSpec(seed=seed)
+        if earlier:
+            return dataclasses.replace(request, recording=spec, **replays.tested_in(earlier))
         return dataclasses.replace(request, kernels=(asked.kernel(),), recording=spec)
 
     def finish(finished: Finished) -> int:
         return _keep(finished, look, passes=keep_pass)
 
     return conduct(asked, shape, finish)
+
+
+def _earlier(run: str, asked: Asked) -> Requested:
+    """Return what was asked of *run*; raises UserError where *asked* says that, too."""
+    here = Path.cwd()
+    context = click.get_current_context()
+    for name in ("source", "series", "series_version", "config", "suites", "guest", "trust"):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UserError(
+                "kernel and suites are those of the run", where=f"--from {run} with --{name}"
+            )
+    runs = find_project(asked.project_file, here).parent / rundir.RUNS
+    directory = rundir.find(run, here, runs)
+    return request_of(journal.read(directory), directory)
 
 
 def _keep(finished: Finished, look: _Look, *, passes: bool) -> int:
@@ -150,6 +179,7 @@ def _keep(finished: Finished, look: _Look, *, passes: bool) -> int:
     seed = finished.request.recording.seed_number(kept.attempt)
     which = f" (seed {seed}, run {kept.attempt} of {kept.runs})" if hunted else ""
     _say(f"recorded: {kept.test}{which}: {kept.outcome}{': ' * bool(kept.reason)}{kept.reason}")
+    replays.keep_guest(finished.directory / kept.directory)
     look.at(finished.directory / kept.directory)
     return results.exit_code
 

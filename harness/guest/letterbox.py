@@ -32,7 +32,7 @@ def find(files: Sequence[Path]) -> Mapping[int, int]:
     before = 0
     for path in files:
         with path.open("rb") as file:
-            for start, data in _written(file.fileno()):
+            for start, data in written_parts(file.fileno()):
                 for at in _pages(data):
                     _, number, _ = _HEADER.unpack_from(data, at)
                     twice = twice or number in places
@@ -57,7 +57,7 @@ def _pages(data: bytes) -> Iterator[int]:
         at = data.find(MARK, at + 1)
 
 
-def _written(file: int) -> Iterator[tuple[int, bytes]]:
+def written_parts(file: int) -> Iterator[tuple[int, bytes]]:
     """Yield the parts of a sparse file that are no holes, in pages, with their offsets."""
     end = os.fstat(file).st_size
     start = 0

@@ -34,6 +34,7 @@ from harness.digest import digest_file
 from harness.errors import MachineError
 from harness.foreign import of_os
 from harness.guest import letterbox
+from harness.guest.letterbox import written_parts
 from harness.guest.machine import ICOUNT, escaped
 from harness.guest.process import QemuProcess
 from harness.guest.stub import Stub, StubError
@@ -247,15 +248,24 @@ def keep_guest(directory: Path, snapshot: Path) -> None:
     Raises :class:`MachineError` where the disk is full.
     """
     guest = directory / GUEST
-    guest.mkdir(exist_ok=True)
-    for file in snapshot.iterdir():
-        to = guest / file.name
-        to.unlink(missing_ok=True)
-        try:
-            os.link(file, to)
-        except OSError:
+    try:
+        guest.mkdir(exist_ok=True)
+        for file in snapshot.iterdir():
+            to = guest / file.name
+            to.unlink(missing_ok=True)
             try:
-                # Its memory is a file with holes.
-                shutil.copyfile(file, to)
-            except OSError as error:
-                raise of_os(error, "the guest of a recording cannot be kept", to) from error
+                os.link(file, to)
+            except OSError:
+                _copy(file, to)
+    except OSError as error:
+        raise of_os(error, "the guest of a recording cannot be kept", guest) from error
+
+
+def _copy(file: Path, to: Path) -> None:
+    """Copy *file*, which may have holes, with its time."""
+    with file.open("rb") as source, to.open("xb") as copy:
+        for start, data in written_parts(source.fileno()):
+            copy.seek(start)
+            copy.write(data)
+        copy.truncate(file.stat().st_size)
+    shutil.copystat(file, to)

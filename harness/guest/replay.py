@@ -42,7 +42,9 @@ class Tape:
     def load(cls, directory: Path) -> Self:
         """Read the recording in *directory*; raises :class:`MachineError` where it is damaged."""
         recording = record.load(directory)
-        guest = snapshot.load(directory / record.GUEST)
+        kept = directory / record.GUEST
+        # A run that was cut off has kept none.
+        guest = snapshot.load(kept if kept.exists() else Path(recording.about["snapshot"]))
         try:
             letter = (directory / record.LETTER).read_bytes()
         except OSError as error:

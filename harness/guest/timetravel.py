@@ -56,6 +56,8 @@ class TimeTravel:
         """Requests for the breakpoints and watchpoints that are set."""
         self.told = 0
         """What ``monitor icount`` has said last."""
+        self._spare: asyncio.Task[Replay] | None = None
+        """A replay that stands at the start, for the next way back."""
         self._asked: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def serve(self) -> None:
@@ -74,6 +76,11 @@ class TimeTravel:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
             await self._replay.close()
+            if self._spare:
+                self._spare.cancel()
+                (left,) = await asyncio.gather(self._spare, return_exceptions=True)
+                if isinstance(left, Replay):
+                    await left.close()
 
     async def _listen(self) -> None:
         with contextlib.suppress(StubError, OSError):
@@ -197,7 +204,18 @@ class TimeTravel:
             await self._replay.stub.demand(point)
 
     async def _at(self, count: int) -> Replay:
-        return await Replay.at(self._tape, count)
+        """Return a replay that stands at *count*; the next one is made meanwhile."""
+        replay = await (self._spare or self._standing())
+        self._spare = asyncio.create_task(self._standing())
+        try:
+            await replay.go_to(count)
+        except BaseException:
+            await replay.close()
+            raise
+        return replay
+
+    async def _standing(self) -> Replay:
+        return await Replay.at(self._tape, self._tape.recording.start)
 
     async def _last_stop(self, start: int, now: int) -> _Stop | None:
         """Return the last stop before the instruction *now*, and not before *start*."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harness.errors import MachineError
 from harness.foreign import of_os
-from harness.guest import record, snapshot
+from harness.guest import snapshot
 from harness.guest.record import Recorder
 from harness.lab.templates import Template
 from harness.model.events import Guest
@@ -65,10 +65,10 @@ class Recordings:
             "kernel": self.kernel,
             "vmlinux": str(self.vmlinux),
             "build_id": template.hello.build_id.hex(),
+            "snapshot": str(template.saved.directory),
         }
         with tempfile.TemporaryDirectory(prefix="harness-record-") as scratch:
             memory = snapshot.memory_files(template.saved)
             recorder = Recorder(directory.resolve(), Path(scratch, "gdb"), memory, about)
             async with await snapshot.restore(template.saved, recorder=recorder) as guest:
                 yield guest
-        record.keep_guest(directory, template.saved.directory)

@@ -11,13 +11,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from harness.errors import MachineError
+from harness.errors import MachineError, UserError
 from harness.guest import gdb, record, replay, timetravel
 from harness.guest.gdb import Found, Until
 from harness.guest.replay import Tape
 from harness.lab.recordings import REPLAY
-from harness.model.records import Record, TestEnded
+from harness.model.records import Record, Requested, TestEnded
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
 from harness.proc.process import capture, which
@@ -71,11 +72,41 @@ def _outcomes(test: Test) -> Iterator[tuple[Outcome, str]]:
         yield each.outcome, each.reason
 
 
+def tested_in(asked: Requested) -> dict[str, Any]:
+    """Return the fields of a request for the kernel and the suites of the run *asked* for.
+
+    Raises UserError where it had several kernels.
+    """
+    if len(asked.specs) != 1:
+        raise UserError(
+            "the run has several kernels",
+            where="--from",
+            why=", ".join(spec.name for spec in asked.specs),
+            hint="the run's reports have a command for each test that runs it again: its options "
+            "are those for harness replay",
+        )
+    return {
+        "working_dir": Path(asked.working_dir),
+        "kernels": asked.specs,
+        "suites": asked.suites,
+        "guest": asked.guest,
+        "trust": asked.trust,
+    }
+
+
 def keep_only(out: Path, kept: Kept | None) -> None:
     """Remove all recordings of the run in *out* but the one that is *kept*."""
     for meta in (out / REPLAY).glob("*/*"):
         if kept is None or meta != out / kept.directory:
             shutil.rmtree(meta, ignore_errors=True)
+
+
+def keep_guest(directory: Path) -> None:
+    """Put into the recording in *directory* what a replay of it begins with.
+
+    Raises MachineError where there is no whole recording, or the disk is full.
+    """
+    record.keep_guest(directory, Path(record.load(directory).about["snapshot"]))
 
 
 async def check(directory: Path, times: int) -> Tape:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from harness.errors import ExitCode
@@ -23,6 +26,9 @@ pytestmark = [pytest.mark.unit, pytest.mark.slow]
         (["s:p", "--resume", "latest"], "cannot be taken up again"),
         (["s:p", "--hunt", "0"], "--hunt"),
         (["s:p", "--times", "0"], "--times"),
+        (["s:p", "--until", "x"], "not said how far back"),
+        (["s:p", "--from", "nowhere"], "nowhere"),
+        (["s:p", "--from", "latest", "--series", "none"], "are those of the run"),
         (["s:p", "--guest", "vng"], "recorded in sealed guests only"),
     ],
 )
@@ -40,6 +46,19 @@ def test_kvm_cannot_be_recorded(project: Project) -> None:
     said = " ".join(answer.text.split())
     assert "with KVM the instructions of a test cannot be recorded" in said
     assert 'guest.accel be "auto"' in said
+
+
+@pytest.mark.parametrize("option", [["--gdb"], ["--until", "write x"]])
+def test_gdb_that_is_missing_is_told_before_anything_is_built(
+    project: Project, tmp_path: Path, option: list[str]
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for each in ("git", "setpriv", "sh"):
+        (programs / each).symlink_to(str(shutil.which(each)))
+    answer = project.harness("replay", "s:p", *option, PATH=str(programs))
+    assert answer.status == ExitCode.MACHINE
+    assert "gdb is not installed" in answer.text
 
 
 def test_a_recording_that_is_damaged_is_told(project: Project) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.digest import digest_sparse
 from harness.errors import MachineError
 from harness.guest import record
 from harness.guest.record import Recording
@@ -66,3 +67,27 @@ def test_the_guest_of_a_recording_stays_when_the_cache_forgets_it(tmp_path: Path
         file.unlink()
     assert (kept / record.GUEST / "ram0").read_bytes() == b"memory"
     assert (kept / record.GUEST / "machine.json").read_text() == "{}"
+
+
+def test_a_guest_that_cannot_be_linked_is_copied_with_its_holes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot, kept = tmp_path / "snapshot", tmp_path / "kept"
+    snapshot.mkdir()
+    kept.mkdir()
+    ram = snapshot / "ram0"
+    with ram.open("wb") as file:
+        file.truncate(1 << 28)
+        file.seek(1 << 20)
+        file.write(b"memory")
+
+    def refuse(source: Path, to: Path) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refuse)
+    record.keep_guest(kept, snapshot)
+    copy = kept / record.GUEST / "ram0"
+    assert copy.stat().st_size == ram.stat().st_size
+    assert copy.stat().st_mtime_ns == ram.stat().st_mtime_ns
+    assert copy.stat().st_blocks * 512 < 1 << 21
+    assert digest_sparse(copy) == digest_sparse(ram)

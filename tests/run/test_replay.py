@@ -5,13 +5,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness import ktap
+from harness.errors import UserError
 from harness.guest import record
+from harness.model.ids import KernelName
 from harness.model.recording import RecordSpec
-from harness.model.records import Ending, TestEnded
+from harness.model.records import Ending, Requested, TestEnded
 from harness.model.results import Attempt, Logs
+from harness.model.spec import KernelSpec
 from harness.outcome import Outcome
 from harness.run import replay
 from tests.report.samples import program, run
@@ -81,3 +85,26 @@ def test_each_attempt_has_a_seed_of_its_own_and_always_the_same() -> None:
     assert spec.seed_of("s:p", 3) == RecordSpec(seed=7).seed_of("s:p", 1)
     assert spec.seed_of("s:p", 1) != spec.seed_of("s:q", 1)
     assert len(bytes.fromhex(spec.seed_of("s:p", 1))) == 32
+
+
+def test_kernel_and_suites_are_taken_from_a_run() -> None:
+    spec = KernelSpec(series=("v11",), config=("guest",))
+    asked = Requested(
+        schema=2,
+        command=(),
+        time="t",
+        working_dir="/w",
+        project_file="/p/harness.toml",
+        kernels=(spec,),
+        suites=("a", "b"),
+        cost=True,
+    )
+    taken = replay.tested_in(asked)
+    assert taken["kernels"] == (spec,)
+    assert taken["suites"] == ("a", "b")
+    assert "cost" not in taken
+    several = msgspec.structs.replace(
+        asked, kernels=(KernelSpec(name=KernelName("base")), KernelSpec(name=KernelName("tip")))
+    )
+    with pytest.raises(UserError, match="several kernels"):
+        replay.tested_in(several)
