@@ -26,6 +26,7 @@ test-series: setup ## Run the suites on the base and after each patch; name the 
 test: setup lint ## Everything that CI checks: lint, types, and all tests with a real kernel
 	@flock .setup.lock scripts/setup.sh browser
 	@flock .setup.lock scripts/setup.sh extra
+	@flock .setup.lock scripts/setup.sh sshd
 	$(PYTHON_I) pytest -m "(unit or browser or extra) and not kernel" -n auto
 	@$(MAKE) --no-print-directory test-system
 	$(PYTHON_I) pytest -m "kernel and not proof" $(TWO) --durations=30 $(ARGS)

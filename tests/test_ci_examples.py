@@ -150,7 +150,7 @@ def test_a_job_keeps_its_reports_and_the_exit_code_of_the_run(
         tools / "make": f"""
 [ "$1" = setup ] || exec {shutil.which("make")} "$@"
 echo "$@" >>"$NOTED"; mkdir -p {venv} && cp "$HARNESS" {venv}/harness""",
-        tools / "wrapper": f'exec {sys.executable} -m harness "$@"',
+        tools / "wrapper": f'exec {shlex.quote(sys.executable)} -m harness "$@"',
     }
     for path, text in scripts.items():
         path.write_text(f"#!/bin/sh\n{text}\n")

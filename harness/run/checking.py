@@ -251,7 +251,8 @@ class _Booth:
         """Choose the accelerator, and pack the files that guests boot with."""
         request = self._wish.request
         own = self.scratch / "first"
-        own.mkdir()
+        # There already if this has failed for an earlier kernel.
+        own.mkdir(exist_ok=True)
         shutil.copyfile(image, own / "bzImage")
         meta = Meta(
             release="",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ print(json.dumps(checks.{call}(named if {call!r} == "run_perpatch_checks" else n
 
 def command(project: Project, *words: str) -> str:
     file = str(project.root / "harness.toml")
-    return " ".join([sys.executable, "-m", "harness", "b4-check", "--project", file, *words])
+    return shlex.join([sys.executable, "-m", "harness", "b4-check", "--project", file, *words])
 
 
 ROWS = {"memfd:seal": "..FF", "memfd:other": "....", "mine:new": "---."}
@@ -219,7 +220,7 @@ def test_a_patch_is_known_by_what_it_changes(project: Project, thread: Thread) -
     [
         (b"", b"no mail on standard input"),
         (b"hello\n", b"not a patch mail"),
-        (b"From: A <a@example.org>\nSubject: Re: lunch\n\nyes\n", b"no mail of a series"),
+        (b"From: A <a@example.org>\nSubject: Re: lunch\n\nyes\n", b"not a mail of a series"),
     ],
 )
 def test_what_is_no_patch_is_refused_and_b4_says_so(

@@ -176,7 +176,7 @@ def test_the_place_in_the_patch_is_the_line_of_its_file(project: Project) -> Non
 def test_a_patch_that_does_not_build_alone(project: Project) -> None:
     path = series(
         project,
-        (foo("\tmissing();\n\tint x = 1 +;\n"), "mm: Break it"),
+        (foo("\n\tint x = 1 +;\n"), "mm: Break it"),
         (foo(""), "mm: Mend it"),
         (foo("\tint fresh;\n"), "mm: Warn"),
     )

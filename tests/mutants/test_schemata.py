@@ -34,8 +34,11 @@ def _compile(directory: Path, name: str, source: bytes, *flags: str) -> Path:
 
 
 def _said(program: Path, number: int = 0) -> tuple[int, str]:
-    """Return how the program ended and what it printed, with that variant chosen."""
-    argv = ["timeout", "0.5", "sh", "-c", f"ulimit -t 1; '{program}' | head -c 4000"]
+    """Return how the program ended and what it printed, with that variant chosen.
+
+    One that does not end is stopped by its processor time: a busy machine is slow.
+    """
+    argv = ["timeout", "30", "sh", "-c", f"ulimit -t 1; '{program}' | head -c 4000"]
     done = subprocess.run(
         argv, capture_output=True, text=True, env={"MUTANT": str(number), "PATH": "/usr/bin:/bin"}
     )
