@@ -33,7 +33,7 @@ class KernelTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     source: str | _Paths
     """``debian:PACKAGE[=VERSION]``, a directory, a tarball or its URL with ``#sha256=DIGEST``, or a
-    git URL or path with ``#ref``.  Of several, the first that can be had."""
+    git URL or path with ``#ref``.  Of several, the first that is available."""
     config: tuple[str, ...]
     """Fragments ``kernel-configs/NAME.config``, merged in this order over allnoconfig."""
     config_dir: str = "kernel-configs"
@@ -66,7 +66,7 @@ class VariantTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A kernel that is compared with others; missing keys mean the same as without a variant."""
 
     series: tuple[str, ...] = ()
-    """Names of ``stacks``, and paths of series, that apply one upon the other."""
+    """Names of ``stacks``, and paths of series, applied in this order."""
     config: tuple[str, ...] = ()
     source: str | None = None
 

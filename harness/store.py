@@ -109,7 +109,7 @@ class Store:
         That is this one, unless its name has a blank, a colon or the like, which make takes apart;
         a link with another name does not help, as the kernel's Makefile looks through it.  Then it
         is one in the user's cache directory or in /var/tmp, with a name made from this one's.
-        Raises UserError where neither can be had.
+        Raises UserError if neither is usable.
         """
         if harmless(self.root):
             return self
@@ -260,7 +260,7 @@ class Store:
             work.rename(path)
 
     def edition(self, entry: Entry) -> tuple[int, int] | None:
-        """Return what is another where an entry was made anew; None where it is not there."""
+        """Return a value that changes when an entry is created again; None if it does not exist."""
         try:
             status = (self.path(*entry) / MANIFEST).stat()
         except OSError:
@@ -270,7 +270,7 @@ class Store:
     def check_editions(self, editions: Mapping[Entry, tuple[int, int] | None]) -> None:
         """Do :meth:`check`, and raise :class:`Damaged` where an entry is not of that edition.
 
-        Another run has found it damaged then, and has made it anew meanwhile.
+        Another run has then found it damaged, and has created it again meanwhile.
         """
         other = {
             each: "was created again" for each, was in editions.items() if self.edition(each) != was
@@ -296,7 +296,7 @@ class Store:
     def discard(self, kind: str, key: str) -> None:
         """Remove an entry that turned out to be damaged; harmless if it is absent."""
         grave = Path(tempfile.mkdtemp(prefix="damaged-", dir=self.root / "tmp"))
-        # Moved aside first, so that no one sees it half removed.
+        # Moved aside first, so that a half removed entry is never visible.
         with suppress(FileNotFoundError):
             self.path(kind, key).rename(grave / "entry")
         shutil.rmtree(grave, ignore_errors=True)

@@ -164,7 +164,7 @@ def offer(
     image = _firmware(tech, images)
     missing = _host(tech, host)
     if not missing:
-        # Otherwise a device that is not there is no news.
+        # Check device nodes only if KVM has the feature.
         missing += _devices(kind, tech, host, memory_mib)
     missing += _emulator(kind, tech, host, emulator)
     if image is None:

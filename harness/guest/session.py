@@ -265,7 +265,7 @@ class Session:
                 return
             self._silent_s = self._silent_s + passed if self._listening else 0.0
             if self._heard and not in_doubt:
-                # Before its start, and while the guest gives no sign of life, no one knows whether
+                # Before its start, and while the guest gives no sign of life, it is unknown whether
                 # the program could run.
                 left -= passed
             if left <= 0 and not told:

@@ -24,7 +24,7 @@ def allowed_at(at: At, plan: PlannedTest) -> list[Allowance]:
 
 
 def held_against(plan: PlannedTest, boot: Boot | None, today: date) -> AtBoot:
-    """Return what of *boot* is held against the test *plan*; None is a boot that is not known."""
+    """Return the findings of *boot* that count against the test *plan*; None is an unknown boot."""
     if boot is None:
         return AtBoot()
     applied = apply_allowances(boot.findings, allowed_at("boot", plan), today)

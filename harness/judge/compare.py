@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Results held against results: what is another way, and from which kernel on.
+"""Compare results between kernels: what differs, and from which kernel on.
 
 A test is good on a kernel where it ends as expected, bad where it does not, and absent where it is
 skipped or is not there: then it says nothing of that kernel.  Where it was not run it is not known
-which of these it is, so no kernel is held against that one.
+which of these it is, so no kernel is compared with it.
 """
 
 from __future__ import annotations

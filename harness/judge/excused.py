@@ -15,7 +15,7 @@ from harness.model.changes import Changed, Changes, Kind
 from harness.model.plan import ALL
 from harness.model.results import Case, Results, Test
 
-_OF_BASE = "it is of the kernel that the other is held against"
+_OF_BASE = "it belongs to the kernel that the other is compared with"
 _WHY = {
     Kind.STILL_FAILING: "it fails on {base} as well",
     Kind.OTHER_FAILURE: "it fails on {base} as well, in another way",
@@ -40,7 +40,7 @@ def excuse_base(results: Results) -> Results:
 
 
 def excuse_tip(results: Results, against: Changes) -> Results:
-    """Return the *results* of the kernel that is held against a base, with what is no worse."""
+    """Return the *results* of the kernel that is compared with a base; excused ones are marked."""
     kinds = {each.name: each for each in against.cases}
     worse = {each.name.partition(":")[0] for each in against.cases if each.kind.worse}
     tests = tuple(_excused(test, kinds, worse, against.before) for test in results.tests)

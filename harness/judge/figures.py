@@ -25,7 +25,7 @@ SCATTERED = 0.05
 def figures(before: Results, after: Results) -> tuple[MetricChange, ...]:
     """Return the figures of tests in both that are better or worse in *after*.
 
-    Figures of different machines are not held against each other.
+    Figures of different machines are not compared.
     """
     then = {test.name: test for test in before.tests}
     return tuple(

@@ -72,10 +72,10 @@ no chance to remove it."""
 
 @dataclass(frozen=True)
 class Facts:
-    """What is held against a point, beside its own ending and log."""
+    """The evidence about a point, besides its own ending and log."""
 
     complaints: Sequence[Finding]
-    """What the kernel said and was not allowed to."""
+    """Complaints of the kernel that are not allowed."""
     allowed: Sequence[Finding]
     at_boot: AtBoot
     survey: Surveyed | None

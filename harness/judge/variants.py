@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Variants of a kernel, held against the first of them: what each costs, beside whether it works.
+"""Compare variants of a kernel with the first one: the cost of each, and whether it works.
 
 A variant that is wrong is ranked nowhere, however cheap it is.  A known failure is no less wrong
 here: what is compared is what a kernel does, not what is expected of it.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Judge a run: a pure function from a journal's records to results.
 
-Each attempt at a test is judged by its witnesses, held against what is known of it, and summed up
+Each attempt at a test is judged by its witnesses, compared with its expectations, and summed up
 with the other attempts.  A witness that is missing never speaks for pass: a test that was planned
 and never ended is ``notrun`` or ``error``.
 """
@@ -300,7 +300,7 @@ def outcomes(
 
 
 def day_of(head: RunStarted) -> date:
-    """Return the day on which entries with a last day are held against this run, in UTC.
+    """Return the day that decides whether entries have expired for this run, in UTC.
 
     It is the day of the run and not of the report: the same journal always says the same.
     """

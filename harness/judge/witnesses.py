@@ -116,8 +116,8 @@ def judge(
     if _RCU in ending.restless:
         judged.hear(
             Outcome.ERROR,
-            "the kernel did not come to rest after the test: a grace period of RCU did not end, so "
-            "a complaint may have come later",
+            "the kernel did not become idle after the test: an RCU grace period did not end, so "
+            "a complaint may come later",
         )
     _hear_of_boot(judged, at_boot or AtBoot())
     return judged.outcome, judged.reason

@@ -53,7 +53,7 @@ class LocalExecutor(ThisMachine):
     benches: dict[KernelName, Bench] = field(default_factory=dict)
     _templates: dict[TemplateId, Template] = field(default_factory=dict)
     _editions: dict[TemplateId, Editions] = field(default_factory=dict)
-    """Of what each template was made from: another run may make it anew."""
+    """The editions of each template's inputs: another run may rebuild them."""
     _checks: dict[TemplateId, asyncio.Future[None]] = field(default_factory=dict)
     """Of what templates are made from, begun by the first test of each that failed."""
 

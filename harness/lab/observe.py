@@ -31,13 +31,13 @@ LOG_TAIL = 1 << 20
 """Bytes that are kept from the end of a longer one."""
 _OUTPUT_TAIL = 16 << 10
 _SILENT_BEATS = 3
-"""Heartbeats, one a second, for which a test may say nothing once its kernel has crashed.
+"""Heartbeats, one a second, for which a test may print nothing after its kernel has crashed.
 
-What dies in an oops keeps its locks, so that others hang where they meet one; the time limit would
-be waited for in vain.  Other cases of the test that go on to report have their time.
+A task killed by an oops keeps its locks, and others may block on them until the time limit.  A test
+that still prints has its full time.
 """
 _LAST_WORDS_S = 3.0
-"""Seconds that a test has which is asked to end as its time is up, before it is cut off."""
+"""Seconds that a test gets to end by itself after its time limit, before it is cut off."""
 
 _FAILED = b"FAULT_INJECTION: forcing a failure"
 """What the kernel says, in a line of its own, of a call that it makes fail, unless it is one that

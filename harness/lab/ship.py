@@ -42,7 +42,7 @@ def archive(context: Context, soabi: str, platform: str) -> tuple[Path, str]:
     """Return the archive for a Python with this *soabi* on *platform*, and its name: a digest.
 
     *soabi* and *platform* are what that Python's ``sysconfig`` says.  Raises MachineError where a
-    wheel is needed and cannot be had.
+    wheel is needed and not available.
     """
     versions = [f"{name}=={metadata.version(name)}" for name in (*PURE, *COMPILED)]
     sources = [f"{path.relative_to(_PACKAGE)} {digest_file(path)}" for path in _sources()]

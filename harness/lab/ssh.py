@@ -89,7 +89,7 @@ try:
             raise
 finally:
     os.unlink(packed)
-# Those of other versions, which no one has used for a month.
+# Those of other versions that were not used for a month.
 for each in os.scandir(place):
     if each.name != name and time.time() - each.stat().st_mtime > 30 * 86400:
         shutil.rmtree(each.path, ignore_errors=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The side of a Dask worker: does jobs with one worker of ours, at the other end of two pipes.
+"""The side of a Dask worker: runs jobs with one worker of the harness, connected by two pipes.
 
 That serves all tasks of its process, and dies with it.
 """

@@ -124,7 +124,7 @@ class TemplateFactory:
         return found
 
     def lacks(self, guest: GuestTable, needs: Sequence[str], answers: Answers) -> str:
-        """Tell why *guest* cannot be had, or does not meet the *needs* of a test; empty otherwise.
+        """Return why *guest* is not possible, or does not meet the *needs* of a test; else empty.
 
         *answers* are those of :meth:`probe`.  Raises UserError for a need that does not exist.
         """
@@ -292,7 +292,7 @@ class TemplateFactory:
         return Template(first.hello, machine, start, None, entries, first.boot_log)
 
     async def _booted(self, suite: Suite, guest: GuestTable, config: GuestConfig) -> Template:
-        """Return a template whose guests are booted anew, as those are that cannot be saved."""
+        """Return a template whose guests boot each time, because they cannot be saved."""
         assert config.confidential  # noqa: S101  the caller's condition
         packed = await asyncio.to_thread(self._initramfs, suite)
         files = BootFiles(self.kernel.image, packed)

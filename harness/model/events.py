@@ -53,7 +53,7 @@ class Faults:
     """Which calls of a program fail on purpose: settings of the kernel's fault injection.
 
     ``settings`` are values by files below debugfs; they hold for the program, its threads and what
-    it forks, and for no one else.  ``counter`` is the file that says how many failures are left.
+    it forks.  ``counter`` is the file that says how many failures are left.
     """
 
     settings: tuple[tuple[str, str], ...]

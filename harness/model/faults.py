@@ -8,7 +8,7 @@ is that of the test, the sweep and the number of the call:
     memfd:memfd_test@slab#17                          the 17th object of a slab cache
     memfd:memfd_test@page#3                           the third page
     memfd:memfd_test@__filemap_add_folio=ENOSPC#1     the first call of a function
-    memfd:memfd_test@control                          none; what the others are held against
+    memfd:memfd_test@control                          none; the others are compared with it
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """What a journal holds: facts in the order in which they became known.
 
 A record says what was observed, never what it means; ``harness.judge.verdict`` decides that, so a
-better verdict can be had later from an old journal.
+better verdict can be derived later from an old journal.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, tag="requested"):
     reruns: int = 0
     """How often, on each kernel, a test is run again that differs between two."""
     base: KernelName = ONLY
-    """The kernel that the others are held against."""
+    """The kernel that the others are compared with."""
     bisect: BisectTable | None = None
     """Between which kernels the first bad one is looked for."""
     hosts: tuple[str, ...] = ()
@@ -154,7 +154,7 @@ class KernelBuilt(msgspec.Struct, frozen=True, kw_only=True, tag="kernel-built")
 
 
 class KernelFailed(msgspec.Struct, frozen=True, kw_only=True, tag="kernel-failed"):
-    """A kernel cannot be had, so nothing can be tested on it."""
+    """A kernel is not available, so nothing can be tested on it."""
 
     kernel: KernelName = ONLY
     reason: str

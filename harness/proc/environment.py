@@ -24,7 +24,7 @@ _STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NOWHERE = "/nonexistent"
 _HARMLESS = re.compile(r"[\w@+./-]+", re.ASCII)
 _FIXED = {
-    # No program of ours may find settings of the user there; Debian's builders use the same name.
+    # No program must find settings of the user there; Debian's builders use the same name.
     "HOME": _NOWHERE,
     # Messages are read, and sorted lists compared, by programs that expect this locale.
     "LANG": "C.UTF-8",

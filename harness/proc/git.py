@@ -34,7 +34,7 @@ _IDENTITY = {
 
 _ALWAYS = {
     "GIT_TERMINAL_PROMPT": "0",
-    # A repository of the user's is only read: `git status` would write its index anew.
+    # A repository of the user's is only read: `git status` would rewrite its index.
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_PAGER": "cat",
 }

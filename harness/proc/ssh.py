@@ -314,7 +314,7 @@ def _check_keys(made: Any, login: Login, *, told: str) -> None:
 
 @contextmanager
 def _told(login: Login) -> Iterator[None]:
-    """Turn what a connection attempt raises into errors of ours."""
+    """Convert exceptions of a connection attempt to errors of the harness."""
     import paramiko
     from paramiko.ssh_exception import NoValidConnectionsError
 
@@ -329,7 +329,7 @@ def _told(login: Login) -> Iterator[None]:
             where=where,
             why=f"it shows {fingerprint(error.key.asbytes())}, "
             f"known is {fingerprint(error.expected_key.asbytes())}: "
-            "it was set up anew, or another machine answers in its place",
+            "it was reinstalled, or another machine answers in its place",
             hint=f"ask who runs it; then forget the old key: ssh-keygen -R '{error.hostname}'",
         ) from None
     except paramiko.PasswordRequiredException as error:

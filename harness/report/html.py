@@ -286,7 +286,7 @@ def _log_excerpt(test: Test, texts: _Texts) -> dict[str, Any]:
 
 
 def _verdict(name: str, results: Results, *, several: bool) -> list[list[Span]]:
-    """Return the verdict on a kernel; of two that are held against each other only the counts."""
+    """Return the verdict on a kernel; of two that are compared only the counts."""
     if several and results.against is not None:
         return [[(f"{one_line(name)}: {counted(results)}", "")]]
     return verdict(results)

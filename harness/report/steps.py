@@ -126,11 +126,11 @@ class ActiveMatrix:
         self._progress = progress
 
     def building(self, kernel: KernelName) -> None:
-        """Say that *kernel* is being built."""
+        """Show that *kernel* is being built."""
         self.board.building(kernel)
 
     def failed(self, kernel: KernelName, reason: str) -> None:
-        """Say that *kernel* cannot be had."""
+        """Show that *kernel* is not available."""
         self.board.failed(kernel, reason)
         self._progress.tell_kernels(self.board)
 

@@ -95,7 +95,7 @@ class Job:
         """Do what is left of *run*; then write down how that went; then, and only then, the rest.
 
         Signals are held back here, but for the tests and the looking up of lines: what was found
-        out must not be lost to someone's second Ctrl-C, or to the terminal that is closed.
+        out must not be lost to a second Ctrl-C, or to the terminal that is closed.
         """
         interrupted, error = False, None
         try:

@@ -70,7 +70,7 @@ def specs(
 
 
 def against(whole: KernelSpec, base: str, count: int) -> tuple[KernelSpec, KernelSpec]:
-    """Return the kernel to hold *whole* against, and *whole* itself.
+    """Return the kernel to compare *whole* with, and *whole* itself.
 
     *base* is a source, or :data:`BASE` for what the *count* patches of the series apply to.  Suites
     of the kernel tree are those of *whole* on both.  Raises UserError where there is no series.

@@ -50,7 +50,7 @@ class Bed:
     directory: Path
     """The run's, for logs."""
     today: date
-    """The day on which expectations with a last day are held against results."""
+    """The day that decides whether expectations have expired."""
     _ready: dict[TemplateId, GuestReady | GuestFailed] = field(default_factory=dict)
     _making: dict[TemplateId, asyncio.Lock] = field(default_factory=dict)
 

@@ -231,7 +231,7 @@ def _tests_from(
 ) -> tuple[Tree, str | None] | None:
     """Return where suites of the kernel tree come from, and whose they are as a lineage.
 
-    None where they come from the tree of *spec*, which is upon *base*.
+    None where they come from the tree of *spec*, which is based on *base*.
     """
     if spec.tests_of:
         spec = request.kernel(spec.tests_of)

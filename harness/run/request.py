@@ -119,7 +119,7 @@ class Request:
 
     @classmethod
     def again(cls, asked: Requested, program: tuple[str, ...]) -> Request:
-        """Return the request that was recorded as *asked*; the project file is read anew."""
+        """Return the request that was recorded as *asked*; the project file is read again."""
         file = Path(asked.project_file)
         return cls(
             project_file=file,
@@ -187,7 +187,7 @@ class Request:
         return _counted(table, "--cost", "counted") if self.cost else table
 
     def fragments(self, spec: KernelSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the names of the fragments to build *spec* with, and a note on those nobody named.
+        """Return the names of the fragments to build *spec* with, and a note on added ones.
 
         Raises MachineError where vng guests are asked for and there is no virtme-ng.
         """

@@ -199,7 +199,7 @@ class Neighbours:
     """Reruns tests that differ between a kernel and the one before it."""
 
     first: KernelName
-    """The first kernel of the run: what is bad there is held against no other."""
+    """The first kernel of the run, which is compared with no other."""
     most: int
     """Reruns of a test on each kernel."""
     _tests: dict[KernelName, set[str]] = field(default_factory=dict)

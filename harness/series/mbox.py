@@ -26,7 +26,7 @@ _FROM = re.compile(
 )
 _GIT = re.compile(rb"From (?:[0-9a-f]{40,64} Mon Sep 17 00:00:00 2001|git@z )")
 _UNCOUNTED = re.compile(rb"From mboxrd@z |" + _GIT.pattern)
-"""Mails that are not counted by whoever wrote the file."""
+"""``From `` lines of mailboxes whose mails have no Content-Length header."""
 _IDENTITY = re.compile(rb"^Message-ID:", re.M | re.I)
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _LENGTH = re.compile(rb"^Content-Length:[ \t]*(\d+)[ \t]*\r?$", re.M | re.I)

@@ -23,7 +23,7 @@ class Versions:
 
 
 def range_diff(repo: Path, before: Kernel, after: Kernel, *, whole: bool = False) -> Versions:
-    """Hold the series of two kernels against each other, by their commits in *repo*.
+    """Compare the series of two kernels, by their commits in *repo*.
 
     With *whole* the differences of the differences are told too, and not only which patch has
     changed.  There is nothing to tell where one has no series, or both have the same.

@@ -26,7 +26,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/\s]+@?[^/\s]+:(?!//)")
 
 
 def resolve_first(specs: Sequence[str], context: Context, *, relative_to: Path) -> Source:
-    """Return the first of several sources that can be had; see :func:`resolve`.
+    """Return the first of several sources that is available; see :func:`resolve`.
 
     Its note says which ones could not, and why.  Raises MachineError that names them all where
     none can, and UserError for a spec that cannot be understood.

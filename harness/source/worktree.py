@@ -22,7 +22,7 @@ _OWN_PARTS = 3
 def checkout(repo: Path, commit: str, path: Path, progress: Progress) -> None:
     """Make the work tree at *path* hold exactly the files of *commit*, and nothing else.
 
-    It is created if absent, and made anew if it cannot be moved.  The caller holds the lock of the
+    It is created if absent, and again if it cannot be moved.  The caller holds the lock of the
     place it is in.  Whatever was built or edited in it is removed.  Raises MachineError if git
     fails, or if *path* holds something that is no work tree of *repo*.
     """

@@ -302,7 +302,7 @@ def test_warnings_that_can_come_again_are_not_missed() -> None:
 def test_a_kernel_that_does_not_come_to_rest_may_complain_later() -> None:
     rcu = one(boot(b""), Ending(how="exit", status=0, restless=("rcu",)))
     assert rcu.tests[0].outcome is Outcome.ERROR
-    assert "did not come to rest" in rcu.tests[0].reason
+    assert "did not become idle" in rcu.tests[0].reason
     busy = one(boot(b""), Ending(how="exit", status=0, restless=("busy",)))
     assert busy.tests[0].outcome is Outcome.PASS
     assert any("still busy" in note and "s:a" in note for note in busy.notes)

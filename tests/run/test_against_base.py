@@ -74,7 +74,7 @@ def test_what_fails_on_both_fails_no_report(tmp_path: Path) -> None:
     assert results.exit_code is ExitCode.AS_EXPECTED
     assert failed(results) == {}
     assert skipped(results)["tip@s:t/bad"].startswith(f"{BOTH}: fail")
-    assert skipped(results)["base@s:t/bad"].startswith("it is of the kernel that the other is held")
+    assert skipped(results)["base@s:t/bad"].startswith("it belongs to the kernel that the other is")
     properties = {
         each.get("name"): each.get("value")
         for each in ET.fromstring(render("junit", results)).iter("property")  # noqa: S314  ours
