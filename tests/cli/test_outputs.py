@@ -211,7 +211,9 @@ def test_the_report_alone_on_standard_output(project: Project) -> None:
     "redirection",
     [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>&1", "| true", "2>&1 | true"],
 )
-def test_reports_do_not_depend_on_anyone_who_reads(project: Project, redirection: str) -> None:
+def test_reports_are_written_without_a_reader_of_the_output(
+    project: Project, redirection: str
+) -> None:
     script = f"set -o pipefail; $harness run --out out --junit ci.xml {redirection}; exit $?"
     done = shell(project, script)
     assert done.returncode == ExitCode.MACHINE, done

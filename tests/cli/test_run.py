@@ -275,7 +275,7 @@ def test_no_disk_space(project: Project, tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout
 
 
-def test_a_kernel_that_is_none_is_the_machines_or_the_kernels_fault(project: Project) -> None:
+def test_a_file_that_is_no_kernel_fails_the_boot_or_qemu(project: Project) -> None:
     answer = project.harness("run", "-k", "demo:good", "--out", "out")
     assert answer.status in (ExitCode.NOT_AS_EXPECTED, ExitCode.MACHINE)
     assert "boot" in answer.text or "QEMU" in answer.text

@@ -225,7 +225,7 @@ def test_which_qemu_counts_on_more_processors_is_said(qemu: str, said: str) -> N
 # The command
 
 
-def test_nothing_on_the_path_is_told_and_not_died_of(tmp_path: Path) -> None:
+def test_an_empty_path_is_reported_without_a_traceback(tmp_path: Path) -> None:
     done = harness("doctor", "--json", cwd=tmp_path, PATH=str(tmp_path / "nothing"))
     assert done.returncode == ExitCode.MACHINE
     assert "Traceback" not in done.stderr

@@ -62,7 +62,7 @@ def test_a_guest_without_svm_says_what_it_lacks(prepared: Prepared, user_store: 
     assert "/dev/kvm in the guest" in answer.nested
 
 
-def test_a_kernel_that_is_none_is_told(
+def test_a_missing_kernel_is_reported(
     prepared: Prepared, user_store: Store, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "cache")

@@ -244,7 +244,7 @@ def test_another_qemu_or_machine_type_is_asked_again(machine: Machine, tmp_path:
         '{"accelerator": "kvm", "why": "", "until": 1}',
     ],
 )
-def test_a_damaged_memory_is_no_memory(machine: Machine, damage: str) -> None:
+def test_a_damaged_cached_answer_is_ignored(machine: Machine, damage: str) -> None:
     machine.find()
     (file,) = machine.directory.iterdir()
     file.write_text(damage)

@@ -323,7 +323,7 @@ def test_what_qemu_is_told(kind: Kind, object_: str, firmware_: tuple[str, str])
 
 @pytest.mark.parametrize("qemu", ["7.2", "8.2", "9.2", "10.0", "10.1"])
 @pytest.mark.parametrize("shape", ["tdx", "sev", "snp"])
-def test_no_qemu_is_told_of_an_object_that_it_lacks(tmp_path: Path, shape: str, qemu: str) -> None:
+def test_qemu_gets_only_objects_that_it_has(tmp_path: Path, shape: str, qemu: str) -> None:
     host_facts = machine(tmp_path, shape, qemu)
     for kind in Kind:
         launch = host_facts.offer(kind).launch

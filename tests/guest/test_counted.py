@@ -120,7 +120,9 @@ def test_a_tail_call_stands_in_the_place_of_its_caller(count: Count) -> None:
 
 
 @pytest.mark.parametrize("entry", ["asm_exc_page_fault", "irq_entries_start"])
-def test_an_interrupt_stands_on_what_it_interrupts(count: Count, entry: str) -> None:
+def test_the_stack_of_an_interrupt_includes_the_interrupted_function(
+    count: Count, entry: str
+) -> None:
     script = (
         BEGIN
         + f"b {USER:x} 1 n\n"
@@ -264,7 +266,7 @@ def test_a_profile_has_when_threads_ran_and_came_to_what_was_asked_for(
     assert came[0] < start <= came[1] < end
 
 
-def test_of_a_test_that_did_not_begin_nothing_is_told(tmp_path: Path) -> None:
+def test_a_test_that_did_not_begin_has_no_counts(tmp_path: Path) -> None:
     counted.begin(tmp_path / "counts")
     assert counted.stands(tmp_path / "counts", SYMBOLS) == ()
     assert counted.profile(tmp_path / "counts") == ([], [])

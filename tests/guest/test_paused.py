@@ -76,7 +76,7 @@ def beats(event: object) -> bool:
     return isinstance(event, Heartbeat)
 
 
-def test_a_test_goes_on_to_its_end(guest_snapshot: Snapshot) -> None:
+def test_a_stopped_test_continues_to_its_end(guest_snapshot: Snapshot) -> None:
     """The stop is longer than both the limit of silence and that of the test."""
     command = probe("sleep", "3", timeout_s=6)
     outcome = restored(guest_snapshot, lambda guest: run_and_stop(guest, command, beats, STOP_S))

@@ -60,7 +60,9 @@ def test_what_the_hypervisor_took_counts(tmp_path: Path, clock: list[float]) -> 
     assert watch.fraction() == pytest.approx(0.5)
 
 
-def test_a_kernel_that_does_not_count_starves_nobody(tmp_path: Path, clock: list[float]) -> None:
+def test_without_scheduler_statistics_no_starvation_is_assumed(
+    tmp_path: Path, clock: list[float]
+) -> None:
     watch = Starvation(7, tmp_path)
     clock[0] += 1.0
     assert watch.fraction() == 0.0

@@ -84,7 +84,7 @@ def test_where_nothing_differs_hardly_ever_a_figure_does() -> None:
     assert wrong <= 10 + 10
 
 
-def test_it_is_told_and_makes_nothing_worse() -> None:
+def test_a_slower_metric_is_listed_and_is_no_regression() -> None:
     found = changes(run(1000, exact=True), run(2000, exact=True))
     assert not found.worse
     stream = io.StringIO()

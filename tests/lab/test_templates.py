@@ -91,7 +91,7 @@ def test_a_kernel_that_cannot_is_the_reason(tmp_path: Path) -> None:
     assert reason.startswith("the kernel was built without CONFIG_AMD_MEM_ENCRYPT: add the frag")
 
 
-def test_auto_that_comes_to_nothing_is_noted_and_runs(tmp_path: Path) -> None:
+def test_auto_falls_back_to_an_ordinary_guest_with_a_note(tmp_path: Path) -> None:
     maker = factory(tmp_path, "cloud", SEV)
     guest = GuestTable(confidential="auto")
     assert maker.lacks(guest, [], {}) == ""

@@ -36,7 +36,7 @@ CODE = CodeMap(
 )
 
 
-def test_each_line_is_told_rightly() -> None:
+def test_lines_are_classified_per_patch() -> None:
     found = evaluate(CODE, {"s:a": b"\1\0\0\0", "s:b": b"\0\0\0\1"}, ["s:b", "s:a", "s:c"])
     one, two, three = found.patches
     assert [count(x) for x in (one.changed, one.instrumented, one.covered)] == [5, 2, 2]

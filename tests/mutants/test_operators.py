@@ -129,7 +129,7 @@ def test_only_changed_lines_have_faults() -> None:
     assert {each.line for each in planned(SOURCE, 1, 2)} == set()
 
 
-def test_each_name_stands_for_one_mutant_and_has_no_line() -> None:
+def test_names_of_mutants_are_unique_and_independent_of_lines() -> None:
     found = planned(SOURCE)
     names = [each.name for each in found]
     assert len(set(names)) == len(names) > 50

@@ -480,7 +480,7 @@ def test_a_repository_of_another_user_is_read(tmp_path: Path) -> None:
     assert fetched.ok, fetched.stderr
 
 
-def test_a_broken_setting_of_the_user_is_told_where_his_settings_count(
+def test_a_broken_git_setting_is_reported_where_user_settings_count(
     tmp_path: Path, hostile: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GIT_CONFIG_GLOBAL")

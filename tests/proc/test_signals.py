@@ -123,7 +123,7 @@ def test_patience_ends() -> None:
     assert 0.2 < signals.run(main()) < 5
 
 
-def test_patience_ends_also_with_much_to_hear() -> None:
+def test_the_limit_holds_in_a_busy_loop() -> None:
     async def main() -> int:
         patience = signals.LoopTimeout(0.2)
         for heard in range(1_000_000):

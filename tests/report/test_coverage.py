@@ -87,7 +87,7 @@ def test_many_tests_that_were_not_watched() -> None:
     assert line.endswith("s:0, s:1, s:2, s:3, s:4 and 4 more")
 
 
-def test_it_stands_in_the_summary_and_only_where_it_was_watched() -> None:
+def test_the_summary_has_coverage_only_if_it_was_measured() -> None:
     def shown(coverage: Coverage | None) -> str:
         return "\n".join("".join(span for span, _ in line) for line in summary(results(coverage)))
 

@@ -151,7 +151,7 @@ def test_they_are_refused_as_long_as_they_are_not_filled_in(tmp_path: Path) -> N
         assert caught.value.where == f"{path}: {where}"
 
 
-def test_nothing_that_differs_from_run_to_run_stands_in_them(tmp_path: Path) -> None:
+def test_entries_contain_nothing_that_differs_from_run_to_run(tmp_path: Path) -> None:
     found = fill_in(
         render(judged(["assertion", "oops", "segv", "hang"])), tmp_path / "e.toml"
     ).expect

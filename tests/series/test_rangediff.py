@@ -82,7 +82,7 @@ def test_commits_that_are_gone_are_told(fake: FakeLinux, tmp_path: Path) -> None
     assert "run before" in range_diff(tmp_path / "nothing", v1, gone).missing
 
 
-def test_it_stands_before_what_has_changed() -> None:
+def test_the_range_diff_precedes_the_changes() -> None:
     found = msgspec.structs.replace(
         changes(s.run(), s.run()), range_diff="1:  a = 1:  a mm: \x1b[2J"
     )
