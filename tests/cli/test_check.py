@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -507,3 +508,20 @@ def test_sarif_has_what_was_found_and_nothing_else_on_standard_output(project: P
     assert place["region"]["startLine"] > 1
     assert found["level"] == "error"
     assert b"checkpatch" in done.stderr
+
+
+def test_boots_that_cannot_be_tried_say_so_patch_by_patch(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = series(project, (foo("\tfor (;;)\n\t\t;\n"), "mm: Spin"), (foo(""), "mm: Do not"))
+    tools = project.root / "tools"
+    tools.mkdir()
+    qemu = tools / "qemu-system-x86_64"
+    qemu.write_text("#!/bin/sh\necho no QEMU today >&2\nexit 1\n")
+    qemu.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    status, found, text = outcomes(project, path, "--check", "boots")
+    assert status != 0
+    assert set(found.values()) == {"error"}
+    assert "a path cannot be used" not in text
+    assert text.count("QEMU") >= 2
