@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -37,6 +37,8 @@ from harness.visible import defuse_json
 ORIGIN = "kernel_selftest_harness"
 """The CI system that reports, where the user names no other."""
 VERSION = {"major": 5, "minor": 3}
+_PATH = 400
+"""Characters of a path."""
 _EXCERPT = 16_384
 """Characters that the schema allows."""
 _STATUS = {
@@ -203,7 +205,7 @@ def _tests(results: Results) -> Iterator[Table]:
 
 
 def _of_program(test: Test, started: str) -> Iterator[Table]:
-    path = ".".join(_node(part) for part in (test.suite, test.program))
+    path = _path((test.suite, test.program))
     table = _test(path, test.name, test.outcome, test.reason, started, test.excused)
     machine = ", ".join(filter(None, (test.accelerator, test.guest)))
     printed = "\n".join(filter(None, (test.output, test.kernel_log)))
@@ -221,8 +223,8 @@ def _of_program(test: Test, started: str) -> Iterator[Table]:
         table["misc"]["passed"] = sum(each.outcome is Outcome.PASS for each in test.attempts)
     yield table
     for case in test.cases:
-        below = [_node(part) for part in re.split(r"[/.]", case_of(test.name, case.name))]
-        whole = ".".join([path, *below])
+        below = re.split(r"[/.]", case_of(test.name, case.name))
+        whole = _path((test.suite, test.program, *below))
         found = _test(whole, case.name, case.outcome, case.reason, started, case.excused)
         if case.outcome not in (Outcome.PASS, Outcome.SKIP):
             found["log_excerpt"] = _excerpt(case.text)
@@ -240,6 +242,14 @@ def _test(
         "excused": excused,
         "misc": _facts(outcome=str(outcome), reason=reason, excused=excused),
     }
+
+
+def _path(names: Sequence[str]) -> str:
+    """Return *names* as a path; one that is too long ends in a digest of all of it."""
+    path = ".".join(map(_node, names))
+    if len(path) <= _PATH:
+        return path
+    return f"{path[: _PATH - 17].rstrip('.')}.{digest(*map(_encoded, names))[:16]}"
 
 
 def _node(name: str) -> str:

@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from harness.judge.merge import merged
+from harness.model.results import Results
+from harness.outcome import Outcome
+from harness.report.console import print_summary
 from harness.report.formats import FORMATS, View
+from harness.report.terminal import Terminal
 from tests.report import samples as s
 
 pytestmark = [pytest.mark.unit, pytest.mark.slow]
@@ -57,3 +64,44 @@ def test_nothing_in_a_report_acts_where_it_is_shown(name: str, sample: s.Sample)
     text = FORMATS[name].render(sample.results, View("runs/latest")).decode("utf-8")
     assert all(char.isprintable() or char in "\n\t" for char in text)
     assert text.endswith("\n")
+
+
+LONG = ("<script>alert(1)</script>.\x1b[31m\u202e/\0" * 40_000)[:1_000_000]
+"""A line as a test can print it, and call its cases."""
+OUTCOMES = (Outcome.FAIL, Outcome.PASS, Outcome.SKIP, Outcome.XFAIL, Outcome.SPLAT)
+
+
+def long_lines() -> Results:
+    cases = tuple(
+        s.case("p", f"{number}{LONG if number == 0 else s.HOSTILE}", outcome, LONG, f"{LONG}\n")
+        for number, outcome in enumerate(OUTCOMES)
+    )
+    test = s.program(
+        "p", Outcome.SPLAT, cases=cases, output=LONG, kernel_log=LONG, reason=LONG, ending=LONG
+    )
+    return s.run(test, notes=(LONG,))
+
+
+@pytest.mark.parametrize("kernels", [1, 2])
+@pytest.mark.parametrize("name", NAMES)
+def test_lines_of_a_megabyte_harm_no_report(name: str, kernels: int) -> None:
+    each = {f"{number}": long_lines() for number in range(kernels)}
+    start = time.process_time()
+    text = FORMATS[name].render(merged(each), View("runs/latest")).decode("utf-8")
+    assert time.process_time() - start < 20
+    assert all(char.isprintable() or char in "\n\t" for char in set(text))
+    # What a program reads as a whole has all of it; all else is for people, databases, browsers.
+    assert len(text) < 500_000 or name == "json"
+    if name in ("junit", "html"):
+        assert "<script>alert" not in text
+
+
+@pytest.mark.parametrize("kernels", [1, 2])
+def test_lines_of_a_megabyte_harm_no_terminal(kernels: int) -> None:
+    stream = io.StringIO()
+    results = merged({f"{number}": long_lines() for number in range(kernels)})
+    print_summary(results, stream, terminal=Terminal(False, False, False, 80), verbose=True)
+    lines = stream.getvalue().splitlines()
+    assert all(char.isprintable() for line in lines for char in set(line))
+    assert max(map(len, lines)) <= 80
+    assert len(lines) < 1000
