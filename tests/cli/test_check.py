@@ -520,8 +520,10 @@ def test_boots_that_cannot_be_tried_say_so_patch_by_patch(
     qemu.write_text("#!/bin/sh\necho no QEMU today >&2\nexit 1\n")
     qemu.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    file = project.root / "harness.toml"
+    file.write_text(file.read_text() + '\n[guest]\naccel = "kvm"\n')
     status, found, text = outcomes(project, path, "--check", "boots")
     assert status != 0
     assert set(found.values()) == {"error"}
     assert "a path cannot be used" not in text
-    assert text.count("QEMU") >= 2
+    assert text.count("error  boots  KVM is requested") == 2, text
