@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,6 +30,8 @@ from harness.run.plan import Lacks
 from harness.run.prepare import Built, Prepared, here, probe
 from harness.run.request import Request
 from harness.store import Store
+
+T = TypeVar("T")
 
 _DIAGNOSES = "hosts"
 """The place in the cache with what hosts' doctors have said, one file for each."""
@@ -128,16 +132,44 @@ class Hosts:
         """What runs attempts."""
         return self._fleet
 
-    async def join(self) -> None:
-        """Connect to the hosts that were named: before a kernel is built for nothing."""
-        for name in self._named:
-            if name != project.LOCAL:
-                await self._join(name)
+    @asynccontextmanager
+    async def joining(self) -> AsyncIterator[None]:
+        """Connect to the hosts that were named, beside what the block does; close all at its end.
+
+        The block is to use :meth:`meanwhile`, which raises what goes wrong here.
+        """
+        self._joining = asyncio.ensure_future(self._join_named())
+        try:
+            yield
+        finally:
+            await signals.to_the_end(_ended(self._joining))
+            await signals.to_the_end(self._fleet.close())
+
+    async def meanwhile(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what *work* returns, when the hosts that were named are there.
+
+        Where one of them cannot be had, *work* is cancelled: nothing is built in vain.
+        """
+        doing = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({doing, self._joining}, return_when=asyncio.FIRST_EXCEPTION)
+            if self._joining.done():
+                self._joining.result()
+            return await doing
+        finally:
+            await signals.to_the_end(_ended(doing))
+
+    async def _join_named(self) -> None:
+        joining = [self._join(name) for name in self._named if name != project.LOCAL]
         if self._request.dask:
             from harness.lab import dask
 
             connect = partial(dask.connect, self._request.dask, self._context)
-            await self._fleet.join("dask", connect, self._jobs)
+            joining.append(self._fleet.join("dask", connect, self._jobs))
+        # Each has limits of its own, and one that came later would not be closed.
+        for failed in await asyncio.gather(*joining, return_exceptions=True):
+            if failed is not None:
+                raise failed
 
     async def add(self, built: Built) -> Lacks:
         """Let a kernel be tested on the machines; return what tells which guests none of them has.
@@ -215,6 +247,14 @@ class Hosts:
                     f"host {name}, which has {', '.join(sorted(lacking & has))}, "
                     f"cannot be used: {error.what}: {error.why}"
                 )
+
+
+async def _ended(task: asyncio.Future[Any]) -> None:
+    """Cancel *task* if it has not ended, and wait until it has; what it raises has been told."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
 
 
 def _needs(built: Built) -> list[Need]:

@@ -210,13 +210,10 @@ class Underway:
 
             async def go() -> None:
                 self._budgets.clear()
-                try:
-                    await hosts.join()
+                async with hosts.joining():
                     chosen = self._chosen(selected, builder, course)
                     async with aclosing(self._kernels(chosen, builder, hosts, course)) as kernels:
                         await schedule.execute(kernels)
-                finally:
-                    await signals.to_the_end(hosts.executor.close())
                 for budget, attempts in self._budgets:
                     if attempts.cut_short:
                         self._book.write(budget.record())
@@ -268,7 +265,8 @@ class Underway:
             self._shown.building(each.name)
             out = self._place.path if self.ready else self._place.work
             try:
-                built = await builder.do(partial(build, each, self._context, out))
+                building = builder.do(partial(build, each, self._context, out))
+                built = await hosts.meanwhile(building)
             except UserError as error:
                 if len(self._selected) == 1 and course is None:
                     raise

@@ -157,18 +157,20 @@ def placed(
 
     async def go() -> tuple[dict[str, str], dict[str, set[str]]]:
         hosts = Hosts(request, out, Context(store, Quiet()), 1)
-        await hosts.join()
-        prepared = planned(built, await hosts.add(built))
-        logs = LogFiles(prepared.tests, repeated=False)
-        hosts.planned(prepared, Bench(built.factory, {}, logs))
-        reasons = {test.program: test.unfit for test in prepared.tests}
-        where = {
-            test.program: {
-                host for host in hosts.executor.slots(()) if hosts.executor.fits(host, ONLY, test)
+        async with hosts.joining():
+            assert await hosts.meanwhile(asyncio.sleep(0, "built")) == "built"
+            prepared = planned(built, await hosts.add(built))
+            logs = LogFiles(prepared.tests, repeated=False)
+            hosts.planned(prepared, Bench(built.factory, {}, logs))
+            reasons = {test.program: test.unfit for test in prepared.tests}
+            where = {
+                test.program: {
+                    host
+                    for host in hosts.executor.slots(())
+                    if hosts.executor.fits(host, ONLY, test)
+                }
+                for test in prepared.tests
             }
-            for test in prepared.tests
-        }
-        await hosts.executor.close()
         return reasons, where
 
     reasons, where = asyncio.run(go())
@@ -197,3 +199,25 @@ def test_where_none_has_it_the_reason_has_each_one_that_was_asked(
     assert here.startswith("local: ")
     assert there == "nolonger: not on this one"
     assert silent == "noway: it cannot be used: the host does not answer"
+
+
+def test_nothing_is_built_for_a_host_that_cannot_be_had(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect(name: str, table: HostTable, context: Context) -> Played:
+        await asyncio.sleep(0.1)
+        raise MachineError("the host does not answer")
+
+    monkeypatch.setattr(ssh, "connect", connect)
+    request = built.selected.request
+    tables = {"big": HostTable(ssh="me@big.invalid")}
+    project = msgspec.structs.replace(request.project, hosts=tables)
+    request = dataclasses.replace(request, project=project, hosts=("big",))
+
+    async def go() -> None:
+        hosts = Hosts(request, tmp_path, Context(Store(tmp_path / "store"), Quiet()), 1)
+        async with hosts.joining():
+            await hosts.meanwhile(asyncio.sleep(3600))
+
+    with pytest.raises(MachineError, match="does not answer"):
+        asyncio.run(asyncio.wait_for(go(), 60))
