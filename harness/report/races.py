@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator
 
 from harness.model.races import Races, Shortened, Stand
@@ -13,8 +15,14 @@ from harness.report.text import LOG_COLUMNS, Span, columns, count, fit, one_line
 _NUMBERS = 50
 _MOST_OTHERS = 12
 _MOST_FRAMES = 8
-_DEPTH = 6
+_DEPTH = 5
 """Functions of a chain that are shown of what another thread ran."""
+_SYSTEM_CALLS = ("__x64_sys_", "__do_sys_", "__ia32_sys_")
+_COMMON = re.compile(
+    r"_?_?(might_|cond_resched|raw_|rcu_|srcu_|mem|kmem|kmalloc|kfree|get_user|put_user|fdget|fput"
+    r"|mutex_|down_|up_|copy_(?:from|to)_user|check_object|alloc_|fget_light|security_|list_)|clear_page"
+)
+"""Functions that say nothing of what a system call is about."""
 _GOOD = frozenset({Outcome.PASS, Outcome.XFAIL})
 
 
@@ -53,7 +61,7 @@ def _lines(said: Shortened) -> Iterator[str]:
         them = "it" if after == 1 else "them"
         yield (
             f"preempted at {count(after, 'point')} of the {before} that were planned; under {them} "
-            f"it failed {said.shown} of {said.asked} times"
+            f"the test failed {said.shown} of {said.asked} times"
         )
     else:
         yield f"preempted at {count(after, 'point')}"
@@ -77,18 +85,30 @@ def _stand(stand: Stand) -> Iterator[str]:
     if not stand.others:
         yield "    and no other thread of the test ran in the kernel meanwhile"
         return
-    shown: dict[str, None] = {}
-    for thread, chain in stand.others:
-        functions = chain.split(" > ")[:_DEPTH]
-        shown[f"thread {thread} ran {' > '.join(functions)}"] = None
-    lines = list(shown)
-    lines = [
-        line
-        for line in lines
-        if not any(other != line and other.startswith(f"{line} > ") for other in lines)
-    ]
+    lines = list(_ran(stand))
     yield "    meanwhile:"
-    for line in lines[:_MOST_OTHERS]:
+    for line in lines[:_MOST_OTHERS] or ["other threads of the test ran in user space"]:
         yield f"        {one_line(line, 500)}"
     if len(lines) > _MOST_OTHERS:
         yield f"        ... and {count(len(lines) - _MOST_OTHERS, 'more chain')} of calls"
+
+
+def _ran(stand: Stand) -> Iterator[str]:
+    """Yield the system calls of other threads, each with the functions that it came to.
+
+    Chains are cut after some functions, and where what follows is part of every system call.
+    """
+    shown: dict[tuple[int, tuple[str, ...]], None] = {}
+    for thread, chain in stand.others:
+        functions = chain.split(" > ")
+        if not functions[0].startswith(_SYSTEM_CALLS):
+            continue
+        own = tuple(itertools.takewhile(lambda name: not _COMMON.match(name), functions))
+        shown[thread, own[:_DEPTH]] = None
+    for thread, path in shown:
+        longer = any(
+            other == thread and len(more) > len(path) and more[: len(path)] == path
+            for other, more in shown
+        )
+        if not longer:
+            yield f"thread {thread} ran {' > '.join(path)}"
