@@ -38,6 +38,10 @@ def changes(before: Results, after: Results) -> Changes:
         first = then.get(name) or lost_then.get(suite)
         last = now.get(name) or lost_now.get(suite)
         pair = tests[0].get(test), tests[1].get(test)
+        if name == test:
+            # Where a program was no worse than its cases, it stands for itself all the same.
+            first = first or (_of_test(pair[0]) if pair[0] else None)
+            last = last or (_of_test(pair[1]) if pair[1] else None)
         case = case_of(test, name) if name != test else ""
         counted = stand(pair[0], pair[1], case) if pair[0] and pair[1] else Stand.PLAIN
         kind = _kind(first, last, counted)

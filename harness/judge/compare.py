@@ -152,7 +152,13 @@ def _steps(
         for kernel, test in zip(kernels, cells, strict=True)
         if test is None or test.outcome is not Outcome.NOTRUN
     ]
+    real: tuple[KernelName, Test | None] | None = None
     for (since, before), (kernel, after) in itertools.pairwise(known):
+        if not _is_lost(before):
+            real = since, before
+        elif real is not None and not _is_lost(after) and _state(after) == _BAD:
+            # Between them is a kernel on which nothing could be tested: it has changed nothing.
+            since, before = real
         change = _change(before, after)
         if change is not None:
             step = Step(
@@ -166,6 +172,11 @@ def _steps(
             )
             steps.append(step)
     return tuple(steps)
+
+
+def _is_lost(test: Test | None) -> bool:
+    """Whether the result stands for a whole suite that could not be tested."""
+    return test is not None and test.program == ALL
 
 
 def _newly_bad(before: Test | None, after: Test | None) -> tuple[str, ...]:

@@ -251,7 +251,8 @@ def _broken(step: Step, kernel: Kernel) -> Iterator[Line]:
             ("    not as expected any more: ", "dim"),
             (shown + (f" and {more} more" if more > 0 else ""), ""),
         ]
-    yield from _story("", step.after)
+    # The reason of a test may be no more than the name of its case.
+    yield from _story("", step.after, without=step.cases)
 
 
 def _counted_text(step: Step) -> str:
@@ -306,10 +307,10 @@ def _unstable(comparison: Comparison) -> Iterator[Line]:
     yield from _more(len(rows))
 
 
-def _story(name: str, test: Test | None) -> Iterator[Line]:
+def _story(name: str, test: Test | None, without: Sequence[str] = ()) -> Iterator[Line]:
     if name:
         yield [(f"  {one_line(name)}", ""), (f"  {test.outcome if test else ''}", "bad")]
-    if test and test.reason:
+    if test and test.reason and test.reason not in without:
         yield [(f"    {one_line(test.reason)}", "")]
     if test and test.rerun:
         yield [("    run again: ", "dim"), (visible(test.rerun), "")]

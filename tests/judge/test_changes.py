@@ -80,7 +80,7 @@ def test_a_crash_of_the_program_is_no_case_of_it() -> None:
     found = changes(good, dead)
     assert [(each.name, each.kind) for each in found.cases] == [
         ("kvm:p/c", Kind.SAME),
-        ("kvm:p", Kind.NEW_FAILURE),
+        ("kvm:p", Kind.REGRESSION),
     ]
     assert found.worse
 
@@ -136,3 +136,11 @@ def test_a_name_is_not_broken_in_two() -> None:
     stream = io.StringIO()
     print_lines(told(found), stream, Terminal(False, False, False, 80))
     assert f"  kvm:p/{name}\n" in stream.getvalue()
+
+
+def test_a_program_that_is_no_worse_than_its_cases_any_more_is_fixed() -> None:
+    cases = (s.case("p", "c", PASS),)
+    crashed = s.run(s.program("p", CRASH, cases=cases, started="2026-07-01T03:00:00Z"))
+    good = s.run(s.program("p", PASS, cases=cases))
+    found = {each.name: each.kind for each in changes(crashed, good).cases}
+    assert found == {"kvm:p/c": Kind.SAME, "kvm:p": Kind.FIXED}

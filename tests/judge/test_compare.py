@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,6 +18,8 @@ from harness.model.results import Attempt, Case, Kernel, Machine, Results, Test
 from harness.outcome import Outcome
 from harness.report.console import print_summary
 from harness.report.terminal import Terminal
+from harness.run.job import read_results
+from tests.matrixrun import Posted, write_matrix
 
 pytestmark = pytest.mark.unit
 
@@ -168,6 +171,32 @@ def test_all_bad_cases_are_those_that_are_bad_one_by_one() -> None:
         names = ("", "a", "b", "c", "gone")
         one_by_one = {name for name in names if first_bad(test, name)}
         assert first_bad_cases(test) == one_by_one
+
+
+@pytest.mark.parametrize(
+    ("row", "steps"),
+    [
+        ("FBF", []),
+        ("FBBF", []),
+        (".B.", [("1", Change.BREAKS), ("2", Change.MENDS)]),
+        (".BF", [("1", Change.BREAKS), ("2", Change.BREAKS)]),
+        ("-BF", [("1", Change.BREAKS), ("2", Change.BREAKS)]),
+        ("FB.", [("2", Change.MENDS)]),
+        ("B.F", [("1", Change.MENDS), ("2", Change.BREAKS)]),
+    ],
+)
+def test_a_kernel_that_does_not_build_changes_no_failure(
+    row: str, steps: list[tuple[str, Change]], tmp_path: Path
+) -> None:
+    """Between two kernels that fail alike, it has nothing to do with how they do."""
+    patches = [Posted(f"mm: Patch {number}") for number in range(1, len(row))]
+    rows = {"s:t": row, "s:other": "".join("B" if each == "B" else "." for each in row)}
+    each = split(read_results(write_matrix(tmp_path / "run", patches, rows)))
+    (found,) = (found for found in compare(each).rows if found.test == "s:t")
+    told = [(step.kernel, step.change) for step in found.steps if step.change is not Change.OTHER]
+    assert told == steps
+    if row.strip("FB") == "":
+        assert all(step.after and step.after.program == "*" for step in found.steps)
 
 
 def test_several_results_in_one_and_back() -> None:
