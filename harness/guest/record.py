@@ -44,6 +44,10 @@ EVENTS, LETTER, CONSOLE, AGENT = "events", "letter", "console", "agent"
 META, GUEST = "recording.json", "guest"
 _TICK_S = 0.01
 _READ = 1 << 18
+_BELOW = (1 << 64, 0x80000000, 0xB0000000, 0xC0000000, 0xE0000000)
+"""How much memory lies below 4 GiB: all of it, or what QEMU's machine types leave there."""
+_IDLE_S = 20.0
+_ABOVE = 1 << 32
 _QUIT_LIMIT_S = 60.0
 _MARGIN = 1_000_000
 """How many instructions are recorded beyond the end: a replay can stop short of the very last."""
@@ -58,7 +62,7 @@ class Recording:
     end: int
     """Those after which it had ended."""
     halted: bool
-    """Whether no instruction followed, as the guest had reset or switched itself off."""
+    """Whether no instruction followed: it had reset or switched itself off, or waited for ever."""
     console: str
     """SHA-256 of what came from the console."""
     agent: str
@@ -138,12 +142,27 @@ async def put_letter(
     places = await asyncio.to_thread(letterbox.find, memory)
     try:
         connection = await Stub.connect(stub)
-        for address, data in letterbox.written(letter, places):
-            await connection.write_physical(address, data)
+        await connection.physical(on=True)
+        for offset, data in letterbox.written(letter, places):
+            await connection.write(await _address(connection, offset), data)
+        await connection.physical(on=False)
     except StubError as error:
         why = "\n".join(filter(None, (str(error), qemu.errors())))
         raise MachineError("QEMU does not take what the guest is to run", why=why) from error
     return connection
+
+
+async def _address(connection: Stub, offset: int) -> int:
+    """Return the physical address of the page of the letter box at *offset* of the memory.
+
+    Where a machine type puts what does not fit below its devices, QEMU does not say.  But the page
+    has a mark.  Raises :class:`StubError` where it is not found.
+    """
+    for below in _BELOW:
+        address = offset if offset < below else offset - below + _ABOVE
+        if await connection.read(address, len(letterbox.MARK)) == letterbox.MARK:
+            return address
+    raise StubError(f"its memory has no letter box at the offset {offset:#x}")
 
 
 class Recorder:
@@ -200,6 +219,22 @@ class Recorder:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._over.wait(), _TICK_S)
 
+    async def _goes_on(self, qemu: QemuProcess, count: int) -> bool:
+        """Wait until the guest has executed so many instructions; False where it does not.
+
+        One that waits for nothing, not even for a timer, executes none.
+        """
+
+        async def reached() -> None:
+            while await icount(qemu) < count:
+                await asyncio.sleep(_TICK_S)
+
+        try:
+            await qemu.patience(_IDLE_S).wait(reached())
+        except TimeoutError:
+            return await icount(qemu) >= count
+        return True
+
     async def end(self, qemu: QemuProcess, ending: str) -> None:
         """End the recording, whatever state the guest is in; QEMU is gone afterwards.
 
@@ -211,9 +246,7 @@ class Recorder:
         end, halted = 0, False
         try:
             end = await icount(qemu)
-            halted = not await running(qemu)
-            while not halted and await icount(qemu) < end + _MARGIN:
-                await asyncio.sleep(_TICK_S)
+            halted = not await running(qemu) or not await self._goes_on(qemu, end + _MARGIN)
             await qemu.execute("stop")
         except (QMPError, TimeoutError):
             end = 0

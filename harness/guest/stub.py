@@ -92,13 +92,23 @@ class Stub:
         if answer != b"OK":
             raise StubError(f"{request[:40]!r} is answered with {answer[:40]!r}")
 
-    async def write_physical(self, address: int, data: bytes) -> None:
-        """Write *data* to the guest's physical memory.  Raises :class:`StubError`."""
-        await self.demand(b"Qqemu.PhyMemMode:1")
+    async def physical(self, *, on: bool) -> None:
+        """Let addresses of memory be physical ones from now on, or not.  Raises StubError."""
+        await self.demand(b"Qqemu.PhyMemMode:%d" % on)
+
+    async def read(self, address: int, length: int) -> bytes:
+        """Return what is in the guest's memory; nothing where there is none."""
+        answer = plain(await self.ask(b"m%x,%x" % (address, length)))
+        try:
+            return bytes.fromhex(answer.decode())
+        except ValueError:
+            return b""
+
+    async def write(self, address: int, data: bytes) -> None:
+        """Write *data* to the guest's memory.  Raises :class:`StubError`."""
         for start in range(0, len(data), _CHUNK):
             part = data[start : start + _CHUNK]
             await self.demand(b"M%x,%x:%b" % (address + start, len(part), part.hex().encode()))
-        await self.demand(b"Qqemu.PhyMemMode:0")
 
     async def close(self) -> None:
         """Close the connection: the guest goes on."""

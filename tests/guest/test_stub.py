@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 
 import pytest
 
-from harness.guest.stub import StubError, packet, plain, receive
+from harness.guest.stub import Stub, StubError, packet, plain, receive
 
 pytestmark = pytest.mark.unit
 
@@ -48,3 +50,58 @@ def test_run_lengths_and_escapes_are_undone() -> None:
     assert plain(b"0* ") == b"0000"
     assert plain(b"a}\x03b") == b"a#b"
     assert plain(b"xyz") == b"xyz"
+
+
+def test_memory_is_read_and_written_in_packets_that_qemu_takes() -> None:
+    memory = {0x1000: b"\x00\xff#}"}
+    written: list[bytes] = []
+
+    async def talk() -> None:
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        stub = Stub(*await asyncio.open_connection(sock=ours))
+
+        async def qemu() -> None:
+            with contextlib.suppress(StubError):
+                while request := await receive(reader):
+                    if request.startswith(b"m1000,4"):
+                        writer.write(b"+" + packet(memory[0x1000].hex().encode()))
+                    elif request.startswith(b"m"):
+                        writer.write(b"+" + packet(b"E14"))
+                    else:
+                        written.append(request)
+                        writer.write(b"+" + packet(b"OK"))
+
+        answering = asyncio.create_task(qemu())
+        assert await stub.read(0x1000, 4) == memory[0x1000]
+        assert await stub.read(0x2000, 4) == b""
+        await stub.physical(on=True)
+        await stub.write(0x5000, bytes(2500))
+        await stub.close()
+        await answering
+        writer.close()
+
+    asyncio.run(talk())
+    assert written[0] == b"Qqemu.PhyMemMode:1"
+    assert [each.partition(b":")[0] for each in written[1:]] == [
+        b"M5000,400",
+        b"M5400,400",
+        b"M5800,1c4",
+    ]
+    assert max(map(len, written)) < 4096
+
+
+def test_what_is_refused_is_an_error() -> None:
+    async def talk() -> None:
+        ours, theirs = socket.socketpair()
+        _, writer = await asyncio.open_connection(sock=theirs)
+        stub = Stub(*await asyncio.open_connection(sock=ours))
+        writer.write(packet(b"E22"))
+        try:
+            await stub.demand(b"M0,1:00")
+        finally:
+            await stub.close()
+            writer.close()
+
+    with pytest.raises(StubError, match="E22"):
+        asyncio.run(talk())

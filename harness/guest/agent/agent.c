@@ -680,6 +680,9 @@ int main(void)
 		boot.flags |= FRAME_BOOT_UNQUIET;
 	/* What complains between the flags and this line shows in the log without its flag. */
 	log_line("<7>harness-agent: ready\n");
+	/* Before, as the snapshot may be made as soon as the host has heard it. */
+	if (is_counted())
+		put_up_letter_box();
 	say_hello(&boot);
 	serve(sigfd);
 }

@@ -33,7 +33,6 @@ void wait_for_host(void)
 
 	if (!is_counted())
 		return;
-	put_up_letter_box();
 	while (!letter_left() && !(poll(&fd, 1, 0) > 0 && fd.revents & POLLIN))
 		;
 }
