@@ -311,6 +311,18 @@ TEST_F(slot, parts_of_one_file_in_several_slots_and_vms)
 	close(vm);
 }
 
+/* Shows: B4.many (from patch 10) */
+TEST_F(slot, part_right_before_that_of_another_slot)
+{
+	struct pm_memory part = self->mem;
+
+	part.offset = part.size;
+	ASSERT_EQ(0, pm_memory_add(self->vm, PM_SLOT, 0, &part));
+	part.gpa += PM_1G;
+	part.offset = 0;
+	EXPECT_EQ(0, pm_memory_add(self->vm, PM_SLOT + 1, 0, &part));
+}
+
 /* Shows: C6 (from patch 10) */
 TEST_F(slot, part_of_another_slot_is_einval)
 {

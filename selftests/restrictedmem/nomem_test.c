@@ -87,6 +87,50 @@ TEST_F(no_memory, is_told_and_takes_no_descriptor)
 	EXPECT_GT(MOST, bytes);
 }
 
+/*
+ * One allocation fails and all others do not: no later failure hides what was
+ * made of it.
+ */
+/* Shows: B1.no-memory (from patch 3) */
+TEST_F(no_memory, is_told_of_a_single_allocation)
+{
+	int nth, refused = 0, control = open("/proc/self/fail-nth", O_RDWR);
+	char text[16] = "0";
+	long lowest, ret;
+
+	if (control < 0)
+		SKIP_CASE("no /proc/self/fail-nth");
+	lowest = memfd_restricted(0);
+	ASSERT_LE(0, lowest);
+	close(lowest);
+	for (nth = 1; nth < 200; nth++) {
+		sprintf(text, "%d", nth);
+		ASSERT_LT(0, pwrite(control, text, strlen(text), 0));
+		ret = sysret(memfd_restricted(0));
+		memset(text, 0, sizeof(text));
+		ASSERT_LT(0, pread(control, text, sizeof(text) - 1, 0));
+		ASSERT_EQ(1, pwrite(control, "0", 1, 0));
+		if (ret < 0) {
+			refused++;
+			if (ret != -ENOSPC)
+				ASSERT_EQ(-ENOMEM, ret)
+					TH_LOG("allocation %d", nth);
+			ret = memfd_restricted(0);
+		}
+		/* Either way it is a file like any other. */
+		ASSERT_EQ(lowest, ret)
+			TH_LOG("allocation %d", nth);
+		EXPECT_EQ(0, sysret(ftruncate(ret, page_size())));
+		close(ret);
+		/* So many are left where the call makes fewer than that. */
+		if (atoi(text))
+			break;
+	}
+	EXPECT_LT(0, refused);
+	EXPECT_GT(200, nth);
+	close(control);
+}
+
 /* Shows: B1.no-memory (from patch 3) */
 TEST_F(no_memory, leaves_nothing_behind)
 {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 
 FIXTURE(size)
@@ -75,6 +76,17 @@ TEST_F(size, beyond_the_limit_of_the_process_is_efbig)
 }
 
 /* The size is a promise of address space, not of memory. */
+/* A file that cannot be read has no bytes that wait for a reader. */
+/* Shows: B1.rw (from patch 3) */
+TEST_F(size, offers_nothing_to_read)
+{
+	int bytes = -1;
+
+	ASSERT_EQ(0, sysret(ftruncate(self->fd, 2 * self->page)));
+	ASSERT_EQ(0, sysret(ioctl(self->fd, FIONREAD, &bytes)));
+	EXPECT_EQ(0, bytes);
+}
+
 /* Shows: B1.no-reserve (from patch 3) */
 TEST_F(size, reserves_no_memory)
 {
