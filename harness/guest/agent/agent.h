@@ -25,6 +25,11 @@ uint64_t clock_ns(clockid_t clock);
 extern uint64_t lost_ns;
 uint64_t awake_ns(void);
 
+/* letter.c */
+void put_up_letter_box(void);
+size_t letter_left(void);
+size_t take_of_letter(uint8_t *at, size_t length);
+
 /* port.c */
 extern int port;
 extern uint8_t token[FRAME_TOKEN_SIZE];		/* the latest run's */
@@ -46,11 +51,6 @@ void log_line(const char *line);
 void open_port(void);
 void start_to_beat(void);
 uint64_t beat(void);
-
-/* letter.c */
-void put_up_letter_box(void);
-size_t letter_left(void);
-size_t take_of_letter(uint8_t *at, size_t length);
 
 /* words.c */
 bool find_word(const char *word, char *value, size_t size);
