@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from harness.model.changes import Changed, Changes, Kind, MetricChange, Said
 from harness.model.metrics import amount
 from harness.report.text import NAME, Span, count, one_line
+from harness.report.verdict import kinds
 from harness.visible import visible
 
 Line = list[Span]
@@ -55,16 +56,13 @@ def told(changes: Changes, *, verbose: bool = False) -> Iterator[Line]:
         if len(these) > len(shown):
             yield [(f"  and {len(these) - len(shown)} more (-v names all)", "dim")]
     yield from _figures(changes.figures, verbose=verbose)
-    counts = [
-        f"{len(changes.of(kind))} {kind}" for kind in (*_STYLES, Kind.SAME) if changes.of(kind)
-    ]
     yield []
     if changes.unknown:
         yield [("INCOMPLETE: ", "bad"), (one_line(changes.unknown), "")]
     word, style = ("WORSE", "bad") if changes.worse else ("NOT WORSE", "good")
     if changes.unknown and not changes.worse:
         word, style = "NOT WORSE, AS FAR AS KNOWN", "bad"
-    yield [(f"{word}: ", style), (", ".join(counts) or "neither run has a case", "")]
+    yield [(f"{word}: ", style), (kinds(changes), "")]
 
 
 def _figures(figures: Sequence[MetricChange], *, verbose: bool) -> Iterator[Line]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from harness.errors import ExitCode
 from harness.klog import Severity
+from harness.model.changes import Changes, Kind
 from harness.model.results import BootReport, Results
 from harness.outcome import Outcome
 from harness.report.mutants import shortfall
@@ -37,7 +38,8 @@ def verdict(results: Results) -> list[list[Span]]:
     if results.against is not None and code in (ExitCode.AS_EXPECTED, ExitCode.NOT_AS_EXPECTED):
         worse = code is ExitCode.NOT_AS_EXPECTED
         word, style = ("WORSE THAN BASE", "bad") if worse else ("NO REGRESSION", "good")
-        lines.append([(f"{word} (exit {int(code)}): ", style), (counted(results), "")])
+        # Tests of both kernels together would count what fails on both twice.
+        lines.append([(f"{word} (exit {int(code)}): ", style), (kinds(results.against), "")])
         return lines
     if code is ExitCode.AS_EXPECTED:
         word, style = "AS EXPECTED", "warn" if nothing else "good"
@@ -64,6 +66,16 @@ def nothing_tested(results: Results) -> str:
     why = next((reason for reason in reasons if reason), "no reason given")
     more = f" (and {count(len(reasons) - 1, 'other reason')})" if len(reasons) > 1 else ""
     return f"all {count(len(results.tests), 'test')} skipped or not run: {why}{more}"
+
+
+def kinds(changes: Changes) -> str:
+    """Return how many cases have changed in which way: ``2 regressions, 3 same``."""
+    found = []
+    for kind in Kind:
+        number = len(changes.of(kind))
+        noun = kind in (Kind.REGRESSION, Kind.NEW_FAILURE, Kind.OTHER_FAILURE)
+        found += [count(number, kind, "" if noun else kind)] if number else []
+    return ", ".join(found) or "neither run has a case"
 
 
 def counted(results: Results) -> str:

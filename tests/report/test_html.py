@@ -107,7 +107,7 @@ def test_texts_share_a_budget_and_say_so() -> None:
     assert len(page) < 30 * MEGABYTE
     data = data_of(page)
     last = data["kernels"][0]["tests"][-1]
-    assert "left out here" in data["texts"][last["output"] - 1]
+    assert "left out, because" in data["texts"][last["output"] - 1]
 
 
 def test_what_failed_comes_first_to_the_budget() -> None:
