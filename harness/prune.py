@@ -70,7 +70,7 @@ def prune_now_and_then(context: Context) -> None:
     if freed:
         gib, limit = freed / (1 << 30), most / (1 << 30)
         context.note(
-            f"{gib:.1f} GiB that were not used for longest went from {context.store.root}: "
+            f"{gib:.1f} GiB of least recently used entries were removed from {context.store.root}: "
             f"HARNESS_CACHE_GIB is {limit:g}"
         )
 

@@ -95,7 +95,7 @@ def _cache(store: Store | None, trouble: str) -> Check:
         state="no" if trouble else "yes",
         required=True,
         detail=trouble or f"{store.root if store else ''} can be written",
-        do="set HARNESS_CACHE to a directory of your own, or give this one to one user"
+        do="set HARNESS_CACHE to a directory of your own, or chown this one to one user"
         if trouble
         else "",
     )

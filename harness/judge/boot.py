@@ -133,13 +133,13 @@ def _unseen(boot: Boot) -> Iterable[str]:
     warnings = [each for each in boot.findings if each.kind == "warning"]
     if warnings and not boot.once_reset:
         yield (
-            f"'{warnings[0].title}' has come: if it is a WARN_ONCE(), no test could show it again "
-            "(with debugfs, CONFIG_DEBUG_FS, the kernel can be told to forget that)"
+            f"'{warnings[0].title}' was printed: a WARN_ONCE() cannot appear again in a test "
+            "(with CONFIG_DEBUG_FS the agent resets it)"
         )
     if flags := complaints(boot.taint):
         yield (
-            f"the kernel is tainted ({', '.join(flags)}): a report of that kind that a test keeps "
-            "from the log would leave no trace"
+            f"the kernel is tainted ({', '.join(flags)}): if a test hides a report of that kind, "
+            "it goes unnoticed"
         )
     if boot.unquiet:
         yield "the kernel did not become idle before the tests"

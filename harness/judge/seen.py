@@ -112,7 +112,7 @@ def differs(entry: Expectation, outcome: Outcome, cases: Iterable[Case], seen: S
         if not _is_said((*each(entry.says), *each(entry.also)), text):
             return f"{name}: it says '{_short(text)}'".removeprefix(": ")
     if entry.says and not any(_is_said(each(entry.says), text) for _, text in said):
-        return "it says nothing of the kind"
+        return "none of its assertions matches"
     return ""
 
 

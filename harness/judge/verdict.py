@@ -198,7 +198,7 @@ def _lost_notes(records: Iterable[Record]) -> Iterable[str]:
             lost.setdefault(each.host, []).append(each)
     for host, mine in lost.items():
         many = "1 attempt" if len(mine) == 1 else f"{len(mine)} attempts"
-        yield f"{many} began again, as host {host or 'local'} was lost: {mine[0].why}"
+        yield f"{many} began again, because host {host or 'local'} was lost: {mine[0].why}"
 
 
 def _damage(record: CacheDamaged) -> str:
@@ -427,7 +427,7 @@ def _refusal(refused: Allowed, today: date) -> str:
     if entry.expired(today):
         return f"allowed until {entry.until}"
     times = "once" if entry.times == 1 else f"{entry.times} times"
-    return f"allowed {times} in a test, and it came more often ({finding.count} of this kind)"
+    return f"allowed {times} in a test, and it appeared more often ({finding.count} of this kind)"
 
 
 def _decoded(findings: Sequence[Finding], decoded: Decoded | None) -> Sequence[Finding]:

@@ -99,7 +99,7 @@ def judge(
         judged.hear(Outcome.ERROR, missing)
     starved = next((finding for finding in findings if finding.kind == _OUT_OF_MEMORY), None)
     if starved and ending.how == "signal" and ending.status == signal.SIGKILL:
-        judged.reason = f"{judged.reason}, as the guest was out of memory: {starved.title}"
+        judged.reason = f"{judged.reason}, because the guest was out of memory: {starved.title}"
     complaints = [finding for finding in findings if finding.severity is not Severity.NOTE]
     stopped = _stopped(ending)
     for finding in complaints:

@@ -280,8 +280,8 @@ def _objects(objects: Path, lines: Collection[str], notes: list[str]) -> list[st
     if others:
         some = sorted(path for path, names in users.items() if names - set(chosen))
         notes.append(
-            f"inline functions of {', '.join(some)} are watched in {len(chosen)} objects, and "
-            f"{len(others)} more include them: run there, such a line counts as not run"
+            f"inline functions of {', '.join(some)} are watched in {len(chosen)} objects, and not "
+            f"in {len(others)} more: a line that runs only there counts as not run"
         )
     return chosen
 

@@ -89,7 +89,7 @@ def planting(selected: Selected, asked: MutantsAsked) -> Planting:
     if asked.together and any(each.alone for each in made):
         count = sum(each.alone for each in made)
         made = tuple(each for each in made if not each.alone)
-        notes += (f"left out are {count} faults for each of which a kernel has to be built",)
+        notes += (f"left out: {count} faults that each need a separate kernel",)
         if not made:
             raise UserError("no fault is left to plant", where="--together", why=notes[-1])
     return (

@@ -36,10 +36,10 @@ def unlike_posted(paths: Sequence[Path], project: Project, project_file: Path) -
     if not applied:
         return f"no applied series can be in {table}: only series of [stacks] can"
     if not pinned:
-        return f"{table} names no series that is applied: to hold the entries to one, add {lines}"
+        return f"{table} has none of the applied series: to bind the entries to one, add {lines}"
     if lines:
         return (
-            f"{table} names another content of what is applied: if the entries are true of this "
+            f"{table} has other digests for the applied series: if the entries hold for them, "
             f"too, write {lines} there"
         )
     return ""

@@ -334,14 +334,15 @@ def planned(built: Built, lacks: Lacks, needed: Collection[str] | None = None) -
     if left_out and not tests:
         raise UserError(
             f"no test runs a changed line of patch {request.for_patch}",
-            why=f"left out are {', '.join(left_out)}",
+            why=f"left out: {', '.join(left_out)}",
             hint="harness run --coverage updates the coverage data",
         )
     tried = built.kernel.meta.tried
     notes = selected.notes + tuple(f"the sandbox denied the build: {each}" for each in tried)
     notes += built.unlike + _about_to_end(selected.suites)
     if left_out:
-        notes += (f"left out, as patch {request.for_patch} needs none: {', '.join(left_out)}",)
+        patch = f"patch {request.for_patch}"
+        notes += (f"left out, because they run no line of {patch}: {', '.join(left_out)}",)
     return Prepared(built, tests, notes + built.factory.notes(test.guest for test in tests))
 
 

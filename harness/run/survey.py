@@ -168,7 +168,7 @@ class Surveyor:
             plan = msgspec.structs.replace(test, fault=control)
             said = judge_test(plan, datetime.now(UTC).date(), None, ended, boot=ready.boot)
             if said.outcome not in _FIT:
-                why = f"no call of it fails, as without a fault it is {said.outcome}: {said.reason}"
+                why = f"not swept: without a fault it is {said.outcome}: {said.reason}"
                 return Surveyed(kernel=self.kernel, test=test.name, spoilt=why)
         seconds = max(each.guest_s or 0.0 for each in runs)
         limit_s = min(test.timeout_s, max(_LEAST_LIMIT_S, _TIMES_SLOWER * seconds / factor))

@@ -81,7 +81,7 @@ class Sweeper:
         # What cannot run, and what is no good without a fault, is reported as that.
         if not calls and len(surveys) == len(tests) and not any(each.spoilt for each in surveys):
             raise UserError(
-                "there is no call that could be made fail",
+                "there is no call that can be made to fail",
                 where=", ".join(test.name for test in tests),
                 why="none of these tests makes one",
             )

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.unit, pytest.mark.slow]
         (("--alone", "--together"), "exclude each other"),
         (("--repeat", "3"), "each test runs once"),
         (("--until-fail",), "each test runs once"),
-        (("--at", "mm/a.c:9-7"), "no place in a file"),
+        (("--at", "mm/a.c:9-7"), "not a position in a file"),
         (("--min-score", "101"), "--min-score"),
         (("--sample", "0"), "--sample"),
     ],

@@ -298,7 +298,7 @@ def test_two_runs_do_not_share_a_directory(project: Project) -> None:
     finally:
         os.close(handle)
     assert answer.status == ExitCode.USER
-    assert "another run is at work" in answer.text
+    assert "another run is using" in answer.text
 
 
 def test_a_fault_of_the_harness_is_no_failed_test(project: Project) -> None:

@@ -282,7 +282,7 @@ def test_what_the_agent_says_is_not_the_kernels() -> None:
         (LOCKDEP, 0, BootFlag.LOCKDEP_OFF, "lockdep is off since 'WARNING: possible recursive"),
         (OOPS, DIED, BootFlag.LOCKDEP_OFF, "lockdep is off since 'BUG: kernel NULL pointer"),
         (b"", 0, BootFlag.LOCKDEP_OFF, "lockdep is off: tests cannot"),
-        (WARNING, WARNED, 0, "if it is a WARN_ONCE()"),
+        (WARNING, WARNED, 0, "a WARN_ONCE() cannot appear again"),
         (WARNING, WARNED, BootFlag.ONCE_RESET, "the kernel is tainted (W, warning)"),
         (b"", 0, BootFlag.UNQUIET, "did not become idle before the tests"),
     ],

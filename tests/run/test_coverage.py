@@ -108,7 +108,7 @@ def test_the_next_run_leaves_out_what_does_not_reach_a_patch(
     found = results.decode((project / "runs/latest/results.json").read_bytes())
     assert [test.name for test in found.tests] == ["mine:reaches"]
     assert found.coverage is None
-    assert "left out, as patch 1 needs none: mine:idle" in found.notes
+    assert "left out, because they run no line of patch 1: mine:idle" in found.notes
     status, text = harness(project, "run", "--for-patch", "2")
     assert status == 2
     assert "no test runs a changed line of patch 2" in text

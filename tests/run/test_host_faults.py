@@ -300,4 +300,4 @@ def test_what_rotted_in_secret_is_no_failure_of_the_kernel(
     text = run_with(cache, tmp_path / "after", good)
     assert f"the cache was damaged and has been repaired: {kind} {entry.name[:12]}" in text
     assert agrees(entry)
-    assert any("is mended" in note for note in said(tmp_path / "after").notes)
+    assert any("has been repaired" in note for note in said(tmp_path / "after").notes)

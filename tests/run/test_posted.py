@@ -72,7 +72,7 @@ def test_every_series_that_is_named_counts(directory: Path) -> None:
 def test_nothing_is_as_posted_where_nothing_is_named(directory: Path) -> None:
     digits = read(directory / "patches/two").content
     why = why_not_posted(request(directory, "../patches/two"))
-    assert "names no series that is applied" in why
+    assert "has none of the applied series" in why
     assert why.endswith(f'add "patches/two" = "{digits}"')
     (directory / "here/mine.patch").write_text(PATCH.format("mine"))
     for series in ("none", "mine.patch"):
