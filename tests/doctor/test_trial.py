@@ -43,7 +43,7 @@ def test_what_a_boot_tells(prepared: Prepared, user_store: Store) -> None:
     assert found.ready
     assert found.check("tcg").state == "yes", found.check("tcg")
     assert "a guest ran in the guest" in found.check("nested-kvm").detail
-    assert re.match(r"\d{2,3},\d{3},\d{3} instructions of a program", found.check("cost").detail)
+    assert re.match(r"[1-9][\d,]+ instructions of a program", found.check("cost").detail)
     # Runs go by what was found out.
     known = ProbeCache(user_store.place("accelerator"), HostFacts().host).recall(GuestConfig())
     if known:
@@ -87,7 +87,9 @@ def test_counting_is_tried_out(prepared: Prepared, user_store: Store, tmp_path: 
     context = prepared.factory.context
     one, other = (trial.count(GuestConfig(), prepared.kernel, files, context) for _ in range(2))
     assert isinstance(one, int)
-    assert one == other
+    assert isinstance(other, int)
+    # A guest that is restored counts exactly; the kernel of one that boots has more to do.
+    assert one == pytest.approx(other, rel=0.01)
     deaf = tmp_path / "qemu"
     deaf.write_text(
         "#!/bin/bash\nargs=()\nwhile [ $# -gt 0 ]; do\n"
