@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -286,11 +286,11 @@ def _is_point(answer: bytes) -> bool:
     return answer.startswith(b"T05")
 
 
-async def serve_gdb(tape: Tape, socket: Path) -> int:
+async def serve_gdb(tape: Tape, socket: Path, ready: Callable[[], None] = lambda: None) -> int:
     """Wait for one gdb on the path *socket*, and answer it until it leaves.
 
-    It begins at the end of the recording.  Returns what ``monitor icount`` has said last.  Raises
-    :class:`MachineError` where QEMU fails.
+    It begins at the end of the recording; *ready* is called when gdb can connect.  Returns what
+    ``monitor icount`` has said last.  Raises :class:`MachineError` where QEMU fails.
     """
     # Before there is a connection: gdb waits two seconds for its first answer.
     replay = await Replay.at(tape, tape.recording.end)
@@ -311,6 +311,7 @@ async def serve_gdb(tape: Tape, socket: Path) -> int:
 
     try:
         async with await asyncio.start_unix_server(connected, socket, limit=1 << 20):
+            ready()
             return await done
     finally:
         await replay.close()

@@ -143,12 +143,12 @@ async def serve(tape: Tape, say: Callable[[str], None], until: Until | None) -> 
         words = ["gdb", str(vmlinux), "-ex", f"target remote {socket}"]
         for command in until.commands if until else ():
             words += ["-ex", command]
-        say(
+        words_of_gdb = (
             "The guest stands at the end of the recording. In another terminal:\n"
             f"  {shlex.join(words)}\n"
             "reverse-continue, reverse-stepi, reverse-step and reverse-finish go back."
         )
-        await timetravel.serve_gdb(tape, socket)
+        await timetravel.serve_gdb(tape, socket, lambda: say(words_of_gdb))
 
 
 async def go_back(tape: Tape, until: Until) -> Found:

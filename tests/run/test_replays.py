@@ -99,6 +99,14 @@ def test_a_failure_is_replayed_to_the_same_end_and_gdb_goes_back(project: Path) 
     status, text = replay(project, str(only(out)), "--until", "write no_such_thing")
     assert status == ExitCode.USER
     assert "gdb does not find the last write of no_such_thing" in text
+    # The previous breakpoint, one step back, and forward again, in gdb itself.
+    here = "print $rip == (long)&copy_process"
+    commands = ("break *copy_process", "reverse-continue", here, "reverse-stepi", here)
+    talk = gdb(only(out), *commands, "stepi", here, "continue", "continue", "continue")
+    assert counts(talk) == [1, 0, 1], talk
+    # That of the last of three forks: the next stop is the end.
+    assert talk.count("Breakpoint 1, ") == 2, talk
+    assert "No more reverse-execution history" in talk
 
 
 def planted(out: Path, test: str, *options: str) -> tuple[int, str]:
@@ -147,16 +155,16 @@ def test_a_planted_corruption_is_traced_to_the_write(tmp_path: Path) -> None:
     # Through gdb itself: the previous breakpoint, one step back, and forward again.
     said = gdb(
         only(out),
-        "break replay_rename",
+        "break *replay_rename",
         "reverse-continue",
-        "print length",
+        "print $rsi",
         "reverse-continue",
         "reverse-continue",
-        "print length",
+        "print $rsi",
         "print replay_record.limit",
         "reverse-stepi",
         "stepi",
-        "print length",
+        "print $rsi",
         "watch replay_record.limit",
         "delete 1",
         "continue",
