@@ -7,11 +7,11 @@ import contextlib
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -34,6 +34,8 @@ from harness.store import Store
 from tests.conftest import PROJECT_FILE
 from tests.kerneltree import sh
 from tests.run.played import Play, PlayedExecutor, planned_tests
+
+T = TypeVar("T")
 
 pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
@@ -230,7 +232,12 @@ class _Hosts:
 
     executor: PlayedExecutor
 
-    async def join(self) -> None: ...
+    @contextlib.asynccontextmanager
+    async def joining(self) -> AsyncIterator[None]:
+        yield
+
+    async def meanwhile(self, work: Coroutine[Any, Any, T]) -> T:
+        return await work
 
     async def add(self, built: object) -> None: ...
 
