@@ -201,8 +201,9 @@ class DaskWorker:
                     raise
                 raise HostLost("the Dask scheduler has dropped a task", where=self.host) from None
             except KilledWorker as error:
+                which = str(getattr(error.last_worker, "address", ""))
                 raise PartLost(
-                    "a Dask worker is lost", where=self.host, why=str(error)[:_WORDS]
+                    "a Dask worker is lost", where=which, why=str(error)[:_WORDS]
                 ) from error
             except Exception as error:
                 raise HostLost(
@@ -218,7 +219,7 @@ class DaskWorker:
     def _raise(self, failed: wire.Failed) -> None:
         if failed.kind == "damaged":
             raise Damaged(dict(failed.damaged), Path("/"))
-        raise PartLost(failed.what, where=self.host, why=failed.why, hint=failed.hint)
+        raise PartLost(failed.what, why=failed.why, hint=failed.hint)
 
     async def _packed(self, name: str) -> tuple[Any, str]:
         async def scatter() -> tuple[Any, str]:

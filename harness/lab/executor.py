@@ -49,7 +49,10 @@ class HostLost(MachineError):
 
 
 class PartLost(HostLost):
-    """One of the machines that stand behind a host has failed; the host itself is there."""
+    """One of the machines that stand behind a host has failed; the host itself is there.
+
+    ``where`` is which, or empty: several attempts may be lost with one.
+    """
 
 
 class Executor(Protocol):

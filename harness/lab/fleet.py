@@ -88,8 +88,8 @@ class Member:
     worker: Worker | None = None
     failures: int = 0
     """How often it has failed since an attempt ended there."""
-    parts_lost: int = 0
-    """How often a part of it has failed since then."""
+    parts_lost: list[str] = field(default_factory=list)
+    """Which of its parts have failed since then."""
     left: str = ""
     """Why it is given up; empty where it is not."""
     why: str = ""
@@ -188,7 +188,8 @@ class Fleet:
         ended = await self._with(
             self.members[host], lambda worker: worker.run(attempt, names, self.out, needs)
         )
-        self.members[host].failures = self.members[host].parts_lost = 0
+        self.members[host].failures = 0
+        self.members[host].parts_lost.clear()
         return ended
 
     async def check(self, template: TemplateId) -> None:
@@ -244,8 +245,9 @@ class Fleet:
             return await do(worker)
         except HostLost as lost:
             why = f"{lost.what}: {lost.why}".removesuffix(": ")
-            member.parts_lost += 1
-            if isinstance(lost, PartLost) and member.parts_lost < MOST_FAILURES:
+            if not lost.where or lost.where not in member.parts_lost:
+                member.parts_lost.append(lost.where)
+            if isinstance(lost, PartLost) and len(member.parts_lost) < MOST_FAILURES:
                 member.why = why
                 self.context.note(f"host {member.name}: {why}")
             else:
@@ -257,7 +259,7 @@ class Fleet:
         if member.worker is worker:
             member.worker = None
             member.failures += 1
-            member.parts_lost = 0
+            member.parts_lost.clear()
             member.why = why
             self.context.note(f"host {member.name}: {why}")
             await worker.close()

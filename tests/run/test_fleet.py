@@ -302,9 +302,10 @@ class Cluster:
 
     def __init__(self) -> None:
         self.closed = False
+        self.lost_part = ""
 
     async def check(self, template: TemplateId) -> None:
-        raise PartLost("one of them is lost")
+        raise PartLost("one of them is lost", where=self.lost_part)
 
     async def close(self) -> None:
         self.closed = True
@@ -323,7 +324,14 @@ def test_a_part_of_a_host_that_fails_leaves_the_others_at_work(tmp_path: Path) -
         played = cast(Worker, cluster)
         fleet.members["many"] = Member("many", connect, worker=played)
         template = TemplateId("", ("s", GuestTable()), "many")
-        for _ in range(MOST_FAILURES - 1):
+        # Several attempts are lost with one machine.
+        cluster.lost_part = "tcp://10.0.0.1:1"
+        for _ in range(2 * MOST_FAILURES):
+            with pytest.raises(PartLost):
+                await fleet.check(template)
+            assert not cluster.closed
+        cluster.lost_part = ""
+        for _ in range(MOST_FAILURES - 2):
             with pytest.raises(PartLost):
                 await fleet.check(template)
             assert not cluster.closed
