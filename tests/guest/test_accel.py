@@ -38,6 +38,8 @@ class Machine:
     directory: Path
     host: Host = USABLE
     kvm: MachineError | None = None
+    kvm_s: float = float("inf")
+    """With more time than that, it boots under KVM."""
     tcg: MachineError | None = None
     tcg_s: float = 2.0
     now: float = 1e9
@@ -50,7 +52,7 @@ class Machine:
         trouble = self.kvm if accelerator is Accelerator.KVM else self.tcg
         if accelerator is Accelerator.TCG:
             self.now += self.tcg_s
-        if trouble:
+        if trouble and not (accelerator is Accelerator.KVM and config.boot_limit_s > self.kvm_s):
             raise trouble
 
     def find(self, wanted: Wanted = Wanted.AUTO, config: GuestConfig | None = None) -> Probe:
@@ -148,9 +150,26 @@ def test_a_probe_that_ran_out_of_time_is_not_remembered_for_long(machine: Machin
     assert len(machine.booted) == 4
 
 
-def test_a_busy_machine_is_asked_again_after_ten_minutes(machine: Machine) -> None:
+def test_a_slow_machine_has_twice_the_time_that_tcg_took(machine: Machine) -> None:
+    machine.kvm, machine.kvm_s, machine.tcg_s = dies(How.NOT_BOOTED), 20.0, 30.0
+    found = machine.find()
+    assert found.accelerator is Accelerator.KVM
+    assert found.holds_s == SURE_S
+    kvm, tcg = Accelerator.KVM, Accelerator.TCG
+    assert list(zip(machine.booted, machine.limits, strict=True))[::2] == [(kvm, 5.0), (kvm, 60.0)]
+    assert machine.booted == [kvm, tcg, kvm]
+
+
+def test_a_slow_machine_whose_kvm_is_no_faster_has_none_for_a_day(machine: Machine) -> None:
     machine.kvm, machine.tcg_s = dies(How.NOT_BOOTED), 30.0
     found = machine.find()
+    assert found.why.endswith("and under TCG it boots in 30.0 s")
+    assert found.holds_s == DAY_S
+
+
+def test_a_busy_machine_is_asked_again_after_ten_minutes(machine: Machine) -> None:
+    machine.kvm, machine.tcg_s = dies(How.NOT_BOOTED), 30.0
+    found = machine.find(config=GuestConfig(qemu="sh", boot_limit_s=20.0))
     assert found.why.endswith("boots in 30.0 s: the machine is loaded")
     assert found.holds_s == LOADED_S == 600
     machine.now += LOADED_S + 1
