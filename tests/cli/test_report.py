@@ -107,7 +107,7 @@ def test_the_origin_of_a_report_for_kernelci(tmp_path: Path) -> None:
     assert {test["origin"] for test in tests} == {"myci"}
     status, text = harness(tmp_path, *words, "My CI")
     assert status == ExitCode.USER
-    assert "small letters" in text
+    assert "lower-case letters" in text
 
 
 def test_what_failed_is_printed_as_entries_to_be_filled_in(tmp_path: Path) -> None:

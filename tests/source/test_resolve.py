@@ -190,7 +190,7 @@ def test_work_tree_as_it_is_seen(tmp_path: Path, store: Store) -> None:
     assert progress.notes == [dirty.note]
     assert dirty.note == (
         "the uncommitted changes of 3 file(s) are included; "
-        "1 file that git does not track is not included: mm/forgotten.c (git add brings it in)"
+        "1 file that git does not track is not included: mm/forgotten.c (git add includes it)"
     )
     assert files(dirty).keys() - files(clean).keys() == {"mm/staged.c"}
     assert files(clean).keys() - files(dirty).keys() == {"scripts/check.sh"}
@@ -436,7 +436,7 @@ def test_what_a_build_has_made_is_no_source_that_was_left_out(tmp_path: Path, st
     (linux / "mm/mine.c").write_text("x\n")
     found = resolve("linux", Context(store, Quiet()), relative_to=tmp_path)
     assert found.note == (
-        "1 file that .gitignore covers is not included: mm/mine.c (git add --force brings it in)"
+        "1 file that .gitignore covers is not included: mm/mine.c (git add --force includes it)"
     )
 
 

@@ -475,4 +475,4 @@ def test_an_ordinary_suite_fits_into_an_ordinary_guest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mib", [2000, 5000])
 def test_no_memory_is_enough_for_some(tmp_path: Path, mib: int) -> None:
-    assert "the most" in too_small(packing(tmp_path, mib), GuestTable(memory_mib=1 << 20))
+    assert "at most" in too_small(packing(tmp_path, mib), GuestTable(memory_mib=1 << 20))
