@@ -143,11 +143,11 @@ def counts(said: str) -> Sequence[int]:
 @pytest.mark.long(900)
 def test_a_planted_corruption_is_traced_to_the_write(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    expression = "write replay_record.limit"
-    status, text = planted(out, "corrupt", "--times", "20", "--until", expression)
+    wanted = "write replay_record.limit"
+    status, text = planted(out, "corrupt", "--times", "20", "--until", wanted)
     assert status == ExitCode.NOT_AS_EXPECTED, text
     assert "replayed: 20 of 20 to the same end" in text
-    assert f"the last {expression}" in text
+    assert "the last write of replay_record.limit" in text
     found = text[text.index("the last write") :]
     assert "replay_rename" in found
     assert re.search(r"harness_replay\.c:\d+", found)
@@ -181,16 +181,23 @@ def test_a_failure_by_chance_is_hunted_and_becomes_a_stable_one(tmp_path: Path) 
     assert status == ExitCode.NOT_AS_EXPECTED, text
     found = re.search(r"recorded: suite:unstable \(seed (\d+), run (\d+) of (\d+)\): fail", text)
     assert found, text
-    assert found[1] == found[2] == found[3]
-    assert int(found[1]) > 1
+    # Which seed it is depends on the kernel, and guests beside that one may have begun.
+    assert found[1] == found[2]
+    assert int(found[2]) <= int(found[3]) <= 400
     assert "replayed: 20 of 20 to the same end" in text
     assert only(out).name.endswith(f".{found[2]}")
     # Its seed alone shows it again, too.
     status, text = planted(tmp_path / "again", "unstable", "--seed", found[1])
     assert status == ExitCode.NOT_AS_EXPECTED, text
-    status, text = planted(tmp_path / "other", "unstable", "--seed", "1")
-    assert status == ExitCode.USER
-    assert "the test does not fail" in text
+    # And others do not: one in fifty does.
+    others = [
+        planted(tmp_path / f"other{n}", "unstable", "--seed", str(int(found[1]) + n))
+        for n in (1, 2, 3)
+    ]
+    assert (
+        ExitCode.USER,
+        True,
+    ) in [(status, "the test does not fail" in text) for status, text in others]
 
 
 @pytest.mark.proof
