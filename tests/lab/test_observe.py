@@ -95,3 +95,20 @@ def test_a_test_that_does_not_end_with_its_time_is_cut_off_if_that_is_wanted(
 
 def test_it_is_waited_for_otherwise(logs: tuple[CappedLog, CappedLog]) -> None:
     assert not beats(Observer(*logs), 1000)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
+def test_a_long_log_keeps_its_beginning_and_its_end_and_no_more(tmp_path: Path, chunk: int) -> None:
+    """A worker that sends more than head and tail is taken for a broken one."""
+    data = bytes(number % 251 for number in range(5000))
+    with CappedLog(tmp_path / "log", head=100, tail=50) as log:
+        for at in range(0, len(data), chunk):
+            log.write(data[at : at + chunk])
+    note = b"\n[harness: 4850 bytes left out here]\n"
+    assert (tmp_path / "log").read_bytes() == data[:100] + note + data[-50:]
+
+
+def test_a_log_that_is_just_short_enough_is_whole(tmp_path: Path) -> None:
+    with CappedLog(tmp_path / "log", head=100, tail=50) as log:
+        log.write(b"x" * 150)
+    assert (tmp_path / "log").read_bytes() == b"x" * 150

@@ -136,7 +136,8 @@ def test_the_calls_of_the_series_stand_a_failure_of_each_allocation(
     # The file, its inode, the state, the hidden file; the slot, and what it is known by.
     assert said.injections is not None
     functions = {line.function for patch in said.injections.patches for line in patch.taken}
-    assert {"__do_sys_memfd_restricted", "restrictedmem_init_state"} & functions
+    # Which of them it is depends on what the compiler has put into which.
+    assert any(name.startswith("restrictedmem_") for name in functions), functions
     assert len(points) > 300
 
 
