@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, cast
 
 import pytest
 
@@ -146,7 +146,7 @@ def session(
     async def talk() -> list[tuple[bytes, int]]:
         ours, theirs = socket.socketpair()
         served = await asyncio.open_connection(sock=theirs)
-        travel = TimeTravel(FakeReplay(tape, START + length), *served)  # type: ignore[arg-type]
+        travel = TimeTravel(cast(Any, FakeReplay(tape, START + length)), *served)
         serving = asyncio.create_task(travel.serve())
         gdb = Gdb(*await asyncio.open_connection(sock=ours))
         said = [(await gdb.ask(each), await gdb.where()) for each in requests]
@@ -239,7 +239,9 @@ def test_a_replay_that_goes_another_way_is_told(monkeypatch: pytest.MonkeyPatch)
             return b"elsewhere" if request == b"g" else await super().ask(request)
 
     async def talk() -> None:
-        travel = TimeTravel(FakeReplay(tape, START + 5000), None, None)  # type: ignore[arg-type]
+        travel = TimeTravel(
+            cast(Any, FakeReplay(tape, START + 5000)), cast(Any, None), cast(Any, None)
+        )
         travel._points[b"Z0,10,1"] = None
         stop = await travel._last_stop(START, START + 5000)
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from harness.errors import ExitCode
-from harness.model import results
 from harness.model.faults import What
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
+from tests.run.commands import LIMIT_S, harness, read
 from tests.run.test_faults import FAULTS, REPOSITORY
 
 pytestmark = [pytest.mark.kernel, pytest.mark.proof, pytest.mark.long(600)]
@@ -27,29 +26,14 @@ ERRORS = FAULTS / "errors"
 STACK = ("--series", "v10+test-vm", "--series", str(ERRORS / "kernel"))
 PATCH = 11
 """The number of that patch in the stack."""
-LIMIT_S = 3000
 
 
 def inject(
     out: Path, *options: str, stack: Sequence[str] = STACK, suite: Path = ERRORS / "suite"
 ) -> tuple[int, str]:
     """Return exit code and output of ``harness inject``, on the kernel with mistakes at first."""
-    command = [sys.executable, "-m", "harness", "inject", *options, *stack]
-    done = subprocess.run(
-        [*command, "--suite", str(suite), "--out", str(out)],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert "Traceback" not in done.stdout, done.stdout
-    return done.returncode, done.stdout
-
-
-def read(out: Path) -> Results:
-    return results.decode((out / "results.json").read_bytes())
+    words = ("inject", *options, *stack, "--suite", str(suite), "--out", str(out))
+    return harness(REPOSITORY, *words)
 
 
 def of(said: Results, program: str) -> list[Test]:

@@ -8,23 +8,20 @@ program of ``selftests/faults/races/v10`` tries once.
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from harness.errors import ExitCode
-from harness.model import results
 from harness.model.races import Shortened, written
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
+from tests.run.commands import harness, read
 from tests.run.test_faults import FAULTS
 from tests.run.test_main_job import REPOSITORY, suite
 
 pytestmark = [pytest.mark.kernel]
 RACES = FAULTS / "races"
-LIMIT_S = 3000
 # Each thread holds a number while it looks away, so an addition of the other is lost; and a thread
 # that is preempted nowhere ends before the other begins.
 LOST = """
@@ -53,25 +50,6 @@ RACE = """
 	printf("# %d of 1000\\n%sok 1 sum\\n", total, total == 1000 ? "" : "not ");
 	return total != 1000;
 """
-
-
-def harness(directory: Path, *arguments: str) -> tuple[int, str]:
-    """Run the command in *directory*; return its exit code and what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *arguments],
-        cwd=directory,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert "Traceback" not in done.stdout, done.stdout
-    return done.returncode, done.stdout
-
-
-def read(out: Path) -> Results:
-    return results.decode((out / "results.json").read_bytes())
 
 
 def shortened(said: Results) -> list[tuple[Test, Shortened]]:

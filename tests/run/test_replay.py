@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
 
 from harness import ktap
-from harness.errors import UserError
+from harness.digest import digest_file
+from harness.errors import MachineError, UserError
 from harness.guest import record
+from harness.guest.replay import Check, Replay
 from harness.model.ids import KernelName
 from harness.model.recording import RecordSpec
 from harness.model.records import Ending, Requested, TestEnded
@@ -53,6 +58,47 @@ def test_the_first_failure_is_kept() -> None:
 def test_a_pass_is_kept_where_that_is_asked_for_and_nothing_failed() -> None:
     assert chosen(Outcome.PASS, Outcome.PASS, passes=True) == 1
     assert chosen(Outcome.PASS, Outcome.FAIL, passes=True) == 2
+
+
+@pytest.mark.parametrize(
+    ("played", "wrong"),
+    [
+        ((Check("r", ()), Check("r", ())), ""),
+        ((Check("r", ()), Check("r", ("the console",))), "the console"),
+        ((Check("r", ("the agent",)),), "the agent"),
+        ((Check("r", ()), Check("s", ())), "the processor's registers"),
+    ],
+)
+def test_a_replay_that_ends_otherwise_is_no_recording(
+    monkeypatch: pytest.MonkeyPatch, played: tuple[Check, ...], wrong: str
+) -> None:
+    left = list(played)
+
+    async def check(tape: object) -> Check:
+        return left.pop(0)
+
+    monkeypatch.setattr("harness.guest.replay.check", check)
+    monkeypatch.setattr("harness.guest.replay.Tape.load", lambda directory: directory)
+    if not wrong:
+        asyncio.run(replay.check(Path("recording"), len(played)))
+        return
+    with pytest.raises(MachineError, match="not replayed to the same end") as caught:
+        asyncio.run(replay.check(Path("recording"), len(played)))
+    assert wrong in caught.value.why
+
+
+@pytest.mark.parametrize("changed", [None, 0, 1])
+def test_what_a_guest_sends_is_compared(tmp_path: Path, changed: int | None) -> None:
+    outputs = list(record.outputs(tmp_path))
+    for path in outputs:
+        path.write_bytes(b"as it was")
+    console, agent = map(digest_file, outputs)
+    tape = SimpleNamespace(recording=SimpleNamespace(console=console, agent=agent))
+    if changed is not None:
+        outputs[changed].write_bytes(b"otherwise")
+    stood: Any = SimpleNamespace(tape=tape, _scratch=tmp_path)
+    expected = () if changed is None else (("the console", "the agent")[changed],)
+    assert Replay.differences(stood) == expected
 
 
 def test_a_known_failure_is_a_failure() -> None:

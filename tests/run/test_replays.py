@@ -19,12 +19,12 @@ from harness.errors import ExitCode
 from harness.guest import record
 from harness.model import results
 from harness.outcome import Outcome
+from tests.run.commands import harness
 from tests.run.test_faults import FAULTS, REPOSITORY
 from tests.run.test_main_job import suite
 
 pytestmark = pytest.mark.kernel
 PLANTED = FAULTS / "replay"
-LIMIT_S = 3000
 FAILS = """
 	int wait(int *status);
 
@@ -42,17 +42,7 @@ FAILS = """
 
 def replay(where: Path, *arguments: str) -> tuple[int, str]:
     """Return exit code and output of ``harness replay``, called in the directory *where*."""
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", "replay", *arguments],
-        cwd=where,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
-    assert "Traceback" not in done.stdout, done.stdout
-    return done.returncode, done.stdout
+    return harness(where, "replay", *arguments)
 
 
 def only(out: Path) -> Path:
