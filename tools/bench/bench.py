@@ -11,7 +11,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from harness.context import Context
 from harness.errors import ExitCode, MachineError, UserError
 from harness.guest.machine import MachineType
 from harness.guest.snapshot import Snapshot
+from harness.guest.vng import find_virtme
 from harness.lab.packing import GUEST_ROOT
 from harness.model import results
 from harness.model.records import TestStarted
@@ -38,7 +40,8 @@ from harness.store import Store
 from harness.suites import Program, Suite
 from tools.bench import figures
 from tools.bench import rounds as guest_bench
-from tools.bench.figures import Figure, Report
+from tools.bench.figures import Figure
+from tools.bench.measured import Measured, Stage
 from tools.bench.rounds import Timing
 
 SHORT_TESTS = 40
@@ -65,49 +68,50 @@ class Bench:
     rounds: int
     virtme_rounds: int
 
-    def measure(self) -> Report:
-        """Build what is missing, then measure everything.
+    measured: Measured
+    """Where it is recorded what the figures are of."""
 
-        Raises UserError where the series creates no C file below ``mm/`` that could be edited,
-        and MachineError where a tool is missing or a round fails.
+    def check(self) -> None:
+        """Raise MachineError if a tool is missing."""
+        find_virtme()
+
+    @contextmanager
+    def stages(self) -> Iterator[Iterator[Stage]]:
+        """Build what is missing; yield what measures the rest.
+
+        Raises MachineError where the kernel or its guest cannot be made.
         """
         with tempfile.TemporaryDirectory(prefix="harness-bench-") as name:
             scratch = Path(name)
             prepared = prepare(
                 self.request, Context(self.store, self.progress), scratch / "prepare"
             )
-            suite, program = _first_program(prepared)
-            guests, accelerator = self._guests(prepared, suite, program)
-            unchanged = self._unchanged(scratch)
-            edited = self._edited(prepared, scratch)
-        return Report(
-            kernel=prepared.facts.release,
-            program=f"{suite.name}:{program.name}",
-            accelerator=accelerator,
-            machine=figures.machine(),
-            figures=(*guests, *unchanged, edited),
-        )
+            yield self._stages(prepared, scratch)
 
-    def _guests(
-        self, prepared: Prepared, suite: Suite, program: Program
-    ) -> tuple[tuple[Figure, ...], str]:
+    def _stages(self, prepared: Prepared, scratch: Path) -> Iterator[Stage]:
+        yield "guests", lambda: self._guests(prepared)
+        yield "nothing changed", lambda: self._unchanged(scratch)
+        yield "a patch edited", lambda: (self._edited(prepared, scratch),)
+
+    def _guests(self, prepared: Prepared) -> Iterator[Figure]:
+        """Measure tests in guests; UserError where these cannot be restored."""
+        suite, program = _first_program(prepared)
         sealed = msgspec.structs.replace(self.request.guest_table(), type="sealed")
         template = signals.run(prepared.factory.template(suite, sealed))
         if template.saved is None:
             raise UserError("this guest cannot be restored, so there is nothing to measure")
+        self.measured.kernel = prepared.facts.release
+        self.measured.program = f"{suite.name}:{program.name}"
+        self.measured.accelerator = template.machine.accelerator
         argv = (f"/{GUEST_ROOT}/{suite.name}/{program.path}",)
         with self.progress.step(f"{self.rounds} tests in restored guests"):
             rounds = signals.run(guest_bench.measure_restored(template.saved, argv, self.rounds))
-        machines = signals.run(self._machines(prepared, suite, argv))
+        yield from figures.of_rounds(rounds, template.saved)
+        yield from signals.run(self._machines(prepared, suite, argv))
         booted, virtme = signals.run(self._by_turns(prepared, suite, program))
-        measured = (
-            *figures.of_rounds(rounds, template.saved),
-            *machines,
-            figures.of_virtme(rounds, virtme),
-            figures.of_booted(booted, virtme),
-            *self._many(virtme),
-        )
-        return measured, template.machine.accelerator
+        yield figures.of_virtme(rounds, virtme)
+        yield figures.of_booted(booted, virtme)
+        yield from self._many(virtme)
 
     async def _machines(
         self, prepared: Prepared, suite: Suite, argv: tuple[str, ...]

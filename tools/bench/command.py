@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
 from pathlib import Path
 
 import click
-import msgspec
 
 from harness import project
 from harness.cli.options import find_project, project_option
-from harness.errors import ExitCode
 from harness.model.spec import KernelSpec
-from harness.report.console import make_progress
+from harness.report.console import make_progress, print_error
 from harness.run.request import Request
 from harness.store import Store
 
@@ -64,12 +61,17 @@ def bench(
     Figures of guests are from one kernel, which is built first if need be: the project's own with
     the fragments 'net' and 'virtme' on top, as virtme-run finds its root over 9p.  Those of a
     matrix are from base and v10, in a cache of their own; those of faults are from v11, and what
-    was cut off is gone on with below runs/.  Exit code 0 means that every figure keeps its bound,
-    1 that one does not: on a busy machine, try again.
+    was cut off is gone on with below runs/.  What a part needs is checked before anything is
+    measured; where a measurement fails, the others are made, and their figures are printed.  Exit
+    code 0 means that every figure keeps its bound, 1 that one does not: on a busy machine, try
+    again; 2 and 3 that something could not be measured.
     """
     from tools.bench.bench import Bench
-    from tools.bench.figures import Report, encode, machine
-    from tools.bench.matrix import MatrixBench
+    from tools.bench.figures import encode
+    from tools.bench.hosts import HostsBench
+    from tools.bench.many import ManyBench
+    from tools.bench.matrix import MatrixBench, OverheadBench
+    from tools.bench.measured import Measured, Part
     from tools.bench.mutants import MutantsBench
 
     here = Path.cwd()
@@ -84,36 +86,34 @@ def bench(
         ),
     )
     store, progress = Store.default(), make_progress(sys.stderr)
-    measured = Report(kernel="", program="", accelerator="", machine=machine(), figures=())
-    if "guests" in parts:
-        measured = Bench(request, store, progress, rounds, virtme_rounds).measure()
     own = dataclasses.replace(request, kernels=(KernelSpec(),))
-    several = MatrixBench(own, store, progress)
-    more = several.measure() if "matrix" in parts else ()
-    more = several.overhead() if parts == ("overhead",) else more
-    if {"hosts", "workers"} & {*parts}:
-        from tools.bench.hosts import HostsBench
-
-        hosts = HostsBench(own, store, progress)
-        more = (*more, *(hosts.measure() if "hosts" in parts else hosts.many()))
-    if "mutants" in parts:
-        directory = here / "runs" / "bench-mutants"
-        more = (*more, *MutantsBench(own, store, progress, directory).measure())
-        shutil.rmtree(directory)
-    measured = msgspec.structs.replace(measured, figures=(*measured.figures, *more))
-    if as_json:
-        click.echo(encode(measured))
-    else:
-        if measured.kernel:
-            click.echo(f"Linux {measured.kernel}, {measured.program}, {measured.accelerator}")
-        click.echo(f"{measured.machine}\n")
-        width = max(len(figure.name) for figure in measured.figures)
-        for figure in measured.figures:
-            verdict = ("reached" if figure.reached else "NOT REACHED") if figure.bound else ""
-            value = f"{figure.value:.3f}" if figure.unit == "s" else f"{figure.value:.1f}"
-            click.echo(
-                f"{figure.name:<{width}}  {value:>8} {figure.unit:<13}  "
-                f"{figure.bound:>8}  {verdict}" + (f"  ({figure.note})" if figure.note else "")
-            )
-    reached = all(figure.reached for figure in measured.figures)
-    return ExitCode.AS_EXPECTED if reached else ExitCode.NOT_AS_EXPECTED
+    measured = Measured()
+    every: dict[str, Part] = {
+        "guests": Bench(request, store, progress, rounds, virtme_rounds, measured),
+        "matrix": MatrixBench(own, store, progress),
+        "overhead": OverheadBench(progress),
+        "hosts": HostsBench(own, store, progress),
+        "workers": ManyBench(progress),
+        "mutants": MutantsBench(own, store, progress, here / "runs" / "bench-mutants"),
+    }
+    for whole, within in (("matrix", "overhead"), ("hosts", "workers")):
+        if whole in parts:
+            del every[within]
+    chosen = {name: part for name, part in every.items() if name in parts}
+    # What is missing is found out before minutes of measuring.
+    for part in chosen.values():
+        part.check()
+    try:
+        for name, part in chosen.items():
+            measured.take(name, part)
+    finally:
+        # Also after Ctrl-C: what has been measured has taken minutes.
+        report = measured.report
+        if as_json:
+            click.echo(encode(report))
+        elif table := report.table():
+            click.echo(table)
+        for title, error in measured.failed:
+            click.echo(f"not measured: {title}", err=True)
+            print_error(error, sys.stderr)
+    return measured.status

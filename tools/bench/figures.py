@@ -35,6 +35,23 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of each round."""
     note: str = ""
 
+    def row(self, width: int) -> str:
+        """Return this as a line of a table, whose names have *width* characters."""
+        verdict = ("reached" if self.reached else "NOT REACHED") if self.bound else ""
+        value = f"{self.value:.3f}" if self.unit == "s" else f"{self.value:.2f}"
+        text = f"{self.name:<{width}}  {value:>8} {self.unit:<13}  {self.bound:>8}  {verdict}"
+        return text + (f"  ({self.note})" if self.note else "")
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why some figures could not be measured."""
+
+    stage: str
+    what: str
+    where: str
+    why: str
+    hint: str
+
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """All figures with what they were measured on."""
@@ -44,6 +61,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     accelerator: str
     machine: str
     figures: tuple[Figure, ...]
+    failed: tuple[Failure, ...] = ()
+    """What could not be measured."""
+
+    def table(self) -> str:
+        """Return the figures as lines of text; empty if there are none."""
+        head = [f"Linux {self.kernel}, {self.program}, {self.accelerator}"] if self.kernel else []
+        head += [self.machine, ""]
+        width = max((len(figure.name) for figure in self.figures), default=0)
+        rows = [figure.row(width) for figure in self.figures]
+        return "\n".join([*head, *rows]) if rows else ""
 
 
 def of_rounds(rounds: Sequence[Round], saved: Snapshot) -> tuple[Figure, ...]:

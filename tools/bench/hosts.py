@@ -30,7 +30,7 @@ from harness.lab.fleet import Fleet
 from harness.model.spec import HostTable
 from harness.proc import signals
 from harness.proc.environment import network
-from harness.proc.process import check, run
+from harness.proc.process import check, run, which
 from harness.proc.ssh import Connection, Login
 from harness.progress import Progress, Quiet, Step
 from harness.run.prepare import prepare
@@ -38,18 +38,14 @@ from harness.run.request import Request
 from harness.store import Store
 from tools.bench.bench import SHORT_TESTS, short_tests
 from tools.bench.figures import Figure
-from tools.bench.many import Load
-from tools.bench.sshd import Sshd, sshd
+from tools.bench.many import ManyBench
+from tools.bench.measured import Stage
+from tools.bench.sshd import Sshd, check_sshd, sshd
 
 SSH_RATIO = 1.15
 FIRST_USE_S = 10.0
 TRANSFER_RATIO = 0.6
 DASK_RATIO = 1.2
-LINEAR_RATIO = 1.5
-"""How much more an attempt of many may take than one of few."""
-WORKERS = 50
-FEW, MANY = 1_000, 10_000
-"""Attempts on simulated workers."""
 _ENTRY_BYTES = 60_000_000
 _ROUNDS = 4
 _TRANSFERS = 7
@@ -83,32 +79,39 @@ class HostsBench:
     store: Store
     progress: Progress
 
-    def measure(self) -> tuple[Figure, ...]:
-        """Measure everything; MachineError where a run fails, or there is no sshd."""
+    def check(self) -> None:
+        """Raise MachineError if Dask, sshd or scp is missing."""
+        _distributed()
+        check_sshd()
+        which("scp")
+
+    @contextmanager
+    def stages(self) -> Iterator[Iterator[Stage]]:
+        """Yield what measures over SSH, by Dask and on simulated workers."""
         with (
             tempfile.TemporaryDirectory(prefix="harness-bench-") as name,
             sshd(Path(name) / "far", Path(name) / "home") as far,
         ):
-            scratch = Path(name)
-            return (
-                *self._over_ssh(far, scratch),
-                *self._first_use(far, scratch),
-                *self._transfers(far, scratch),
-                self._by_dask(scratch),
-                *self.many(),
-            )
+            yield self._stages(far, Path(name))
 
-    def _over_ssh(self, far: Sshd, scratch: Path) -> tuple[Figure, ...]:
-        """Compare a suite of short tests over SSH with the same here, as a user calls both."""
+    def _stages(self, far: Sshd, scratch: Path) -> Iterator[Stage]:
         words = [*self._project(far, scratch), "--suite", str(short_tests(scratch / "short"))]
-        words += ["--jobs", "2", "--out", str(scratch / "out")]
+        words += ["--out", str(scratch / "out")]
+        yield "short tests over SSH", lambda: self._over_ssh(words)
+        yield "first use of a host", lambda: self._first_use(far, scratch)
+        yield "transfers", lambda: self._transfers(far, scratch)
+        yield "short tests by Dask", lambda: self._by_dask(words)
+        with ManyBench(self.progress).stages() as more:
+            yield from more
+
+    def _over_ssh(self, words: Sequence[str]) -> tuple[Figure, ...]:
+        """Compare a suite of short tests over SSH with the same here, as a user calls both."""
+        words = [*words, "--jobs", "2"]
         here, there = self._pairs("short tests", words, [*words, "--host", _NAME], rounds=_ROUNDS)
         return (ratio(f"{SHORT_TESTS} short tests over SSH", here, there, SSH_RATIO),)
 
-    def _by_dask(self, scratch: Path) -> Figure:
+    def _by_dask(self, words: Sequence[str]) -> tuple[Figure, ...]:
         """Compare two workers of a Dask cluster with two guests at a time here."""
-        words = ["--project", str(scratch / "project" / "harness.toml")]
-        words += ["--suite", str(scratch / "short"), "--out", str(scratch / "out")]
         with _cluster(self.store) as scheduler:
             here, there = self._pairs(
                 "short tests by Dask",
@@ -117,7 +120,7 @@ class HostsBench:
                 rounds=_ROUNDS,
             )
         name = f"{SHORT_TESTS} short tests by two Dask workers, against --jobs 2"
-        return ratio(name, here, there, DASK_RATIO)
+        return (ratio(name, here, there, DASK_RATIO),)
 
     def _first_use(self, far: Sshd, scratch: Path) -> tuple[Figure, ...]:
         """Have a host that has nothing made ready, and again when it has everything."""
@@ -205,35 +208,6 @@ class HostsBench:
             speed("an entry of 60 MB, packed, sent, checked and unpacked", whole, scp),
         )
 
-    def many(self) -> tuple[Figure, ...]:
-        """Compare many attempts on simulated workers with few, in a process each."""
-        few, many = (self._load(count) for count in (FEW, MANY))
-        title = f"{MANY} attempts on {WORKERS} simulated workers"
-        return (
-            Figure(
-                name=f"{title}, beyond their sleeps",
-                value=1000 * many.overhead_s,
-                unit="ms each",
-                bound=f"<= {1000 * LINEAR_RATIO * few.overhead_s:.2g}",
-                reached=many.overhead_s <= LINEAR_RATIO * few.overhead_s,
-                note=f"of {FEW} it is {1000 * few.overhead_s:.2f} ms",
-            ),
-            Figure(
-                name=f"{title}, processor",
-                value=1000 * many.cpu_s,
-                unit="ms each",
-                bound=f"<= {1000 * LINEAR_RATIO * few.cpu_s:.2g}",
-                reached=many.cpu_s <= LINEAR_RATIO * few.cpu_s,
-                note=f"of {FEW} it is {1000 * few.cpu_s:.2f} ms",
-            ),
-        )
-
-    def _load(self, attempts: int) -> Load:
-        argv = [sys.executable, "-m", "tools.bench.many", str(WORKERS), str(attempts)]
-        with self.progress.step(f"{attempts} attempts on {WORKERS} simulated workers"):
-            done = check(run(argv, limit_s=_LIMIT_S), "a run that is to be measured failed")
-        return msgspec.json.decode(done.output.splitlines()[-1], type=Load)
-
     def _project(self, far: Sshd, scratch: Path) -> list[str]:
         """Write a project like that of the request, with *far* as a host of it."""
         own = self.request.project_file
@@ -293,16 +267,24 @@ def _scp(far: Sshd, path: Path, there: Path) -> None:
     check(run([*argv, str(path), f"{far.ssh}:{there}"], limit_s=_LIMIT_S), "scp has failed")
 
 
-@contextmanager
-def _cluster(store: Store) -> Iterator[str]:
-    """Start two workers of Dask, each of which carries one guest; yield the scheduler's address."""
+def _distributed() -> Any:
+    """Return Dask's module; MachineError where it is not installed."""
     try:
         import distributed
     except ImportError as error:
         raise MachineError(
-            "Dask is not installed", why=str(error), hint="scripts/setup.sh extra"
+            "Dask is not installed",
+            where="make bench, part hosts",
+            why=str(error),
+            hint="scripts/setup.sh extra",
         ) from None
-    make: Any = distributed.LocalCluster
+    return distributed
+
+
+@contextmanager
+def _cluster(store: Store) -> Iterator[str]:
+    """Start two workers of Dask, each of which carries one guest; yield the scheduler's address."""
+    make: Any = _distributed().LocalCluster
     with make(
         n_workers=2,
         threads_per_worker=1,

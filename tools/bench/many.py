@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -37,13 +38,22 @@ from harness.model.plan import PlannedTest
 from harness.model.records import Ending, GuestReady, RunEnded, RunStarted, TestEnded
 from harness.model.results import Kernel, Logs, Machine, Test
 from harness.outcome import Outcome
-from harness.progress import Quiet
+from harness.proc.process import check, run
+from harness.progress import Progress, Quiet
 from harness.run.attempts import Attempts, Ready
 from harness.run.journal import Journal
 from harness.run.schedule import Schedule, now
 from harness.store import Store
+from tools.bench.figures import Figure
+from tools.bench.measured import Stage
 
+LINEAR_RATIO = 1.5
+"""How much more an attempt of many may take than one of few."""
+WORKERS = 50
+FEW, MANY = 1_000, 10_000
+"""Attempts on simulated workers."""
 SLEEP_S = 0.25
+_LIMIT_S = 900.0
 _OUTPUT = b"TAP version 13\n1..1\nok 1 trivial\n"
 _PLAY = "--play"
 
@@ -56,6 +66,48 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of each attempt by which the run is longer than the sleeps, shared out evenly."""
     cpu_s: float
     """Seconds of the processor for each, without the workers'."""
+
+
+@dataclass(frozen=True)
+class ManyBench:
+    """Measures many attempts on simulated workers."""
+
+    progress: Progress
+
+    def check(self) -> None:
+        """Do nothing: this needs nothing."""
+
+    @contextmanager
+    def stages(self) -> Iterator[Iterator[Stage]]:
+        """Yield what measures them."""
+        yield iter([("attempts on simulated workers", self._measure)])
+
+    def _measure(self) -> Iterator[Figure]:
+        """Compare many attempts with few, in a process each."""
+        few, many = (self._load(count) for count in (FEW, MANY))
+        title = f"{MANY} attempts on {WORKERS} simulated workers"
+        yield Figure(
+            name=f"{title}, beyond their sleeps",
+            value=1000 * many.overhead_s,
+            unit="ms each",
+            bound=f"<= {1000 * LINEAR_RATIO * few.overhead_s:.2g}",
+            reached=many.overhead_s <= LINEAR_RATIO * few.overhead_s,
+            note=f"of {FEW} it is {1000 * few.overhead_s:.2f} ms",
+        )
+        yield Figure(
+            name=f"{title}, processor",
+            value=1000 * many.cpu_s,
+            unit="ms each",
+            bound=f"<= {1000 * LINEAR_RATIO * few.cpu_s:.2g}",
+            reached=many.cpu_s <= LINEAR_RATIO * few.cpu_s,
+            note=f"of {FEW} it is {1000 * few.cpu_s:.2f} ms",
+        )
+
+    def _load(self, attempts: int) -> Load:
+        argv = [sys.executable, "-m", "tools.bench.many", str(WORKERS), str(attempts)]
+        with self.progress.step(f"{attempts} attempts on {WORKERS} simulated workers"):
+            done = check(run(argv, limit_s=_LIMIT_S), "a run that is to be measured failed")
+        return msgspec.json.decode(done.output.splitlines()[-1], type=Load)
 
 
 class _SocketLink:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from harness.series import Series, apply, read
 from harness.source import resolve_first
 from harness.store import Store
 from tools.bench.figures import Figure
+from tools.bench.measured import Stage
 from tools.bench.overhead import Overhead
 
 MATRIX_RATIO = 2.5
@@ -55,66 +56,20 @@ Applies = Callable[[Series], object]
 
 
 @dataclass(frozen=True)
-class MatrixBench:
-    """Measures on the project of *request*; the kernel's source is taken from *store*."""
+class OverheadBench:
+    """Measures what the harness itself takes for a test."""
 
-    request: Request
-    store: Store
     progress: Progress
 
-    def measure(self) -> tuple[Figure, ...]:
-        """Measure everything; MachineError where a run does not come to a verdict."""
-        spec = KernelSpec(series=(SERIES,))
-        context = Context(self.store, self.progress)
-        base = resolve_first(
-            self.request.project.kernel.sources, context, relative_to=self.request.project_dir
-        )
-        stack = self.request.stack(spec)
-        apply(stack.series, base, context)
-        with tempfile.TemporaryDirectory(
-            prefix="harness-bench-", dir=self.store.root.parent
-        ) as name:
-            scratch = Path(name)
-            tip = self._empty(scratch / "tip-cache")
-            alone, _ = self._run("The tip from nothing", tip, scratch / "tip", ["run"])
-            shutil.rmtree(tip)
-            cache = self._empty(scratch / "cache")
-            fresh = ["matrix", "--fresh"]
-            ten, first = self._run("Ten kernels from nothing", cache, scratch / "first", fresh)
-            same, _ = self._run("The same again", cache, scratch / "second", ["matrix"])
-            edited = scratch / "edited"
-            _edit(stack.series[0], edited, lambda each: apply([each], base, context))
-            options = ["matrix", "--series", str(edited)]
-            changed, _ = self._run(f"Patch {EDITED} changed", cache, scratch / "third", options)
-            built = [each for each in first.kernels if _was_built(scratch / "third", each)]
-        return (
-            Figure(
-                name=f"{len(first.kernels)} kernels from nothing, against the tip alone",
-                value=ten / alone,
-                unit="times as long",
-                bound=f"<= {MATRIX_RATIO:g}",
-                reached=ten / alone <= MATRIX_RATIO,
-                note=f"{ten:.0f} s against {alone:.0f} s",
-            ),
-            Figure(
-                name="the same matrix again",
-                value=same,
-                unit="s",
-                bound=f"<= {IDENTICAL_LIMIT_S:g}",
-                reached=same <= IDENTICAL_LIMIT_S,
-            ),
-            Figure(
-                name=f"patch {EDITED} changed: kernels built",
-                value=len(built),
-                unit="",
-                bound=f"{len(first.kernels) - EDITED}",
-                reached=built == [each for each in first.kernels if each.isdigit()][EDITED - 1 :],
-                note=f"{', '.join(built)}; {changed:.0f} s",
-            ),
-            *self.overhead(),
-        )
+    def check(self) -> None:
+        """Do nothing: this needs nothing."""
 
-    def overhead(self) -> tuple[Figure, ...]:
+    @contextmanager
+    def stages(self) -> Iterator[Iterator[Stage]]:
+        """Yield what measures many tests that do nothing."""
+        yield iter([("tests that do nothing", self._measure)])
+
+    def _measure(self) -> tuple[Figure, ...]:
         """Compare many tests that do nothing with few, in a process each."""
         few, many = (self._overhead(*each) for each in (FEW, MANY))
         pairs = (
@@ -152,6 +107,78 @@ class MatrixBench:
         if not done.ok:
             raise MachineError("a run that is to be measured failed", why=done.output)
         return msgspec.json.decode(done.output.splitlines()[-1], type=Overhead)
+
+
+@dataclass(frozen=True)
+class MatrixBench:
+    """Measures on the project of *request*; the kernel's source is taken from *store*."""
+
+    request: Request
+    store: Store
+    progress: Progress
+
+    def check(self) -> None:
+        """Do nothing: what a run needs, the first one tells within a second."""
+
+    @contextmanager
+    def stages(self) -> Iterator[Iterator[Stage]]:
+        """Yield what measures a matrix, and many tests that do nothing."""
+
+        def stages() -> Iterator[Stage]:
+            yield "a matrix of ten kernels", self._matrix
+            with OverheadBench(self.progress).stages() as more:
+                yield from more
+
+        yield stages()
+
+    def _matrix(self) -> Iterator[Figure]:
+        """Measure a matrix; MachineError where a run does not come to a verdict."""
+        spec = KernelSpec(series=(SERIES,))
+        context = Context(self.store, self.progress)
+        base = resolve_first(
+            self.request.project.kernel.sources, context, relative_to=self.request.project_dir
+        )
+        stack = self.request.stack(spec)
+        apply(stack.series, base, context)
+        with tempfile.TemporaryDirectory(
+            prefix="harness-bench-", dir=self.store.root.parent
+        ) as name:
+            scratch = Path(name)
+            tip = self._empty(scratch / "tip-cache")
+            alone, _ = self._run("The tip from nothing", tip, scratch / "tip", ["run"])
+            shutil.rmtree(tip)
+            cache = self._empty(scratch / "cache")
+            fresh = ["matrix", "--fresh"]
+            ten, first = self._run("Ten kernels from nothing", cache, scratch / "first", fresh)
+            yield Figure(
+                name=f"{len(first.kernels)} kernels from nothing, against the tip alone",
+                value=ten / alone,
+                unit="times as long",
+                bound=f"<= {MATRIX_RATIO:g}",
+                reached=ten / alone <= MATRIX_RATIO,
+                note=f"{ten:.0f} s against {alone:.0f} s",
+            )
+            same, _ = self._run("The same again", cache, scratch / "second", ["matrix"])
+            yield Figure(
+                name="the same matrix again",
+                value=same,
+                unit="s",
+                bound=f"<= {IDENTICAL_LIMIT_S:g}",
+                reached=same <= IDENTICAL_LIMIT_S,
+            )
+            edited = scratch / "edited"
+            _edit(stack.series[0], edited, lambda each: apply([each], base, context))
+            options = ["matrix", "--series", str(edited)]
+            changed, _ = self._run(f"Patch {EDITED} changed", cache, scratch / "third", options)
+            built = [each for each in first.kernels if _was_built(scratch / "third", each)]
+            yield Figure(
+                name=f"patch {EDITED} changed: kernels built",
+                value=len(built),
+                unit="",
+                bound=f"{len(first.kernels) - EDITED}",
+                reached=built == [each for each in first.kernels if each.isdigit()][EDITED - 1 :],
+                note=f"{', '.join(built)}; {changed:.0f} s",
+            )
 
     def _empty(self, root: Path) -> Path:
         """Return a cache at *root* that has nothing but the kernel's source."""

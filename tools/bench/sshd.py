@@ -174,6 +174,16 @@ def free_port() -> int:
         return port
 
 
+def check_sshd() -> None:
+    """Raise MachineError if there is no sshd."""
+    if not _SSHD.exists():
+        raise MachineError(
+            "there is no sshd to play another machine",
+            where=str(_SSHD),
+            hint="scripts/setup.sh sshd",
+        )
+
+
 @contextmanager
 def sshd(
     root: Path,
@@ -184,12 +194,7 @@ def sshd(
     within: tuple[str, ...] = (),
 ) -> Iterator[Sshd]:
     """Run a machine with its files below *root*, which the user of *home* may log in to."""
-    if not _SSHD.exists():
-        raise MachineError(
-            "there is no sshd to play another machine",
-            where=str(_SSHD),
-            hint="scripts/setup.sh sshd",
-        )
+    check_sshd()
     root.mkdir()
     (home / ".ssh").mkdir(mode=0o700, parents=True, exist_ok=True)
     keygen(root / "host_key")
