@@ -5,13 +5,15 @@
 digest.  A version that is in the cache already needs neither apt nor a network.
 
 A later release of Debian no longer has the package, but its archive does.  A private configuration
-of apt, with lists in the cache, downloads it from there.  Nothing on the machine changes, and apt
-checks the signature with Debian's keyring.
+of apt, with lists in the cache, downloads it from there.  The image of a container often has no
+lists at all; then those of its own archives are fetched into the cache.  Nothing on the machine
+changes, and apt checks the signatures.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,33 +102,43 @@ def available(package: str, lists: Options = ()) -> list[str]:
 def _offers(package: str, context: Context) -> _Offers:
     """Return the versions that can be downloaded, and the lists that offer them.
 
-    The machine's own lists come first.  If they lack the package, the lists of the release of
-    Debian that has it are fetched, from the archive that this machine uses.
+    The machine's own lists come first.  If it has none, those of its archives are fetched.
+    If they lack the package, the lists of the release of Debian that has it are fetched, from the
+    same archive.
     """
     offered = available(package)
     if offered:
         return _Offers(offered)
-    suite = _SUITES.get(package.removeprefix("linux-source-"))
-    if suite is None or not _KEYRING.is_file():
-        return _Offers([])
-    failures = []
-    for archive in _archives():
-        lists = _private_lists(archive, suite, context.store.place("apt"))
-        with (
-            context.lock(f"apt-{suite}"),
-            context.step(f"Reading Debian {suite}") as step,
-        ):
-            # Without this option apt ignores a server that it cannot reach, and ends with 0.
-            argv = ["apt-get", *lists, "-o", "APT::Update::Error-Mode=any", "update"]
-            updated = run(argv, env=network(), limit_s=600)
-            if not updated.ok:
-                failures.append(_complaints(updated.output))
-                step.result("apt-get update failed")
-            # Older lists are good enough if there are no newer ones.
-            offered = available(package, lists)
+    targets, failures = _targets(), []
+    if not targets and shutil.which("apt-get"):
+        lists = _private_lists(context.store.place("apt") / "own")
+        failures += _update(lists, "apt-own", "Reading the lists of apt's archives", context)
+        offered = available(package, lists)
         if offered:
             return _Offers(offered, lists)
+        targets = _targets(lists)
+    suite = _SUITES.get(package.removeprefix("linux-source-"))
+    if suite is not None and _KEYRING.is_file():
+        for archive in _archives(targets):
+            lists = _lists_of(archive, suite, context.store.place("apt") / suite)
+            failures += _update(lists, f"apt-{suite}", f"Reading Debian {suite}", context)
+            # Older lists are good enough if there are no newer ones.
+            offered = available(package, lists)
+            if offered:
+                return _Offers(offered, lists)
     return _Offers([], (), "\n".join(failures))
+
+
+def _update(lists: Options, lock: str, what: str, context: Context) -> list[str]:
+    """Fetch *lists*; return apt's errors, none if all were fetched."""
+    with context.lock(lock), context.step(what) as step:
+        # Without this option apt ignores a server that it cannot reach, and ends with 0.
+        argv = ["apt-get", *lists, "-o", "APT::Update::Error-Mode=any", "update"]
+        updated = run(argv, env=network(), limit_s=600)
+        if updated.ok:
+            return []
+        step.result("apt-get update failed")
+        return [_complaints(updated.output)]
 
 
 def _complaints(output: str) -> str:
@@ -135,35 +147,46 @@ def _complaints(output: str) -> str:
     return "\n".join([line for line in lines if line.startswith("E: ")] or lines[-15:])
 
 
-def _archives() -> list[str]:
-    """Return the URLs of Debian archives that this machine's apt uses."""
-    command = ["apt-get", "indextargets", "--format", _ARCHIVE_FIELDS, "Identifier: Packages"]
+def _targets(lists: Options = ()) -> list[list[str]]:
+    """Return origin, label and URL of each archive that this machine's apt has *lists* of."""
+    fields = ("--format", _ARCHIVE_FIELDS, "Identifier: Packages")
     try:
-        done = run(command, limit_s=60)
+        done = run(["apt-get", *lists, "indextargets", *fields], limit_s=60)
     except MachineError:
         return []
-    rows = [line.split("|", 2) for line in done.output.splitlines()] if done.ok else []
+    return [line.split("|", 2) for line in done.output.splitlines()] if done.ok else []
+
+
+def _archives(targets: list[list[str]]) -> list[str]:
+    """Return the URLs of the archives of Debian among *targets*."""
     # Debian's security archive has the label Debian-Security, and other suites.
-    return list(dict.fromkeys(row[2] for row in rows if row[:2] == ["Debian", "Debian"]))
+    return list(dict.fromkeys(row[2] for row in targets if row[:2] == ["Debian", "Debian"]))
 
 
-def _private_lists(archive: str, suite: str, place: Path) -> Options:
+def _lists_of(archive: str, suite: str, place: Path) -> Options:
     """Return the options with which apt uses only *suite* of *archive*; lists go to *place*."""
-    lists = place / suite
-    for name in ("lists/partial", "cache/archives/partial"):
-        (lists / name).mkdir(parents=True, exist_ok=True)
-    sources = lists / "sources.list"
+    options = _private_lists(place)
+    sources = place / "sources.list"
     sources.write_text(f"deb [signed-by={_KEYRING}] {archive} {suite} main\n")
-    settings = {
-        "Dir::Etc::SourceList": str(sources),
-        "Dir::Etc::SourceParts": "-",
-        "Dir::State::Lists": str(lists / "lists"),
-        "Dir::Cache": str(lists / "cache"),
-        "Acquire::Languages": "none",
+    options += _set("Dir::Etc::SourceList", str(sources))
+    return options + _set("Dir::Etc::SourceParts", "-")
+
+
+def _private_lists(place: Path) -> Options:
+    """Return the options with which apt keeps its lists in *place*, where no root is needed."""
+    for name in ("lists/partial", "cache/archives/partial"):
+        (place / name).mkdir(parents=True, exist_ok=True)
+    return (
+        *_set("Dir::State::Lists", str(place / "lists")),
+        *_set("Dir::Cache", str(place / "cache")),
+        *_set("Acquire::Languages", "none"),
         # The cache may be closed to apt's own user, to which it would change as root.
-        "APT::Sandbox::User": "",
-    }
-    return tuple(word for key, value in settings.items() for word in ("-o", f"{key}={value}"))
+        *_set("APT::Sandbox::User", ""),
+    )
+
+
+def _set(key: str, value: str) -> Options:
+    return ("-o", f"{key}={value}")
 
 
 def _newest(package: str, repo: Path, context: Context) -> tuple[str, str | None, Options]:

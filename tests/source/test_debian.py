@@ -24,7 +24,7 @@ PACKAGE = "linux-source-6.1"
 APT_CACHE = """\
 #!/bin/sh
 echo "cache $*" >> "$APT/log"
-case $* in *SourceList=*)
+case $* in *Lists=*)
 	[ -e "$APT/updated" ] &&
 		echo "linux-source-6.1 | 6.1.176-1 | http://deb.example.org main amd64 Packages"
 	exit 0
@@ -40,6 +40,9 @@ APT_GET = """\
 #!/bin/sh
 echo "get $*" >> "$APT/log"
 case $* in
+*Lists=*" indextargets "*)
+	echo "Debian|Debian|http://deb.example.org/debian/"
+	exit 0 ;;
 indextargets*)
 	cat "$APT/archives" 2>/dev/null
 	exit 0 ;;
@@ -50,6 +53,8 @@ indextargets*)
 		echo "E: Failed to fetch http://deb.example.org/debian/dists  Cannot resolve"
 		case $* in *Error-Mode=any*) exit 100 ;; *) exit 0 ;; esac
 	}
+	[ ! -e "$APT/without" ] || case $* in *SourceList=*) ;; *) exit 0 ;; esac
+	: > "$APT/updated"
 	for word; do
 		case $word in Dir::Etc::SourceList=*) cat "${word#*=}" > "$APT/updated" ;; esac
 	done
@@ -147,6 +152,7 @@ def test_without_version_the_newest(apt: Apt, store: Store) -> None:
         assert version in source.description
     apt.calls()
     (apt.root / "offered").unlink()
+    (apt.root / "away").touch()
     offline = resolve(spec, Context(store, Quiet()), relative_to=Path("/"))
     assert offline.commit == source.commit
     assert offline.note is not None
@@ -156,6 +162,7 @@ def test_without_version_the_newest(apt: Apt, store: Store) -> None:
 
 @pytest.mark.parametrize("pin", ["", "=6.1.176-1"])
 def test_empty_lists_hint_at_update(apt: Apt, store: Store, pin: str) -> None:
+    (apt.root / "away").touch()
     with pytest.raises(MachineError) as caught:
         resolve(f"debian:{PACKAGE}{pin}", Context(store, Quiet()), relative_to=Path("/"))
     assert "apt-get update" in caught.value.hint
@@ -243,3 +250,33 @@ def test_without_debian_s_keyring_no_archive_is_asked(
     with pytest.raises(MachineError, match="apt offers no package"):
         resolve(f"debian:{PACKAGE}=6.1.176-1", Context(store, Quiet()), relative_to=Path("/"))
     assert not any(" update" in call for call in apt.calls())
+
+
+@pytest.mark.parametrize("pin", ["", "=6.1.176-1"])
+@pytest.mark.parametrize("lacking", [False, True], ids=["same release", "later release"])
+def test_a_machine_without_lists_fetches_those_of_its_archives(
+    apt: Apt, store: Store, keyring: Path, pin: str, lacking: bool
+) -> None:
+    """An image of a container has none, and its user cannot write where apt keeps them."""
+    (apt.root / "archives").unlink()
+    apt.publish("6.1.176-1")
+    if lacking:
+        (apt.root / "without").touch()
+    source = resolve(f"debian:{PACKAGE}{pin}", Context(store, Quiet()), relative_to=Path("/"))
+    assert source.description == "Linux 6.1.176 (Debian linux-source-6.1 6.1.176-1)"
+    calls = apt.calls()
+    updates = [call for call in calls if call.endswith(" update")]
+    assert len(updates) == 1 + lacking
+    assert all(f"Dir::State::Lists={store.root}" in call for call in updates)
+    assert "SourceList" not in updates[0]
+    download = next(call for call in calls if " download " in call)
+    assert f"Dir::State::Lists={store.root}" in download
+
+
+def test_a_machine_with_lists_of_others_alone_fetches_none(
+    apt: Apt, store: Store, keyring: Path
+) -> None:
+    (apt.root / "archives").write_text("Ubuntu|Ubuntu|http://archive.example.org/ubuntu/\n")
+    with pytest.raises(MachineError, match="apt offers no package"):
+        resolve(f"debian:{PACKAGE}", Context(store, Quiet()), relative_to=Path("/"))
+    assert not any(call.endswith(" update") for call in apt.calls())
