@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from harness.judge.merge import split
 from harness.model.results import Bisected, Results, Test
-from harness.report.text import Span, count, one_line
+from harness.report.text import COMMAND, Span, count, one_line
 from harness.visible import visible
 
 Line = list[Span]
@@ -15,8 +15,11 @@ Line = list[Span]
 _MOST = 10
 
 
-def bisected(results: Results) -> Iterator[Line]:
-    """Yield for each test the first bad commit with its evidence, or why it was not found."""
+def bisected(results: Results, *, log: bool = True) -> Iterator[Line]:
+    """Yield for each test the first bad commit with its evidence, or why it was not found.
+
+    With *log* also what ``git bisect replay`` reads.
+    """
     for found in results.bisected:
         yield []
         if found.first_bad and not found.why:
@@ -26,7 +29,7 @@ def bisected(results: Results) -> Iterator[Line]:
         else:
             head = f"{one_line(found.test)}: no first bad commit: "
             yield [(head, "bad"), (one_line(found.why), "")]
-        if found.log:
+        if found.log and log:
             yield [("    git bisect log:", "dim")]
             for line in visible(found.log).splitlines():
                 yield [(f"    {line}", "")]
@@ -47,7 +50,7 @@ def _found(found: Bisected, results: Results) -> Iterator[Line]:
     if test is not None and test.reason:
         yield [(f"    {test.outcome}: {one_line(test.reason)}", "")]
     if test is not None and test.rerun:
-        yield [("    run again: ", "dim"), (visible(test.rerun), "")]
+        yield [("    run again: ", "dim"), (visible(test.rerun), COMMAND)]
 
 
 _COMMIT = 12

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.model.changes import Changed, Changes, Kind, MetricChange, Said
 from harness.model.metrics import amount
-from harness.report.text import NAME, Span, count, one_line
+from harness.report.text import COMMAND, NAME, Span, count, one_line
 from harness.report.verdict import kinds
 from harness.visible import visible
 
@@ -91,7 +91,7 @@ def _case(each: Changed) -> Iterator[Line]:
         if said is not None:
             yield [(f"    {label + ':':<8}", "dim"), (_words(said), "")]
     if each.after is not None and each.after.rerun:
-        yield [("    run again: ", "dim"), (visible(each.after.rerun), "")]
+        yield [("    run again: ", "dim"), (visible(each.after.rerun), COMMAND)]
 
 
 def _words(said: Said) -> str:

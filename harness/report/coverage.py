@@ -19,17 +19,18 @@ from harness.model.results import Results
 from harness.report.text import LOG_COLUMNS, Span, columns, fit, one_line, pad
 from harness.visible import visible
 
-_NUMBERS = 34
+_NUMBERS = 35
 """Columns of the numbers behind a patch's name."""
 _MOST_NAMES = 5
 _NOT_IN_A_NAME = re.compile(r"\W", re.ASCII)
 
 
-def coverage_lines(coverage: Coverage) -> Iterator[list[Span]]:
-    """Yield the lines for the console: one row a patch, and its lines that no test ran."""
+def coverage_lines(coverage: Coverage, width: int = LOG_COLUMNS) -> Iterator[list[Span]]:
+    """Yield one row a patch, and its lines that no test ran; rows have at most *width* columns."""
     names = {each.number: f"{each.number} {one_line(each.subject)}" for each in coverage.patches}
     widest = max((columns(name) for name in names.values()), default=0)
-    wide = max(len("changed lines run by tests"), min(widest, LOG_COLUMNS - _NUMBERS))
+    room = min(width, LOG_COLUMNS) - _NUMBERS
+    wide = max(len("changed lines run by tests"), min(widest, room))
     head = f"{'changed lines run by tests':<{wide}}  {'changed':>8}  {'with code':>9}  {'run':>5}"
     yield [(head, "dim")]
     for patch in coverage.patches:

@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.judge.compare import Change, compare
+from harness.judge.merge import split
 from harness.model.ids import case_of
 from harness.model.results import Results, Test
-from harness.report.races import preempted_text
+from harness.report.injections import fault_blocks
+from harness.report.races import preempted, same_again
 from harness.report.summary import essence
 from harness.report.text import assertion, count, cut_line, one_line
 from harness.visible import visible
@@ -24,12 +27,49 @@ class Evidence:
 
     title: str
     lines: tuple[str, ...]
+    command: str = ""
+    """A command line for a shell that shows the same again."""
 
 
-def not_as_expected(results: Results) -> list[Test]:
-    """Return the tests that fail the run, the worst first."""
-    bad = [test for test in results.tests if not test.good]
-    return sorted(bad, key=lambda test: -test.outcome.severity)
+def not_as_expected(results: Results) -> tuple[list[Test], list[Test]]:
+    """Return the tests that fail the run, the worst first, and those of them that are no news.
+
+    Of several kernels a test is news where it breaks or fails in another way than before; tests
+    that were broken by a kernel come first.  A bisection has news of the first bad kernel alone.
+    """
+    bad = sorted((test for test in results.tests if not test.good), key=_severest)
+    if not results.kernels or results.against is not None:
+        return bad, []
+    ranks = _news(results)
+    news = [test for test in bad if test.name in ranks]
+    return sorted(news, key=lambda test: ranks[test.name]), [
+        test for test in bad if test.name not in ranks
+    ]
+
+
+def _severest(test: Test) -> int:
+    return -test.outcome.severity
+
+
+def _news(results: Results) -> dict[str, int]:
+    """Return the names of the tests that are news: 0 for one that a kernel breaks, 1 for others."""
+    if results.bisection:
+        return {f"{found.first_bad}@{found.test}": 0 for found in results.bisected}
+    found: dict[str, int] = {}
+    comparison = compare(split(results))
+    for row in comparison.rows:
+        cells = dict(zip(comparison.kernels, row.cells, strict=True))
+        steps = {step.kernel: step.change for step in row.steps}
+        bad = [name for name, test in cells.items() if test is not None and not test.good]
+        news = [name for name in bad if steps.get(name) in (Change.BREAKS, Change.OTHER)]
+        # It may be bad from the first kernel on, or unstable: no kernel has broken it then.
+        for name in dict.fromkeys([*bad[:1], *news]):
+            rank = int(steps.get(name) is not Change.BREAKS)
+            test = cells[name]
+            assert test is not None  # noqa: S101  it is bad
+            key = f"{name}@{test.name}"
+            found[key] = min(rank, found.get(key, rank))
+    return found
 
 
 def excused(results: Results) -> list[Test]:
@@ -51,8 +91,10 @@ def evidence(test: Test) -> Iterator[Evidence]:
         yield Evidence(f"and {count(len(bad) - MOST_CASES, 'more case')}", ())
     if not bad and test.output:
         yield Evidence("output", _lines(*assertion(test.output), "the output"))
-    if said := preempted_text(test):
-        yield Evidence("where it was preempted", tuple(said.splitlines()))
+    if said := tuple(preempted(test)):
+        yield Evidence("where it was preempted", said, same_again(test))
+    for title, where in fault_blocks(test):
+        yield Evidence(title, where)
     if test.kernel_log:
         log = visible(test.kernel_log).strip("\n").split("\n")
         yield Evidence("the kernel reported", _lines(*essence(log), "its log"))

@@ -21,20 +21,29 @@ from typing import Any
 
 import msgspec
 
-from harness.judge.compare import Change, compare
+from harness.judge.compare import Change, Row, Step, compare
 from harness.judge.merge import merged
 from harness.klog import Severity
-from harness.model.ids import case_of
+from harness.model.ids import KernelName, case_of
 from harness.model.metrics import amount
-from harness.model.results import Case, KernelReport, Results, Test
+from harness.model.results import Case, Kernel, KernelReport, Results, Test
 from harness.outcome import Outcome
 from harness.report import coverage, mutants
 from harness.report.changes import told
+from harness.report.findings import (
+    BISECTION,
+    INJECTIONS,
+    RACES,
+    Section,
+    bisection,
+    measured,
+)
+from harness.report.injections import fault_text
 from harness.report.junit import attached_logs
 from harness.report.kernels import subject
 from harness.report.races import preempted_text
 from harness.report.testcases import CASE_TEXT_LIMIT, TEXT_LIMIT, story_text
-from harness.report.text import Span, count_outcomes, one_line, style_of, tally
+from harness.report.text import count_outcomes, one_line, style_of, tally
 from harness.report.verdict import complaints_at_boot, counted, verdict
 from harness.visible import visible
 
@@ -63,8 +72,8 @@ def render(results: Mapping[str, Results], directory: str = "") -> bytes:
 
     texts = _Texts()
     cases = sum(len(test.cases) for each in results.values() for test in each.tests)
-    names = max(40, min(_NAME_LIMIT, _NAME_BUDGET // max(1, cases)))
-    kernels = [_kernel(name, each, directory, texts, names) for name, each in results.items()]
+    limit = max(40, min(_NAME_LIMIT, _NAME_BUDGET // max(1, cases)))
+    kernels = [_kernel(name, each, directory, texts, limit) for name, each in results.items()]
     data = {
         "outcomes": [
             {"name": outcome, "style": style_of(outcome), "severity": outcome.severity}
@@ -77,16 +86,18 @@ def render(results: Mapping[str, Results], directory: str = "") -> bytes:
     encoded = msgspec.json.encode(data).replace(b"<", b"\\u003c").decode()
     parts = {name: _read(f"page.{name}") for name in ("css", "js", "html")}
     template = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(parts["html"])
-    several = len(results) > 1
-    heads = [_head(name, each, several=several) for name, each in results.items()]
-    red = [each for each in results.values() if each.exit_code]
-    against = next((each.against for each in results.values() if each.against), None)
+    names = list(results)
+    heads = [_head(name, each, last=name == names[-1]) for name, each in results.items()]
+    red = [head for head in heads if head["style"] == "bad"]
+    whole = merged(results) if results else None
+    against = whole.against if whole else None
     rendered = template.render(
         title=", ".join(head["title"] for head in heads[:3]),
-        headline=_headline(results),
-        green=not red,
+        headline=_headline(whole),
+        green=whole is not None and not whole.exit_code,
         red=len(red),
         against=list(told(against)) if against else [],
+        sections=_sections(whole) if whole else [],
         kernels=heads,
         bad=[_bad(test) for each in results.values() for test in _not_as_expected(each)][
             :_MOST_NAMES
@@ -100,13 +111,20 @@ def render(results: Mapping[str, Results], directory: str = "") -> bytes:
     return rendered.encode() + b"\n"
 
 
+def _sections(results: Results) -> list[Section]:
+    """Return what was found beside the tests and has no part of the page that is its own."""
+    found = [*bisection(results), *measured(results)]
+    return [each for each in found if each.title in (BISECTION, INJECTIONS, RACES)]
+
+
 def _rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
     """Return each test on all kernels: which of them breaks it, and what it was before."""
     found = compare(results)
+    wanted = {each.test: each.first_bad for one in results.values() for each in one.bisected}
     numbers = {name: number for number, name in enumerate(found.kernels)}
     rows = []
     for row in found.rows:
-        broken = next((step for step in row.steps if step.change is Change.BREAKS), None)
+        broken = _broken(row, wanted.get(row.test))
         name = one_line(row.test, _NAME_LIMIT)
         # On a kernel that was not built, one test stands for all of its suite.
         cells = [one_line(cell.name, _NAME_LIMIT) if cell else name for cell in row.cells]
@@ -120,6 +138,19 @@ def _rows(results: Mapping[str, Results]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _broken(row: Row, first_bad: KernelName | None) -> Step | None:
+    """Return the step that breaks the test of *row*: that which a bisection has found, if any.
+
+    A kernel on which nothing can be tested is only marked where no other one breaks the test.
+    """
+    steps = [step for step in row.steps if step.change in (Change.BREAKS, Change.OTHER)]
+    if first_bad is not None:
+        return next((step for step in steps if step.kernel == first_bad), None)
+    steps = [step for step in steps if step.change is Change.BREAKS]
+    tested = [step for step in steps if step.after is not None and step.after.name == row.test]
+    return next(iter([*tested, *steps]), None)
 
 
 class _Texts:
@@ -160,7 +191,7 @@ def _kernel(
         tests[number] = _test(test, results, directory, texts, names, full)
     return {
         "name": one_line(name, _NAME_LIMIT),
-        "patch": one_line(kernel.patches[-1], _NAME_LIMIT) if kernel.patches else "",
+        "patch": _last_patch(kernel),
         "prepare_s": results.prepare_s,
         "tests_s": results.tests_s,
         "longest": max(timed, default=None),
@@ -194,10 +225,16 @@ def _test(
             for each in test.functions[:_MOST_FUNCTIONS]
         ),
         *(("metric that cannot be read", fault) for fault in test.metric_faults),
-        ("preempted", " · ".join(preempted_text(test).splitlines())),
     ]
-    excused = {"excused": True} if test.excused else {}
-    return excused | {
+    stories = [
+        (title, texts.place(story_text(said, TEXT_LIMIT)))
+        for title, said in (
+            ("Where it was preempted", preempted_text(test)),
+            ("What failed on purpose", fault_text(test)),
+        )
+        if said
+    ]
+    return ({"excused": True} if test.excused else {}) | {
         "name": one_line(test.name, _NAME_LIMIT),
         "suite": one_line(test.suite, _NAME_LIMIT),
         "outcome": _number(test.outcome),
@@ -208,6 +245,7 @@ def _test(
         "cases": _cases(test, texts, names),
         "output": texts.place(story_text(test.output, TEXT_LIMIT)),
         "reports": reports,
+        "stories": stories,
         "boot": [one_line(each) for each in test.at_boot],
         "rerun": visible(test.rerun) if full else "",
         "facts": [(name, one_line(said)) for name, said in facts if said] if full else [],
@@ -285,14 +323,8 @@ def _log_excerpt(test: Test, texts: _Texts) -> dict[str, Any]:
     }
 
 
-def _verdict(name: str, results: Results, *, several: bool) -> list[list[Span]]:
-    """Return the verdict on a kernel; of two that are compared only the counts."""
-    if several and results.against is not None:
-        return [[(f"{one_line(name)}: {counted(results)}", "")]]
-    return verdict(results)
-
-
-def _head(name: str, results: Results, *, several: bool) -> dict[str, Any]:
+def _head(name: str, results: Results, *, last: bool) -> dict[str, Any]:
+    """Return the facts of a kernel; only the *last* one was measured line by line."""
     kernel, machine = results.kernel, results.machine
     facts = [
         ("run", results.run),
@@ -315,20 +347,27 @@ def _head(name: str, results: Results, *, several: bool) -> dict[str, Any]:
     title = " ".join(f"{what} {name}" for what, name in subject(kernel))
     return {
         "name": one_line(name, _NAME_LIMIT),
+        "patch": _last_patch(kernel),
         "title": one_line(title[:1].upper() + title[1:]),
-        "verdict": _verdict(name, results, several=several),
+        "counted": counted(results),
+        "style": "good" if all(test.good for test in results.tests) else "bad",
+        "verdict": verdict(results),
         "notes": [one_line(note, 2000) for note in results.notes],
         "facts": [(label, one_line(said, 2000)) for label, said in facts if said],
-        "coverage": coverage.page(results.coverage),
-        "mutants": mutants.page(results.mutants),
+        "coverage": coverage.page(results.coverage) if last else None,
+        "mutants": mutants.page(results.mutants) if last else None,
     }
 
 
-def _headline(results: Mapping[str, Results]) -> str:
-    """Return the verdict on all kernels together."""
-    if not results:
+def _last_patch(kernel: Kernel) -> str:
+    return one_line(kernel.patches[-1], _NAME_LIMIT) if kernel.patches else ""
+
+
+def _headline(results: Results | None) -> str:
+    """Return the verdict on all kernels together; None if there is no kernel."""
+    if results is None:
         return "NOT AS EXPECTED: no kernel was tested"
-    return "".join(text for text, _ in verdict(merged(results))[-1])
+    return "".join(text for text, _ in verdict(results)[-1])
 
 
 def _not_as_expected(results: Results) -> list[Test]:

@@ -10,17 +10,20 @@ from harness.model.results import Test
 from harness.report.text import LOG_COLUMNS, Span, columns, count, fit, one_line, pad
 
 _NUMBERS = 60
+_LEAST_NAME_COLUMNS = 28
 """Columns of what stands behind a test's name."""
+_CALL = "the call that failed, and what it came through"
 _GOOD = frozenset({What.HANDLED, What.UNNOTICED})
 _NEUTRAL = frozenset({What.NOT_REACHED, What.NOT_BEGUN})
 _ORDER = {what: number for number, what in enumerate(reversed(What))}
 
 
-def injection_lines(injections: Injections) -> Iterator[list[Span]]:
-    """Yield what the console says: one row a sweep, then the lines at which calls have failed."""
+def injection_lines(injections: Injections, width: int = LOG_COLUMNS) -> Iterator[list[Span]]:
+    """Yield one row a sweep, for lines of *width* columns, then the lines at which calls failed."""
     names = [one_line(each.test) for each in injections.sweeps]
     widest = max(map(columns, names), default=0)
-    wide = max(len("calls that failed"), min(widest, LOG_COLUMNS - _NUMBERS))
+    room = max(_LEAST_NAME_COLUMNS, min(width, LOG_COLUMNS) - _NUMBERS)
+    wide = max(len("calls that failed"), min(widest, room))
     yield [(f"{pad('calls that failed', wide)}  {'of':<12} {'tried':>6}  what came of it", "dim")]
     for each in injections.sweeps:
         tried = each.planned - each.outcomes.get(What.NOT_BEGUN, 0)
@@ -64,18 +67,32 @@ def _outcomes(outcomes: Mapping[str, int]) -> list[Span]:
     return spans or [("nothing", "dim")]
 
 
-def leak_lines(test: Test) -> Iterator[list[Span]]:
-    """Yield what a point has left in memory, and where that was allocated."""
-    for each in test.injected.leaked if test.injected else ():
-        yield [(f"  never freed: {count(each.count, 'object')} of {one_line(each.cache)}", "bad")]
-        for line in each.where.splitlines():
-            yield [(f"    {one_line(line)}", "")]
-
-
 def fault_lines(test: Test) -> Iterator[list[Span]]:
-    """Yield which call has failed, with the functions that it came through."""
-    if test.injected is None or not test.injected.nth:
+    """Yield what a point has left in memory, and which call has failed."""
+    for title, lines in fault_blocks(test):
+        yield [(f"  {title}:", "dim" if title == _CALL else "bad")]
+        for line in lines:
+            yield [(f"    {line}", "")]
+
+
+def fault_text(test: Test) -> str:
+    """Return the same as a text; empty for a test that is no point of a sweep."""
+    blocks = (
+        "\n".join([f"{title}:", *(f"    {line}" for line in lines)])
+        for title, lines in fault_blocks(test)
+    )
+    return "\n".join(blocks)
+
+
+def fault_blocks(test: Test) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield what a point has left in memory with where that was allocated, and the call that failed
+    with the functions that it came through: each a title and its lines.
+    """
+    if test.injected is None:
         return
-    yield [("  the call that failed, and what it came through:", "dim")]
-    for line in test.injected.where or ("(it failed in silence, so the kernel does not say)",):
-        yield [(f"    {one_line(line)}", "")]
+    for each in test.injected.leaked:
+        title = f"never freed: {count(each.count, 'object')} of {one_line(each.cache)}"
+        yield title, tuple(map(one_line, each.where.splitlines()))
+    if test.injected.nth:
+        where = test.injected.where or ("(it failed in silence, so the kernel does not say)",)
+        yield _CALL, tuple(map(one_line, where))

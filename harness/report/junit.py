@@ -30,6 +30,7 @@ import junit_xml
 from harness.model.ids import case_of
 from harness.model.results import BootReport, Case, Results, Test
 from harness.outcome import Outcome
+from harness.report.injections import fault_text
 from harness.report.mutants import properties
 from harness.report.races import preempted_text
 from harness.report.testcases import (
@@ -174,8 +175,8 @@ def _story(test: Test, case: Case | None, whole: bool) -> str:
     kernel = story_text(test.kernel_log) if whole else ""
     if kernel:
         sections.append(f"Kernel log:\n{kernel}")
-    if whole and (said := preempted_text(test)):
-        sections.append(story_text(said))
+    if whole:
+        sections += [story_text(said) for said in (preempted_text(test), fault_text(test)) if said]
     facts = [f"{kind} log: {path}" for kind, path in _logs(test) if whole]
     if test.seed and whole:
         facts.append(f"random seed: {test.seed}")

@@ -29,6 +29,8 @@ from harness.digest import digest
 from harness.model.ids import case_of
 from harness.model.results import Kernel, KernelReport, Results, Test
 from harness.outcome import Outcome
+from harness.report.injections import fault_text
+from harness.report.races import preempted_text
 from harness.report.testcases import CASE_TEXT_LIMIT, story_text
 from harness.report.text import one_line
 from harness.report.verdict import complaints_at_boot, run_trouble
@@ -216,6 +218,7 @@ def _of_program(test: Test, started: str) -> Iterator[Table]:
     }
     table["misc"] |= _facts(seed=test.seed, rerun=test.rerun, ending=test.ending)
     table["misc"] |= _facts(verdict=test.elsewhere)
+    table["misc"] |= _facts(preempted=preempted_text(test), failed_on_purpose=fault_text(test))
     if test.findings:
         table["misc"]["kernel"] = [_finding(each) for each in test.findings]
     if test.attempts:

@@ -20,7 +20,9 @@ from email.utils import parseaddr
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
 from harness.report.evidence import evidence, excused, not_as_expected
-from harness.report.text import columns, count, one_line
+from harness.report.findings import Section, compared, measured
+from harness.report.fold import fold
+from harness.report.text import COMMAND, columns, count, one_line
 from harness.report.verdict import complaints_at_boot, verdict
 from harness.visible import visible
 
@@ -28,6 +30,8 @@ COLUMNS = 72
 _MOST_TESTS = 10
 """Tests that are shown with their evidence; of the others there is the name."""
 _MOST_NAMES = 50
+_MOST_LINES = 120
+"""Lines of a section that the console has as well."""
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
 _ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[A-Za-z0-9][A-Za-z0-9.-]*", re.ASCII)
 _NAMED = re.compile(r"(.*)<([^<>]*)> *")
@@ -81,27 +85,47 @@ def _body(results: Results) -> Iterator[str]:
     yield from _wrapped(", ".join(filter(None, (release, one_line(kernel.source)))))
     if kernel.patches:
         applied = count(len(kernel.patches), "patch", "patches")
-        yield from _wrapped(f"with {one_line(kernel.series)} ({applied})")
-    bad = not_as_expected(results)
+        series = one_line(kernel.series)
+        yield from _wrapped(f"with {series} ({applied})" if series else f"with {applied}")
+    for section in compared(results, log=False):
+        yield from _section(section)
+    news, known = not_as_expected(results)
     for boot in complaints_at_boot(results):
         counts = not results.outcome_at_boot(boot).as_expected
         if counts and not results.excused_at_boot(boot):
             yield from ("", "At boot, before any test:")
             yield from _broken(one_line(boot.report.title), "  ")
-    for test in bad[:_MOST_TESTS]:
+    for test in news[:_MOST_TESTS]:
         yield from ("", "-" * COLUMNS)
         yield from _of_test(test)
-    if len(bad) > _MOST_TESTS:
+    named = [*news[_MOST_TESTS:], *known]
+    if named:
         yield from ("", "-" * COLUMNS, "Also not as expected:", "")
-        for test in bad[_MOST_TESTS:][:_MOST_NAMES]:
+        for test in named[:_MOST_NAMES]:
             yield from _wrapped(f"{one_line(test.name)}: {test.outcome}", "  ")
-        if len(bad) > _MOST_TESTS + _MOST_NAMES:
-            yield f"  and {len(bad) - _MOST_TESTS - _MOST_NAMES} more"
+        if len(named) > _MOST_NAMES:
+            yield f"  and {len(named) - _MOST_NAMES} more"
     yield from _excused(results)
-    yield from ("", "-" * COLUMNS, "How to reproduce all of it:", "")
-    yield from _command(shlex.join(results.command))
-    yield ""
+    for section in measured(results, COLUMNS):
+        yield from _section(section)
+    yield from ("", "-" * COLUMNS)
+    if results.command:
+        yield from ("How to reproduce all of it:", "")
+        yield from _command(shlex.join(results.command))
+        yield ""
     yield from _facts(results)
+
+
+def _section(section: Section) -> Iterator[str]:
+    """Yield what the console says as well, without commands: they stand beside the evidence."""
+    yield from ("", "-" * COLUMNS, f"{section.title}:", "")
+    for line in section.lines[:_MOST_LINES]:
+        if any(style == COMMAND for _, style in line):
+            continue
+        for part in fold(line, COLUMNS):
+            yield from _broken("".join(text for text, _ in part).rstrip(), "")
+    if len(section.lines) > _MOST_LINES:
+        yield f"... {count(len(section.lines) - _MOST_LINES, 'more line')} in the console's report"
 
 
 def _excused(results: Results) -> Iterator[str]:
@@ -130,6 +154,8 @@ def _of_test(test: Test) -> Iterator[str]:
         yield from _wrapped(each.title, "  ")
         for line in each.lines:
             yield from _broken(line, "    ")
+        if each.command:
+            yield from ("", "  The same again:", "", *_command(each.command))
     if test.rerun:
         yield from ("", "  To reproduce:", "", *_command(test.rerun))
 

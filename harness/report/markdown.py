@@ -8,21 +8,22 @@ and fences that it cannot close, so nothing in it becomes a link, a mention or a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from harness.model.mutants import Mutants
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
-from harness.report.bisect import bisected
-from harness.report.changes import told
 from harness.report.evidence import evidence, not_as_expected
+from harness.report.findings import MUTANTS, Section, compared, measured
 from harness.report.kernels import subject
 from harness.report.mutants import markdown_rows, words
-from harness.report.text import Span, count, count_outcomes, duration, known_as, one_line, tally
+from harness.report.text import count, count_outcomes, duration, known_as, one_line, tally
 from harness.report.verdict import complaints_at_boot, verdict
 
 _MOST_ROWS = 200
 _MOST_DETAILS = 30
+_MOST_LINES = 200
+"""Lines of a section that the console has as well."""
 _CELL = 300
 """Characters of a reason in a table."""
 _LONGEST_RUN = re.compile(r"`+")
@@ -43,33 +44,38 @@ def _lines(results: Results, directory: str) -> Iterator[str]:
         (word, _), (text, _) = line
         yield ""
         yield f"**{word.strip()}** {_code(text)}"
-    if results.against is not None:
-        yield from _told("Against base", told(results.against))
-    if results.bisected:
-        yield from _told("Bisection", bisected(results))
-    bad = not_as_expected(results)
-    if bad:
-        yield from _table(bad)
+    for section in compared(results):
+        yield from _told(section)
+    news, known = not_as_expected(results)
+    if news or known:
+        yield from _table([*news, *known])
     for boot in complaints_at_boot(results):
         counts = results.outcome_at_boot(boot) not in (Outcome.PASS, Outcome.XFAIL)
         if counts and not results.excused_at_boot(boot):
             yield from ("", f"**The kernel, at boot:** {_code(boot.report.title)}")
-    for test in bad[:_MOST_DETAILS]:
+    for test in news[:_MOST_DETAILS]:
         if test.outcome is not Outcome.NOTRUN:
             yield from _details(test, directory)
-    if len(bad) > _MOST_DETAILS:
-        yield from ("", f"The report has {count(len(bad) - _MOST_DETAILS, 'more test')}.")
+    if len(news) > _MOST_DETAILS:
+        yield from ("", f"The report has {count(len(news) - _MOST_DETAILS, 'more test')}.")
     yield from _suites(results)
+    for section in measured(results):
+        if section.title != MUTANTS:
+            yield from _told(section)
     if results.mutants:
         yield from _mutants(results.mutants)
     for note in results.notes:
         yield from ("", f"Note: {_code(one_line(note, 1000))}")
 
 
-def _told(title: str, lines: Iterable[Sequence[Span]]) -> Iterator[str]:
+def _told(section: Section) -> Iterator[str]:
     """Yield what the console says as well, line by line."""
-    yield from ("", f"**{title}**", "")
-    yield from _fenced(["".join(text for text, _ in line) for line in lines])
+    lines = ["".join(text for text, _ in line).rstrip() for line in section.lines]
+    if len(lines) > _MOST_LINES:
+        gone = len(lines) - _MOST_LINES
+        lines[_MOST_LINES:] = [f"... {count(gone, 'more line')} in the console's report"]
+    yield from ("", f"**{section.title}**", "")
+    yield from _fenced(lines)
 
 
 def _table(tests: list[Test]) -> Iterator[str]:
@@ -89,6 +95,8 @@ def _details(test: Test, directory: str) -> Iterator[str]:
         yield ""
         if each.lines:
             yield from _fenced(each.lines)
+        if each.command:
+            yield from ("The same again:", "", *_fenced([one_line(each.command, 4000)], "sh"))
     if test.rerun:
         yield from ("Run it again:", "", *_fenced([one_line(test.rerun, 4000)], "sh"))
     for path in (test.logs.kernel, test.logs.output, test.logs.build):

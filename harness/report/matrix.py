@@ -14,7 +14,17 @@ from harness.model.plan import ALL
 from harness.model.results import Kernel, Results, Test
 from harness.outcome import Outcome
 from harness.report.changes import told
-from harness.report.text import WIDEST_LOG, Span, columns, count, fit, one_line, pad, style_of
+from harness.report.text import (
+    COMMAND,
+    WIDEST_LOG,
+    Span,
+    columns,
+    count,
+    fit,
+    one_line,
+    pad,
+    style_of,
+)
 from harness.visible import visible
 
 Line = list[Span]
@@ -63,7 +73,6 @@ def matrix(results: Results, comparison: Comparison, width: int = WIDEST_LOG) ->
 
     Its table has at most *width* columns: kernels that do not fit are in a table below.
     """
-    kernels = results.kernels
     yield from _head(results, comparison)
     letters = [_letters(row, comparison.kernels) for row in comparison.rows]
     yield from _tables(comparison, letters, width)
@@ -77,9 +86,14 @@ def matrix(results: Results, comparison: Comparison, width: int = WIDEST_LOG) ->
         yield []
         yield from told(results.against)
         return
+    yield from by_patch(results, comparison)
+
+
+def by_patch(results: Results, comparison: Comparison) -> Iterator[Line]:
+    """Yield what each kernel changes: the tests that were bad before, then patch by patch."""
     yield from _always(comparison.rows, comparison.kernels[0])
     for kernel in comparison.kernels[1:]:
-        yield from _changes(kernel, kernels[kernel], comparison)
+        yield from _changes(kernel, results.kernels[kernel], comparison)
     yield from _warnings(results, comparison.kernels)
     yield from _unstable(comparison)
     yield from _not_bisectable(comparison)
@@ -303,7 +317,7 @@ def _unstable(comparison: Comparison) -> Iterator[Line]:
         if worst.reason:
             yield [(f"    {one_line(worst.reason)}", "")]
         if worst.rerun:
-            yield [("    run again: ", "dim"), (f"{visible(worst.rerun)} --repeat 20", "")]
+            yield [("    run again: ", "dim"), (f"{visible(worst.rerun)} --repeat 20", COMMAND)]
     yield from _more(len(rows))
 
 
@@ -313,7 +327,7 @@ def _story(name: str, test: Test | None, without: Sequence[str] = ()) -> Iterato
     if test and test.reason and test.reason not in without:
         yield [(f"    {one_line(test.reason)}", "")]
     if test and test.rerun:
-        yield [("    run again: ", "dim"), (visible(test.rerun), "")]
+        yield [("    run again: ", "dim"), (visible(test.rerun), COMMAND)]
 
 
 def _counted(steps: Sequence[Step], change: Change, verb: str) -> list[str]:

@@ -28,11 +28,15 @@ _STYLES = {
 }
 
 
-def mutant_lines(mutants: Mutants) -> Iterator[Line]:
-    """Yield the console lines: a row for each patch, then the faults that no test noticed."""
+def mutant_lines(mutants: Mutants, width: int = LOG_COLUMNS) -> Iterator[Line]:
+    """Yield a row for each patch, then the faults that no test noticed.
+
+    Rows have at most *width* columns.
+    """
     names = {each.number: f"{each.number} {one_line(each.subject)}" for each in mutants.patches}
     widest = max((columns(name) for name in names.values()), default=0)
-    wide = max(len("planted faults"), min(widest, LOG_COLUMNS - _NUMBERS))
+    room = min(width, LOG_COLUMNS) - _NUMBERS
+    wide = max(len("planted faults"), min(widest, room))
     heads = f"{'killed':>7}  {'timeout':>7}  {'survived':>8}  {'not covered':>11}  {'other':>5}"
     yield [(f"{'planted faults':<{wide}}  {heads}", "dim")]
     for patch in mutants.patches:

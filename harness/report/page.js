@@ -92,7 +92,7 @@
 		return test => {
 			if (state.suite && test.suite !== state.suite) return null;
 			const whole = !query || test.name.toLowerCase().includes(query) || found(test.reason)
-				|| found(test.output) || test.reports.some(each => found(each.report) || each.title.toLowerCase().includes(query));
+				|| found(test.output) || test.stories.some(each => found(each[1])) || test.reports.some(each => found(each.report) || each.title.toLowerCase().includes(query));
 			const wanted = outcome => !state.outcomes.size || state.outcomes.has(outcome);
 			const kept = [];
 			for (let index = 0; index < cases(test); index++) {
@@ -199,6 +199,7 @@
 			parts.push(make("h3", {}, `Cases: ${test.tally}`, hidden ? ` (${hidden} hidden by the filter)` : ""), list);
 			if (order.length) chunked(list, order, index => caseRow(test, index));
 		}
+		for (const [title, said] of test.stories) parts.push(make("h3", {}, title), make("pre", {}, text(said)));
 		for (const fingerprint of test.boot) {
 			const boot = kernel.boot.find(each => each.fingerprint === fingerprint);
 			if (boot) parts.push(make("h3", {}, "At boot"), reportOf(boot));

@@ -7,12 +7,13 @@ import itertools
 import re
 from collections.abc import Iterator
 
-from harness.model.races import Races, Shortened, Stand
+from harness.model.races import Races, Stand
 from harness.model.results import Test
 from harness.outcome import Outcome
-from harness.report.text import LOG_COLUMNS, Span, columns, count, fit, one_line, pad
+from harness.report.text import COMMAND, LOG_COLUMNS, Span, columns, count, fit, one_line, pad
 
 _NUMBERS = 50
+_LEAST_NAME_COLUMNS = 28
 _MOST_OTHERS = 12
 _MOST_FRAMES = 8
 _DEPTH = 5
@@ -26,11 +27,12 @@ _COMMON = re.compile(
 _GOOD = frozenset({Outcome.PASS, Outcome.XFAIL})
 
 
-def race_rows(races: Races) -> Iterator[list[Span]]:
-    """Yield what the console says of all schedules: one row a test."""
+def race_rows(races: Races, width: int = LOG_COLUMNS) -> Iterator[list[Span]]:
+    """Yield what is to be said of all schedules: one row a test, for lines of *width* columns."""
     names = [one_line(each.test) for each in races.tests]
     widest = max(map(columns, names), default=0)
-    wide = max(len("schedules of"), min(widest, LOG_COLUMNS - _NUMBERS))
+    room = max(_LEAST_NAME_COLUMNS, min(width, LOG_COLUMNS) - _NUMBERS)
+    wide = max(len("schedules of"), min(widest, room))
     yield [(f"{pad('schedules of', wide)}  {'planned':>7}  how they ended", "dim")]
     for each in races.tests:
         spans: list[Span] = []
@@ -45,17 +47,29 @@ def race_rows(races: Races) -> Iterator[list[Span]]:
 
 def preempted_lines(test: Test) -> Iterator[list[Span]]:
     """Yield what is left of the schedule under which *test* fails, point by point."""
-    if test.shortened is not None:
-        for line in _lines(test.shortened):
-            yield [(f"  {line}", "")]
+    for line in preempted(test):
+        yield [(f"  {line}", "")]
+    if again := same_again(test):
+        yield [("  the same again: ", "dim"), (again, COMMAND)]
 
 
 def preempted_text(test: Test) -> str:
     """Return the same as a text; empty where there is none."""
-    return "\n".join(_lines(test.shortened)) if test.shortened else ""
+    again = same_again(test)
+    return "\n".join([*preempted(test), *([f"the same again: {again}"] if again else [])])
 
 
-def _lines(said: Shortened) -> Iterator[str]:
+def same_again(test: Test) -> str:
+    """Return the command that runs *test* under what is left of its schedule; empty without one."""
+    said = test.shortened
+    return one_line(said.rerun, 4000) if said is not None and said.asked else ""
+
+
+def preempted(test: Test) -> Iterator[str]:
+    """Yield the lines of :func:`preempted_lines` without the command."""
+    said = test.shortened
+    if said is None:
+        return
     before, after = len(said.planned), len(said.points)
     if said.asked:
         them = "it" if after == 1 else "them"
@@ -73,8 +87,6 @@ def _lines(said: Shortened) -> Iterator[str]:
             yield "    no thread of the test ran just then"
             continue
         yield from _stand(stand)
-    if said.asked:
-        yield f"the same again: {one_line(said.rerun, 4000)}"
 
 
 def _stand(stand: Stand) -> Iterator[str]:

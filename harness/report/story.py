@@ -18,6 +18,7 @@ def story(test: Test, directory: str = "") -> str:
     lines = [f"{one_line(test.name)}  {test.outcome}{said}"]
     for each in evidence(test):
         lines += [f"  {each.title}", *(f"    {line}" for line in each.lines)]
+        lines += [f"    the same again: {each.command}"] if each.command else []
     place = f"{directory}/" if directory else ""
     for title, log in (
         ("kernel log", test.logs.kernel),

@@ -14,12 +14,11 @@ from harness.model.ids import HERE, case_of
 from harness.model.results import Case, Results, Test
 from harness.outcome import Outcome
 from harness.report.bisect import bisected
-from harness.report.coverage import coverage_lines
-from harness.report.injections import fault_lines, injection_lines, leak_lines
+from harness.report.findings import measured
+from harness.report.injections import fault_lines
 from harness.report.kernels import subject
 from harness.report.matrix import matrix
-from harness.report.mutants import mutant_lines
-from harness.report.races import preempted_lines, race_rows
+from harness.report.races import preempted_lines
 from harness.report.steps import cases_text, known_tags
 from harness.report.text import (
     COMMAND,
@@ -101,14 +100,8 @@ def summary(
     )
     parts += _allowed(results)
     parts += _metric_faults(results)
-    if results.coverage:
-        parts += [[], *coverage_lines(results.coverage)]
-    if results.injections:
-        parts += [[], *injection_lines(results.injections)]
-    if results.races:
-        parts += [[], *race_rows(results.races)]
-    if results.mutants:
-        parts += [[], *mutant_lines(results.mutants)]
+    for section in measured(results, width):
+        parts += [[], *section.lines]
     return [*parts, *_last(results, directory, page, junit), [], *verdict(results)]
 
 
@@ -282,7 +275,6 @@ def _details(
     if test.elsewhere:
         yield [("  verdict:    ", "dim"), (one_line(test.elsewhere), "")]
     yield from preempted_lines(test)
-    yield from leak_lines(test)
     yield from fault_lines(test)
     if test.kernel_log:
         yield [("  the kernel reported:", "dim")]

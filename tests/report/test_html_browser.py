@@ -369,6 +369,61 @@ def test_what_base_has_as_well_is_told_from_what_the_series_breaks(
     page.screenshot(path=tmp_path / "against.png", full_page=True)
 
 
+def test_each_kernel_has_a_line_and_the_table_comes_soon(visit: Visit, tmp_path: Path) -> None:
+    """A kernel of a matrix is told from the others by its name and its patch, on a phone too."""
+    run = write_matrix(tmp_path / "run", [Posted(subject) for subject in SERIES], ROWS)
+    (run / "report.html").write_bytes(FORMATS["html"].render(read_results(run), View()))
+    visit.page.set_viewport_size({"width": 1100, "height": 900})
+    page = visit.open(run / "report.html")
+    line = page.locator("header summary").filter(has_text="8 KVM: Update lpages")
+    assert "7 tests: 5 pass, 2 fail" in line.inner_text()
+    box = page.get_by_role("table").bounding_box()
+    assert box is not None
+    assert box["y"] < 900
+    line.click()
+    assert page.get_by_text("base commit").and_(page.locator(":visible")).count() == 1
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_bisection_marks_the_kernel_that_it_has_found(visit: Visit, tmp_path: Path) -> None:
+    """And not one before it, on which nothing could be tested."""
+    subjects = ("mm: One", "mm: Does not build", "mm: Break it", "mm: Four")
+    rows = {"memfd:it_test": "..BFF"}
+    run = write_matrix(tmp_path / "run", [Posted(subject) for subject in subjects], rows)
+    found = r.Bisected(
+        test="memfd:it_test", first_bad="3", last_good="1", title="mm: Break it", log="git <b>\n"
+    )
+    results = read_results(run)
+    for bisected in ((found,), ()):
+        whole = msgspec.structs.replace(results, bisected=bisected, bisection=bool(bisected))
+        (run / "report.html").write_bytes(FORMATS["html"].render(whole, View()))
+        page = visit.open(run / "report.html")
+        section = page.get_by_role("region", name="Bisection")
+        assert section.count() == len(bisected)
+        if bisected:
+            assert "First bad: patch 3, 'mm: Break it'" in section.inner_text()
+            assert "fail: size.it" in section.inner_text()
+            assert page.get_by_role("heading", level=1).inner_text().startswith("FOUND (exit 0)")
+        (button,) = page.get_by_role("button", name="broken here").all()
+        button.click()
+        assert page.get_by_text("Broken by 3: mm: Break it").is_visible()
+
+
+def test_a_bisection_knows_better_than_its_table(visit: Visit, tmp_path: Path) -> None:
+    """In which a test that fails now and then is broken twice."""
+    subjects = ("mm: One", "mm: Two", "mm: Three", "mm: Break it")
+    run = write_matrix(
+        tmp_path / "run", [Posted(subject) for subject in subjects], {"memfd:it_test": ".F..F"}
+    )
+    found = r.Bisected(test="memfd:it_test", first_bad="4", last_good="3", title="mm: Break it")
+    whole = msgspec.structs.replace(read_results(run), bisected=(found,), bisection=True)
+    (run / "report.html").write_bytes(FORMATS["html"].render(whole, View()))
+    page = visit.open(run / "report.html")
+    page.get_by_role("button", name="broken here").click()
+    assert page.get_by_text("Broken by 4: mm: Break it").is_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_can_be_read_in_either_scheme_on_a_phone_and_on_paper(
     browser: Browser, tmp_path: Path, scheme: Literal["light", "dark"]
