@@ -70,8 +70,8 @@ lint: setup ## Style, types, and who imports whom
 	.venv/bin/lint-imports --no-cache
 
 # The first is what the others are held against.
-STUDIED := mapping-flag ebusy-callback reference-handed-out supported off-lru reference-allocated \
-	no-callback as-posted
+STUDIED := mapping-flag mapping-flag-ranges ebusy-callback reference-handed-out supported off-lru \
+	reference-allocated no-callback as-posted
 # Those of which the cost grows in different ways, and the sizes in MiB.
 GROWING := mapping-flag ebusy-callback reference-handed-out supported
 SIZES := 256 1024
