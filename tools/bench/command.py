@@ -39,14 +39,15 @@ _FOR_VIRTME = ("net", "virtme")
     "--part",
     "parts",
     multiple=True,
-    type=click.Choice(["guests", "matrix", "overhead", "hosts", "workers", "mutants"]),
+    type=click.Choice(["guests", "matrix", "overhead", "hosts", "workers", "mutants", "bisect"]),
     default=("guests",),
     show_default=True,
     help="Measure guests and turn-around times; a matrix of ten kernels, from nothing and again, "
     "which takes half an hour; or only what the harness itself takes for a test, which is a part "
     "of that; tests over SSH and by Dask, for which this machine plays the other one; or only many "
     "attempts on simulated workers, which is a part of that; or faults that share a kernel against "
-    "one build for each, which takes a quarter of an hour.",
+    "one build for each, which takes a quarter of an hour; or a bisection over 64 commits against "
+    "`git bisect run`, which takes twenty minutes.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def bench(
@@ -67,6 +68,7 @@ def bench(
     again; 2 and 3 that something could not be measured.
     """
     from tools.bench.bench import Bench
+    from tools.bench.bisect import BisectBench
     from tools.bench.figures import encode
     from tools.bench.hosts import HostsBench
     from tools.bench.many import ManyBench
@@ -94,6 +96,7 @@ def bench(
         "overhead": OverheadBench(progress),
         "hosts": HostsBench(own, store, progress),
         "workers": ManyBench(progress),
+        "bisect": BisectBench(own, store, progress),
         "mutants": MutantsBench(own, store, progress, here / "runs" / "bench-mutants"),
     }
     for whole, within in (("matrix", "overhead"), ("hosts", "workers")):

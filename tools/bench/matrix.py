@@ -144,10 +144,10 @@ class MatrixBench:
             prefix="harness-bench-", dir=self.store.root.parent
         ) as name:
             scratch = Path(name)
-            tip = self._empty(scratch / "tip-cache")
+            tip = cache_with_source(scratch / "tip-cache", self.store)
             alone, _ = self._run("The tip from nothing", tip, scratch / "tip", ["run"])
             shutil.rmtree(tip)
-            cache = self._empty(scratch / "cache")
+            cache = cache_with_source(scratch / "cache", self.store)
             fresh = ["matrix", "--fresh"]
             ten, first = self._run("Ten kernels from nothing", cache, scratch / "first", fresh)
             yield Figure(
@@ -180,19 +180,6 @@ class MatrixBench:
                 note=f"{', '.join(built)}; {changed:.0f} s",
             )
 
-    def _empty(self, root: Path) -> Path:
-        """Return a cache at *root* that has nothing but the kernel's source."""
-        cache = Store(root)
-        shutil.rmtree(cache.place("git"))
-        # Objects of git never change, so the same file will do for both.
-        shutil.copytree(
-            self.store.place("git"),
-            root / "places" / "git",
-            copy_function=_link,
-            ignore=lambda _directory, _names: {"worktrees"},
-        )
-        return root
-
     def _run(
         self,
         title: str,
@@ -215,6 +202,20 @@ class MatrixBench:
                 why="\n".join(done.output.splitlines()[-20:]),
             )
         return took, results.decode((out / "results.json").read_bytes())
+
+
+def cache_with_source(root: Path, store: Store) -> Path:
+    """Make a cache at *root* that has nothing but the kernel's source, of *store*; return it."""
+    cache = Store(root)
+    shutil.rmtree(cache.place("git"))
+    # Objects of git never change, so the same file will do for both.
+    shutil.copytree(
+        store.place("git"),
+        root / "places" / "git",
+        copy_function=_link,
+        ignore=lambda _directory, _names: {"worktrees"},
+    )
+    return root
 
 
 def _link(source: str, target: str) -> str:
