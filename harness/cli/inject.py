@@ -91,7 +91,7 @@ def inject(
     )
     spec = InjectSpec(
         targets=targets,
-        kinds=kinds or (() if functions else ("slab", "page")),  # type: ignore[arg-type]
+        kinds=kinds or (() if functions else ("slab", "page")),  # type: ignore[arg-type]  # click has checked
         functions=functions,
         sample=sample,
         budget_s=budget,

@@ -336,7 +336,7 @@ def judge_test(
             "injected": injected.without_end(plan.fault, begun=started is not None),
             "schedule": plan.schedule,
         }
-        return Test(**(values | more))  # type: ignore[arg-type]
+        return Test(**(values | more))  # type: ignore[arg-type]  # of any field
 
     if plan.broken:
         return untold(Outcome.ERROR, plan.broken)
