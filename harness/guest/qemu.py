@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Self
 
+from harness import klog
 from harness.errors import MachineError
 from harness.guest import frames
 from harness.guest.capabilities import capabilities
@@ -22,6 +23,8 @@ from harness.guest.record import Recorder
 from harness.guest.session import Session
 from harness.guest.starved import GuestTime
 from harness.model.events import (
+    STARVED_S,
+    STARVED_WITHIN_S,
     STOOD_STILL_S,
     Accelerator,
     Capabilities,
@@ -121,7 +124,7 @@ class QemuGuest:
         """Start QEMU with what *argv* returns and wait for the agent, as :meth:`boot` does.
 
         A kernel whose machine stood still while it booted may say anything about that, so it is
-        booted again.
+        booted again; also one that was let run too little, and says that something took too long.
         """
         for _ in range(_BOOTS):
             qemu = await QemuProcess.start(argv)
@@ -131,22 +134,23 @@ class QemuGuest:
                 hello = await _await_hello(qemu, config, time, log, where)
             except GuestNotBooted as error:
                 await qemu.kill()
-                if time.stood_still_s < STOOD_STILL_S or error.died.how is How.QEMU_STUCK:
+                if not _disturbed(time, bytes(log)) or error.died.how is How.QEMU_STUCK:
                     raise
             except BaseException:
                 await qemu.kill()
                 raise
             else:
-                if time.stood_still_s < STOOD_STILL_S:
+                if not _disturbed(time, bytes(log)):
                     return cls(qemu, config, accelerator, hello, bytes(log))
                 await qemu.kill()
             finally:
                 await time.close()
         raise MachineError(
-            f"a guest was stopped while it booted, {_BOOTS} times in a row",
+            f"a guest could not run while it booted, {_BOOTS} times in a row",
             where=where,
-            why=f"QEMU did not run for {time.stood_still_s:.0f} s the last time",
-            hint="something stops QEMU, or this machine as a whole: a debugger, a suspended laptop",
+            why=f"{_disturbed(time, bytes(log))} the last time",
+            hint="something stops QEMU or this machine as a whole (debugger, suspended laptop), "
+            "or other programs need all its processors",
         )
 
     @property
@@ -216,6 +220,15 @@ class QemuGuest:
         trace: TracebackType | None,
     ) -> None:
         await self.kill()
+
+
+def _disturbed(time: GuestTime, log: bytes) -> str:
+    """Return why nothing follows from a boot with this *log*; empty where something does."""
+    if time.stood_still_s >= STOOD_STILL_S:
+        return f"QEMU did not run for {time.stood_still_s:.0f} s"
+    if time.starved_s >= STARVED_S and any(finding.of_time for finding in klog.scan(log)):
+        return f"QEMU waited for the host for {time.starved_s:.0f} of {STARVED_WITHIN_S:.0f} s"
+    return ""
 
 
 async def _await_hello(

@@ -380,6 +380,7 @@ class Session:
             restless=tuple(_RESTLESS[each] for each in Unquiet(last.unquiet)),
             # What this side could not see the guest has seen, and the other way round.
             stood_still_s=self._time.stood_still_s + min(self._time.unseen_s, last.lost_ns / 1e9),
+            starved_s=self._time.starved_s,
             faults_left=None if last.faults_left == frames.UNKNOWN else last.faults_left,
         )
 
@@ -411,7 +412,8 @@ class Session:
             # The agent powered it off after a fatal error, not the test.
             end = _Silence(How.AGENT_FAILED, self._lines.complaint)
         died = _died(end, panicked or (self._lines.panicked and isinstance(end, Shutdown)), errors)
-        yield replace(died, stood_still_s=self._time.stood_still_s)
+        time = self._time
+        yield replace(died, stood_still_s=time.stood_still_s, starved_s=time.starved_s)
 
     async def _drain(self, limit_s: float, until_shutdown: bool = False) -> AsyncGenerator[Event]:
         """Yield further events, until both channels are closed or *limit_s* seconds have passed."""

@@ -12,9 +12,12 @@ import asyncio
 import contextlib
 import os
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from harness.model.events import STARVED_WITHIN_S
 
 TICK_S = 0.25
 """Seconds between checks whether a guest could run."""
@@ -27,11 +30,16 @@ _RUNS = 1e-3
 _PROC = Path("/proc")
 
 
-class _Threads(NamedTuple):
-    """What the kernel has counted for the threads of a process, in ns, by their numbers."""
+class _Thread(NamedTuple):
+    """What is known of a thread, in ns."""
 
-    ran: dict[str, int]
-    waited: dict[str, int]
+    ran: int
+    waited: int
+    """How long it waited for a processor, up to when it last got one."""
+    waiting: int = 0
+    """How long it has been seen to wait since then."""
+    ready: bool = False
+    """Whether it waits now."""
 
 
 class Starvation:
@@ -39,7 +47,8 @@ class Starvation:
 
     The kernel counts for each thread how long it ran, and how long it was ready and waited for a
     processor (the first and second field of /proc/PID/task/TID/schedstat, in ns;
-    ``Documentation/scheduler/sched-stats.rst``).  Where the machine is a guest itself, its
+    ``Documentation/scheduler/sched-stats.rst``).  It adds a wait when that is over: one that goes
+    on is seen by a thread that is ready and does not run.  Where the machine is a guest itself, its
     hypervisor may have run others meanwhile: ``steal`` in proc_stat(5), in clock ticks over all
     processors.
     """
@@ -48,38 +57,48 @@ class Starvation:
         self._tasks = proc / str(pid) / "task"
         self._stat = proc / "stat"
         self._then = time.monotonic()
-        self._threads = self._count()
+        self._threads = self._count({}, 0)
         self._stolen = self._steal_s()
         self.ran_s = 0.0
         """Seconds on a processor, of all threads, between the last two calls."""
+        self.lost_s = 0.0
+        """Seconds that were not the process's, which were noticed between the last two calls."""
 
     def fraction(self) -> float:
         """Return the part of the time since the last call, 0 to 1, that was not the process's.
 
         It is that of the thread that waited most: the one that the others wait for.
         """
-        now, threads, stolen = time.monotonic(), self._count(), self._steal_s()
+        now, stolen = time.monotonic(), self._steal_s()
         passed = max(now - self._then, 1e-6)
-        before = self._threads
+        before, threads = self._threads, self._count(self._threads, round(passed * 1e9))
         longest = max(
             (
-                ns - before.waited[thread]
-                for thread, ns in threads.waited.items()
-                if thread in before.waited
+                each.waited + each.waiting - before[name].waited - before[name].waiting
+                for name, each in threads.items()
+                if name in before
             ),
             default=0,
         )
-        self.ran_s = sum(ns - before.ran.get(thread, 0) for thread, ns in threads.ran.items()) / 1e9
-        lost = longest / 1e9 + (stolen - self._stolen)
+        new = _Thread(0, 0)
+        self.ran_s = sum(each.ran - before.get(name, new).ran for name, each in threads.items())
+        self.ran_s /= 1e9
+        self.lost_s = max(0.0, longest / 1e9 + (stolen - self._stolen))
         self._then, self._threads, self._stolen = now, threads, stolen
-        return min(1.0, max(0.0, lost / passed))
+        return min(1.0, self.lost_s / passed)
 
-    def _count(self) -> _Threads:
-        found = _Threads({}, {})
+    def _count(self, before: dict[str, _Thread], passed_ns: int) -> dict[str, _Thread]:
+        """Return the threads by their numbers; *before* is what they were *passed_ns* ago."""
+        found = {}
         try:
-            for thread in self._tasks.iterdir():
-                ran, waited, *_ = (thread / "schedstat").read_text().split()
-                found.ran[thread.name], found.waited[thread.name] = int(ran), int(waited)
+            for path in self._tasks.iterdir():
+                ran, waited, *_ = map(int, (path / "schedstat").read_text().split())
+                then, waiting, ready = before.get(path.name), 0, False
+                if then and (ran, waited) == then[:2]:
+                    ready = _state(path) == "R"
+                    # One that was not ready before may have been woken just now.
+                    waiting = then.waiting + passed_ns * (ready and then.ready)
+                found[path.name] = _Thread(ran, waited, waiting, ready)
         except (OSError, ValueError):
             pass  # A thread that ended meanwhile, or a kernel that does not count.
         return found
@@ -91,6 +110,14 @@ class Starvation:
             return int(fields[8]) / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
         except (OSError, ValueError, IndexError):
             return 0.0
+
+
+def _state(path: Path) -> str:
+    """Return the state of the process or thread of *path*, as proc_pid_stat(5) has it."""
+    try:
+        return (path / "stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
 
 
 def boottime_s() -> float:
@@ -124,6 +151,9 @@ class GuestTime:
         """Seconds in which the caller did not run either, so that it is not known."""
         self.mute_s = 0.0
         """Seconds since QEMU was last seen to run; 0 while it runs."""
+        self.starved_s = 0.0
+        """The most seconds of any ``STARVED_WITHIN_S`` in which the guest waited for the host."""
+        self._lost: deque[tuple[float, float]] = deque()
 
     def passed(self) -> float:
         """Return for how many of the seconds since the last call the guest could run.
@@ -142,6 +172,7 @@ class GuestTime:
         else:
             fraction = self._starvation.fraction()
             ran = self._starvation.ran_s > elapsed * _RUNS
+            self._lose(self._starvation.lost_s)
         if not ran:
             self.stood_still_s += elapsed if mute else elapsed - counted
         elif elapsed > counted:
@@ -179,10 +210,14 @@ class GuestTime:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._asked
 
+    def _lose(self, seconds: float) -> None:
+        """Add what was lost since the last call to what was lost shortly before that."""
+        self._lost.append((self._then, seconds))
+        while self._lost[0][0] <= self._then - STARVED_WITHIN_S:
+            self._lost.popleft()
+        lost = min(STARVED_WITHIN_S, sum(each for _, each in self._lost))
+        self.starved_s = max(self.starved_s, lost)
+
     def _stopped(self) -> bool:
         """Whether the process was stopped, with SIGSTOP or by its debugger."""
-        try:
-            stat = (self._proc / str(self._pid) / "stat").read_text()
-        except OSError:
-            return False
-        return stat.rpartition(")")[2].split()[:1] in (["T"], ["t"])
+        return _state(self._proc / str(self._pid)) in ("T", "t")

@@ -6,7 +6,6 @@ They must agree, or the worst of them is the outcome.
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from harness.klog import Finding, Severity
 from harness.klog.taint import unaccounted
 from harness.ktap import Report
-from harness.model.events import STOOD_STILL_S, How
+from harness.model.events import STARVED_S, STARVED_WITHIN_S, STOOD_STILL_S, How
 from harness.model.records import Ending
 from harness.outcome import Outcome, worst
 
@@ -33,8 +32,6 @@ _STATUS = {
 
 
 _RCU = "rcu"
-_OF_TIME = frozenset({"rcu-stall", "soft-lockup", "hard-lockup", "hung-task", "workqueue-lockup"})
-_PANIC_OF_TIME = re.compile(r"(?i)softlockup|hard lockup|hung_task|RCU Stall")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +81,8 @@ def judge(
         judged = _Judged(Outcome.XFAIL, _first_reason(report, Outcome.XFAIL))
     elif (
         ending.death is How.PANIC
-        and (why := _stopped(ending))
-        and any(_is_of_time(finding) for finding in findings)
+        and (why := _disturbed(ending))
+        and any(finding.of_time for finding in findings)
     ):
         judged = _Judged(Outcome.ERROR, f"{why}, and its kernel panicked because of that")
     else:
@@ -101,18 +98,18 @@ def judge(
     if starved and ending.how == "signal" and ending.status == signal.SIGKILL:
         judged.reason = f"{judged.reason}, because the guest was out of memory: {starved.title}"
     complaints = [finding for finding in findings if finding.severity is not Severity.NOTE]
-    stopped = _stopped(ending)
+    disturbed = _disturbed(ending)
     for finding in complaints:
         severity = finding.severity.outcome
-        if stopped and _is_of_time(finding):
-            judged.hear(Outcome.ERROR, f"{stopped}, so nothing follows from '{finding.title}'")
+        if disturbed and finding.of_time:
+            judged.hear(Outcome.ERROR, f"{disturbed}, so nothing follows from '{finding.title}'")
         elif severity is not None:
             judged.hear(severity, _headline(finding))
     worst_finding = next((f for f in complaints if f.severity is Severity.CRASH), None)
     if ending.how == "died" and judged.outcome is Outcome.CRASH and worst_finding:
         judged.reason = f"{judged.reason}: {_headline(worst_finding)}"
-    if stopped and judged.outcome is Outcome.FAIL:
-        judged.reason = f"{judged.reason} ({stopped})"
+    if disturbed and judged.outcome is Outcome.FAIL:
+        judged.reason = f"{judged.reason} ({disturbed})"
     if _RCU in ending.restless:
         judged.hear(
             Outcome.ERROR,
@@ -133,18 +130,15 @@ def _hear_of_boot(judged: _Judged, at_boot: AtBoot) -> None:
             judged.hear(severity, f"at boot: {_headline(finding)}")
 
 
-def _stopped(ending: Ending) -> str:
-    """Return a text if the guest was stopped for a while; empty if not."""
-    if ending.stood_still_s < STOOD_STILL_S:
-        return ""
-    return f"the machine stood still for {ending.stood_still_s:.0f} s during the test"
-
-
-def _is_of_time(finding: Finding) -> bool:
-    """Whether the report only says that something took too long."""
-    return finding.kind in _OF_TIME or (
-        finding.kind == "panic" and _PANIC_OF_TIME.search(finding.title) is not None
-    )
+def _disturbed(ending: Ending) -> str:
+    """Return a text if the guest could not run for a while; empty if it could."""
+    if ending.stood_still_s >= STOOD_STILL_S:
+        return f"the machine stood still for {ending.stood_still_s:.0f} s during the test"
+    if ending.starved_s >= STARVED_S:
+        left_s = STARVED_WITHIN_S - ending.starved_s
+        of = f"{left_s:.0f} of {STARVED_WITHIN_S:.0f} s"
+        return f"a busy host let the guest run for only {of} during the test"
+    return ""
 
 
 def planned(report: Report) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,6 +29,10 @@ class Severity(StrEnum):
     def outcome(self) -> Outcome | None:
         """The outcome of a test that reports pass; None for a note."""
         return {Severity.CRASH: Outcome.CRASH, Severity.SPLAT: Outcome.SPLAT}.get(self)
+
+
+_OF_TIME = frozenset({"rcu-stall", "soft-lockup", "hard-lockup", "hung-task", "workqueue-lockup"})
+_PANIC_OF_TIME = re.compile(r"(?i)softlockup|hard lockup|hung_task|RCU Stall")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +71,10 @@ class Finding:
     """The end of the report is missing: cut off, or lost in a flood."""
     interleaved: bool = False
     """Another report began before this one ended; the text may contain lines of both."""
+
+    @property
+    def of_time(self) -> bool:
+        """Whether it says only that something took too long: a guest that could not run does so."""
+        return self.kind in _OF_TIME or (
+            self.kind == "panic" and _PANIC_OF_TIME.search(self.title) is not None
+        )

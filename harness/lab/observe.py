@@ -204,8 +204,14 @@ def ending_of(event: Final) -> Ending:
     match event:
         case NotStarted(detail=detail):
             return Ending(how="not-started", detail=detail)
-        case GuestDied(how, detail, stood_still_s):
-            return Ending(how="died", death=how, detail=detail, stood_still_s=stood_still_s)
+        case GuestDied() as death:
+            return Ending(
+                how="died",
+                death=death.how,
+                detail=death.detail,
+                stood_still_s=death.stood_still_s,
+                starved_s=death.starved_s,
+            )
         case Exit() as end:
             kind: Literal["timeout", "signal", "exit"] = "exit"
             status, detail = end.status, ""
@@ -221,4 +227,5 @@ def ending_of(event: Final) -> Ending:
                 taint=end.taint,
                 restless=end.restless,
                 stood_still_s=end.stood_still_s,
+                starved_s=end.starved_s,
             )

@@ -156,6 +156,8 @@ class Exit:
     complaint may have come later: ``busy`` for kernel threads, ``rcu`` for a grace period.
 
     ``stood_still_s`` is how long, in seconds, the guest did not run while its clock did.
+    ``starved_s`` is for how many of any :data:`STARVED_WITHIN_S` seconds, at most, it was ready to
+    run and its host did not let it.
 
     ``faults_left`` is how many of the failures of :class:`Faults` did not come about; None where
     that is not known.
@@ -172,6 +174,7 @@ class Exit:
     taint: int = 0
     restless: tuple[str, ...] = ()
     stood_still_s: float = 0.0
+    starved_s: float = 0.0
     faults_left: int | None = None
 
 
@@ -225,12 +228,13 @@ _IN_GUEST = frozenset({How.PANIC, How.RESET, How.POWER_OFF, How.HANG, How.CRASHE
 class GuestDied:
     """The guest is gone, and the test with it.  ``detail`` is text for people.
 
-    ``stood_still_s`` is as in :class:`Exit`.
+    ``stood_still_s`` and ``starved_s`` are as in :class:`Exit`.
     """
 
     how: How
     detail: str
     stood_still_s: float = 0.0
+    starved_s: float = 0.0
 
 
 Final = Exit | NotStarted | GuestDied
@@ -328,3 +332,7 @@ class Hello:
 
 STOOD_STILL_S = 1.0
 """After so long a stop a guest's kernel may report that something takes too long."""
+STARVED_WITHIN_S = 20.0
+"""The shortest time after which a kernel reports that by itself."""
+STARVED_S = 15.0
+"""A guest that had to wait for so much of that time had too little left to show anything."""

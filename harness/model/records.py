@@ -316,6 +316,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     ``rcu`` (a grace period)."""
     stood_still_s: float = 0.0
     """How long, in seconds, the guest did not run while its clock did, as its host was stopped."""
+    starved_s: float = 0.0
+    """For how many of any 20 s, at most, it was ready to run and its host did not let it."""
 
 
 class TestEnded(msgspec.Struct, frozen=True, kw_only=True, tag="test-ended"):

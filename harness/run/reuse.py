@@ -27,6 +27,7 @@ from harness.context import Context
 from harness.digest import digest, digest_files
 from harness.judge import verdict
 from harness.judge.verdict import day_of, judge_test
+from harness.model.events import STARVED_S
 from harness.model.ids import KernelName
 from harness.model.logfiles import LogFiles
 from harness.model.plan import Group, PlannedTest
@@ -218,7 +219,8 @@ def _this_package() -> str:
 def _stands(test: PlannedTest, seen: Seen, ready: GuestReady, head: RunStarted) -> bool:
     """Whether *seen* is whole, and as expected on the day of this run."""
     ending = seen.ended.ending
-    if ending.restless or ending.stood_still_s or not ending.log_complete:
+    disturbed = ending.stood_still_s or ending.starved_s >= STARVED_S
+    if ending.restless or disturbed or not ending.log_complete:
         return False
     judged = judge_test(test, day_of(head), seen.started, seen.ended, boot=ready.boot)
     return judged.outcome.as_expected and all(case.outcome.as_expected for case in judged.cases)

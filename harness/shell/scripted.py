@@ -277,6 +277,7 @@ def _kernels_part(end: Final) -> Ending:
         taint=ending.taint,
         restless=ending.restless,
         stood_still_s=ending.stood_still_s,
+        starved_s=ending.starved_s,
     )
 
 

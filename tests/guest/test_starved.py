@@ -13,16 +13,19 @@ from pathlib import Path
 
 import pytest
 
+from harness.guest.qemu import _disturbed
 from harness.guest.starved import MUTE_LIMIT_S, TICK_S, GuestTime, Starvation
+from harness.model.events import STARVED_WITHIN_S
 
 pytestmark = [pytest.mark.unit, pytest.mark.slow]
 STAT = "cpu  1 2 3 4 5 6 7 {} 0 0\ncpu0 0 0\n"
 
 
-def machine(proc: Path, waits: dict[str, int], steal: int = 0) -> None:
+def machine(proc: Path, waits: dict[str, int], steal: int = 0, state: str = "S") -> None:
     for thread, ns in waits.items():
         (proc / "7/task" / thread).mkdir(parents=True, exist_ok=True)
         (proc / "7/task" / thread / "schedstat").write_text(f"99 {ns} 5\n")
+        (proc / "7/task" / thread / "stat").write_text(f"{thread} (a ) name) {state} 1 7 7\n")
     (proc / "stat").write_text(STAT.format(steal))
 
 
@@ -49,6 +52,33 @@ def test_a_thread_that_is_new_has_no_past(tmp_path: Path, clock: list[float]) ->
     clock[0] += 1.0
     machine(tmp_path, {"7": 0, "9": 8_000_000_000})
     assert watch.fraction() == 0.0
+
+
+def test_a_wait_that_is_not_over_counts_and_its_end_does_not_count_again(
+    tmp_path: Path, clock: list[float]
+) -> None:
+    """The kernel adds a wait of 10 s to its figures when the thread runs again."""
+    machine(tmp_path, {"7": 0, "8": 0}, state="R")
+    watch, lost = Starvation(7, tmp_path), []
+    for _ in range(9):
+        clock[0] += 1.0
+        watch.fraction()
+        lost.append(watch.lost_s)
+    # Whether it waited before it was first seen to is not known yet.
+    assert lost == [0.0, *[1.0] * 8]
+    clock[0] += 1.0
+    machine(tmp_path, {"7": 0, "8": 10_000_000_000}, state="R")
+    assert watch.fraction() == 1.0
+    assert sum(lost) + watch.lost_s == pytest.approx(10.0)
+
+
+def test_who_was_woken_just_now_has_not_waited(tmp_path: Path, clock: list[float]) -> None:
+    machine(tmp_path, {"7": 0}, state="S")
+    watch = Starvation(7, tmp_path)
+    for state in "SRSR":
+        clock[0] += 1.0
+        machine(tmp_path, {"7": 0}, state=state)
+        assert watch.fraction() == 0.0
 
 
 def test_what_the_hypervisor_took_counts(tmp_path: Path, clock: list[float]) -> None:
@@ -99,18 +129,19 @@ class Machine:
     def __init__(self, proc: Path) -> None:
         self.proc = proc
         self.now = 50.0
-        self.ran_ns = 0
+        self.ran_ns = self.waited_ns = 0
         self.state = "S"
         self.show()
 
     def show(self) -> None:
         machine(self.proc, {"7": 0})
-        (self.proc / "7/task/7/schedstat").write_text(f"{self.ran_ns} 0 5\n")
+        (self.proc / "7/task/7/schedstat").write_text(f"{self.ran_ns} {self.waited_ns} 5\n")
         (self.proc / "7/stat").write_text(f"7 (a ) name) {self.state} 1 7 7\n")
 
-    def pass_time(self, seconds: float, runs: float = 0.01) -> None:
+    def pass_time(self, seconds: float, runs: float = 0.01, waits: float = 0.0) -> None:
         self.now += seconds
         self.ran_ns += int(seconds * runs * 1e9)
+        self.waited_ns += int(seconds * waits * 1e9)
         self.show()
 
 
@@ -129,6 +160,46 @@ def test_time_passes_for_a_guest_that_runs(watched: tuple[Machine, GuestTime]) -
         process.pass_time(TICK_S)
         assert guest.passed() == pytest.approx(TICK_S)
     assert (guest.stood_still_s, guest.unseen_s, guest.mute_s) == (0, 0, 0)
+
+
+def test_the_worst_of_all_windows_counts(watched: tuple[Machine, GuestTime]) -> None:
+    """Half of the host for ever is little for each window, however long the test takes."""
+    process, guest = watched
+    for _ in range(int(100 / TICK_S)):
+        process.pass_time(TICK_S, waits=0.5)
+        guest.passed()
+    assert guest.starved_s == pytest.approx(STARVED_WITHIN_S / 2)
+    for _ in range(int(10 / TICK_S)):
+        process.pass_time(TICK_S, waits=0.99)
+        guest.passed()
+    worst = guest.starved_s
+    assert worst == pytest.approx(9.9 + 5.0)
+    for _ in range(int(60 / TICK_S)):
+        process.pass_time(TICK_S)
+        guest.passed()
+    assert guest.starved_s == worst
+    # One wait that is longer than all of it is seen when it is over.
+    process.pass_time(70, waits=1.0)
+    guest.passed()
+    assert guest.starved_s == STARVED_WITHIN_S
+
+
+STALL = b"[    9.000000] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:\n"
+OOPS = b"[    9.000000] BUG: kernel NULL pointer dereference, address: 0000000000000008\n"
+
+
+@pytest.mark.parametrize(
+    ("waits", "log", "again"),
+    [(0.9, STALL, True), (0.9, OOPS, False), (0.9, b"", False), (0.5, STALL, False)],
+)
+def test_a_boot_is_repeated_for_what_a_starved_kernel_says_of_time(
+    watched: tuple[Machine, GuestTime], waits: float, log: bytes, again: bool
+) -> None:
+    process, guest = watched
+    for _ in range(int(30 / TICK_S)):
+        process.pass_time(TICK_S, waits=waits)
+        guest.passed()
+    assert bool(_disturbed(guest, log)) is again
 
 
 @pytest.mark.parametrize("state", ["T", "t"])

@@ -329,12 +329,38 @@ def test_what_takes_too_long_on_a_machine_that_stood_still_is_nobodys(log: bytes
     assert "stood still" in failed[1]
 
 
+@pytest.mark.parametrize("log", [LOCKUP, STALL])
+@pytest.mark.parametrize("starved_s", [0.0, 10.0, 13.4])
+def test_a_guest_that_had_a_part_of_its_host_is_believed(log: bytes, starved_s: float) -> None:
+    """As have those of a run beside each other; 13.4 s: three that all spin on two processors."""
+    ending = Ending(how="exit", status=0, starved_s=starved_s)
+    told = msgspec.structs.replace(ended("s:a", ending), findings=klog.scan(log))
+    test = judged([planned("s:a")], ready("s", boot(b"")), told).tests[0]
+    assert test.outcome is Outcome.SPLAT
+
+
+@pytest.mark.parametrize("log", [LOCKUP, STALL])
+def test_what_takes_too_long_for_a_guest_that_had_nothing_is_not_known(log: bytes) -> None:
+    ending = Ending(how="exit", status=0, starved_s=18.2)
+    told = msgspec.structs.replace(ended("s:a", ending), findings=klog.scan(log))
+    test = judged([planned("s:a")], ready("s", boot(b"")), told).tests[0]
+    assert test.outcome is Outcome.ERROR
+    assert "let the guest run for only 2 of 20 s" in test.reason
+    # What else the kernel says counts as ever.
+    told = msgspec.structs.replace(told, findings=klog.scan(log + OOPS))
+    assert judged([planned("s:a")], ready("s", boot(b"")), told).tests[0].outcome is Outcome.CRASH
+
+
 def test_a_panic_for_the_time_that_was_lost_is_no_crash() -> None:
     def outcome(log: bytes, stood_still_s: float) -> Outcome:
         ending = Ending(how="died", death=How.PANIC, stood_still_s=stood_still_s)
         told = msgspec.structs.replace(ended("s:a", ending), findings=klog.scan(log))
         return judged([planned("s:a")], ready("s", boot(b"")), told).tests[0].outcome
 
+    starved = Ending(how="died", death=How.PANIC, starved_s=18.2)
+    told = msgspec.structs.replace(ended("s:a", starved), findings=klog.scan(TIME_PANIC))
+    test = judged([planned("s:a")], ready("s", boot(b"")), told).tests[0]
+    assert test.outcome is Outcome.ERROR
     assert outcome(TIME_PANIC, 0.0) is Outcome.CRASH
     assert outcome(TIME_PANIC, 30.0) is Outcome.ERROR
     assert outcome(OOPS, 30.0) is Outcome.CRASH

@@ -216,7 +216,8 @@ def test_an_error_of_the_harness_says_nothing_of_the_test(kept: Verdicts, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "more", [{"restless": ("busy",)}, {"stood_still_s": 0.5}, {"log_complete": False}]
+    "more",
+    [{"restless": ("busy",)}, {"stood_still_s": 0.5}, {"starved_s": 16.0}, {"log_complete": False}],
 )
 def test_what_was_not_seen_whole_runs_again(
     kept: Verdicts, tmp_path: Path, more: dict[str, object]
