@@ -11,7 +11,7 @@ from harness.judge.assertions import assertions
 from harness.judge.figures import figures
 from harness.judge.unstable import Stand, counts, stand
 from harness.klog import Severity
-from harness.model.changes import Changed, Changes, Kind, Said
+from harness.model.changes import CaseResult, Changed, Changes, Kind
 from harness.model.ids import case_of
 from harness.model.plan import ALL
 from harness.model.results import Case, Results, Test
@@ -70,7 +70,7 @@ def _unknown(after: Results) -> str:
     return "" if any(map(_ran, after.tests)) else "no test of the second run could run"
 
 
-def _lost(results: Results) -> Mapping[str, Said]:
+def _lost(results: Results) -> Mapping[str, CaseResult]:
     """Return for each suite that could not be tested at all what is said of it."""
     return {test.suite: _of_test(test) for test in results.tests if test.program == ALL}
 
@@ -84,7 +84,7 @@ def _owners(results: Results) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _said(results: Results) -> Iterator[tuple[str, Said]]:
+def _said(results: Results) -> Iterator[tuple[str, CaseResult]]:
     for test in results.tests:
         if test.program == ALL:
             continue
@@ -94,8 +94,8 @@ def _said(results: Results) -> Iterator[tuple[str, Said]]:
             yield test.name, _of_test(test)
 
 
-def _of_case(test: Test, case: Case) -> Said:
-    return Said(
+def _of_case(test: Test, case: Case) -> CaseResult:
+    return CaseResult(
         outcome=case.outcome,
         reason=case.reason,
         rerun=test.rerun,
@@ -104,14 +104,14 @@ def _of_case(test: Test, case: Case) -> Said:
     )
 
 
-def _of_test(test: Test) -> Said:
+def _of_test(test: Test) -> CaseResult:
     complaints = [
         each.fingerprint
         for each in test.findings
         if each.severity != Severity.NOTE and not each.allowed
     ]
     signs = tuple(dict.fromkeys((*complaints, *test.at_boot)))
-    return Said(
+    return CaseResult(
         outcome=test.outcome,
         reason=test.reason,
         rerun=test.rerun,
@@ -129,7 +129,7 @@ def _ran(test: Test) -> bool:
     return not of_boot or bool(test.started or test.ending or test.cases)
 
 
-def _kind(before: Said | None, after: Said | None, counted: Stand) -> Kind:
+def _kind(before: CaseResult | None, after: CaseResult | None, counted: Stand) -> Kind:
     there = after is not None and after.outcome is not Outcome.SKIP
     was_there = before is not None and before.outcome is not Outcome.SKIP
     if after is None:

@@ -27,7 +27,7 @@ from harness.model.faults import (
     PatchPaths,
     Surveyed,
     Survivor,
-    SweepTold,
+    SweepSummary,
     TakenPath,
     What,
     beyond,
@@ -266,14 +266,14 @@ def _places(where: Iterable[str]) -> Iterator[tuple[str, tuple[str, int]]]:
                 yield frame.partition("+")[0], (path, int(line))
 
 
-def _sweeps(surveys: Iterable[Surveyed], points: Sequence[Test]) -> Iterator[SweepTold]:
+def _sweeps(surveys: Iterable[Surveyed], points: Sequence[Test]) -> Iterator[SweepSummary]:
     found: dict[tuple[str, str], Counter[str]] = {}
     for point in points:
         if each := point.injected:
             found.setdefault((each.test, each.sweep), Counter())[each.what] += 1
     for survey in surveys:
         for sweep in survey.sweeps:
-            yield SweepTold(
+            yield SweepSummary(
                 test=survey.test,
                 sweep=sweep.sweep,
                 calls=sweep.calls,

@@ -10,7 +10,7 @@ import msgspec
 
 from harness.klog import Severity
 from harness.model.ids import case_of
-from harness.model.races import Paced, Races, RaceTold, Shortened, written
+from harness.model.races import Paced, Races, RaceSummary, Shortened, written
 from harness.model.records import Record
 from harness.model.results import Results, Test
 
@@ -42,7 +42,7 @@ def told(results: Results, records: Iterable[Record]) -> Results:
             outcomes.setdefault(test.schedule.test, Counter())[test.outcome] += 1
     races = Races(
         tests=tuple(
-            RaceTold(
+            RaceSummary(
                 test=name,
                 planned=sum(each.values()),
                 outcomes=dict(each),

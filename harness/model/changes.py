@@ -44,7 +44,7 @@ class Kind(StrEnum):
         return self in (Kind.REGRESSION, Kind.NEW_FAILURE, Kind.UNKNOWN)
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a case, or of a test without cases, in one run."""
 
     outcome: Outcome
@@ -65,9 +65,9 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     kind: Kind
-    before: Said | None
+    before: CaseResult | None
     """None where the first run does not have it."""
-    after: Said | None
+    after: CaseResult | None
 
     @property
     def counted(self) -> bool:

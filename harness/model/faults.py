@@ -186,7 +186,7 @@ class PatchPaths(msgspec.Struct, frozen=True, kw_only=True):
     taken: tuple[TakenPath, ...] = ()
 
 
-class SweepTold(msgspec.Struct, frozen=True, kw_only=True):
+class SweepSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One sweep over one test, in the results."""
 
     test: str
@@ -200,7 +200,7 @@ class SweepTold(msgspec.Struct, frozen=True, kw_only=True):
 class Injections(msgspec.Struct, frozen=True, kw_only=True):
     """What a run of ``harness inject`` has to say beside its points."""
 
-    sweeps: tuple[SweepTold, ...] = ()
+    sweeps: tuple[SweepSummary, ...] = ()
     patches: tuple[PatchPaths, ...] = ()
     notes: tuple[str, ...] = ()
 

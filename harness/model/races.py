@@ -306,7 +306,7 @@ class Shortened(msgspec.Struct, frozen=True, kw_only=True, tag="shortened"):
     """A shell command that shows the failure again."""
 
 
-class RaceTold(msgspec.Struct, frozen=True, kw_only=True):
+class RaceSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One test and its schedules, in the results."""
 
     test: str
@@ -320,6 +320,6 @@ class RaceTold(msgspec.Struct, frozen=True, kw_only=True):
 class Races(msgspec.Struct, frozen=True, kw_only=True):
     """What a run of ``harness race`` has to say beside its schedules."""
 
-    tests: tuple[RaceTold, ...] = ()
+    tests: tuple[RaceSummary, ...] = ()
     found: tuple[Shortened, ...] = ()
     notes: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.model.changes import Changed, Changes, Kind, MetricChange, Said
+from harness.model.changes import CaseResult, Changed, Changes, Kind, MetricChange
 from harness.model.metrics import amount
 from harness.report.text import COMMAND, NAME, Span, count, one_line
 from harness.report.verdict import kinds
@@ -94,6 +94,6 @@ def _case(each: Changed) -> Iterator[Line]:
         yield [("    run again: ", "dim"), (visible(each.after.rerun), COMMAND)]
 
 
-def _words(said: Said) -> str:
+def _words(said: CaseResult) -> str:
     counted = f" ({said.counts})" if said.counts.runs else ""
     return f"{said.outcome}{': ' if said.reason else ''}{one_line(said.reason)}{counted}"

@@ -23,11 +23,11 @@ from harness.model.faults import (
     Injections,
     PatchPaths,
     Survivor,
-    SweepTold,
+    SweepSummary,
     TakenPath,
     What,
 )
-from harness.model.races import Preemption, Races, RaceTold, Shortened, Stand
+from harness.model.races import Preemption, Races, RaceSummary, Shortened, Stand
 from harness.outcome import Outcome
 from harness.report.console import print_lines, print_summary
 from harness.report.coverage import coverage_lines
@@ -57,7 +57,7 @@ SHORTENED = Shortened(
     rerun=AGAIN,
 )
 RACES = Races(
-    tests=(RaceTold(test="v10:slot_made", planned=40, outcomes={"crash": 5, "pass": 35}),)
+    tests=(RaceSummary(test="v10:slot_made", planned=40, outcomes={"crash": 5, "pass": 35}),)
 )
 POINT = Injection(
     test="kvm:create_test",
@@ -69,7 +69,9 @@ POINT = Injection(
 )
 INJECTIONS = Injections(
     sweeps=(
-        SweepTold(test="kvm:create_test", sweep="slab", calls=9, planned=9, outcomes={"leak": 1}),
+        SweepSummary(
+            test="kvm:create_test", sweep="slab", calls=9, planned=9, outcomes={"leak": 1}
+        ),
     ),
     patches=(
         PatchPaths(
