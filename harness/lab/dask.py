@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import io
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from harness.foreign import told
 from harness.lab import wire
 from harness.lab.archive import pack
 from harness.lab.executor import Attempt, HostLost, PartLost, TemplateId
-from harness.lab.station import Answer, Job, Parts, end, task
+from harness.lab.station import Answer, Job, Parts, begin, end, task
 from harness.lab.templates import TemplateFactory
 from harness.model.ids import HostName, KernelName
 from harness.model.logfiles import LogNames
@@ -49,8 +50,22 @@ _CONNECT_S = 30.0
 _WORKERS_S = 60.0
 """How long a cluster may be without a worker: one that has just been started, or was restarted."""
 _LOOK_S = 0.5
+_ANSWER_S = 5.0
+"""How long a scheduler may take to say that it is there."""
+_SCHEDULER_LOST = "scheduler-connection-lost"
+_RESTART = "scheduler-restart"
+"""Why Dask's client has dropped a task, in its own words."""
 _CLOSE_S = 20.0
 _WORDS = 2000
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """An entry that the cluster holds."""
+
+    name: str
+    future: Any
+    sha256: str
 
 
 @dataclass
@@ -67,7 +82,8 @@ class DaskWorker:
     notes: list[str] = field(default_factory=list)
     _parts: dict[KernelName, Parts] = field(default_factory=dict)
     _made: dict[TemplateId, frozenset[Entry]] = field(default_factory=dict)
-    _scattered: dict[str, asyncio.Task[tuple[Any, str]]] = field(default_factory=dict)
+    _beginning: asyncio.Task[None] | None = None
+    _sent: dict[str, asyncio.Task[_Sent]] = field(default_factory=dict)
 
     @property
     def about(self) -> str:
@@ -157,8 +173,20 @@ class DaskWorker:
         """Return what of the workers' caches the guests of *template* come from."""
         return self._made.get(template, frozenset())
 
+    def begin(self) -> None:
+        """Have the processes of the cluster prepare for tasks, while kernels are built."""
+
+        async def ask() -> None:
+            with contextlib.suppress(Exception):
+                await self.client.run(begin, on_error="ignore")
+
+        self._beginning = asyncio.create_task(ask())
+
     async def close(self) -> None:
         """End the tasks of this run on the cluster."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.wait({self._beginning})
         self.lost = self.lost or "it was closed"
         with contextlib.suppress(Exception):
             async with asyncio.timeout(10):
@@ -174,41 +202,30 @@ class DaskWorker:
         return wanted
 
     async def _do(self, job: Job, resources: Mapping[str, float]) -> Answer:
-        """Run a task; if its worker lacks entries, send them."""
-        from distributed.scheduler import KilledWorker
+        """Run a task; if its worker lacks entries, send them.
 
+        Raises HostLost where the cluster is lost, and PartLost where the task is.
+        """
         names: tuple[str, ...] = ()
         for _ in range(3):
-            scattered = [await self._packed(name) for name in names]
-            digests = [sha256 for _, sha256 in scattered]
-            data = [future for future, _ in scattered]
+            sent = [await self._packed(name) for name in names]
             try:
                 # Each task names what it takes: one that does not would run beside all others.
                 future = self.client.submit(
                     task,
                     msgspec.msgpack.encode(job),
                     names,
-                    digests,
-                    *data,
+                    [each.sha256 for each in sent],
+                    *(each.future for each in sent),
                     resources=dict(resources),
                     pure=False,
                     retries=0,
                 )
-                said = await future
-                answer = msgspec.msgpack.decode(said, type=Answer)
-            except asyncio.CancelledError:
+                answer = msgspec.msgpack.decode(await future, type=Answer)
+            except (Exception, asyncio.CancelledError) as error:
                 if (task_ := asyncio.current_task()) is not None and task_.cancelling():
                     raise
-                raise HostLost("the Dask scheduler has dropped a task", where=self.host) from None
-            except KilledWorker as error:
-                which = str(getattr(error.last_worker, "address", ""))
-                raise PartLost(
-                    "a Dask worker is lost", where=which, why=str(error)[:_WORDS]
-                ) from error
-            except Exception as error:
-                raise HostLost(
-                    "a Dask cluster is lost", where=self.host, why=str(error)[:_WORDS]
-                ) from error
+                raise await self._loss(error, sent) from error
             if answer.failed is not None:
                 self._raise(answer.failed)
             if not answer.lacking:
@@ -221,17 +238,74 @@ class DaskWorker:
             raise Damaged(dict(failed.damaged), Path("/"))
         raise PartLost(failed.what, why=failed.why, hint=failed.hint)
 
-    async def _packed(self, name: str) -> tuple[Any, str]:
-        async def scatter() -> tuple[Any, str]:
+    async def _loss(self, error: BaseException, sent: Sequence[_Sent] = ()) -> HostLost:
+        """Return what an error of Dask means: the loss of the cluster, or of a part of it.
+
+        The cluster is lost where its scheduler is.  All else concerns a task, or what it was to be
+        given: then the next attempt is given that anew.
+        """
+        from distributed.scheduler import KilledWorker
+
+        why = str(error)[:_WORDS] or type(error).__name__
+        # That of a task which the scheduler, or this client, has dropped.
+        reason = str(getattr(error, "reason", ""))
+        if reason == _SCHEDULER_LOST or not await self._answers():
+            return HostLost("a Dask cluster is lost", where=self.host, why=why)
+        for each in sent:
+            self._forget(each)
+        if isinstance(error, KilledWorker):
+            which = str(getattr(error.last_worker, "address", ""))
+            return PartLost("a Dask worker is lost", where=which, why=why)
+        if reason == _RESTART:
+            which = f"restart {self.client.generation}"
+            return PartLost("the workers of the Dask cluster were restarted", where=which, why=why)
+        if isinstance(error, asyncio.CancelledError) or reason:
+            which = sent[0].future.key if sent else ""
+            return PartLost("the Dask scheduler has dropped a task", where=which, why=why)
+        return PartLost("a task of Dask has failed", why=why)
+
+    async def _answers(self) -> bool:
+        """Whether the scheduler is there, and this client connected to it."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(_ANSWER_S):
+                await self.client.scheduler.identity()
+                return bool(self.client.status == "running")
+        return False
+
+    async def _packed(self, name: str) -> _Sent:
+        """Return an entry that the cluster holds; it is sent if need be."""
+
+        async def scatter() -> _Sent:
             kind, _, key = name.partition("/")
             packed = io.BytesIO()
             sink = DigestingSink(packed)
             await asyncio.to_thread(pack, self.context.store, (kind, key), sink)
-            return await self.client.scatter(packed.getvalue(), direct=False), sink.sha256
+            try:
+                future = await self.client.scatter(packed.getvalue(), direct=False, hash=False)
+            except Exception as error:
+                lost = await self._loss(error)
+                # One loss, of which all are told that wait for it.
+                lost.where = lost.where or f"{name} at {time.monotonic():.3f}"
+                raise lost from error
+            return _Sent(name, future, sink.sha256)
 
-        if name not in self._scattered:
-            self._scattered[name] = asyncio.create_task(scatter())
-        return await self._scattered[name]
+        if name not in self._sent:
+            self._sent[name] = asyncio.create_task(scatter())
+        sending = self._sent[name]
+        try:
+            # Several attempts wait for it; one that is cancelled does not take it along.
+            return await asyncio.shield(sending)
+        except Exception:
+            if self._sent.get(name) is sending:
+                del self._sent[name]
+            raise
+
+    def _forget(self, sent: _Sent) -> None:
+        """Have an entry sent anew, unless that has happened."""
+        sending = self._sent.get(sent.name)
+        with contextlib.suppress(Exception):  # it is under way, or has failed
+            if sending is not None and sending.result() is sent:
+                del self._sent[sent.name]
 
 
 _DECLARED = frozenset({"kvm", "tdx", "sev", "sev-snp", "nested-kvm"})
@@ -251,7 +325,8 @@ async def connect(where: str, context: Context) -> DaskWorker:
     how many guests it carries.
     """
     try:
-        import distributed
+        # Beside what else is done: it takes half a second.
+        distributed = await asyncio.to_thread(importlib.import_module, "distributed")
     except ImportError as error:
         raise MachineError(
             "Dask is not installed",
@@ -292,6 +367,7 @@ async def connect(where: str, context: Context) -> DaskWorker:
     made = DaskWorker("dask", context, client, cluster, {})
     try:
         made.declared = await _declared(client, where)
+        made.begin()
     except BaseException:
         await made.close()
         raise

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from harness.digest import Sink
-from harness.errors import HarnessError, MachineError
+from harness.errors import MachineError
 from harness.lab import wire
 from harness.lab.executor import Attempt, TemplateId
 from harness.lab.pipe import PipeLink
@@ -32,7 +32,6 @@ from harness.model.plan import Group, PlannedTest
 from harness.model.records import GuestFailed, GuestReady, TestEnded
 from harness.model.results import Logs
 from harness.model.spec import GuestTable
-from harness.store import Damaged
 
 T = TypeVar("T")
 
@@ -179,22 +178,33 @@ def _logs(out: str, names: Mapping[str, str]) -> dict[str, bytes]:
     return {kind: path.read_bytes() for kind, path in paths.items() if path.is_file()}
 
 
-def task(job: bytes, names: Sequence[str], digests: Sequence[str], *packed: bytes) -> bytes:
-    """Do a job in this process of the cluster; return its answer, both in msgpack."""
+def _station() -> _Station:
+    """Return the station of this process."""
     with _LOCK:
         if not _STATION:
             _STATION.append(_Station())
             atexit.register(end)
-    station = _STATION[0]
+    return _STATION[0]
+
+
+def begin() -> None:
+    """Start the worker of this process of the cluster, which takes a second, before a task comes.
+
+    Does not wait for it: what is wrong with it, the first task tells.
+    """
+    station = _station()
+    asyncio.run_coroutine_threadsafe(station.ready(), station.loop)
+
+
+def task(job: bytes, names: Sequence[str], digests: Sequence[str], *packed: bytes) -> bytes:
+    """Do a job in this process of the cluster; return its answer, both in msgpack."""
+    station = _station()
     entries = dict(zip(names, zip(packed, digests, strict=True), strict=True))
     try:
         answer = station.do(station.answer(msgspec.msgpack.decode(job, type=Job), entries))
-    except Damaged as damage:
-        found = tuple(sorted(damage.found.items()))
-        answer = Answer(failed=wire.Failed(0, "damaged", damage.what, damaged=found))
-    except HarnessError as error:
-        failed = wire.Failed(0, "machine", error.what, error.where, error.why, error.hint)
-        answer = Answer(failed=failed)
+    except Exception as error:
+        # As data: an exception would need its class, and those of its parts, on the other side.
+        answer = Answer(failed=wire.failure(0, error))
     return msgspec.msgpack.encode(answer)
 
 

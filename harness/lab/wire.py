@@ -13,11 +13,13 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from harness.errors import MachineError
+from harness.errors import HarnessError, MachineError, UserError
+from harness.foreign import translate
 from harness.model.ids import KernelName
 from harness.model.plan import PlannedTest
 from harness.model.records import GuestFailed, GuestReady, TestEnded, TestStarted
 from harness.model.spec import GuestTable
+from harness.store import Damaged
 
 T = TypeVar("T")
 
@@ -35,8 +37,11 @@ PULSE_S = 1.0
 SILENCE_S = 8.0
 """After how long without a sign of life a side takes the other for lost."""
 
+_WORDS = 8192
+"""Characters of an error's part."""
 _HEAD = struct.Struct("!I")
 _Pair = tuple[str, str]
+LogKind = Literal["output", "kernel", "boot"]
 
 
 class _Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="is"):
@@ -176,7 +181,7 @@ class LogPart(_Wire, frozen=True, tag="log"):
     """A part of a log of what runs under that id."""
 
     id: int
-    log: Literal["output", "kernel", "boot"]
+    log: LogKind
     data: bytes
 
 
@@ -197,6 +202,24 @@ class Note(_Wire, frozen=True, tag="note"):
     """A line for the user."""
 
     text: str
+
+
+def failure(number: int, error: Exception) -> Failed:
+    """Return *error* as the answer to the order *number*."""
+    meaning = translate(error)
+    if isinstance(meaning, Damaged):
+        damaged = tuple(sorted(meaning.found.items()))
+        return Failed(number, "damaged", meaning.what, damaged=damaged)
+    if isinstance(meaning, HarnessError):
+        return Failed(
+            number,
+            "user" if isinstance(meaning, UserError) else "machine",
+            what=meaning.what[:_WORDS],
+            where=meaning.where[:_WORDS],
+            why=meaning.why[:_WORDS],
+            hint=meaning.hint[:_WORDS],
+        )
+    return Failed(number, "bug", repr(error)[:_WORDS])
 
 
 Reply = Hello | Done | Lacking | Fits | Prepared | Ended | LogPart | Failed | Note | Pulse

@@ -14,18 +14,18 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from harness import __version__
 from harness.context import Context
 from harness.digest import digest
-from harness.errors import HarnessError, MachineError, UserError
-from harness.foreign import told, translate
+from harness.errors import HarnessError, MachineError
+from harness.foreign import told
 from harness.guest.accel import Probe
 from harness.kbuild import load_kernel
 from harness.lab import archive, capacity, wire
@@ -39,13 +39,11 @@ from harness.model.results import Logs
 from harness.model.spec import GuestTable
 from harness.proc.process import PIPE, Child, kill_group, start
 from harness.progress import Quiet
-from harness.store import Damaged, Store
+from harness.store import Store
 from harness.suites import load as load_suite
 
 INCOMING = "incoming"
 
-_WORDS = 8192
-"""Characters of an error's part."""
 _OLD_S = 24 * 3600.0
 """After this time an archive is what a connection that was cut has left."""
 _ORDERLY_S = 4.0
@@ -65,6 +63,9 @@ while True:
 """
 
 
+_Done = tuple[wire.Reply, Mapping[wire.LogKind, str]]
+
+
 class Channel:
     """Two descriptors, for records in and out; several threads may send."""
 
@@ -80,9 +81,9 @@ class Channel:
             return wire.receive(self._read, wire.ORDERS)
         return None
 
-    def send(self, reply: wire.Reply) -> None:
-        """Send *reply*; whether it arrives is not known."""
-        self._write(wire.frame(reply))
+    def send(self, *replies: wire.Reply) -> None:
+        """Send *replies* in one go; whether they arrive is not known."""
+        self._write(b"".join(map(wire.frame, replies)))
 
     def pulse(self) -> None:
         """Show that this side lives; where something is being sent, that shows it."""
@@ -202,29 +203,53 @@ class Worker:
                 self._under_way[order.id] = task
                 task.add_done_callback(lambda _: self._under_way.pop(order.id, None))
 
-    async def _answer(self, number: int, doing: Coroutine[Any, Any, wire.Reply]) -> None:
+    async def _answer(self, number: int, doing: Coroutine[Any, Any, _Done]) -> None:
         try:
-            reply = await doing
+            reply, logs = await doing
         except Exception as error:
-            reply = _failed(number, error)
+            reply, logs = wire.failure(number, error), {}
         try:
-            await asyncio.to_thread(self.channel.send, reply)
-        except (wire.Broken, UnicodeError) as error:
-            await asyncio.to_thread(self.channel.send, _failed(number, error))
+            await asyncio.to_thread(self._send, number, reply, logs)
+        except (HarnessError, UnicodeError) as error:
+            await asyncio.to_thread(self.channel.send, wire.failure(number, error))
+
+    def _send(self, number: int, reply: wire.Reply, logs: Mapping[wire.LogKind, str]) -> None:
+        """Send *reply* after the logs, which are removed; in one write, where they are short.
+
+        The network may hold back a second write until the first one is confirmed.
+        """
+        parts: list[wire.Reply] = []
+        size = 0
+        for log, name in logs.items():
+            path = self.out / name
+            with told("a log cannot be read"), path.open("rb") as file:
+                # One in any case: an empty log is a file as well.
+                data = file.read(wire.PART)
+                while True:
+                    parts.append(wire.LogPart(number, log, data))
+                    size += len(data)
+                    if size >= wire.PART:
+                        self.channel.send(*parts)
+                        parts, size = [], 0
+                    if not (data := file.read(wire.PART)):
+                        break
+                path.unlink()
+        self.channel.send(*parts, reply)
 
     async def _do(
         self,
         order: wire.Open | wire.Need | wire.Take | wire.Fit | wire.Prepare | wire.Run | wire.Check,
-    ) -> wire.Reply:
+    ) -> _Done:
+        """Do what is ordered; return the answer, and which logs come before it, by their files."""
         match order:
             case wire.Need(id=number, entries=entries):
-                return wire.Lacking(number, await asyncio.to_thread(self._lacking, entries))
+                return wire.Lacking(number, await asyncio.to_thread(self._lacking, entries)), {}
             case wire.Take():
                 await asyncio.to_thread(self._unpack, order)
             case wire.Open():
                 await asyncio.to_thread(self._open, order)
             case wire.Fit():
-                return await self._fit(order)
+                return await self._fit(order), {}
             case wire.Prepare():
                 return await self._prepare(order)
             case wire.Run():
@@ -232,7 +257,7 @@ class Worker:
             case wire.Check():
                 template = TemplateId(order.kernel, (order.suite, order.guest))
                 await self._executor.check(template)
-        return wire.Done(order.id)
+        return wire.Done(order.id), {}
 
     def _lacking(self, entries: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         return tuple(each for each in entries if self.store.find(*each) is None)
@@ -286,7 +311,7 @@ class Worker:
 
         return wire.Fits(order.id, await asyncio.to_thread(lacks))
 
-    async def _prepare(self, order: wire.Prepare) -> wire.Reply:
+    async def _prepare(self, order: wire.Prepare) -> _Done:
         bench = self._bench(order.kernel)
         if order.suite not in bench.suites:
             raise MachineError("the worker knows no such suite", where=order.suite)
@@ -294,60 +319,22 @@ class Worker:
         made = await self._executor.prepare(template)
         log = made.boot.log if isinstance(made, GuestReady) and made.boot else ""
         log = log if isinstance(made, GuestReady) else made.log
-        await self._send_log(order.id, "boot", log)
         entries = sorted(self._executor.made_from(template))
-        return wire.Prepared(order.id, made, tuple(entries))
+        return wire.Prepared(order.id, made, tuple(entries)), {"boot": log} if log else {}
 
-    async def _run(self, order: wire.Run) -> wire.Reply:
+    async def _run(self, order: wire.Run) -> _Done:
         self._bench(order.started.kernel)
         attempt = Attempt(order.test, msgspec.structs.replace(order.started, host=""))
         ended = await self._executor.run(attempt)
-        await self._send_log(order.id, "output", ended.logs.output)
-        await self._send_log(order.id, "kernel", ended.logs.kernel)
+        logs: dict[wire.LogKind, str] = {"output": ended.logs.output, "kernel": ended.logs.kernel}
         if ended.boot and ended.boot.log:
-            await self._send_log(order.id, "boot", ended.boot.log)
-        return wire.Ended(order.id, ended)
+            logs["boot"] = ended.boot.log
+        return wire.Ended(order.id, ended), {log: name for log, name in logs.items() if name}
 
     def _bench(self, kernel: KernelName) -> Bench:
         if kernel not in self._executor.benches:
             raise MachineError("the worker knows no such kernel", where=kernel)
         return self._executor.benches[kernel]
-
-    async def _send_log(
-        self, number: int, log: Literal["output", "kernel", "boot"], name: str
-    ) -> None:
-        def send() -> None:
-            path = self.out / name
-            with path.open("rb") as file:
-                # One in any case: an empty log is a file as well.
-                data = file.read(wire.PART)
-                self.channel.send(wire.LogPart(number, log, data))
-                while data := file.read(wire.PART):
-                    self.channel.send(wire.LogPart(number, log, data))
-            path.unlink()
-
-        if name:
-            with told("a log cannot be read"):
-                await asyncio.to_thread(send)
-
-
-def _failed(number: int, error: Exception) -> wire.Failed:
-    meaning = translate(error)
-    if isinstance(meaning, Damaged):
-        damaged = tuple(sorted(meaning.found.items()))
-        return wire.Failed(number, "damaged", meaning.what, damaged=damaged)
-    if isinstance(meaning, HarnessError):
-        kind: Literal["user", "machine"]
-        kind = "user" if isinstance(meaning, UserError) else "machine"
-        return wire.Failed(
-            number,
-            kind,
-            what=meaning.what[:_WORDS],
-            where=meaning.where[:_WORDS],
-            why=meaning.why[:_WORDS],
-            hint=meaning.hint[:_WORDS],
-        )
-    return wire.Failed(number, "bug", repr(error)[:_WORDS])
 
 
 def serve(store: Store) -> int:

@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
 import signal
 import time
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.context import Context
 from harness.errors import MachineError
 from harness.lab import dask
-from harness.lab.executor import HostLost, TemplateId
+from harness.lab.executor import HostLost, PartLost, TemplateId
 from harness.lab.fleet import Fleet
+from harness.lab.station import Answer, Job, Parts
 from harness.model.ids import ONLY
 from harness.model.logfiles import LogFiles
 from harness.model.records import GuestReady, TestEnded
@@ -75,6 +80,220 @@ def test_no_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = Context(Store(tmp_path / "s"), Quiet())
     with pytest.raises(MachineError, match="no Dask scheduler"):
         asyncio.run(dask.connect("tcp://127.0.0.1:9", context))
+
+
+ENTRY = ("suite", "0" * 64)
+
+
+def fill(out: Path) -> None:
+    (out / "program").write_bytes(bytes(1 << 20))
+
+
+# What a process of the cluster does in place of a task, by reference.
+
+
+def take(_job: bytes, names: Sequence[str], _digests: Sequence[str], *packed: bytes) -> bytes:
+    """Lack an entry until it is sent."""
+    assert len(names) == len(packed)
+    return msgspec.msgpack.encode(Answer(lacking=() if names else (ENTRY,)))
+
+
+def dwell(*_: object) -> bytes:
+    time.sleep(6)
+    return msgspec.msgpack.encode(Answer())
+
+
+def die(*_: object) -> bytes:
+    os._exit(1)
+
+
+def fail(*_: object) -> bytes:
+    raise OSError(errno.ENOSPC, "No space left on device", "/tmp")
+
+
+def babble(*_: object) -> bytes:
+    return b"an answer of another version"
+
+
+class Played:
+    """A cluster of two processes, as one host of a fleet."""
+
+    def __init__(self, made: Any, worker: dask.DaskWorker, replace: pytest.MonkeyPatch) -> None:
+        self.made, self.worker, self._replace = made, worker, replace
+        parts = Parts(ONLY, "k", 1.0, {}, ())
+        self.job = Job(parts)
+
+    def running(self, task: Callable[..., bytes]) -> asyncio.Future[Answer]:
+        """Have a process of the cluster do *task*."""
+        self._replace.setattr(dask, "task", task)
+        return asyncio.ensure_future(self.worker._do(self.job, {"guests": 1}))
+
+    async def lost(self, doing: asyncio.Future[Answer]) -> HostLost:
+        """Return what *doing* ends in."""
+        with pytest.raises(HostLost) as caught:
+            await asyncio.wait_for(doing, 60)
+        return caught.value
+
+    async def busy(self, count: int) -> None:
+        """Wait until *count* tasks run."""
+        while sum(len(each) for each in (await self.worker.client.processing()).values()) < count:
+            await asyncio.sleep(0.05)
+
+
+def play(
+    tmp_path: Path,
+    replace: pytest.MonkeyPatch,
+    go: Callable[[Played], Coroutine[Any, Any, None]],
+    **options: Any,
+) -> None:
+    import dask as library
+
+    async def whole() -> None:
+        store = Store(tmp_path / "s")
+        store.obtain(*ENTRY, fill, Quiet())
+        with library.config.set({"distributed.scheduler.allowed-failures": 0}):
+            async with cluster(resources={"guests": 1}, **options) as made:
+                context = Context(store, Quiet())
+                worker = await dask.connect(made.scheduler_address, context)
+                try:
+                    await go(Played(made, worker, replace))
+                finally:
+                    await worker.close()
+
+    asyncio.run(whole())
+
+
+def test_an_entry_that_was_lost_with_its_worker_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go(it: Played) -> None:
+        await it.running(take)
+        assert len(it.worker._sent) == 1
+        client = it.worker.client
+        before = set(await client.run(os.getpid))
+        with contextlib.suppress(Exception):
+            await client.run(os._exit, 1)
+        while len(now := set(await client.run(os.getpid))) < 2 or now & before:
+            await asyncio.sleep(0.1)
+        loss = await it.lost(it.running(take))
+        assert isinstance(loss, PartLost)
+        assert "lost dependencies" in loss.why
+        assert loss.where
+        await it.running(take)
+
+    play(tmp_path, monkeypatch, go)
+
+
+def test_tasks_that_are_dropped_are_lost_and_the_cluster_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go(it: Played) -> None:
+        import distributed
+
+        running = [it.running(dwell) for _ in range(4)]
+        await it.busy(2)
+        make: Any = distributed.Client
+        async with make(it.made.scheduler_address, asynchronous=True) as other:
+            await other.restart()
+        losses = [await it.lost(each) for each in running]
+        assert {type(each) for each in losses} == {PartLost}
+        # One event, however many attempts it met.
+        assert len({each.where for each in losses}) == 1
+        assert losses[0].where
+        await it.running(take)
+
+    play(tmp_path, monkeypatch, go)
+
+
+@pytest.mark.parametrize(
+    ("task", "why"),
+    [(die, "workers died"), (fail, "No space left"), (babble, "")],
+)
+def test_a_task_that_fails_is_lost_and_the_cluster_is_not(
+    task: Callable[..., bytes], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go(it: Played) -> None:
+        loss = await it.lost(it.running(task))
+        assert isinstance(loss, PartLost)
+        assert why in loss.why
+        await it.running(take)
+
+    play(tmp_path, monkeypatch, go)
+
+
+def test_a_cancelled_task_is_lost_and_the_cluster_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go(it: Played) -> None:
+        running = it.running(dwell)
+        await it.busy(1)
+        (key,) = it.worker.client.futures
+        import distributed
+
+        await it.worker.client.cancel([distributed.Future(key, it.worker.client)])
+        assert isinstance(await it.lost(running), PartLost)
+        await it.running(take)
+
+    play(tmp_path, monkeypatch, go)
+
+
+def test_an_entry_that_cannot_be_sent_is_a_loss_of_those_that_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go(it: Played) -> None:
+        client, scatter = it.worker.client, it.worker.client.scatter
+
+        async def broken(*_: object, **__: object) -> None:
+            from distributed.comm.core import CommClosedError
+
+            await asyncio.sleep(1)
+            raise CommClosedError("in <TCP>: Stream is closed")
+
+        monkeypatch.setattr(client, "scatter", broken)
+        losses = [await it.lost(each) for each in [it.running(take), it.running(take)]]
+        assert {type(each) for each in losses} == {PartLost}
+        assert len({each.where for each in losses}) == 1
+        assert "Stream is closed" in losses[0].why
+        monkeypatch.setattr(client, "scatter", scatter)
+        await it.running(take)
+
+    play(tmp_path, monkeypatch, go)
+
+
+def test_one_that_is_cancelled_does_not_take_the_entry_of_others_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go(it: Played) -> None:
+        client, scatter = it.worker.client, it.worker.client.scatter
+        sending = asyncio.Event()
+
+        async def slow(*data: object, **options: object) -> object:
+            sending.set()
+            await asyncio.sleep(1)
+            return await scatter(*data, **options)
+
+        monkeypatch.setattr(client, "scatter", slow)
+        first, second = it.running(take), it.running(take)
+        await sending.wait()
+        first.cancel()
+        await second
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    play(tmp_path, monkeypatch, go)
+
+
+def test_without_its_scheduler_a_cluster_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go(it: Played) -> None:
+        running = [it.running(dwell), it.running(dwell)]
+        await it.busy(2)
+        await it.made.scheduler.close()
+        for each in running:
+            assert not isinstance(await it.lost(each), PartLost)
+
+    play(tmp_path, monkeypatch, go)
 
 
 def test_attempts_are_tasks(
