@@ -44,9 +44,7 @@ def archive(context: Context, soabi: str, platform: str) -> tuple[Path, str]:
     *soabi* and *platform* are what that Python's ``sysconfig`` says.  Raises MachineError where a
     wheel is needed and not available.
     """
-    versions = [f"{name}=={metadata.version(name)}" for name in (*PURE, *COMPILED)]
-    sources = [f"{path.relative_to(_PACKAGE)} {digest_file(path)}" for path in _sources()]
-    key = digest(_RECIPE, soabi, platform, *versions, *sources)
+    made = key(soabi, platform)
 
     def build(out: Path) -> None:
         with tarfile.open(out / ARCHIVE, "x:gz", compresslevel=6) as tar:
@@ -56,14 +54,25 @@ def archive(context: Context, soabi: str, platform: str) -> tuple[Path, str]:
             for name in PURE:
                 for inside, data in _installed(name):
                     _add(tar, inside, data)
-            own = (sysconfig.get_config_var("SOABI"), sysconfig.get_platform())
             for name in COMPILED:
-                here = own == (soabi, platform)
+                here = own() == (soabi, platform)
                 files = _installed(name) if here else _wheel(name, soabi, platform, out)
                 for inside, data in files:
                     _add(tar, inside, data)
 
-    return context.obtain("worker", key, build) / ARCHIVE, key
+    return context.obtain("worker", made, build) / ARCHIVE, made
+
+
+def key(soabi: str, platform: str) -> str:
+    """Return the name of the archive for a Python with this *soabi* on *platform*."""
+    versions = [f"{name}=={metadata.version(name)}" for name in (*PURE, *COMPILED)]
+    sources = [f"{path.relative_to(_PACKAGE)} {digest_file(path)}" for path in _sources()]
+    return digest(_RECIPE, soabi, platform, *versions, *sources)
+
+
+def own() -> tuple[str, str]:
+    """Return ``soabi`` and ``platform`` of the Python that runs this."""
+    return sysconfig.get_config_var("SOABI") or "", sysconfig.get_platform()
 
 
 def _sources() -> list[Path]:

@@ -7,69 +7,29 @@ import asyncio
 import contextlib
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from harness.context import Context
 from harness.digest import DigestingSink, Write, copy_of, digest_file
 from harness.errors import HarnessError, MachineError
 from harness.lab import ship
 from harness.lab.remote import HELLO_S, RemoteWorker
+from harness.lab.site import Site, look, no_room, start
 from harness.model.ids import HostName
 from harness.model.spec import HostTable
 from harness.proc.ssh import Connection, Login
 
-_PYTHONS = ("python3", *(f"python3.{minor}" for minor in range(11, 20)))
+if TYPE_CHECKING:
+    import paramiko
+
 _STALL_S = 15.0
 """Seconds after which a read or a write that does not get on counts as the end of the connection.
 Workers show every second that they live."""
 _INSTALL_S = 120.0
-_ROOM = 512 << 20
-"""Bytes that a cache needs before anything is put there: a kernel, suites, snapshots."""
-_CLOCK_S = 24 * 3600.0
 _LAST_WORDS = 4096
 _BLOCK = 1 << 20
-_NO_PYTHON = 97
-_FIND = """\
-probe=$1 cache=$2
-shift 2
-for each do
-  command -v "$each" >/dev/null 2>&1 || continue
-  said=$("$each" -I -c 'import sys; print(*sys.version_info[:2], sep="."); \
-sys.exit(sys.version_info < (3, 11))' 2>&1) && exec "$each" -I -c "$probe" "$cache"
-  seen="$seen $each: $said;"
-done
-echo "$seen" >&2
-exit 97
-"""
-_PROBE = """\
-import json, os, shutil, sys, sysconfig, time
-cache = sys.argv[1]
-if cache:
-    cache = os.path.abspath(os.path.expanduser(cache))
-else:
-    below = os.environ.get("XDG_CACHE_HOME", "")
-    below = below if os.path.isabs(below) else os.path.expanduser("~/.cache")
-    cache = os.environ.get("HARNESS_CACHE") or os.path.join(below, "kernel-selftest-harness")
-place = os.path.join(cache, "places", "worker")
-why, free, there = "", 0, []
-try:
-    os.makedirs(place, exist_ok=True)
-    if not os.access(place, os.W_OK):
-        why = "it cannot be written"
-    space = os.statvfs(place)
-    free = space.f_bavail * space.f_frsize
-    there = os.listdir(place)
-except OSError as error:
-    why = str(error)
-programs = {name: shutil.which(name) or "" for name in ("qemu-system-x86_64", "setpriv")}
-print("\\nharness-probe " + json.dumps({
-    "python": sys.executable, "version": sys.version.split()[0],
-    "soabi": sysconfig.get_config_var("SOABI") or "", "platform": sysconfig.get_platform(),
-    "place": place, "cache": cache, "why": why, "free": free, "there": there,
-    "programs": programs, "time": time.time()}))
-"""
 _INSTALL = """\
 import hashlib, os, shutil, sys, tarfile, tempfile, time
 packed, digest, name = sys.argv[1:]
@@ -96,30 +56,12 @@ for each in os.scandir(place):
 """
 
 
-class Site(msgspec.Struct, frozen=True):
-    """The state of a host before a worker is started."""
-
-    python: str
-    version: str
-    soabi: str
-    platform: str
-    place: str
-    """Where the harness is put, one directory for each version of it."""
-    cache: str
-    why: str
-    """Why the cache cannot be used; empty if it can."""
-    free: int
-    there: list[str]
-    programs: dict[str, str]
-    time: float
-
-
 class SshLink:
     """The link to a worker over a channel of a connection of its own."""
 
-    def __init__(self, connection: Connection, argv: list[str]) -> None:
+    def __init__(self, connection: Connection, channel: paramiko.Channel) -> None:
         self._connection = connection
-        self._channel = connection.start(argv)
+        self._channel = channel
         # Until the worker speaks, which takes as long as Python needs to load it.
         self._channel.settimeout(HELLO_S)
         self._heard = False
@@ -191,8 +133,9 @@ def _drop(starting: asyncio.Future[SshLink]) -> None:
 
 def diagnose(name: HostName, table: HostTable, context: Context, *, quick: bool) -> bytes:
     """Return what the host can do, as JSON of a diagnosis; raises as :func:`connect`."""
-    connection, argv = _ready(name, table, context)
+    connection = Connection.open(_login(name, table))
     try:
+        argv = _supplied(connection, name, look(connection, name, table), context)
         argv += ["worker", "--doctor", *(["--quick"] if quick else [])]
         done = connection.run(argv, limit_s=_INSTALL_S if quick else 900.0)
     finally:
@@ -204,82 +147,34 @@ def diagnose(name: HostName, table: HostTable, context: Context, *, quick: bool)
 
 
 def _start(name: HostName, table: HostTable, context: Context) -> SshLink:
-    connection, argv = _ready(name, table, context)
+    with ThreadPoolExecutor(1) as beside:
+        # While this waits for the network; most hosts have the Python that runs this.
+        asking = beside.submit(ship.key, *ship.own())
+        connection = Connection.open(_login(name, table))
     try:
-        return SshLink(connection, [*argv, "worker"])
+        site, channel = start(connection, name, table, asking.result())
+        if channel is None:
+            argv = _supplied(connection, name, site, context)
+            channel = connection.start([*argv, "worker"])
+        return SshLink(connection, channel)
     except BaseException:
         connection.close()
         raise
 
 
-def _ready(name: HostName, table: HostTable, context: Context) -> tuple[Connection, list[str]]:
-    """Return a connection, and what calls the harness over it, which is put there if need be."""
-    connection = Connection.open(
-        Login(name, table.ssh, table.port, table.identity, table.jump, table.host_key)
-    )
-    try:
-        site = look(connection, name, table)
-        packed, key = ship.archive(context, site.soabi, site.platform)
-        if key not in site.there:
-            with context.step(f"Copying the harness to {name}") as step:
-                step.result(f"{packed.stat().st_size / 1e6:.1f} MB")
-                _install(connection, name, site, packed, key)
-    except BaseException:
-        connection.close()
-        raise
+def _login(name: HostName, table: HostTable) -> Login:
+    return Login(name, table.ssh, table.port, table.identity, table.jump, table.host_key)
+
+
+def _supplied(connection: Connection, name: HostName, site: Site, context: Context) -> list[str]:
+    """Return what calls the harness there, which is put there if need be."""
+    packed, key = ship.archive(context, site.soabi, site.platform)
+    if key not in site.there:
+        with context.step(f"Copying the harness to {name}") as step:
+            step.result(f"{packed.stat().st_size / 1e6:.1f} MB")
+            _install(connection, name, site, packed, key)
     start = str(PurePosixPath(site.place, key, "start.py"))
-    return connection, ["env", f"HARNESS_CACHE={site.cache}", site.python, "-I", start]
-
-
-def look(connection: Connection, name: HostName, table: HostTable) -> Site:
-    """Look at the host; raises MachineError where a worker cannot be there."""
-    pythons = [table.python] if table.python else _PYTHONS
-    where = f"[hosts.{name}] ssh = {table.ssh}"
-    done = connection.run(["sh", "-c", _FIND, "sh", _PROBE, table.cache, *pythons])
-    if done.status == _NO_PYTHON:
-        seen = done.stderr.decode(errors="replace").strip()
-        raise MachineError(
-            "the host has no Python 3.11 or later",
-            where=where,
-            why=seen[-1000:] or f"looked for: {', '.join(pythons)}",
-            hint="install one there (Debian: apt-get install python3), or name it with python",
-        )
-    _, _, said = done.stdout.rpartition(b"\nharness-probe ")
-    try:
-        site = msgspec.json.decode(said, type=Site)
-    except msgspec.MsgspecError:
-        words = (done.stderr or done.stdout).decode(errors="replace")
-        raise MachineError(
-            "the host cannot be examined",
-            where=where,
-            why=words.strip()[-1000:] or f"exit status {done.status}",
-            hint=f"does this print a version: ssh {table.ssh} {pythons[0]} -V",
-        ) from None
-    missing = [program for program, path in site.programs.items() if not path]
-    if missing:
-        raise MachineError(
-            f"the host lacks {' and '.join(missing)}",
-            where=where,
-            hint="on Debian: apt-get install qemu-system-x86 util-linux",
-        )
-    if site.why:
-        raise MachineError(
-            "the cache on the host cannot be used",
-            where=f"{where}: {site.cache}",
-            why=site.why,
-            hint="name a directory of your own there with cache",
-        )
-    if site.free < _ROOM:
-        raise _no_room(f"{where}: {site.cache}", site.free, _ROOM)
-    off = site.time - time.time()
-    if abs(off) > _CLOCK_S:
-        raise MachineError(
-            "the clock of the host is wrong",
-            where=where,
-            why=f"it is {abs(off) / _CLOCK_S:.0f} days {'ahead' if off > 0 else 'behind'}",
-            hint="set it there, such as with timedatectl set-ntp true",
-        )
-    return site
+    return ["env", f"HARNESS_CACHE={site.cache}", site.python, "-I", start]
 
 
 def _install(connection: Connection, name: HostName, site: Site, packed: Path, key: str) -> None:
@@ -312,13 +207,4 @@ def _check_room(connection: Connection, place: PurePosixPath, size: int) -> None
     except (HarnessError, ValueError, IndexError):
         return
     if free < size + (1 << 20):
-        raise _no_room(f"host {connection.name}: {place}", free, size)
-
-
-def _no_room(where: str, free: int, need: int) -> MachineError:
-    return MachineError(
-        "no space is left on the disk of the host",
-        where=where,
-        why=f"{free >> 20} MiB are free, {need >> 20} are needed",
-        hint="free some there, or name a directory on another disk with cache",
-    )
+        raise no_room(f"host {connection.name}: {place}", free, size)

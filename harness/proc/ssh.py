@@ -11,8 +11,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import os
 import shlex
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +36,11 @@ _KEEPALIVE_S = 5
 _BLOCK = 1 << 18
 _MOST_OUTPUT = 16 << 20
 _WINDOW = 8 << 20
+_SESSION_TRIES = 10
+_SESSION_S = 0.2
+_SHELL = """sh -c 'IFS= read -r l && eval "$l"'"""
+"""The only command that a login shell is given: the same to csh, fish and all others.  The words
+of the real one come as a line of the input, which sh reads to its end and not beyond."""
 _NO_KEY = "No authentication methods available"
 """paramiko has no class of its own for that."""
 
@@ -60,15 +67,27 @@ class Login:
         return f"[hosts.{self.name}] ssh = {self.ssh}"
 
 
-def command_line(argv: Sequence[str]) -> str:
-    """Return *argv* as what a login shell on another machine takes for these words.
+def command_line(argv: Sequence[str]) -> bytes:
+    """Return a line of which POSIX's sh makes these words, and runs them in its place.
 
     Raises UserError for a word that no command line can have.
     """
     for word in argv:
         if "\0" in word:
             raise UserError("a word of a command has a NUL byte", where=repr(word))
-    return shlex.join(argv)
+    words = " ".join(shlex.quote(word).replace("\n", "'\"$n\"'") for word in argv)
+    # The end of the substitution would lose an end of line that comes last.
+    return os.fsencode(f"n=$(printf '\\012.'); n=${{n%.}}; exec {words}\n")
+
+
+class _Input:
+    """The standard input of a command there, as a sink."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        self._channel.sendall(bytes(data))
 
 
 class Connection:
@@ -77,11 +96,17 @@ class Connection:
     Its methods block; each raises MachineError where the connection fails.
     """
 
-    def __init__(self, name: str, made: Any) -> None:
+    def __init__(self, name: str, made: Any, login: Login | None = None) -> None:
         self.name = name
         self._made = made
+        self._login = login
+        self._spare: Connection | None = None
+        self._lock = threading.Lock()
+        self._has_sftp = True
         transport = made.transport
         transport.set_keepalive(_KEEPALIVE_S)
+        with contextlib.suppress(OSError, AttributeError):  # through a jump host it is no socket
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._transport: paramiko.Transport = transport
 
     @classmethod
@@ -141,7 +166,7 @@ class Connection:
                     made.close()
                 raise
         assert paramiko  # noqa: S101  what it raises is told above
-        return cls(login.name, made)
+        return cls(login.name, made, login)
 
     @property
     def alive(self) -> bool:
@@ -154,12 +179,25 @@ class Connection:
         Raises MachineError where *limit_s* seconds pass, or more than 16 MiB come.
         """
         channel = self.start(argv)
-        end = time.monotonic() + limit_s
-        out, err = bytearray(), bytearray()
         try:
             channel.settimeout(limit_s)
             channel.sendall(stdin)
             channel.shutdown_write()
+        except OSError as error:
+            channel.close()
+            raise self._trouble(f"the connection is lost: {error}", argv) from error
+        return self.finish(channel, argv, limit_s=limit_s)
+
+    def finish(
+        self, channel: paramiko.Channel, argv: Sequence[str], *, limit_s: float = _AUTH_S
+    ) -> Captured:
+        """Return how what was started with *argv* ends, and what it has written up to then.
+
+        Raises MachineError as :meth:`run`.
+        """
+        end = time.monotonic() + limit_s
+        out, err = bytearray(), bytearray()
+        try:
             for said, receive in ((out, channel.recv), (err, channel.recv_stderr)):
                 while True:
                     channel.settimeout(max(0.01, end - time.monotonic()))
@@ -185,26 +223,48 @@ class Connection:
         """Start *argv* there, and return the channel to its standard input and output."""
         import paramiko
 
+        line = command_line(argv)
         try:
-            channel = self._transport.open_session(window_size=_WINDOW, timeout=_CHANNEL_S)
+            channel = self._session()
             channel.settimeout(_CHANNEL_S)
-            channel.exec_command(command_line(argv))
+            channel.exec_command(_SHELL)
+            channel.sendall(line)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self._trouble(str(error) or "the connection is lost", argv) from error
         return channel
 
+    def _session(self) -> paramiko.Channel:
+        """Return a new session; where this connection carries no more of them, on another one."""
+        import paramiko
+
+        try:
+            return self._transport.open_session(window_size=_WINDOW, timeout=_CHANNEL_S)
+        except paramiko.ChannelException:
+            # MaxSessions of its sshd.
+            if self._login is None:
+                raise
+        with self._lock:
+            if self._spare is None or not self._spare.alive:
+                self._spare = Connection.open(self._login)
+                self._spare._login = None
+        for left in reversed(range(_SESSION_TRIES)):
+            with contextlib.suppress(paramiko.ChannelException):
+                return self._spare._session()
+            # The last one may not be over for the other side.
+            time.sleep(_SESSION_S if left else 0)
+        raise paramiko.SSHException("the host allows no further session (MaxSessions of its sshd)")
+
     def put(self, write: Write, name: str) -> DigestingSink:
-        """Write the file *name* there, by SFTP; return size and digest of what was written.
+        """Write the file *name* there, by SFTP if there is that; return size and digest of it.
 
         Raises OSError where that fails.
         """
         import paramiko
 
         try:
-            channel = self._transport.open_session(window_size=_WINDOW, timeout=_CHANNEL_S)
-            channel.invoke_subsystem("sftp")
-            with paramiko.SFTPClient(channel) as sftp:
-                channel.settimeout(_CHANNEL_S)
+            with self._sftp() as sftp:
+                if sftp is None:
+                    return self._pipe(write, name)
                 with sftp.open(name, "wb") as file:
                     # Many blocks are under way: what failed shows at the end.
                     file.set_pipelined(True)
@@ -213,11 +273,57 @@ class Connection:
                 if sftp.stat(name).st_size != sink.size:
                     raise OSError(f"{name} is incomplete")
                 return sink
-        except (paramiko.SSHException, EOFError) as error:
+        except (paramiko.SSHException, paramiko.SFTPError, EOFError) as error:
             raise OSError(str(error) or "the connection is lost") from error
+
+    @contextmanager
+    def _sftp(self) -> Iterator[paramiko.SFTPClient | None]:
+        """Yield SFTP; None where the host has none, or its login shell prints something into it."""
+        import paramiko
+
+        sftp = None
+        if self._has_sftp:
+            channel = self._session()
+            try:
+                channel.invoke_subsystem("sftp")
+                sftp = paramiko.SFTPClient(channel)
+            except (paramiko.SSHException, paramiko.SFTPError, EOFError):
+                channel.close()
+                if not self.alive:
+                    raise
+                self._has_sftp = False
+        if sftp is None:
+            yield None
+            return
+        with sftp:
+            channel.settimeout(_CHANNEL_S)
+            yield sftp
+
+    def _pipe(self, write: Write, name: str) -> DigestingSink:
+        """Write the file *name* there by a command; raises OSError where that fails."""
+        argv = ["sh", "-c", 'cat >"$1"', "sh", name]
+        broken: OSError | None = None
+        try:
+            channel = self.start(argv)
+            sink = DigestingSink(_Input(channel))
+            try:
+                write(sink)
+            except OSError as error:
+                broken = error
+            with contextlib.suppress(OSError):
+                channel.shutdown_write()
+            done = self.finish(channel, argv)
+        except MachineError as error:
+            raise OSError(error.why) from error
+        if broken is not None or not done.ok:
+            # What cat says tells more than that it has ended.
+            raise OSError(done.stderr.decode(errors="replace").strip() or str(broken))
+        return sink
 
     def close(self) -> None:
         """End the connection; harmless when that was done."""
+        if self._spare is not None:
+            self._spare.close()
         # First what blocks nothing: fabric closes what is inside one after the other.
         with contextlib.suppress(Exception):
             self._transport.close()

@@ -18,6 +18,7 @@ import pytest
 from harness.context import Context
 from harness.errors import HarnessError, MachineError, UserError
 from harness.lab import ship, ssh
+from harness.lab.site import Site, look
 from harness.model.spec import HostTable
 from harness.proc.ssh import Connection, Login, command_line, fingerprint
 from harness.progress import Quiet
@@ -68,17 +69,17 @@ def table(machine: Sshd, **more: object) -> HostTable:
     return msgspec.structs.replace(made, **more)
 
 
-def probe(machine: Sshd, **more: object) -> ssh.Site:
+def probe(machine: Sshd, **more: object) -> Site:
     connection, site = opened(table(machine, **more))
     connection.close()
     return site
 
 
-def opened(where: HostTable) -> tuple[Connection, ssh.Site]:
+def opened(where: HostTable) -> tuple[Connection, Site]:
     login = Login("big", where.ssh, where.port, where.identity, where.jump, where.host_key)
     connection = Connection.open(login)
     try:
-        return connection, ssh.look(connection, "big", where)
+        return connection, look(connection, "big", where)
     except BaseException:
         connection.close()
         raise
@@ -182,7 +183,7 @@ def test_no_qemu(machine: Sshd, bin_there: Path) -> None:
 def test_no_space(machine: Sshd, bin_there: Path) -> None:
     play(
         bin_there,
-        "class Full: f_bavail, f_frsize = 1, 4096\nos.statvfs = lambda path: Full",
+        "class Full: f_bavail, f_frsize, f_flag = 1, 4096, 0\nos.statvfs = lambda path: Full",
     )
     assert "no space is left" in refused(machine, MachineError).what
 

@@ -14,7 +14,7 @@ import subprocess
 import time
 from base64 import b64decode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,7 +38,6 @@ PermitRootLogin yes
 MaxStartups 100
 MaxSessions 100
 Subsystem sftp internal-sftp
-{more}
 """
 
 
@@ -51,7 +50,7 @@ class Sshd:
     home: Path
     port: int
     more: str = ""
-    """Further lines of its configuration."""
+    """Lines of its configuration, some in place of its usual ones."""
     address: str = LOOPBACK
     within: tuple[str, ...] = ()
     """Words before its command, such as those that enter a network namespace."""
@@ -94,9 +93,10 @@ class Sshd:
     def start(self) -> None:
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
-        (self.root / "sshd_config").write_text(
-            _CONFIG.format(root=self.root, port=self.port, more=self.more, address=self.address)
-        )
+        own = {line.split()[0] for line in self.more.splitlines() if line}
+        usual = _CONFIG.format(root=self.root, port=self.port, address=self.address).splitlines()
+        lines = [self.more, *(line for line in usual if line.split()[0] not in own)]
+        (self.root / "sshd_config").write_text("\n".join(lines) + "\n")
         with (self.root / "sshd.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.within, str(_SSHD), "-D", "-e", "-f", str(self.root / "sshd_config")],
@@ -109,9 +109,8 @@ class Sshd:
             )
         end = time.monotonic() + _START_S
         while True:
-            with socket.socket() as probe:
-                if probe.connect_ex((self.address, self.port)) == 0:
-                    return
+            with suppress(OSError), socket.create_connection((self.address, self.port)):
+                return
             if self.process.poll() is not None or time.monotonic() > end:
                 raise MachineError("sshd does not start", where=str(self.root), why=self.log)
             time.sleep(0.02)
