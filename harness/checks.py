@@ -6,18 +6,22 @@ Whether its kernel boots is found out elsewhere: see ``harness.run.checking``.
 
 from __future__ import annotations
 
-import shutil
+import contextvars
+import math
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from harness.errors import HarnessError, MachineError, UserError
-from harness.kbuild import Fragments
+from harness.errors import MachineError, UserError
+from harness.kbuild import Fragments, toolchain
+from harness.kbuild.diagnostics import Looked, Warned
+from harness.kbuild.facts import Asked, Facts, Known, find_out, in_one_line
 from harness.kbuild.fragments import varied
-from harness.kbuild.left import file_left
-from harness.kbuild.warnings import Built, Warned, Workshop, new_warnings
+from harness.kbuild.warnings import Workshop, new_warnings
 from harness.model.checks import CheckResult, Finding, Severity
 from harness.proc.git import git, object_id
 from harness.proc.packages import install
@@ -31,9 +35,10 @@ from harness.source import Source, worktree
 STATIC = ("signed-off", "fixes", "checkpatch")
 BUILT = ("builds", "options", "boots", "warnings", "kernel-doc", "sparse", "headers")
 CHECKS = (*STATIC, *BUILT)
-_IMAGE = "arch/x86/boot/bzImage"
-
-_NOTHING = Built("", ())
+_OF_HEADERS = re.compile(
+    r"(^|/)(uapi|syscalls)/|^(scripts|usr|tools)/|(^|/)(Makefile|Kbuild)[^/]*$|\.(sh|pl|py|awk|tbl)$"
+)
+"""Files that can change what ``make headers`` exports."""
 
 Tell = Callable[[CheckResult], None]
 """Receives the result of a check."""
@@ -56,21 +61,19 @@ class Subject:
 class Checks:
     """The *wanted* checks of a subject, step by step; hold the lock of its workshop meanwhile.
 
-    First :meth:`static`; then :meth:`source` and, in their order, :meth:`patch` and :meth:`options`
-    of each patch.  What has been found goes to *tell*.
+    First :meth:`static`; then for each of :attr:`trees`, in their order, :meth:`build`, and if it
+    is that of a patch, :meth:`compare` and :meth:`options`.  Results go to *tell*; those *made*
+    before are not made again.
     """
 
     subject: Subject
     wanted: Sequence[str]
     tell: Tell
-    _headers: dict[str, str] = field(default_factory=dict)
-    """Of the tree that is in the workshop: digests by name."""
-    _headers_trouble: str = ""
-    """Why they are unknown."""
-    _last: Built = _NOTHING
-    """The tree that is in the workshop."""
-    _broken: str = ""
-    """Why the next patch cannot be checked."""
+    made: frozenset[tuple[int, str]] = frozenset()
+    """Number of the patch, and check."""
+    _known: dict[int, Known] = field(default_factory=dict)
+    _seconds: dict[int, float] = field(default_factory=dict)
+    """What it took to build a tree, with its options."""
 
     @cached_property
     def patches(self) -> Mapping[int, Patch]:
@@ -107,6 +110,18 @@ class Checks:
             if check in self.wanted and (check != "options" or self.switches[number])
         ]
 
+    def is_open(self, number: int, check: str) -> bool:
+        """Whether this check of this patch is still to be made."""
+        if check == "options" and not self.switches[number]:
+            return False
+        return check in self.wanted and (number, check) not in self.made
+
+    @cached_property
+    def trees(self) -> Sequence[int]:
+        """The trees that are needed, by the number of their last patch; 0 is the source."""
+        todo = {n for n in self.patches if any(self.is_open(n, check) for check in BUILT)}
+        return [n for n in range(len(self.patches) + 1) if n in todo or n + 1 in todo]
+
     def static(self) -> None:
         """Run the checks that need no compiler."""
         subject = self.subject
@@ -114,7 +129,13 @@ class Checks:
         repositories = (base.repo, *subject.histories)
         titles = titles_in(repositories)
         history = bool(subject.histories) or _has_history(base)
-        if "checkpatch" in self.wanted:
+        todo = [
+            (number, check)
+            for number in self.patches
+            for check in STATIC
+            if self.is_open(number, check)
+        ]
+        if any(check == "checkpatch" for _, check in todo):
             # The source's own: that of the patched tree is the series' to change.
             worktree.checkout(
                 base.repo, base.commit, workshop.place.source, workshop.context.progress
@@ -122,107 +143,121 @@ class Checks:
         with (
             workshop.context.step("Checking messages and style") as step,
             workshop.context.store.for_make().scratch("checks") as scratch,
+            ThreadPoolExecutor(toolchain.jobs()) as pool,
         ):
             sandbox = workshop.place.sandbox(readable=(scratch,))
             source = workshop.place.source
-            for number, patch in self.patches.items():
-                step.update(done=number - 1, total=len(self.patches))
-                self._make(number, "signed-off", partial(check_signed, patch))
-                self._make(number, "fixes", partial(check_fixes, patch, titles, history=history))
-                self._make(
-                    number, "checkpatch", partial(check_style, patch, source, scratch, sandbox)
-                )
+            pending: list[Future[CheckResult]] = []
+            for number, check in todo:
+                patch = self.patches[number]
+                ask: dict[str, Callable[[], Iterable[Finding]]] = {
+                    "signed-off": partial(check_signed, patch),
+                    "fixes": partial(check_fixes, patch, titles, history=history),
+                    "checkpatch": partial(
+                        check_style, patch, source, scratch / str(number), sandbox
+                    ),
+                }
+                # In the context of this thread, so that what stops it stops them, too.
+                context = contextvars.copy_context()
+                pending.append(pool.submit(context.run, _make, number, check, ask[check]))
+            for done, each in enumerate(pending):
+                step.update(done=done, total=len(pending))
+                self.tell(each.result())
 
-    def source(self) -> None:
-        """Build the source without a patch: what compilers say of it, no patch has introduced."""
-        subject, base = self.subject, self.subject.source
-        tree = replace(subject.tree, commit=base.commit, tree=base.tree, patches=())
-        self._last = subject.workshop.build(tree, subject.fragments, "the source")
-        self._look_at_headers()
-        error = self._last.error
-        self._broken = f"the source itself does not build: {error}" if error else ""
+    def build(self, number: int) -> Path | None:
+        """Build the tree with the patches up to this one; return its kernel if it is to boot.
 
-    def image(self, out: Path) -> Path | None:
-        """Copy the kernel that is in the workshop to *out*; None where that tree does not build."""
-        if self._last.error:
-            return None
-        place = self.subject.workshop.place
-        shutil.copyfile(file_left(place.objects, _IMAGE), out)
-        return out
+        None where the tree does not build.  Of the source, without a patch, only what compilers
+        say of it is of interest: no patch has introduced that.
+        """
+        begun, subject = time.monotonic(), self.subject
+        asked = Asked(
+            sparse=tuple(n for n in self._touched(number, "sparse") if n.endswith(".c")),
+            documented=self._touched(number, "kernel-doc"),
+            headers=any(self._can_change_headers(n) for n in (number, number + 1)),
+            image="boots" in self.wanted,
+        )
+        known = find_out(
+            subject.workshop,
+            self._tree(number),
+            subject.fragments,
+            asked,
+            f"{self._title(number)}{self._left(number)}",
+            look_at=self._looked_at,
+        )
+        self._known[number] = known
+        if known.is_new:
+            self._seconds[number] = time.monotonic() - begun
+        return known.image
 
-    def patch(self, number: int) -> None:
-        """Build the tree with the patches up to this one, and compare what compilers say."""
-        patch, last, broken = self.patches[number], self._last, self._broken
-        subject, workshop = self.subject, self.subject.workshop
-        begun = time.monotonic()
-        documented = self._if("kernel-doc", lambda: workshop.kernel_doc(patch.files))
-        sparse = find("sparse") is not None
-        looked = self._if("sparse", lambda: workshop.sparse(patch.files) if sparse else [])
-        try:
-            tree, title = self._tree(number), self._title(number)
-            built = workshop.build(tree, subject.fragments, title, patch.files)
-        except UserError as error:
-            # What the makefiles and Kconfig files say of themselves is the patch's fault.
-            built = Built(_one_line(error), last.warnings)
-        seconds = time.monotonic() - begun
-        failed = [Finding(Severity.ERROR, built.error)] if built.error else []
+    def compare(self, number: int) -> None:
+        """Tell what is new in the tree of this patch; both trees have been built."""
+        before, after = self._known[number - 1].facts, self._known[number].facts
+        patch, broken = self.patches[number], self._why_broken(number - 1)
+        failed = [Finding(Severity.ERROR, after.error)] if after.error else []
         # With a source that does not build, a patch may fail for what is not its own.
-        blamed = "" if not built.error else broken
-        self._add(number, "builds", failed if not blamed else [], notrun=blamed, seconds=seconds)
-        unknown = broken or (f"patch {number} does not build: {built.error}" if built.error else "")
+        blamed = broken if after.error else ""
+        seconds = self._seconds.get(number, 0.0)
+        self._add(number, "builds", [] if blamed else failed, notrun=blamed, seconds=seconds)
+        unknown = broken or (f"patch {number} does not build: {after.error}" if failed else "")
         lines, renamed = lines_of(patch), renames_of(patch)
 
-        def compare(before: Iterable[Warned], after: Iterable[Warned]) -> list[Finding]:
-            new = new_warnings(before, after, lines, renamed)
-            return [at(patch, Severity.WARNING, each.text, each.file, each.line) for each in new]
+        def new(old: Iterable[Warned], now: Iterable[Warned]) -> list[Finding]:
+            fresh = new_warnings(old, now, lines, renamed)
+            return [at(patch, Severity.WARNING, each.text, each.file, each.line) for each in fresh]
 
-        doc = self._if("kernel-doc", lambda: workshop.kernel_doc(patch.files))
-        # make runs kernel-doc on C files at W=1: told once is enough.
-        apart = set(doc) | set(documented)
-        self._add(
-            number,
-            "warnings",
-            compare(last.warnings, [each for each in built.warnings if each not in apart])
-            if not unknown
-            else [],
-            notrun=unknown,
-        )
-        self._add(number, "kernel-doc", compare(documented, doc))
-        skipped = "" if sparse else f"sparse is not installed ({install('sparse')})"
-        self._add(
-            number,
-            "sparse",
-            compare(looked, self._if("sparse", lambda: workshop.sparse(patch.files)))
-            if sparse and not unknown
-            else [],
-            skipped=skipped,
-            notrun="" if skipped else unknown,
-        )
-        self._check_headers(number)
-        self._last = built
-        self._broken = f"patch {number} does not build" if built.error else ""
+        def tell(check: str, old: Sequence[Looked], now: Sequence[Looked]) -> None:
+            """Tell what a tool has said; unknown is what it has not."""
+            missing = "; ".join(dict.fromkeys(e.missing for e in (*now, *old) if e.missing))
+            found = new((w for e in old for w in e.warnings), (w for e in now for w in e.warnings))
+            self._add(
+                number,
+                check,
+                # What it has not seen does not hide what it has found.
+                [*found, *([Finding(Severity.NOTE, missing)] if found and missing else [])],
+                trouble=next((each.trouble for each in (*now, *old) if each.trouble), ""),
+                skipped="" if found else missing,
+            )
+
+        found = [] if unknown else new(before.warnings, after.warnings)
+        self._add(number, "warnings", found, notrun=unknown)
+        names = {*patch.files, *renamed}
+        old, now = (_of_files(facts.documented, names) for facts in (before, after))
+        tell("kernel-doc", old, now)
+        if find("sparse") is None:
+            why = f"sparse is not installed ({install('sparse')})"
+            self._add(number, "sparse", [], skipped=why)
+        elif unknown:
+            self._add(number, "sparse", [], notrun=unknown)
+        else:
+            old, now = (
+                [looked for name, looked in facts.sparse.items() if name in names]
+                for facts in (before, after)
+            )
+            tell("sparse", old, now)
+        self._compare_headers(number, before, after)
 
     def options(self, number: int) -> None:
         """Build the same tree with each new configuration symbol the other way round."""
-        symbols = self.switches[number]
-        if "options" not in self.wanted or not symbols:
+        if not self.is_open(number, "options"):
             return
-        begun = time.monotonic()
-        if self._last.error:
-            self._add(number, "options", [], notrun=self._broken)
+        symbols, begun = self.switches[number], time.monotonic()
+        if self._known[number].facts.error:
+            self._add(number, "options", [], notrun=self._why_broken(number))
             return
+        self.subject.workshop.move(self._tree(number))
         found: list[Finding] = []
         fixed: list[str] = []
         for symbol in symbols:
             try:
                 found += self._other_way(number, symbol, fixed)
             except UserError as error:
-                found.append(Finding(Severity.ERROR, f"CONFIG_{symbol}: {_one_line(error)}"))
-        # What follows looks at files as they are compiled.
-        self.subject.workshop.configured(self._tree(number), self.subject.fragments)
+                found.append(Finding(Severity.ERROR, f"CONFIG_{symbol}: {in_one_line(error)}"))
         skipped = "; ".join(fixed) if len(fixed) == len(symbols) else ""
         found += [Finding(Severity.NOTE, each) for each in fixed if not skipped]
         seconds = time.monotonic() - begun
+        if number in self._seconds:
+            self._seconds[number] += seconds
         self._add(number, "options", found, skipped=skipped, seconds=seconds)
 
     def _other_way(self, number: int, symbol: str, fixed: list[str]) -> list[Finding]:
@@ -236,64 +271,88 @@ class Checks:
             fixed.append(f"CONFIG_{symbol} is {now} and cannot be changed: other options decide it")
             return []
         way = "without" if is_on else "with"
-        built = workshop.build(tree, other, f"{self._title(number)} {way} {symbol}")
-        if not built.error:
+        title = f"{self._title(number)} {way} {symbol}{self._left(number)}"
+        error = find_out(workshop, tree, other, Asked(), title).facts.error
+        if not error:
             return []
-        text = f"it does not build {way} CONFIG_{symbol}: {built.error}"
-        return [Finding(Severity.ERROR, text)]
+        return [Finding(Severity.ERROR, f"it does not build {way} CONFIG_{symbol}: {error}")]
+
+    @cached_property
+    def _looked_at(self) -> frozenset[str]:
+        """All C files of the series, if sparse is to look at any."""
+        if "sparse" not in self.wanted or find("sparse") is None:
+            return frozenset()
+        names = (name for patch in self.patches.values() for name in patch.files)
+        return frozenset(name for name in names if name.endswith(".c"))
+
+    def _touched(self, number: int, check: str) -> tuple[str, ...]:
+        """Return the files of this tree that its patch or the next one touches, for a check.
+
+        Those of the next patch are needed to know what was said of them before it.
+        """
+        if check not in self.wanted or (check == "sparse" and find("sparse") is None):
+            return ()
+        patches = [self.patches[n] for n in (number, number + 1) if n in self.patches]
+        names = {name for patch in patches for name in (*patch.files, *renames_of(patch))}
+        return tuple(sorted(names))
+
+    def _can_change_headers(self, number: int) -> bool:
+        """Whether the user-space headers may change with this patch."""
+        if "headers" not in self.wanted or number not in self.patches:
+            return False
+        patch = self.patches[number]
+        return any(_OF_HEADERS.search(name) for name in (*patch.files, *renames_of(patch)))
+
+    def _why_broken(self, number: int) -> str:
+        """Return why the tree cannot be compared with; empty if it can."""
+        error = self._known[number].facts.error
+        if not error:
+            return ""
+        if number == 0:
+            return f"the source itself does not build: {error}"
+        return f"patch {number} does not build"
+
+    def _left(self, number: int) -> str:
+        """Return how much time is left with this tree to build, in words; empty if unknown."""
+        took = [seconds for n, seconds in self._seconds.items() if n != 0]
+        if not took:
+            return ""
+        left = sum(n >= number for n in self.trees) * sum(took) / len(took)
+        return f", about {math.ceil(left / 60)} min left"
 
     def _tree(self, number: int) -> Tree:
+        if number == 0:
+            base = self.subject.source
+            return replace(self.subject.tree, commit=base.commit, tree=base.tree, patches=())
         repo, commit = self.subject.tree.repo, self.subject.tree.patches[number - 1].commit
         return Tree(repo, commit, _tree_of(repo, commit), commit, ())
 
     def _title(self, number: int) -> str:
-        return f"patch {number}/{len(self.patches)}"
+        return "the source" if number == 0 else f"patch {number}/{len(self.patches)}"
 
-    def _look_at_headers(self) -> None:
-        """Remember the user-space headers of the tree that is in the workshop."""
-        if "headers" not in self.wanted:
+    def _compare_headers(self, number: int, before: Facts, after: Facts) -> None:
+        if not self._can_change_headers(number):
+            self._add(number, "headers", [])
             return
-        try:
-            self._headers = self.subject.workshop.headers()
-            self._headers_trouble = ""
-        except UserError as error:
-            self._headers, self._headers_trouble = {}, _one_line(error)
-
-    def _check_headers(self, number: int) -> None:
-        before, unknown = self._headers, self._headers_trouble
-        self._look_at_headers()
-        if self._headers_trouble:
-            failed = [Finding(Severity.ERROR, self._headers_trouble)]
+        if before.headers_error or after.headers_error:
+            failed = [Finding(Severity.ERROR, after.headers_error)]
+            unknown = before.headers_error
             self._add(number, "headers", [] if unknown else failed, notrun=unknown)
             return
         found = [
             Finding(Severity.WARNING, f"the user-space header {name} is gone")
-            for name in sorted(before.keys() - self._headers.keys())
+            for name in sorted(before.headers.keys() - after.headers.keys())
         ]
         found += [
             Finding(Severity.NOTE, f"the user-space header {name} is new")
-            for name in sorted(self._headers.keys() - before.keys())
+            for name in sorted(after.headers.keys() - before.headers.keys())
         ]
         found += [
             Finding(Severity.NOTE, f"the user-space header {name} has changed")
-            for name in sorted(before.keys() & self._headers.keys())
-            if before[name] != self._headers[name]
+            for name in sorted(before.headers.keys() & after.headers.keys())
+            if before.headers[name] != after.headers[name]
         ]
-        self._add(number, "headers", [] if unknown else found, notrun=unknown)
-
-    def _if(self, check: str, ask: Callable[[], list[Warned]]) -> list[Warned]:
-        return ask() if check in self.wanted else []
-
-    def _make(self, number: int, check: str, ask: Callable[[], Iterable[Finding]]) -> None:
-        if check not in self.wanted:
-            return
-        begun = time.monotonic()
-        try:
-            found = tuple(ask())
-        except (MachineError, UserError) as error:
-            self.tell(CheckResult(number=number, check=check, trouble=_one_line(error)))
-            return
-        self._add(number, check, found, seconds=time.monotonic() - begun)
+        self._add(number, "headers", found)
 
     def _add(
         self,
@@ -302,10 +361,11 @@ class Checks:
         found: Sequence[Finding],
         *,
         skipped: str = "",
+        trouble: str = "",
         notrun: str = "",
         seconds: float = 0.0,
     ) -> None:
-        if check not in self.wanted:
+        if not self.is_open(number, check):
             return
         self.tell(
             CheckResult(
@@ -313,10 +373,30 @@ class Checks:
                 check=check,
                 findings=tuple(found),
                 skipped=skipped,
+                trouble=trouble,
                 notrun=notrun,
                 seconds=seconds,
             )
         )
+
+
+def _of_files(looked: Looked, names: Collection[str]) -> list[Looked]:
+    """Return what kernel-doc says of those files; nothing where none of them is for it."""
+    if not any(name.endswith((".c", ".h")) for name in names):
+        return []
+    mine = tuple(each for each in looked.warnings if each.file in names)
+    return [Looked(mine, looked.trouble, looked.missing)]
+
+
+def _make(number: int, check: str, ask: Callable[[], Iterable[Finding]]) -> CheckResult:
+    """Make a check that needs no kernel; what prevents it is its result."""
+    begun = time.monotonic()
+    try:
+        found = tuple(ask())
+    except (MachineError, UserError) as error:
+        return CheckResult(number=number, check=check, trouble=in_one_line(error))
+    seconds = time.monotonic() - begun
+    return CheckResult(number=number, check=check, findings=found, seconds=seconds)
 
 
 def _has_history(source: Source) -> bool:
@@ -328,7 +408,3 @@ def _tree_of(repo: Path, commit: str) -> str:
     if tree is None:
         raise MachineError("the cache's git repository is damaged", where=f"{repo} {commit}")
     return tree
-
-
-def _one_line(error: HarnessError) -> str:
-    return " ".join(": ".join(filter(None, (error.what, error.why))).split())

@@ -6,11 +6,12 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.context import Context
+from harness.errors import UserError
 from harness.judge import checks as judge
 from harness.model.checks import Severity
 from harness.model.records import CheckEnded, ChecksPlanned
@@ -22,7 +23,7 @@ from harness.report.files import Reports, is_stdout
 from harness.report.formats import FORMATS, View
 from harness.report.terminal import Terminal
 from harness.report.verdict import verdict
-from harness.run import checking, rundir
+from harness.run import checking, journal, rundir
 from harness.run.journal import Journal
 from harness.run.request import Request
 from harness.store import Store
@@ -40,6 +41,8 @@ class Wish:
     verbose: bool
     form: str
     """Of what is printed; empty for the lines that a person reads."""
+    resume: bool = False
+    """Go on with the checks in *out* that were cut off."""
 
 
 def run(wish: Wish) -> int:
@@ -54,10 +57,7 @@ def run(wish: Wish) -> int:
     )
     reports = Reports(wish.junit, command)
     with signals.interruptible(), reports.kept_true(), ExitStack() as stack:
-        directory = wish.out or Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="checks-"))
-        )
-        place = stack.enter_context(rundir.fresh(directory, reports.junit))
+        place = stack.enter_context(_directory(wish, reports, stack))
         book = stack.enter_context(Journal(place.work))
         reports.begin_in(place.path)
         context = Context(Store.default(), make_progress(sys.stderr, verbose=wish.verbose))
@@ -77,6 +77,26 @@ def run(wish: Wish) -> int:
         if interrupt is not None:
             raise interrupt
     return found.exit_code
+
+
+def _directory(
+    wish: Wish, reports: Reports, stack: ExitStack
+) -> AbstractContextManager[rundir.RunDirectory]:
+    """Return the directory of the checks: that of those which are resumed, or a new one."""
+    if wish.out is None:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="checks-"))
+        return rundir.fresh(Path(name), reports.junit)
+    if not wish.resume:
+        return rundir.fresh(wish.out, reports.junit)
+    directory = rundir.find(str(wish.out), wish.request.working_dir, None)
+    records = journal.read(directory)
+    if records and judge.planned(records) is None:
+        raise UserError(
+            "this is a run of tests, not of checks",
+            where=str(directory),
+            hint=f"resume it: harness run --resume {directory}",
+        )
+    return rundir.again(directory)
 
 
 def _print(wish: Wish, book: Journal, found: Results) -> None:

@@ -204,6 +204,12 @@ def apply_command(
     help="Write journal, reports and logs to this directory.  It must be new, empty, or the "
     "directory of an earlier run.",
 )
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue the checks in the directory of --out that were cut off: what has a result "
+    "keeps it.",
+)
 @click.option("--junit", type=FilePath(dir_okay=False), help="Write the JUnit report to this file.")
 @click.option(
     "--format",
@@ -223,6 +229,7 @@ def check(
     wanted: tuple[str, ...],
     fail_on: str,
     out: Path | None,
+    resume: bool,
     junit: Path | None,
     form: str | None,
     verbose: bool,
@@ -246,12 +253,15 @@ def check(
       harness series check thread.mbox
       harness series check '../linux#v6.1..topic' --check signed-off --check checkpatch
       harness series check v10 --fail-on warning --junit checks.xml
+      harness series check v10 --out checks --resume
       harness series check thread.mbox --format sarif >checks.sarif
 
     Exit status: 1 where a check has failed; 0 where none has.
     """
     from harness.cli.check import Wish, run
 
+    if resume and out is None:
+        raise click.UsageError("--resume needs --out, the directory of the checks to continue.")
     here = Path.cwd()
     file = find_project(project_file, here)
     wish = Wish(
@@ -277,6 +287,7 @@ def check(
         junit=here / junit if junit else None,
         verbose=verbose,
         form=form or "",
+        resume=resume,
     )
     return run(wish)
 

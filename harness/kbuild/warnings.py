@@ -1,57 +1,51 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What compilers say of a tree at W=1, object by object, and what of it is new.
+"""What compilers and checkers say of a tree at W=1, object by object, and what of it is new.
 
 A slot of its own is built with W=1.  make prints only what it compiles anew, so the slot keeps by
 object what was said of it when it was compiled: together that is what a full build would print.
-Where a build was cut off that is no longer so, and the next one begins from nothing.
+Where a build was killed that is no longer so, and the next one begins from nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
 from harness.context import Context
 from harness.digest import digest_file
-from harness.kbuild import toolchain
+from harness.kbuild import sparse, toolchain
 from harness.kbuild.configure import check_taken, configure
+from harness.kbuild.diagnostics import MESSAGE, Looked, Warned, plain, relative, warnings_in
 from harness.kbuild.fragments import Fragments, parse
 from harness.kbuild.kernel import Slot, slot
 from harness.kbuild.left import file_left, is_left
 from harness.kbuild.make import Make
-from harness.kbuild.stale import made_from
+from harness.kbuild.stale import changed_files, made_from
 from harness.proc.process import run
 from harness.series import Tree
 from harness.series.position import Lines
 from harness.source import worktree
 
-_STATE = "warnings.json"
+_STATE = "said.json"
 _OBJECT = re.compile(r"^  (?:CC|AS|HOSTCC|CPP|LDS)\s+(?:\[M\]\s+)?(\S+)")
-_SAID = re.compile(
-    r"^(?P<file>[^\s:]+):(?P<line>\d+)(?::\d+)?: (?P<kind>fatal error|error|warning): (?P<text>.+)$"
-)
 _MAKE_ERROR = re.compile(r"^make(?:\[\d+\])?: \*\*\* (?!.*Waiting for unfinished)(.+)")
-_W1 = ("W=1", "--output-sync=target")
+_W1 = ("W=1", "--output-sync=target", "cmd_checkdoc=")
+"""At W=1 the makefiles also run kernel-doc on each C file that they compile, which is left out."""
+_KERNEL_DOC = ("scripts/kernel-doc", "tools/docs/kernel-doc")
+"""Where trees have it."""
 _LIMIT_S = 300
-
-
-class Warned(msgspec.Struct, frozen=True, order=True):
-    """One warning of a compiler or another tool."""
-
-    file: str
-    """As the tree names it."""
-    line: int
-    text: str
 
 
 class _State(msgspec.Struct, frozen=True):
     tree: str
     objects: dict[str, tuple[Warned, ...]]
+    sparse: dict[str, Looked]
+    """By the C file of an object that is there."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +56,8 @@ class Built:
     """The first error; empty where it builds."""
     warnings: tuple[Warned, ...]
     """Of the whole tree; of what was built where it does not build."""
+    sparse: Mapping[str, Looked] = field(default_factory=dict)
+    """By those of the files which sparse was to look at that the configuration compiles."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +89,21 @@ class Workshop:
             limit_s,
         )
 
+    def move(self, tree: Tree) -> list[str] | None:
+        """Check *tree* out; return the files that differ from what was there, if that is known.
+
+        Hold the slot's lock, here and in all that follows.
+        """
+        changed = changed_files(self.place.source, tree.commit)
+        worktree.checkout(tree.repo, tree.commit, self.place.source, self.context.progress)
+        return changed
+
     def configured(self, tree: Tree, fragments: Fragments) -> dict[str, str]:
-        """Configure *tree*; return the options by name.  Hold the slot's lock.
+        """Configure *tree*, which is checked out; return the options by name.
 
         Raises UserError where that fails, or an option is not taken.
         """
         place = self.place
-        worktree.checkout(tree.repo, tree.commit, place.source, self.context.progress)
         if self._state() is None:
             self._clear()
         tools = toolchain.identify()
@@ -109,15 +113,23 @@ class Workshop:
         return parse(config)
 
     def build(
-        self, tree: Tree, fragments: Fragments, title: str, changed: Sequence[str] | None = None
+        self,
+        tree: Tree,
+        fragments: Fragments,
+        title: str,
+        *,
+        changed: Collection[str] | None = None,
+        look_at: Collection[str] = (),
     ) -> Built:
-        """Build *tree*, which the progress calls *title*, incrementally; hold the slot's lock.
+        """Build *tree*, which is checked out, incrementally; the progress calls it *title*.
 
         *changed* are the files that differ from what was built there before, if that is known.
-        Raises UserError where the tree cannot be configured or an option is not taken.
+        Sparse looks at those of the C files *look_at* that are compiled.  Raises UserError where
+        the tree cannot be configured or an option is not taken.
         """
         self.configured(tree, fragments)
-        place, state, make = self.place, self._state(), self._make()
+        place, state = self.place, self._state()
+        self._forget_unlooked(state, look_at)
         said = _Said(place)
         # From here on the slot holds more than is known, until all has been said.
         (place.path / _STATE).unlink(missing_ok=True)
@@ -133,7 +145,7 @@ class Workshop:
                 step.update(said.latest, done=built, total=known)
 
             try:
-                done = make.run(["bzImage"], hear)
+                done = self._make(look_at).run(["bzImage"], hear)
             except BaseException:
                 # What was compiled and has not been told of yet is compiled again.
                 _remove_unsaid(place.objects, said, marker.stat().st_mtime_ns)
@@ -142,24 +154,54 @@ class Workshop:
             step.result(f"{len(said.objects)} objects")
         kept = self._keep(tree, state, said)
         error = "" if done.ok else said.error or f"make ended with status {done.status}"
-        every = {each for warnings in kept.values() for each in warnings}
-        return Built(error, tuple(sorted(every)))
+        every = {each for warnings in kept.objects.values() for each in warnings}
+        return Built(error, tuple(sorted(every)), self._looked(kept, look_at))
 
-    def _made_from(self, changed: Sequence[str]) -> int:
+    def _made_from(self, changed: Collection[str]) -> int:
         """Return how many objects were made from any of these files."""
-        return made_from(self.place.objects, self.place.source, changed)
+        return made_from(self.place.objects, self.place.source, tuple(changed))
 
-    def _keep(self, tree: Tree, state: _State | None, said: _Said) -> dict[str, tuple[Warned, ...]]:
-        """Store and return the warnings of the objects in the slot."""
-        place = self.place
-        objects = {**(state.objects if state else {}), **said.objects}
-        kept = {
-            name: warnings
-            for name, warnings in objects.items()
-            if name in said.objects or is_left(place.objects, place.objects / name)
+    def _forget_unlooked(self, state: _State | None, files: Collection[str]) -> None:
+        """Remove the objects of *files* that sparse has not looked at, so that it will."""
+        known = state.sparse if state else {}
+        for name in files:
+            made = sparse.object_of(name)
+            if (name not in known or known[name].trouble) and self._is_object(made):
+                (self.place.objects / made).unlink()
+
+    def _looked(self, state: _State, files: Collection[str]) -> dict[str, Looked]:
+        """Return what sparse says of each of *files* that the slot has compiled."""
+        why = "sparse has not looked at it: its makefile compiles it by a rule of its own"
+        return {
+            name: state.sparse.get(name, Looked(missing=f"{name}: {why}"))
+            for name in files
+            if self._is_object(sparse.object_of(name))
         }
-        (place.path / _STATE).write_bytes(msgspec.json.encode(_State(tree.tree, kept)))
-        return kept
+
+    def _keep(self, tree: Tree, state: _State | None, said: _Said) -> _State:
+        """Store and return what was said of the objects in the slot."""
+        before = state or _State("", {}, {})
+        objects = {**before.objects, **said.objects}
+        # What was compiled again without sparse, sparse has not seen.
+        looked = {
+            name: seen
+            for name, seen in before.sparse.items()
+            if sparse.object_of(name) not in said.objects
+        } | said.sparse.files
+        made = _State(
+            tree.tree,
+            {
+                name: warnings
+                for name, warnings in objects.items()
+                if name in said.objects or self._is_object(name)
+            },
+            {n: seen for n, seen in looked.items() if self._is_object(sparse.object_of(n))},
+        )
+        (self.place.path / _STATE).write_bytes(msgspec.json.encode(made))
+        return made
+
+    def _is_object(self, name: str) -> bool:
+        return is_left(self.place.objects, self.place.objects / name)
 
     def headers(self) -> dict[str, str]:
         """Return the digest of each user-space header of the tree that is in the slot, by name.
@@ -174,33 +216,27 @@ class Workshop:
                 found[path.relative_to(root).as_posix()] = digest_file(path)
         return found
 
-    def kernel_doc(self, names: Iterable[str]) -> list[Warned]:
-        """Return what the tree's kernel-doc says of files of the tree that is in the slot."""
-        script = self.place.source / "scripts/kernel-doc"
+    def kernel_doc(self, names: Iterable[str]) -> Looked:
+        """Return what the tree's kernel-doc says of files of the tree that is checked out."""
+        place = self.place
         files = [name for name in names if name.endswith((".c", ".h")) and self._has(name)]
-        if not files or not script.is_file():
-            return []
+        if not files:
+            return Looked()
+        script = next((name for name in _KERNEL_DOC if self._has(name)), None)
+        if script is None:
+            return Looked(missing="the tree has no kernel-doc")
         done = run(
-            [str(script), "-none", *files],
-            cwd=self.place.source,
+            [str(place.source / script), "-none", *files],
+            cwd=place.source,
             limit_s=_LIMIT_S,
-            sandbox=self.place.sandbox(),
+            sandbox=place.sandbox(),
         )
-        return list(_warnings(done.output.splitlines(), self.place))
-
-    def sparse(self, names: Iterable[str]) -> list[Warned]:
-        """Return what sparse says of those C files *names* that the slot has compiled."""
-        objects = [
-            f"{name.removesuffix('.c')}.o"
-            for name in names
-            if name.endswith(".c") and self._has(name)
-        ]
-        compiled = [n for n in objects if is_left(self.place.objects, self.place.objects / n)]
-        if not compiled:
-            return []
-        said: list[str] = []
-        self._make().run([*compiled, "C=2", "CHECK=sparse"], said.append)
-        return list(_warnings(said, self.place))
+        rows = done.output.splitlines()
+        if done.ok:
+            return Looked(tuple(warnings_in(rows, place.source, place.objects, errors=True)))
+        # With -none it ends with 0 whatever it finds.
+        last = next((row for row in reversed(rows) if row.strip()), "")
+        return Looked(trouble=f"{script} ended with status {done.status}: {last}")
 
     def _has(self, name: str) -> bool:
         return is_left(self.place.source, self.place.source / name)
@@ -218,33 +254,44 @@ class Workshop:
             if self.place.objects.exists():
                 self.place.objects.rename(grave / "objects")
 
-    def _make(self) -> Make:
+    def _make(self, look_at: Collection[str] = ()) -> Make:
+        """Return how make is called; with sparse on the files *look_at*."""
         make = self.place.make(self.log, self.limit_s)
-        return replace(make, options=_W1)
+        if not look_at:
+            return replace(make, options=_W1)
+        script = self.place.path / "sparse.sh"
+        script.write_text(sparse.script(look_at))
+        sandbox = make.sandbox
+        if sandbox is not None:
+            sandbox = replace(sandbox, readable=(*sandbox.readable, script))
+        return replace(make, sandbox=sandbox, options=(*_W1, "C=1", f"CHECK=sh {script}"))
 
 
 class _Said:
     """What make prints, by object; with --output-sync what belongs together comes together."""
 
     def __init__(self, place: Slot) -> None:
-        self._place = place
+        self._place = place.source, place.objects
         self.latest = ""
         """The object that was compiled last."""
         self.objects: dict[str, tuple[Warned, ...]] = {}
+        self.sparse = sparse.Heard(*self._place)
         self.error = ""
 
     def hear(self, line: str) -> None:
+        if self.sparse.hear(line):
+            return
         if match := _OBJECT.match(line):
-            self.latest = match[1]
+            self.latest = plain(match[1])
             self.objects[self.latest] = ()
             return
-        for warned in _warnings([line], self._place):
+        for warned in warnings_in([line], *self._place):
             there = self.objects.get(self.latest, ())
             self.objects[self.latest] = (*there, warned)
         if self.error:
             return
-        if (match := _SAID.match(line)) and match["kind"] != "warning":
-            self.error = _relative(line, self._place)
+        if (match := MESSAGE.match(line)) and match["kind"] != "warning":
+            self.error = relative(line, *self._place)
         elif match := _MAKE_ERROR.match(line):
             self.error = match[1]
 
@@ -289,17 +336,3 @@ def new_warnings(
         else:
             new.append(each)
     return new
-
-
-def _warnings(rows: Iterable[str], place: Slot) -> Iterator[Warned]:
-    for row in rows:
-        match = _SAID.match(_relative(row, place))
-        if match and match["kind"] == "warning":
-            yield Warned(match["file"].removeprefix("./"), int(match["line"]), match["text"])
-
-
-def _relative(line: str, place: Slot) -> str:
-    """Name files as the tree does."""
-    for prefix in (f"{place.source}/", f"{place.objects}/", "../src/"):
-        line = line.replace(prefix, "")
-    return line

@@ -22,6 +22,7 @@ from harness.foreign import translate
 from harness.guest import accel
 from harness.guest.capabilities import HostFacts
 from harness.guest.machine import BootFiles, GuestConfig
+from harness.judge import checks as judge
 from harness.kbuild import Kernel, toolchain
 from harness.kbuild.kernel import Meta
 from harness.kbuild.warnings import Workshop
@@ -58,12 +59,24 @@ def check(
 ) -> Exception | None:
     """Run the checks as the run *name* in *place*, record them in *book*; return what stopped them.
 
-    Before there is a plan, raises as the rooms do; KeyboardInterrupt at any time, which *book* is
-    told of.
+    Where *book* has a plan already, they go on: what has a result keeps it, unless that is an
+    error of this machine.  Before there is a plan, raises as the rooms do, and UserError where
+    something else was planned; KeyboardInterrupt at any time, which *book* is told of.
     """
     begun = time.monotonic()
     subject, plan = _prepare(wish, name, place.path / LOGS, context)
-    checks = Checks(subject, wish.wanted, lambda each: book.write(CheckEnded(result=each)))
+    records = book.records()
+    made = {
+        (each.result.number, each.result.check): not each.result.trouble
+        for each in records
+        if isinstance(each, CheckEnded)
+    }
+    checks = Checks(
+        subject,
+        wish.wanted,
+        lambda each: book.write(CheckEnded(result=each)),
+        frozenset(at for at, is_known in made.items() if is_known),
+    )
     files = {number: patch.path.name for number, patch in checks.patches.items()}
     planned = tuple(
         PlannedCheck(
@@ -75,8 +88,11 @@ def check(
         )
         for number, each in checks.planned()
     )
-    book.write(plan(planned))
-    place.planned(book)
+    if (earlier := judge.planned(records)) is None:
+        book.write(plan(planned))
+        place.planned(book)
+    else:
+        _need_same(earlier, plan(planned), place.path)
     (place.path / LOGS).mkdir(exist_ok=True)
     workshop, error, interrupted = subject.workshop, None, True
     try:
@@ -148,29 +164,46 @@ def _prepare(
     return Subject(stack, base, tree, fragments, workshop, histories), plan
 
 
+def _need_same(earlier: ChecksPlanned, now: ChecksPlanned, where: Path) -> None:
+    """Raise UserError if what would be checked now is not what the earlier plan says."""
+
+    def told(plan: ChecksPlanned) -> dict[str, object]:
+        kernel = plan.kernel
+        return {
+            "the source": (kernel.source, kernel.base_commit),
+            "the series": kernel.series_digest,
+            "the configuration": kernel.config,
+            "the checks": [(each.number, each.check) for each in plan.checks],
+            "--fail-on": plan.fail_on,
+        }
+
+    before = told(earlier)
+    other = [name for name, value in told(now).items() if value != before[name]]
+    if other:
+        raise UserError(
+            "these are not the checks that were cut off",
+            where=str(where),
+            why=f"{', '.join(other)} {'differ' if len(other) > 1 else 'differs'}",
+            hint="begin anew, without --resume: trees that were built are not built again",
+        )
+
+
 async def _make(checks: Checks, booth: _Booth) -> None:
     """Run all checks of *checks*; each tree boots in *booth* while the next one is built."""
     with Builder() as builder:
         await builder.do(checks.static)
-        if not set(checks.wanted) & set(BUILT):
-            return
-        boots = "boots" in checks.wanted
         async with asyncio.TaskGroup() as group:
-
-            async def boot(number: int) -> asyncio.Task[Seen | None] | None:
-                if not boots:
-                    return None
-                image = await builder.do(partial(checks.image, booth.scratch / str(number)))
-                return group.create_task(booth.boot(image, number))
-
-            await builder.do(checks.source)
-            before = await boot(0)
-            for number in checks.patches:
-                await builder.do(partial(checks.patch, number))
-                after = await boot(number)
-                if before and after:
-                    group.create_task(_compare(checks.tell, number, before, after))
-                before = after
+            boots: dict[int, asyncio.Task[Seen | None]] = {}
+            for number in checks.trees:
+                image = await builder.do(partial(checks.build, number))
+                if any(checks.is_open(n, "boots") for n in (number, number + 1)):
+                    boots[number] = group.create_task(booth.boot(image, number))
+                if number - 1 not in checks.trees:
+                    continue
+                await builder.do(partial(checks.compare, number))
+                if checks.is_open(number, "boots"):
+                    pair = boots[number - 1], boots[number]
+                    group.create_task(_compare(checks.tell, number, *pair))
                 await builder.do(partial(checks.options, number))
 
 
@@ -236,7 +269,6 @@ class _Booth:
                 except HarnessError as error:
                     seen = Seen(error=" ".join(str(error).split()))
                 self._seen[data] = seen.after(time.monotonic() - begun)
-            image.unlink()
             return self._seen[data]
 
     async def _boot(self, image: Path, number: int) -> Seen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,15 +189,20 @@ def check_planned(records: list[Record], directory: Path) -> None:
         )
 
 
+def _resumed(command: Sequence[str]) -> list[str]:
+    """Return the command line that resumes the checks which *command* began."""
+    return [*command, *(["--resume"] if "--resume" not in command else [])]
+
+
 def request_of(records: list[Record], where: Path) -> Requested:
     """Return what the user asked for when the run began; raises UserError where it does not say."""
     if records and isinstance(records[0], Requested):
         return records[0]
     if (made := checks.planned(records)) is not None:
         raise UserError(
-            "checks of a series cannot be resumed",
+            "these are checks of a series, not a run of tests",
             where=str(where / journal.FILE_NAME),
-            hint=f"run them again; finished builds are reused: {shlex.join(made.command)}",
+            hint=f"resume them: {shlex.join(_resumed(made.command))}",
         )
     raise UserError(
         "this run has no record of its request, so it cannot be resumed",

@@ -91,7 +91,7 @@ def titles_in(repositories: Iterable[Path]) -> Known:
 
 
 def check_style(patch: Patch, tree: Path, scratch: Path, sandbox: Sandbox | None) -> list[Finding]:
-    """Return the findings of checkpatch.pl of *tree*, which has the patch applied.
+    """Return the findings of checkpatch.pl of *tree*; *scratch* is made, for this patch alone.
 
     Raises MachineError if it cannot run, or ends with an unknown status.
     """
@@ -100,6 +100,7 @@ def check_style(patch: Patch, tree: Path, scratch: Path, sandbox: Sandbox | None
         raise MachineError("the tree has no checkpatch", where=str(script))
     if find("perl") is None:
         raise MachineError("perl is not installed", hint=install("perl"))
+    scratch.mkdir()
     mail = scratch / f"{patch.number:04d}.patch"
     mail.write_bytes(patch.data)
     argv = ["perl", str(script), f"--root={tree}", "--show-types", "--no-summary", "--color=never"]

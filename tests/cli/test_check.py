@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,7 +150,6 @@ def test_warnings_are_those_that_a_patch_introduces_and_no_others(project: Proje
 def test_a_file_that_is_renamed_brings_its_warnings_along(project: Project) -> None:
     def use(name: str) -> Edit:
         def edit(fake: FakeLinux) -> None:
-            replace(fake.work / "Makefile", "$(src)/mm/foo.c\n\n", f"$(src)/mm/{name}.c\n\n")
             fake.git("mv", "mm/foo.c", f"mm/{name}.c")
             makefile = fake.work / "Makefile"
             makefile.write_text(makefile.read_text().replace("mm/foo.c", f"mm/{name}.c"))
@@ -375,6 +375,86 @@ def test_what_was_checked_can_be_read_from_the_journal(project: Project) -> None
     resumed = project.harness("run", "--resume", str(book.parent))
     assert resumed.status == 2, resumed.text
     assert "harness series check" in resumed.text
+    assert "--resume" in resumed.text
+
+
+def compiled(project: Project) -> int:
+    """Return how often the compiler has run in the slot of checks."""
+    (runs,) = (project.root / "cache" / "places" / "build").glob("*/obj/compiler-runs")
+    return len(runs.read_text().splitlines())
+
+
+def three(project: Project) -> Path:
+    bodies = ("\tint one;\n", "\tint two;\n", "\tfor (;;)\n\t\t;\n")
+    return series(project, *((foo(body), f"mm: Change {n}") for n, body in enumerate(bodies, 1)))
+
+
+def test_a_tree_is_built_once(project: Project) -> None:
+    path = three(project)
+    first = outcomes(project, path)
+    built = compiled(project)
+    assert built == 4  # the source, and one for each patch
+    again = outcomes(project, path)
+    assert again[:2] == first[:2]
+    assert "two" in again[2]
+    assert compiled(project) == built
+    # A new version begins at its first new patch.
+    last = path / "0003-mm-Change-3.patch"
+    last.write_text(last.read_text().replace("for (;;)", "while (1)"))
+    outcomes(project, path)
+    assert compiled(project) == built + 1
+
+
+def test_checks_that_were_cut_off_are_resumed(project: Project) -> None:
+    path = three(project)
+    _, whole, _ = outcomes(project, path)
+    book, built = project.root / "out/journal.jsonl", compiled(project)
+    records = [json.loads(line) for line in book.read_text().splitlines()]
+    kept = [r for r in records if r["type"] == "checks" or r.get("result", {}).get("number") == 1]
+    # What has a result keeps it, and what this machine has prevented is made again.
+    kept[1]["result"]["notrun"] = "kept"
+    trouble = {"number": 2, "check": "builds", "trouble": "no disk"}
+    kept.append({"type": "check-ended", "result": trouble})
+    book.write_text("".join(f"{json.dumps(each)}\n" for each in kept))
+    status, found, text = outcomes(project, path, *ALL_BUT_BOOTS, "--resume")
+    first = f"series:1-{kept[1]['result']['check']}"
+    assert found == {**whole, first: "notrun"}, text
+    assert status == 1
+    assert compiled(project) == built
+    records = [json.loads(line) for line in book.read_text().splitlines()]
+    ended = [(r["result"]["number"], r["result"]["check"]) for r in records if "result" in r]
+    assert ended.count((2, "builds")) == 2
+    assert all(ended.count(at) == 1 for at in ended if at != (2, "builds"))
+    assert sum(record["type"] == "checks" for record in records) == 1
+
+
+def test_what_cannot_be_resumed(project: Project) -> None:
+    path = three(project)
+    wanted = ("--check", "signed-off")
+    said = project.harness("series", "check", str(path), "--resume", *wanted)
+    assert (said.status, "--resume needs --out" in said.text) == (2, True), said.text
+    out = ("--out", str(project.root / "out"), "--resume")
+    said = project.harness("series", "check", str(path), *out, *wanted)
+    assert (said.status, "there is no run" in said.text) == (2, True), said.text
+    outcomes(project, path, *wanted)
+    (path / "0003-mm-Change-3.patch").unlink()
+    said = project.harness("series", "check", str(path), *out, *wanted, "--upto", "2")
+    assert (said.status, "the series, the checks differ" in said.text) == (2, True), said.text
+    # Nothing of the earlier one is lost.
+    assert len(outcomes_of(project)) == 3
+
+
+def outcomes_of(project: Project) -> dict[str, str]:
+    said = project.harness("report", str(project.root / "out"), "--format", "json")
+    return {test["name"]: test["outcome"] for test in json.loads(said.text)["tests"]}
+
+
+def test_the_time_that_is_left_is_said(project: Project) -> None:
+    _, _, text = outcomes(project, three(project), "--check", "builds")
+    titles = [line for line in text.splitlines() if "✓ Building" in line]
+    assert "the source at W=1" in titles[0]
+    assert "patch 1/3 at W=1" in titles[1]
+    assert "patch 2/3, about 1 min left at W=1" in titles[2]
 
 
 def test_kernel_doc_and_sparse_tell_what_is_new(project: Project) -> None:
@@ -390,6 +470,68 @@ def test_kernel_doc_and_sparse_tell_what_is_new(project: Project) -> None:
     assert "mm/foo.c:5" in text
     assert "'unseen' was not declared" in text
     assert "'seen' was not declared" not in text
+
+
+def test_a_file_that_is_compiled_through_another_directory(project: Project) -> None:
+    """As KVM is: the makefiles name its objects, and compilers its sources, with ``..``."""
+    makefile = project.fake.work / "Makefile"
+    text = makefile.read_text().replace("$(src)/mm/foo.c", "$(src)/mm/../mm/foo.c")
+    makefile.write_text(text.replace("CC      mm/foo.o", "CC      mm/../mm/foo.o"))
+    old = "\tint old;\n"
+    foo(old, before="int seen;\n")(project.fake)
+    project.fake.commit("mm: What was there before")
+    path = series(
+        project,
+        (foo(old, before="int a;\nint seen;\n"), "mm: Shift it"),
+        (lambda fake: fake.write(README="x"), "doc: Add one"),
+        (foo(old, before="int a;\n\nint seen;\n"), "mm: Shift it again"),
+    )
+    status, found, text = outcomes(project, path, "--check", "warnings", "--check", "sparse")
+    assert status == 0
+    assert set(found.values()) == {"pass"}
+    assert "unused" not in text
+    assert "warning: mm/foo.c:2, 0001-mm-Shift-it.patch:" in text
+    assert text.count("was not declared") == 1, text
+
+
+def test_a_checker_that_fails_is_an_error_and_no_pass(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = project.root / "tools"
+    tools.mkdir()
+    sparse = tools / "sparse"
+    sparse.write_text('#!/bin/sh\n[ "$1" = --version ] || kill -SEGV $$\n')
+    sparse.chmod(0o755)
+    project.fake.write(scripts__kernel_doc="#!/bin/sh\necho no perl; exit 127\n")
+    (project.fake.work / "scripts/kernel_doc").replace(project.fake.work / "scripts/kernel-doc")
+    (project.fake.work / "scripts/kernel-doc").chmod(0o755)
+    project.fake.commit("scripts: Break one")
+    path = series(project, (foo("\tfor (;;)\n\t\t;\n"), "mm: Spin"))
+    wanted = ("--check", "sparse", "--check", "kernel-doc")
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        broken = Project(project.root, project.fake)
+        status, found, text = outcomes(broken, path, *wanted)
+    assert (status, set(found.values())) == (1, {"error"}), text
+    assert "sparse ended with status 139: mm/foo.c" in text
+    assert "scripts/kernel-doc ended with status 127: no perl" in text
+    # The next time it is asked again.
+    assert outcomes(project, path, "--check", "sparse")[:2] == (0, {"series:1-sparse": "pass"})
+
+
+def test_a_checker_that_is_not_asked_is_no_pass(project: Project) -> None:
+    (project.fake.work / "scripts/kernel-doc").unlink()
+    replace(project.fake.work / "Makefile", "\t@$(if $(C),$(CHECK)", "\t@$(if $(D),$(CHECK)")
+    project.fake.commit("kbuild: Do without")
+    path = series(
+        project,
+        (foo("\tfor (;;)\n\t\t;\n"), "mm: Spin"),
+        (lambda fake: fake.write(README="x"), "doc: Add one"),
+    )
+    _, found, text = outcomes(project, path, "--check", "sparse", "--check", "kernel-doc")
+    assert list(found.values()) == ["skip", "skip", "pass", "pass"], text
+    assert "the tree has no kernel-doc" in text
+    assert "mm/foo.c: sparse has not looked at it" in text
 
 
 def test_what_becomes_of_user_space_headers(project: Project) -> None:
@@ -432,8 +574,9 @@ def test_a_killed_build_is_not_taken_for_a_whole_one(project: Project) -> None:
     project.fake.commit("mm: A warning that was there before")
     path = series(project, (foo("\tint old;\n", before="int a;\n"), "mm: Shift it"))
     assert "unused" not in outcomes(project, path, "--check", "warnings")[2]
-    (state,) = (project.root / "cache" / "places" / "build").glob("*/warnings.json")
+    (state,) = (project.root / "cache" / "places" / "build").glob("*/said.json")
     state.unlink()
+    shutil.rmtree(project.root / "cache" / "entries" / "checked")
     assert "unused" not in outcomes(project, path, "--check", "warnings")[2]
     # The series again, and nothing is compiled that was compiled.
     runs = next((project.root / "cache" / "places" / "build").glob("*/obj/compiler-runs"))
@@ -477,11 +620,12 @@ def test_a_strangers_checks_run_in_the_sandbox(project: Project) -> None:
         script = fake.work / "scripts/kernel-doc"
         script.write_text(f"#!/bin/sh\ntouch {trap}\n")
         replace(fake.work / "Makefile", "headers:\n", f"$(shell touch {trap})\nheaders:\n")
-        foo("")(fake)
+        foo("\tfor (;;)\n\t\t;\n")(fake)
 
     path = series(project, (attack, "scripts: Steal"))
     status, found, text = outcomes(project, path, "--trust", "stranger")
-    assert found["series:1-builds"] == "pass", text
+    assert found["series:1-builds"] == found["series:1-sparse"] == "pass", text
+    assert found["series:1-kernel-doc"] == "pass"  # in a /tmp of its own
     assert not trap.exists()
     assert status == 0
     outcomes(project, path)

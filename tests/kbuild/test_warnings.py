@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.kbuild.warnings import Warned, new_warnings
+from harness.kbuild.diagnostics import Warned
+from harness.kbuild.warnings import new_warnings
 from harness.series.model import Patch
 from harness.series.position import Lines, lines_of
 
