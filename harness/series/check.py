@@ -102,12 +102,13 @@ def check_style(patch: Patch, tree: Path, scratch: Path, sandbox: Sandbox | None
         raise MachineError("perl is not installed", hint=install("perl"))
     scratch.mkdir()
     mail = scratch / f"{patch.number:04d}.patch"
-    mail.write_bytes(patch.data)
+    head = patch.data[: len(patch.data) - len(patch.diff)] + _diffstat(patch)
+    mail.write_bytes(head + patch.diff)
     argv = ["perl", str(script), f"--root={tree}", "--show-types", "--no-summary", "--color=never"]
     argv.append("--ignore=UNKNOWN_COMMIT_ID")  # check_fixes knows which commits there are
     done = capture([*argv, str(mail)], cwd=scratch, limit_s=_LIMIT_S, sandbox=sandbox)
     text = done.stdout.decode(errors="replace")
-    found = list(_reports(text, patch))
+    found = list(_reports(text, patch, head.count(b"\n")))
     words = done.stderr.decode(errors="replace").strip()
     # Status 1 means findings; a broken checkpatch prints other text.
     if done.status not in (0, 1) or (done.status == 1 and not found):
@@ -116,11 +117,21 @@ def check_style(patch: Patch, tree: Path, scratch: Path, sandbox: Sandbox | None
             where=str(script),
             why="\n".join((words or text).splitlines()[-6:]) or f"exit status {done.status}",
         )
+    if words:
+        # It goes on without a part of it that cannot run.
+        last = words.splitlines()[-1].strip()
+        found.append(Finding(Severity.NOTE, f"checkpatch did not check everything: {last}"))
     return found
 
 
-def _reports(text: str, patch: Patch) -> Iterator[Finding]:
-    before = patch.data[: len(patch.data) - len(patch.diff)].count(b"\n")
+def _diffstat(patch: Patch) -> bytes:
+    """Return the names of the files as a diffstat has them: checkpatch looks for MAINTAINERS."""
+    rows = (f" {name} |\n" for name in patch.files)
+    return "".join(rows).encode(errors="surrogateescape")
+
+
+def _reports(text: str, patch: Patch, before: int) -> Iterator[Finding]:
+    """Yield what checkpatch has reported; *before* is the number of lines above the diff."""
     rows = text.splitlines()
     for number, row in enumerate(rows):
         report = _REPORT.match(row)

@@ -25,12 +25,15 @@ pytestmark = [pytest.mark.unit, pytest.mark.slow]
 CHECKPATCH = r"""#!/usr/bin/env perl
 # SPDX-License-Identifier: GPL-2.0-only
 # Says of added lines with a word what the kernel's own says of others, in its form.
-my ($file, $found, $name, $line) = ($ARGV[-1], 0, "", 0);
+my ($file, $found, $name, $line, $kept) = ($ARGV[-1], 0, "", 0, 0);
 open(my $mail, "<", $file) or die "no mail";
 while (<$mail>) {
 	$name = $1 if m{^\+\+\+ b/(\S+)};
 	$line = $1 - 1 if /^@@ -\S+ \+(\d+)/;
 	$line++ if /^[+ ]/;
+	$kept = 1 if /^\s*MAINTAINERS\s*\|/;
+	print "WARNING:FILE_PATH_CHANGES: MAINTAINERS?\n#$.:\n$_\n" and $found = 1
+		if /^new file mode/ and not $kept;
 	if (/^\+.*(BADLY|LONG|TASTE)/) {
 		my %level = (BADLY => "ERROR", LONG => "WARNING", TASTE => "CHECK");
 		print "$level{$1}:$1: a word\n#$.: FILE: $name:$line:\n$_\n";
@@ -216,6 +219,34 @@ def test_checkpatch_of_the_source_with_places(project: Project) -> None:
     assert "warning: mm/foo.c:5, 0002-mm-Long.patch:" in text
     assert "TASTE" not in text
     assert "TASTE" in outcomes(project, path, "--check", "checkpatch", "-v")[2]
+
+
+def test_checkpatch_sees_which_files_a_patch_changes(project: Project) -> None:
+    def with_maintainer(fake: FakeLinux) -> None:
+        fake.write(mm__new_dot_c="/* */\n", MAINTAINERS="NEW\nF:\tmm/new.c\n")
+
+    def without(fake: FakeLinux) -> None:
+        fake.write(mm__other_dot_c="\n/* BADLY */\n")
+
+    path = series(project, (with_maintainer, "mm: Add one"), (without, "mm: Add another"))
+    status, _, text = outcomes(project, path, "--check", "checkpatch")
+    assert status == 1
+    assert text.count("FILE_PATH_CHANGES") == 1, text
+    place = text.partition("mm/other.c:2, 0002-mm-Add-another.patch:")[2]
+    patch = (path / "0002-mm-Add-another.patch").read_text().splitlines()
+    assert "BADLY" in patch[int(place.partition(":")[0]) - 1]
+    assert "new file mode" in patch[int(text.partition("another.patch:")[2].split(":")[0]) - 1]
+
+
+def test_a_part_of_checkpatch_that_cannot_run_is_noted(project: Project) -> None:
+    script = project.fake.work / "scripts/checkpatch.pl"
+    broken = CHECKPATCH.replace("exit $found;", "print STDERR \"no module 'ply'\\n\"; exit $found;")
+    script.write_text(broken)
+    project.fake.commit("scripts: Miss one")
+    path = series(project, (foo("\tfor (;;)\n\t\t;\n"), "mm: Spin"))
+    status, _, text = outcomes(project, path, "--check", "checkpatch", "-v")
+    assert status == 0
+    assert "note: checkpatch did not check everything: no module 'ply'" in text
 
 
 def test_a_series_cannot_silence_the_checkpatch_that_judges_it(project: Project) -> None:
