@@ -64,7 +64,7 @@ def check(
     something else was planned; KeyboardInterrupt at any time, which *book* is told of.
     """
     begun = time.monotonic()
-    subject, plan = _prepare(wish, name, place.path / LOGS, context)
+    subject, plan = prepare(wish, name, place.path / LOGS, context)
     records = book.records()
     made = {
         (each.result.number, each.result.check): not each.result.trouble
@@ -113,7 +113,7 @@ def check(
     return error
 
 
-def _prepare(
+def prepare(
     wish: Wish, name: str, logs: Path, context: Context
 ) -> tuple[Subject, Callable[[tuple[PlannedCheck, ...]], ChecksPlanned]]:
     """Return the series on its source, and a function that makes the plan from the checks."""

@@ -39,7 +39,12 @@ _FOR_VIRTME = ("net", "virtme")
     "--part",
     "parts",
     multiple=True,
-    type=click.Choice(["guests", "matrix", "overhead", "hosts", "workers", "mutants", "bisect"]),
+    type=click.Choice(
+        [
+            *("guests", "matrix", "overhead", "hosts", "workers", "mutants", "bisect"),
+            *("reading", "sandbox", "check"),
+        ]
+    ),
     default=("guests",),
     show_default=True,
     help="Measure guests and turn-around times; a matrix of ten kernels, from nothing and again, "
@@ -47,7 +52,8 @@ _FOR_VIRTME = ("net", "virtme")
     "of that; tests over SSH and by Dask, for which this machine plays the other one; or only many "
     "attempts on simulated workers, which is a part of that; or faults that share a kernel against "
     "one build for each, which takes a quarter of an hour; or a bisection over 64 commits against "
-    "`git bisect run`, which takes twenty minutes.",
+    "`git bisect run`, which takes twenty minutes; how fast threads are read; what the sandbox "
+    "costs a build; or checks of v10 against builds of its patches, which takes half an hour.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def bench(
@@ -75,6 +81,8 @@ def bench(
     from tools.bench.matrix import MatrixBench, OverheadBench
     from tools.bench.measured import Measured, Part
     from tools.bench.mutants import MutantsBench
+    from tools.bench.reading import ReadingBench
+    from tools.bench.series import CheckBench, SandboxBench
 
     here = Path.cwd()
     file = find_project(project_file, here)
@@ -98,6 +106,9 @@ def bench(
         "workers": ManyBench(progress),
         "bisect": BisectBench(own, store, progress),
         "mutants": MutantsBench(own, store, progress, here / "runs" / "bench-mutants"),
+        "reading": ReadingBench(own, progress),
+        "sandbox": SandboxBench(own, store, progress),
+        "check": CheckBench(own, store, progress),
     }
     for whole, within in (("matrix", "overhead"), ("hosts", "workers")):
         if whole in parts:
