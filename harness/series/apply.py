@@ -17,6 +17,7 @@ from harness.context import Context
 from harness.errors import MachineError, UserError
 from harness.proc.git import git, must, object_id
 from harness.series.failure import explain, is_in_the_tree
+from harness.series.links import check_links
 from harness.series.model import AppliedPatch, Patch, Series, Tree
 from harness.source.model import Source
 
@@ -133,7 +134,9 @@ def am(
         there = _already_there(series, done.text)
         if there:
             raise is_in_the_tree(there, len(series.patches))
-        return must(git("rev-parse", "HEAD", cwd=tree), "git cannot print the commit").text
+        tip = must(git("rev-parse", "HEAD", cwd=tree), "git cannot print the commit").text
+        check_links(series, base.repo, base.commit, tip)
+        return tip
     finally:
         git("worktree", "remove", "--force", "--force", str(tree), repo=base.repo)
 
