@@ -24,6 +24,8 @@ _FROM = re.compile(
     rb"(?=(?:(?:[!-9;-~]+:|[ \t]|>From )[^\n]*\n){0,1000}?(?:From|Subject|Date|Message-ID):)",
     re.M | re.I,
 )
+_REST = re.compile(rb"^From [^\n]*\d:\d\d[^\n]* (?:19|20)\d\d[^\n]*(?:\n|\Z)", re.M)
+"""A ``From `` line without a mail, as a program leaves that writes one of its own as well."""
 _GIT = re.compile(rb"From (?:[0-9a-f]{40,64} Mon Sep 17 00:00:00 2001|git@z )")
 _UNCOUNTED = re.compile(rb"From mboxrd@z |" + _GIT.pattern)
 """``From `` lines of mailboxes whose mails have no Content-Length header."""
@@ -51,7 +53,7 @@ class Span:
 def split(data: Buffer) -> Iterator[Span]:
     """Yield the mails of *data*; all of it is one mail where no line begins another."""
     mark = _FROM.search(data)
-    if mark is None or data[: mark.start()].strip():
+    if mark is None or _REST.sub(b"", data[: mark.start()]).strip():
         mark = None
         start = 0
     else:

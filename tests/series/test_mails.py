@@ -179,6 +179,18 @@ def test_whatever_the_message_says(rows: list[str], escaping: str, sending: str)
         assert [row.rstrip() for row in body.splitlines() if row.rstrip()] == wanted
 
 
+@pytest.mark.parametrize("lines", [1, 2, 3])
+@pytest.mark.parametrize("place", [0, 1])
+def test_from_lines_without_a_mail_are_none(lines: int, place: int) -> None:
+    """A program that saves a mailbox as one mail writes a line of its own above the first."""
+    mails = [m.patch(f"[PATCH {n}/2] mm: {n}", 2 + n, message_id=f"{n}@x") for n in (1, 2)]
+    box = [m.mboxrd([mail.bytes()]) for mail in mails]
+    box[place] = b"From b@example.org Thu Jan  1 00:00:01 1970\n" * lines + box[place]
+    read = read_bytes(b"".join(box))
+    assert [patch.subject for patch in read.patches] == ["mm: 1", "mm: 2"]
+    assert read.digest == read_bytes(m.mboxrd([mail.bytes() for mail in mails])).digest
+
+
 @pytest.mark.parametrize("word", [">From the start", ">>From", "From the start"])
 def test_mboxrd_is_undone_once(word: str) -> None:
     letter = m.patch("[PATCH] mm: x", 3, message=f"Why.\n\n{word} it was so.\n")
