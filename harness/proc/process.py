@@ -34,7 +34,8 @@ from harness.proc.stop import current
 _TAIL_LINES = 400
 _LOOK_S = 0.5
 """Seconds between checks of a sandbox's limits: a program that cannot fork may try for ever."""
-_TICK_S = 0.25
+_LONGEST_LINE = 1 << 20
+"""A longer line of a program in a sandbox is taken apart."""
 _NO_ROOM = 1 << 20
 """A disk with fewer free bytes than this is full."""
 
@@ -225,9 +226,11 @@ def capture(
     with _confined(argv, cwd, sandbox) as (wrapped, place, cell):
         child = start(wrapped, cwd=place, env=env, stdin=source, stderr=subprocess.PIPE)
         try:
-            stdout, stderr = _communicate(child, stdin, limit_s)
-        except subprocess.TimeoutExpired:
+            stdout, stderr = _communicate(child, stdin or b"", limit_s, cell)
+        except (TimeoutError, subprocess.TimeoutExpired):
             raise _too_long(argv, limit_s, cell) from None
+        except _Exceeded as error:
+            raise _stopped(argv, str(error)) from None
         finally:
             kill_group(child)
             for pipe in (child.stdin, child.stderr):
@@ -247,21 +250,68 @@ def _stopped(argv: Sequence[str], why: str) -> UserError:
     )
 
 
-def _communicate(child: Child, stdin: bytes | None, limit_s: float) -> tuple[bytes, bytes]:
-    """Do what Popen.communicate() does, and look now and then whether it is still wanted."""
-    stop = current()
-    if stop is None:
-        return child.communicate(stdin, timeout=limit_s)
+def _communicate(
+    child: Child, stdin: bytes, limit_s: float, cell: Cell | None
+) -> tuple[bytes, bytes]:
+    """Write *stdin* and return both outputs, once the child has ended.
+
+    Raises TimeoutError, :class:`_Exceeded`, and whatever stops this thread.
+    """
+    outputs = [pipe.fileno() for pipe in (child.stdout, child.stderr) if pipe]
+    told: dict[int, list[bytes]] = {output: [] for output in outputs}
     deadline = time.monotonic() + limit_s
-    while True:
-        stop.check()
-        left = deadline - time.monotonic()
-        try:
-            return child.communicate(stdin, timeout=min(_TICK_S, max(left, 0)))
-        except subprocess.TimeoutExpired:
+    stop, source = current(), child.stdin
+    count, at = 0, 0
+    with selectors.DefaultSelector() as ready:
+        for output in outputs:
+            ready.register(output, selectors.EVENT_READ)
+        if source is not None:
+            os.set_blocking(source.fileno(), False)
+            ready.register(source.fileno(), selectors.EVENT_WRITE)
+        if stop is not None:
+            ready.register(stop.fd, selectors.EVENT_READ)
+        while outputs:
+            left = deadline - time.monotonic()
             if left <= 0:
-                raise
-            stdin = None  # it is being written
+                raise TimeoutError
+            for key, _ in ready.select(min(left, 1.0)):
+                if stop is not None and key.fd == stop.fd:
+                    stop.check()
+                elif key.fd in told:
+                    chunk = os.read(key.fd, 1 << 16)
+                    told[key.fd].append(chunk)
+                    count += len(chunk)
+                    if not chunk:
+                        ready.unregister(key.fd)
+                        outputs.remove(key.fd)
+                elif source is not None:
+                    at = _feed(key.fd, stdin, at)
+                    if at >= len(stdin):
+                        ready.unregister(key.fd)
+                        source.close()
+            _check_size(count, cell)
+    child.wait(timeout=max(0.1, deadline - time.monotonic()))
+    stdout, stderr = (b"".join(chunks) for chunks in told.values())
+    return stdout, stderr
+
+
+def _feed(pipe: int, data: bytes, at: int) -> int:
+    """Write what fits of *data* from *at* on; return where to go on.
+
+    That is the end where the program has closed its input.
+    """
+    try:
+        return at + os.write(pipe, data[at : at + (1 << 16)])
+    except BlockingIOError:
+        return at
+    except BrokenPipeError:
+        return len(data)
+
+
+def _check_size(count: int, cell: Cell | None) -> None:
+    """Raise :class:`_Exceeded` if a program in a sandbox has printed too much, *count* bytes."""
+    if cell and count > cell.sandbox.limits.output_bytes:
+        raise _Exceeded(f"it printed more than {cell.sandbox.limits.output_bytes >> 20} MiB")
 
 
 def _too_long(argv: Sequence[str], limit_s: float, cell: Cell | None = None) -> HarnessError:
@@ -319,7 +369,7 @@ def _collect(
 ) -> str:
     assert child.stdout is not None  # noqa: S101  asked for above
     keep: deque[str] = deque(maxlen=_TAIL_LINES if log or on_line else None)
-    partial = b""
+    partial, count = b"", 0
     stop = current()
     sink = log.open("ab") if log else None
     look_at = 0.0
@@ -343,8 +393,13 @@ def _collect(
                 chunk = os.read(child.stdout.fileno(), 1 << 16)
                 if sink and chunk:
                     sink.write(chunk)
+                count += len(chunk)
+                _check_size(count, cell)
                 lines = (partial + chunk).split(b"\n")
                 partial = lines.pop()
+                if cell and len(partial) > _LONGEST_LINE:
+                    lines.append(partial)
+                    partial = b""
                 for raw in lines:
                     line = raw.decode(errors="replace")
                     keep.append(line)

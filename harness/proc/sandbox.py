@@ -31,6 +31,7 @@ _TOOLS = ("gcc", "ld", "make", "ccache", "nm", "readelf", "addr2line", "sparse",
 """Programs that may be outside /usr."""
 _TMP_BYTES = 4 * _GIB
 _FILE_BYTES = 8 * _GIB
+_OUTPUT_BYTES = _GIB // 8
 _CELL = "kernel-selftest-harness-"
 _CGROUPS = ("pids", "memory")
 _NUMBERS = itertools.count()
@@ -52,6 +53,8 @@ class Limits:
     memory_bytes: int = field(default_factory=lambda: max(4 * _GIB, _memory() * 3 // 4))
     processes: int = field(default_factory=lambda: max(1024, 64 * len(os.sched_getaffinity(0))))
     file_bytes: int = _FILE_BYTES
+    output_bytes: int = _OUTPUT_BYTES
+    """Of what it prints, which the harness reads and keeps."""
 
 
 @dataclass(frozen=True)

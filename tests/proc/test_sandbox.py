@@ -7,7 +7,8 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,37 @@ def test_a_large_file_is_stopped_and_named() -> None:
     with pytest.raises(UserError) as caught:
         sh("head -c 3000000 /dev/zero >/tmp/x", inside)
     assert "wrote a file of more than" in caught.value.why
+
+
+@pytest.mark.parametrize("call", [run, capture])
+@pytest.mark.parametrize(
+    "script", ["yes", "cat /dev/zero", "cat /dev/zero >&2", "yes & yes >&2; exit 0"]
+)
+def test_endless_output_is_stopped_and_named(
+    call: Callable[..., object], script: str, tmp_path: Path
+) -> None:
+    """What it prints is kept by the harness, in its memory and in the build's log."""
+    inside = Sandbox(limits=Limits(output_bytes=8 << 20))
+    log = {"log": tmp_path / "log"} if call is run else {}
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="sandbox killed") as caught:
+            call(["sh", "-c", script], sandbox=inside, limit_s=60, **log)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert "it printed more than 8 MiB" in caught.value.why
+    assert not log or log["log"].stat().st_size < 9 << 20
+
+
+def test_a_program_that_closes_its_input_or_reads_slowly_is_captured() -> None:
+    data = b"x" * (5 << 20)
+    for inside in (None, Sandbox()):
+        assert capture(["true"], stdin=data, sandbox=inside).status == 0
+        script = "sleep 0.3; cat"
+        done = capture(["sh", "-c", script], stdin=data, sandbox=inside)
+        assert (done.status, done.stdout == data) == (0, True)
+        assert capture(["cat"], stdin=b"", sandbox=inside).stdout == b""
 
 
 def test_a_strangers_endless_program_is_his_fault_and_not_the_machines() -> None:
