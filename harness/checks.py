@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from harness.errors import MachineError, UserError
-from harness.kbuild import Fragments, toolchain
+from harness.kbuild import Fragments, slot, toolchain
 from harness.kbuild.diagnostics import Looked, Warned
 from harness.kbuild.facts import Asked, Facts, Known, find_out, in_one_line
 from harness.kbuild.fragments import varied
@@ -26,6 +26,7 @@ from harness.model.checks import CheckResult, Finding, Severity
 from harness.proc.git import git, object_id
 from harness.proc.packages import install
 from harness.proc.process import find
+from harness.proc.sandbox import Sandbox
 from harness.series import Patch, Stack, Tree
 from harness.series.check import at, check_fixes, check_signed, check_style, titles_in
 from harness.series.position import lines_of, renames_of
@@ -61,9 +62,9 @@ class Subject:
 class Checks:
     """The *wanted* checks of a subject, step by step; hold the lock of its workshop meanwhile.
 
-    First :meth:`static`; then for each of :attr:`trees`, in their order, :meth:`build`, and if it
-    is that of a patch, :meth:`compare` and :meth:`options`.  Results go to *tell*; those *made*
-    before are not made again.
+    :meth:`static`; and for each of :attr:`trees`, in their order, :meth:`build`, and if it is that
+    of a patch, :meth:`compare` and :meth:`options`.  Results go to *tell*; those *made* before are
+    not made again.
     """
 
     subject: Subject
@@ -123,7 +124,10 @@ class Checks:
         return [n for n in range(len(self.patches) + 1) if n in todo or n + 1 in todo]
 
     def static(self) -> None:
-        """Run the checks that need no compiler."""
+        """Run the checks that need no compiler; in another thread than the other methods, if any.
+
+        Takes a lock of its own.
+        """
         subject = self.subject
         workshop, base = subject.workshop, subject.source
         repositories = (base.repo, *subject.histories)
@@ -135,18 +139,22 @@ class Checks:
             for check in STATIC
             if self.is_open(number, check)
         ]
-        if any(check == "checkpatch" for _, check in todo):
-            # The source's own: that of the patched tree is the series' to change.
-            worktree.checkout(
-                base.repo, base.commit, workshop.place.source, workshop.context.progress
-            )
+        if not todo:
+            return
+        context = workshop.context
+        # The source's own checkpatch, as that of the patched tree is the series' to change; in a
+        # work tree that stays there while others are built, and that no build writes to.
+        place = slot(context.store, base.spec, Fragments((), ()), purpose="checkpatch")
+        source = place.source
         with (
-            workshop.context.step("Checking messages and style") as step,
-            workshop.context.store.for_make().scratch("checks") as scratch,
+            context.lock(place.name),
+            context.step("Checking messages and style") as step,
+            context.store.for_make().scratch("checks") as scratch,
             ThreadPoolExecutor(toolchain.jobs()) as pool,
         ):
-            sandbox = workshop.place.sandbox(readable=(scratch,))
-            source = workshop.place.source
+            if any(check == "checkpatch" for _, check in todo):
+                worktree.checkout(base.repo, base.commit, source, context.progress)
+            sandbox = Sandbox((source, scratch)) if workshop.place.owner else None
             pending: list[Future[CheckResult]] = []
             for number, check in todo:
                 patch = self.patches[number]
@@ -158,8 +166,8 @@ class Checks:
                     ),
                 }
                 # In the context of this thread, so that what stops it stops them, too.
-                context = contextvars.copy_context()
-                pending.append(pool.submit(context.run, _make, number, check, ask[check]))
+                mine = contextvars.copy_context()
+                pending.append(pool.submit(mine.run, _make, number, check, ask[check]))
             for done, each in enumerate(pending):
                 step.update(done=done, total=len(pending))
                 self.tell(each.result())

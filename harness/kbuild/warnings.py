@@ -181,7 +181,7 @@ class Workshop:
     def _keep(self, tree: Tree, state: _State | None, said: _Said) -> _State:
         """Store and return what was said of the objects in the slot."""
         before = state or _State("", {}, {})
-        objects = {**before.objects, **said.objects}
+        objects = {**before.objects, **{name: tuple(w) for name, w in said.objects.items()}}
         # What was compiled again without sparse, sparse has not seen.
         looked = {
             name: seen
@@ -274,7 +274,7 @@ class _Said:
         self._place = place.source, place.objects
         self.latest = ""
         """The object that was compiled last."""
-        self.objects: dict[str, tuple[Warned, ...]] = {}
+        self.objects: dict[str, list[Warned]] = {}
         self.sparse = sparse.Heard(*self._place)
         self.error = ""
 
@@ -283,11 +283,10 @@ class _Said:
             return
         if match := _OBJECT.match(line):
             self.latest = plain(match[1])
-            self.objects[self.latest] = ()
+            self.objects[self.latest] = []
             return
         for warned in warnings_in([line], *self._place):
-            there = self.objects.get(self.latest, ())
-            self.objects[self.latest] = (*there, warned)
+            self.objects.setdefault(self.latest, []).append(warned)
         if self.error:
             return
         if (match := MESSAGE.match(line)) and match["kind"] != "warning":

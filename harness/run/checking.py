@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The checks of a series, from the request to the last result.
 
-Trees are built one after the other in a thread; the kernel of each boots while the next is built.
+Trees are built one after the other in a thread.  The kernel of each boots while the next is built,
+and messages and style are checked beside that.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,7 +98,10 @@ def check(
     (place.path / LOGS).mkdir(exist_ok=True)
     workshop, error, interrupted = subject.workshop, None, True
     try:
-        with workshop.context.lock(workshop.place.name), context.store.scratch("boots") as scratch:
+        with ExitStack() as held:
+            if checks.trees:
+                held.enter_context(workshop.context.lock(workshop.place.name))
+            scratch = held.enter_context(context.store.scratch("boots"))
             booth = _Booth(wish, place.path / LOGS, scratch, context)
             signals.run(_make(checks, booth))
         interrupted = False
@@ -189,10 +194,13 @@ def _need_same(earlier: ChecksPlanned, now: ChecksPlanned, where: Path) -> None:
 
 
 async def _make(checks: Checks, booth: _Booth) -> None:
-    """Run all checks of *checks*; each tree boots in *booth* while the next one is built."""
-    with Builder() as builder:
-        await builder.do(checks.static)
+    """Run all checks of *checks*; each tree boots in *booth* while the next one is built.
+
+    Messages and style are checked beside the builds.
+    """
+    with Builder() as builder, Builder() as aside:
         async with asyncio.TaskGroup() as group:
+            group.create_task(aside.do(checks.static))
             boots: dict[int, asyncio.Task[Seen | None]] = {}
             for number in checks.trees:
                 image = await builder.do(partial(checks.build, number))
