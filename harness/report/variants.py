@@ -14,6 +14,28 @@ Line = list[Span]
 
 _MOST_NAMES = 4
 _BAR = 420
+_HEAD = """\
+<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Variants</title>
+<style>
+:root { color-scheme: light dark; }
+body { font-family: system-ui, sans-serif; margin: 1rem auto; padding: 0 1rem; max-width: 75rem;
+	background: light-dark(#fff, #15181c); color: light-dark(#1b1f24, #e3e7ec);
+	overflow-wrap: anywhere; }
+table { border-collapse: collapse; margin: 1rem 0; }
+td, th { border: 1px solid light-dark(#d5d9de, #39414a); padding: .2rem .6rem; text-align: left; }
+a { color: light-dark(#0b57a8, #7db8ff); }
+.bad { color: light-dark(#b3161b, #ff7b72); }
+.good { color: light-dark(#116329, #5bc47a); }
+.plot { overflow-x: auto; }
+.plot text { fill: currentColor; }
+.right { fill: light-dark(#4878a8, #5b8fc4); }
+.wrong { fill: light-dark(#d8b0b0, #6b4a4a); }
+</style></head><body>
+<h1>Variants</h1><table><tr><th>variant<th>patch<th>correct</tr>"""
 
 
 def size_text(size: Size) -> str:
@@ -116,14 +138,7 @@ def page(found: Comparison, graphs: dict[str, str]) -> str:
 
     *graphs* has links to differential flame graphs by the text of the link.
     """
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8"><title>Variants</title>',
-        "<style>body{font-family:sans-serif;margin:2em;max-width:70em}"
-        "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #ccc;"
-        "padding:.2em .6em;text-align:left}.bad{color:#a00}.good{color:#060}</style></head><body>",
-        "<h1>Variants</h1><table><tr><th>variant<th>patch<th>correct</tr>",
-    ]
+    parts = [_HEAD]
     for variant in found.variants:
         why = variant.reason or _names(variant)
         text = f"{state(variant)}: {why}" if why else state(variant)
@@ -134,7 +149,8 @@ def page(found: Comparison, graphs: dict[str, str]) -> str:
         )
     parts.append("</table>")
     for row in found.rows:
-        parts += [f"<h2>{_html(row.test)}: {_html(row.metric)}</h2>", plot(row, found.variants)]
+        parts.append(f"<h2>{_html(row.test)}: {_html(row.metric)}</h2>")
+        parts.append(f'<div class="plot">{plot(row, found.variants)}</div>')
     if graphs:
         parts.append("<h2>What the difference is made of</h2><ul>")
         parts += [
@@ -146,23 +162,26 @@ def page(found: Comparison, graphs: dict[str, str]) -> str:
 
 
 def plot(row: Row, variants: tuple[Variant, ...]) -> str:
-    """Return a bar for each variant, as SVG; pale where it is not right."""
+    """Return a bar for each variant, as SVG; pale where it is not right.
+
+    The figures stand before the bars: a phone shows the left of a plot.
+    """
     top = max([1e-9, *(figure.value for figure in row.figures if figure)])
-    wide = 8 * max(len(variant.name) for variant in variants) + 16
-    height = 24 * len(variants) + 8
+    figures = [f"{figure_text(each)} {row.unit if each else ''}" for each in row.figures]
+    names = 8 * max(len(variant.name) for variant in variants) + 16
+    start = names + 8 * max(map(len, figures)) + 16
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide + _BAR + 360}" '
-        f'height="{height}" font-family="monospace" font-size="12">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{start + _BAR}" '
+        f'height="{24 * len(variants) + 8}" font-family="monospace" font-size="12">'
     ]
     for number, (variant, figure) in enumerate(zip(variants, row.figures, strict=True)):
         at = 24 * number + 4
-        parts.append(f'<text x="0" y="{at + 14}">{_html(variant.name)}</text>')
         width = _BAR * max(0.0, figure.value) / top if figure else 0
-        colour = "#4878a8" if variant.right else "#d8b0b0"
+        style = "right" if variant.right else "wrong"
         parts.append(
-            f'<rect x="{wide}" y="{at}" width="{width:.1f}" height="18" fill="{colour}"/>'
-            f'<text x="{wide + width + 6:.1f}" y="{at + 14}">{_html(figure_text(figure))}'
-            f" {_html(row.unit if figure else '')}</text>"
+            f'<text x="0" y="{at + 14}">{_html(variant.name)}</text>'
+            f'<text x="{names}" y="{at + 14}">{_html(figures[number])}</text>'
+            f'<rect x="{start}" y="{at}" width="{width:.1f}" height="18" class="{style}"/>'
         )
     return "".join([*parts, "</svg>"])
 

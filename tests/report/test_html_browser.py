@@ -17,9 +17,11 @@ from harness.judge.compare import compare
 from harness.judge.merge import merged, split
 from harness.model import results as r
 from harness.outcome import Outcome
-from harness.report import html
+from harness.report import html, variants
 from harness.report.formats import FORMATS, View
 from harness.run.job import read_results
+from tests.judge.test_variants import compared
+from tests.judge.test_variants import results as figures
 from tests.matrixrun import Posted, write_matrix
 from tests.report import samples as s
 from tests.report.browser import Visit, opened_browser
@@ -422,6 +424,27 @@ def test_a_bisection_knows_better_than_its_table(visit: Visit, tmp_path: Path) -
     page = visit.open(run / "report.html")
     page.get_by_role("button", name="broken here").click()
     assert page.get_by_text("Broken by 4: mm: Break it").is_visible()
+
+
+def test_the_page_of_variants_can_be_read_on_a_phone_and_in_the_dark(browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    try:
+        page = context.new_page()
+        page.set_content(variants.page(compared(figures(10), figures(20)), {"a graph": "x.svg"}))
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        back, text = page.evaluate(
+            "['backgroundColor', 'color'].map(each => getComputedStyle(document.body)[each])"
+        )
+        assert sum(rgb(back)) < sum(rgb(text))
+        assert contrast(back, text) > 7
+        figure = page.get_by_text("20 (+100.00 %)")
+        box = figure.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 390
+        colour = figure.evaluate("each => getComputedStyle(each).fill")
+        assert contrast(back, colour) > 7
+    finally:
+        context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
