@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.report.text import Span, count, one_line
+from harness.report.text import PATH, Span, count, one_line
 from harness.series.shown import Shown, ShownPatch, ShownSeries, ShownTrailer
 
 Line = list[Span]
@@ -39,22 +39,23 @@ def _series(series: ShownSeries) -> Iterator[Line]:
     yield from _trailers(series.trailers, "  ")
     for patch in series.patches:
         yield []
-        yield from _patch(patch)
+        yield from patch_lines(patch)
     if series.notes:
         yield []
     for note in series.notes:
         yield [("note: ", "warn"), (one_line(note, 2000), "")]
 
 
-def _patch(patch: ShownPatch) -> Iterator[Line]:
+def patch_lines(patch: ShownPatch) -> Iterator[Line]:
+    """Yield what is said of one patch."""
     yield [
         (f"  {patch.number}/{patch.total} ", "dim"),
         (one_line(patch.subject), "bold"),
         (f"  +{patch.added} -{patch.removed}", ""),
     ]
-    yield [(f"      {one_line(patch.author)}; {one_line(patch.where)}", "dim")]
+    yield [(f"      {one_line(patch.author)}; ", "dim"), (one_line(patch.where), PATH)]
     for file in patch.files:
-        yield [(f"      {one_line(file.name)}  +{file.added} -{file.removed}", "")]
+        yield [(f"      {one_line(file.name)}", PATH), (f"  +{file.added} -{file.removed}", "")]
     yield from _trailers(patch.trailers, "      ")
 
 

@@ -79,7 +79,8 @@ def find(wanted: str, working_dir: Path, runs: Path | None) -> Path:
             why="an empty path would mean the current directory",
             hint=f"name the directory of a run, or '{LATEST}' for the newest of this project",
         )
-    places = [working_dir / wanted] + ([runs / wanted] if runs else [])
+    # An absolute path names the same place twice.
+    places = dict.fromkeys([working_dir / wanted, *([runs / wanted] if runs else [])])
     for place in places:
         with told("the run cannot be read", place, kind=UserError):
             for directory in (place / NEXT, place):

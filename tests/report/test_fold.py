@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from harness.report.console import Terminal, print_summary
 from harness.report.fold import fold
+from harness.report.series import patch_lines
 from harness.report.text import COMMAND, PATH, columns
+from harness.series.shown import ShownFile, ShownPatch
 from tests.report import samples as s
 from tests.report.test_progress import Stream
 
@@ -64,6 +66,28 @@ def test_a_path_is_never_broken() -> None:
     path = "/a/rather/long/path with blanks/" * 5
     folded = fold([("  kernel log: ", "dim"), (path, PATH)], 40)
     assert any(path in text_of(each) for each in folded)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_a_path_of_a_patch_is_whole_and_the_rest_within_the_width(width: int) -> None:
+    file = ShownFile(name="a/file/in/a/deep/directory/of/a/tree.h", added=1, removed=0)
+    patch = ShownPatch(
+        number=1,
+        total=1,
+        subject="mm: " + "a word " * 20,
+        author="A Person With A Long Name <person@example.org>",
+        where="/home/person/with a blank/" + "patches/" * 8 + "0001-mm-it.patch",
+        files=(file,),
+        added=1,
+        removed=0,
+        trailers=(),
+    )
+    for line in patch_lines(patch):
+        text = [text_of(each) for each in fold(line, width)]
+        for path in (file.name, patch.where):
+            assert path not in text_of(line) or any(path in each for each in text)
+        wide = max((columns(each) for each in text if "/" not in each), default=0)
+        assert wide <= width
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100])
