@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from harness import series
-from harness.cli.options import find_project, project_option
+from harness.cli.options import RunName, find_project, project_option
 from harness.errors import ExitCode, UserError
 from harness.foreign import told
 from harness.model.results import Results
@@ -29,6 +29,7 @@ from harness.visible import defuse_json
 @click.option(
     "--run",
     "wanted",
+    type=RunName(),
     metavar="RUN",
     help="Use only this run: its directory, its name below runs/, or 'latest'.  [default: the "
     "newest of the runs with most results for the patch]",

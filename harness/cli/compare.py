@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from harness.cli.options import find_project
+from harness.cli.options import RunName, find_project
 from harness.cli.testing import Asked, TestingCommand, testing_options
 from harness.cli.variants import compare_variants
 from harness.errors import ExitCode, UserError
@@ -28,7 +28,7 @@ from harness.visible import visible
 
 
 @click.command(cls=TestingCommand)
-@click.argument("names", nargs=-1, metavar="BEFORE [AFTER] | --variants A B...")
+@click.argument("names", nargs=-1, metavar="BEFORE [AFTER] | --variants A B...", type=RunName())
 @testing_options
 @click.option("--json", "as_json", is_flag=True, help="Print the whole comparison as JSON.")
 @click.option(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from harness.errors import UserError
 from harness.report.terminal import Terminal
@@ -17,8 +18,21 @@ _DOCS = Path(__file__).parents[2] / "docs"
 _COMMENT = "<!--"
 
 
+class _Topic(click.ParamType[str]):
+    name = "text"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the pages and commands that begin with *incomplete*."""
+        group = ctx.parent.command if ctx.parent else None
+        commands = group.list_commands(ctx) if isinstance(group, click.Group) else []
+        names = dict.fromkeys([*(path.stem for path in sorted(_DOCS.glob("*.md"))), *commands])
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
 @click.command(name="help", short_help="Show a page of the documentation.")
-@click.argument("topic", required=False)
+@click.argument("topic", required=False, type=_Topic())
 @click.pass_context
 def help_command(context: click.Context, topic: str | None) -> None:
     """Show the page TOPIC of the documentation, or the options of the command TOPIC.

@@ -3,28 +3,73 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import sys
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from harness import project
+from harness.errors import HarnessError
 from harness.report.text import short
+from harness.run.rundir import RUNS
 
 
 class Name(click.ParamType[str]):
-    """The value of an option that is not empty: ``--suite "$SUITE"`` with no ``$SUITE`` is not."""
+    """The value of an option that is not empty: ``--suite "$SUITE"`` with no ``$SUITE`` is not.
+
+    A shell completes the names in *tables* of the project file, or else a path.
+    """
 
     name = "text"
+
+    def __init__(self, *tables: str) -> None:
+        self._tables = tables
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return what a word that begins with *incomplete* may become."""
+        with contextlib.suppress(HarnessError, OSError, ValueError):
+            file = find_project(ctx.params.get("project_file"), Path.cwd())
+            tables = tomllib.loads(file.read_text("utf-8"))
+            names = [name for each in self._tables for name in tables.get(each, ())]
+            return completed(names, incomplete)
+        return completed((), incomplete)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return *value* as it is; a usage error where it is empty."""
         if value == "":
             self.fail("the value is empty", param, ctx)
         return value
+
+
+class RunName(click.ParamType[str]):
+    """A run: its directory, or its name below runs/, which a shell completes."""
+
+    name = "text"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return what a word that begins with *incomplete* may become, the newest run first."""
+        with contextlib.suppress(HarnessError, OSError):
+            file = find_project(ctx.params.get("project_file"), Path.cwd())
+            runs = sorted((file.parent / RUNS).iterdir(), reverse=True)
+            return completed([each.name for each in runs if each.is_dir()], incomplete)
+        return completed((), incomplete)
+
+
+def completed(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """Return those of *names* that begin with *incomplete*; if there are none, paths that do."""
+    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]
 
 
 class FilePath(click.Path):

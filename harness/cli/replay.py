@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from harness.cli.options import find_project, program_words
+from harness.cli.options import RunName, find_project, program_words
 from harness.cli.testing import Asked, Finished, TestingCommand, conduct, testing_options
 from harness.errors import ExitCode, UserError
 from harness.guest.gdb import Found, Until
@@ -42,6 +42,7 @@ from harness.visible import visible
 @click.option(
     "--from",
     "from_run",
+    type=RunName(),
     metavar="RUN",
     help="Take kernel and suites of this run: its directory, its name below runs/, or 'latest'.",
 )

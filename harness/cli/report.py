@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import find_project, project_option, shell_command
+from harness.cli.options import RunName, find_project, project_option, shell_command
 from harness.context import Context
 from harness.errors import UserError
 from harness.report import kcidb
@@ -32,7 +32,7 @@ def _check_origin(ctx: click.Context, param: click.Parameter, value: str | None)
 
 
 @click.command()
-@click.argument("run", metavar="RUN", default=rundir.LATEST)
+@click.argument("run", metavar="RUN", default=rundir.LATEST, type=RunName())
 @project_option
 @click.option(
     "--format",

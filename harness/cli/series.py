@@ -57,7 +57,7 @@ def _which(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="N",
             help="Use only the first N patches, counted through all series.  [default: all]",
         ),
-        click.argument("which", metavar="SERIES...", nargs=-1, required=True, type=Name()),
+        click.argument("which", metavar="SERIES...", nargs=-1, required=True, type=Name("stacks")),
     ):
         command = option(command)
     return command

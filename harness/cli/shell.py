@@ -12,7 +12,7 @@ from typing import BinaryIO
 import click
 
 from harness import project
-from harness.cli.options import FilePath, find_project, project_option
+from harness.cli.options import FilePath, RunName, find_project, project_option
 from harness.context import Context
 from harness.errors import UserError
 from harness.foreign import of_os
@@ -31,7 +31,7 @@ from harness.visible import visible
 
 
 @click.command(short_help="Open a shell in a guest of a run.")
-@click.argument("run", metavar="[RUN]", default=rundir.LATEST)
+@click.argument("run", metavar="[RUN]", default=rundir.LATEST, type=RunName())
 @project_option
 @click.option(
     "--test",

@@ -18,6 +18,7 @@ from harness import project
 from harness.cli.options import (
     FilePath,
     Name,
+    RunName,
     find_project,
     program_words,
     project_option,
@@ -103,7 +104,7 @@ def _given(args: Sequence[str], option: str) -> str:
     "--series",
     "series",
     multiple=True,
-    type=Name(),
+    type=Name("stacks"),
     metavar="NAME|PATH|none",
     help="Apply this series: a name from [stacks] of the project file, a directory of patches, a "
     "quilt directory, a patch, an mbox or maildir with the whole thread (FILE#2: the second "
@@ -131,7 +132,7 @@ def _given(args: Sequence[str], option: str) -> str:
     "--suite",
     "suites",
     multiple=True,
-    type=Name(),
+    type=Name("suites"),
     metavar="NAME|DIR|kernel:NAME[:GLOB]",
     help="Run this suite: one of the project file, a directory in kselftest layout, or a suite of "
     "the kernel tree (kernel:mm), optionally limited to programs that match a pattern "
@@ -225,6 +226,7 @@ def _given(args: Sequence[str], option: str) -> str:
 )
 @click.option(
     "--resume",
+    type=RunName(),
     metavar="RUN",
     help="Continue an interrupted run: its directory, its name below runs/, or 'latest'.  "
     "Finished tests keep their results; the rest run with the options of the interrupted run.",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import find_project, project_option
+from harness.cli.options import RunName, find_project, project_option
 from harness.errors import ExitCode, UserError
 from harness.model.coverage import Coverage, PatchCoverage
 from harness.report.coverage import describe_patch
@@ -22,7 +22,7 @@ _LINE = re.compile(r"(?P<path>.+):(?P<line>\d+)")
 
 @click.command("which-tests")
 @click.argument("what", metavar="FILE:LINE|PATCH")
-@click.argument("run", metavar="[RUN]", default="")
+@click.argument("run", metavar="[RUN]", default="", type=RunName())
 @project_option
 def which_tests(what: str, run: str, project_file: Path | None) -> int:
     """Print the tests that ran a changed line, or any changed line of a patch.

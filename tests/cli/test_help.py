@@ -48,9 +48,44 @@ def test_what_is_not_there_is_told_with_what_is_near() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "found"), [("harness ru", "plain,run"), ("harness series ch", "plain,check")]
+    ("words", "found"),
+    [
+        ("harness ru", ["plain,run"]),
+        ("harness series ch", ["plain,check"]),
+        ("harness help expec", ["plain,expectations"]),
+        ("harness run --series v1", ["plain,v10", "plain,v11"]),
+        ("harness series show v1", ["plain,v10", "plain,v11"]),
+        ("harness run --suite mi", ["plain,mine"]),
+        ("harness report 2026", ["plain,20260702-a", "plain,20260701-b"]),
+        ("harness run --resume 20260701", ["plain,20260701-b"]),
+        # Where no name begins so, it may be a path, of which bash knows.
+        ("harness run --series ../my", ["file,../my"]),
+        ("harness run --suite /home", ["file,/home"]),
+        ("harness run --source li", ["file,li"]),
+        ("harness report ./o", ["file,./o"]),
+        ("harness compare ou", ["file,ou"]),
+    ],
 )
-def test_a_shell_completes_commands(words: str, found: str) -> None:
+def test_a_shell_completes_commands_names_and_paths(
+    tmp_path: Path, words: str, found: list[str]
+) -> None:
+    (tmp_path / "harness.toml").write_text(
+        '[stacks]\nv10 = ["a"]\nv11 = ["b"]\nother = ["c"]\n[suites.mine]\npath = "x"\n'
+    )
+    for name in ("20260701-b", "20260702-a"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert complete(tmp_path, words) == found
+
+
+def test_completion_outside_a_project_is_that_of_paths(tmp_path: Path) -> None:
+    (tmp_path / "harness.toml").write_text("this is no TOML")
+    for place in (tmp_path, Path("/")):
+        assert complete(place, "harness run --series v1") == ["file,v1"]
+        assert complete(place, "harness report latest") == ["file,latest"]
+
+
+def complete(place: Path, words: str) -> list[str]:
+    """Return what bash is told in the directory *place*."""
     number = str(len(words.split()) - 1)
     asked = {"COMP_WORDS": words, "COMP_CWORD": number, "_HARNESS_COMPLETE": "bash_complete"}
     argv = [
@@ -59,6 +94,13 @@ def test_a_shell_completes_commands(words: str, found: str) -> None:
         "import sys; sys.argv[0] = 'harness'; from harness.cli import main; main()",
     ]
     done = subprocess.run(
-        argv, env={**os.environ, **asked}, capture_output=True, text=True, timeout=60, check=False
+        argv,
+        cwd=place,
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
-    assert found in done.stdout
+    assert done.stderr == ""
+    return done.stdout.splitlines()
