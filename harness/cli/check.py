@@ -10,6 +10,9 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import click
+
+from harness.cli.options import reports_of
 from harness.context import Context
 from harness.errors import UserError
 from harness.judge import checks as judge
@@ -19,7 +22,7 @@ from harness.model.results import Results
 from harness.proc import signals
 from harness.report import checks as report
 from harness.report.console import make_progress, print_lines
-from harness.report.files import Reports, is_stdout
+from harness.report.files import Reports
 from harness.report.formats import FORMATS, View
 from harness.report.terminal import Terminal
 from harness.report.verdict import verdict
@@ -27,6 +30,7 @@ from harness.run import checking, journal, rundir
 from harness.run.journal import Journal
 from harness.run.request import Request
 from harness.store import Store
+from harness.visible import visible
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Wish:
     fail_on: Severity
     out: Path | None
     junit: Path | None
+    summary: Path | None
     verbose: bool
     form: str
     """Of what is printed; empty for the lines that a person reads."""
@@ -55,7 +60,7 @@ def run(wish: Wish) -> int:
         wish.fail_on,
         lambda number, check: _rerun(request, number, check),
     )
-    reports = Reports(wish.junit, command)
+    reports = reports_of(wish.request.working_dir, wish.junit, wish.summary, command)
     with signals.interruptible(), reports.kept_true(), ExitStack() as stack:
         place = stack.enter_context(_directory(wish, reports, stack))
         book = stack.enter_context(Journal(place.work))
@@ -70,8 +75,10 @@ def run(wish: Wish) -> int:
                 raise
             interrupt = signal
         found = judge.results(book.records())
-        reports.write(found)
-        _print(wish, book, found)
+        written = reports.write(found)
+        if written.note:
+            click.echo(visible(f"note: {written.note}"), err=True)
+        _print(wish, book, found, data=reports.on_stdout)
         if error is not None:
             raise error
         if interrupt is not None:
@@ -99,7 +106,8 @@ def _directory(
     return rundir.again(directory)
 
 
-def _print(wish: Wish, book: Journal, found: Results) -> None:
+def _print(wish: Wish, book: Journal, found: Results, *, data: bool) -> None:
+    """Print what was found; with *data* another report goes to standard output."""
     records = book.records()
     plan = next(each for each in records if isinstance(each, ChecksPlanned))
     made = {
@@ -114,8 +122,7 @@ def _print(wish: Wish, book: Journal, found: Results) -> None:
         unicode=terminal.unicode,
     )
     # What is read from standard output is the report and nothing else.
-    on_stdout = wish.form or (wish.junit and is_stdout(wish.junit))
-    stream = sys.stderr if on_stdout else sys.stdout
+    stream = sys.stderr if wish.form or data else sys.stdout
     print_lines([*shown, *([[]] if shown else []), *verdict(found)], stream)
     if wish.form:
         sys.stdout.buffer.write(FORMATS[wish.form].render(found, View()))

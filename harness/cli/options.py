@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from click.shell_completion import CompletionItem
 
 from harness import project
 from harness.errors import HarnessError
+from harness.report.files import Reports
 from harness.report.text import short
 from harness.run.rundir import RUNS
 
@@ -91,6 +93,27 @@ project_option = click.option(
     type=FilePath(dir_okay=False),
     help="The project file.  [default: harness.toml here or in the nearest directory above]",
 )
+
+
+summary_option = click.option(
+    "--summary",
+    type=FilePath(dir_okay=False),
+    help="Write a summary in Markdown to this file.  Where GITHUB_STEP_SUMMARY is set, it is also "
+    "appended to that file, with or without this option.",
+)
+
+
+def reports_of(
+    here: Path, junit: Path | str | None, summary: Path | str | None, command: Sequence[str]
+) -> Reports:
+    """Return the reports of a run that is called in *here*, with those that the user names."""
+    page = os.environ.get("GITHUB_STEP_SUMMARY")
+    return Reports(
+        here / junit if junit else None,
+        command,
+        summary=here / summary if summary else None,
+        job_page=here / page if page else None,
+    )
 
 
 def find_project(named: Path | None, here: Path) -> Path:

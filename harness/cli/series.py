@@ -13,7 +13,14 @@ import click
 from harness import project
 from harness import series as series_room
 from harness.checks import CHECKS
-from harness.cli.options import FilePath, Name, find_project, program_words, project_option
+from harness.cli.options import (
+    FilePath,
+    Name,
+    find_project,
+    program_words,
+    project_option,
+    summary_option,
+)
 from harness.errors import UserError
 from harness.model.checks import Severity
 from harness.model.spec import KernelSpec, Trust
@@ -211,6 +218,7 @@ def apply_command(
     "keeps it.",
 )
 @click.option("--junit", type=FilePath(dir_okay=False), help="Write the JUnit report to this file.")
+@summary_option
 @click.option(
     "--format",
     "form",
@@ -231,6 +239,7 @@ def check(
     out: Path | None,
     resume: bool,
     junit: Path | None,
+    summary: Path | None,
     form: str | None,
     verbose: bool,
 ) -> int:
@@ -284,7 +293,8 @@ def check(
         wanted=wanted or CHECKS,
         fail_on=Severity(fail_on),
         out=here / out if out else None,
-        junit=here / junit if junit else None,
+        junit=junit,
+        summary=summary,
         verbose=verbose,
         form=form or "",
         resume=resume,

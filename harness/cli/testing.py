@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -22,7 +21,9 @@ from harness.cli.options import (
     find_project,
     program_words,
     project_option,
+    reports_of,
     shell_command,
+    summary_option,
 )
 from harness.errors import HarnessError, UserError
 from harness.judge.sequential import MOST
@@ -32,7 +33,7 @@ from harness.model.spec import KernelSpec, Trust
 from harness.proc import signals
 from harness.prune import most_bytes
 from harness.report.console import make_progress, print_summary
-from harness.report.files import JUNIT, PAGE, Reports
+from harness.report.files import JUNIT, PAGE
 from harness.report.text import short
 from harness.run import journal, rundir
 from harness.run.job import Job, request_of
@@ -60,25 +61,12 @@ class TestingCommand(click.Command):
 def _refuse(name: str, args: Sequence[str], error: click.UsageError) -> None:
     here = Path.cwd()
     junit, summary, out = (_given(args, each) for each in ("--junit", "--summary", "--out"))
-    reports = _reports(here, junit, summary, ("harness", name, *args))
+    reports = reports_of(here, junit, summary, ("harness", name, *args))
     with suppress(UserError), ExitStack() as stack, reports.kept_true():
         if out and (here / out).is_dir():
             place = stack.enter_context(rundir.fresh(here / out, reports.junit))
             reports.begin_in(place.path)
         raise UserError(error.format_message())
-
-
-def _reports(
-    here: Path, junit: Path | str | None, summary: Path | str | None, command: Sequence[str]
-) -> Reports:
-    """Return the reports of a run that is called in *here*, with those that the user names."""
-    page = os.environ.get("GITHUB_STEP_SUMMARY")
-    return Reports(
-        here / junit if junit else None,
-        command,
-        summary=here / summary if summary else None,
-        job_page=here / page if page else None,
-    )
 
 
 def _given(args: Sequence[str], option: str) -> str:
@@ -198,12 +186,7 @@ def _given(args: Sequence[str], option: str) -> str:
     help="Write the JUnit report to this file.  Until the run ends, the file says that the run "
     "was cut off.  [default: junit.xml in the run's directory]",
 )
-@click.option(
-    "--summary",
-    type=FilePath(dir_okay=False),
-    help="Write a summary in Markdown to this file.  Where GITHUB_STEP_SUMMARY is set, it is also "
-    "appended to that file, with or without this option.",
-)
+@summary_option
 @click.option(
     "--repeat",
     type=click.IntRange(min=1),
@@ -345,7 +328,7 @@ def conduct(
     here = Path.cwd()
     program = program_words(here)
     command = (*program, *sys.argv[1:])
-    reports = _reports(here, asked.junit, asked.summary, command)
+    reports = reports_of(here, asked.junit, asked.summary, command)
     # First of all, so that no report of an earlier run is taken for this one's.
     with signals.interruptible(), reports.kept_true(), ExitStack() as stack:
         if asked.resume is not None:

@@ -600,6 +600,25 @@ def test_the_reports_are_those_of_tests(project: Project) -> None:
     assert "--upto 1 --check builds" in rerun
 
 
+def test_a_job_s_page_has_a_summary(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where it is asked for, and on the page of GitHub's job; also of what was refused."""
+    page = tmp_path / "page.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    path = series(project, (foo("\tint x = 1 +;\n"), "mm: Break it"))
+    asked = ("series", "check", str(path), "--check", "builds")
+    assert project.harness(*asked, "--summary", "checks.md").status == 1
+    for told in (page, project.root / "checks.md"):
+        text = told.read_text()
+        assert text.startswith("## \N{CROSS MARK} NOT AS EXPECTED (exit 1): 1 test: 1 fail")
+        assert "mm/foo.c:5" in text
+        assert "--upto 1 --check builds" in text
+    assert project.harness("series", "check", "nothing", "--summary", "checks.md").status == 2
+    assert "(exit 2)" in (project.root / "checks.md").read_text()
+    assert page.read_text().count("## ") == 2
+
+
 def test_a_killed_build_is_not_taken_for_a_whole_one(project: Project) -> None:
     foo("\tint old;\n")(project.fake)
     project.fake.commit("mm: A warning that was there before")
