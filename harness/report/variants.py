@@ -34,6 +34,7 @@ a { color: light-dark(#0b57a8, #7db8ff); }
 .plot text { fill: currentColor; }
 .right { fill: light-dark(#4878a8, #5b8fc4); }
 .wrong { fill: light-dark(#d8b0b0, #6b4a4a); }
+@media print { :root { color-scheme: light; } }
 </style></head><body>
 <h1>Variants</h1><table><tr><th>variant<th>patch<th>correct</tr>"""
 

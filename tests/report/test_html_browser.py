@@ -473,6 +473,8 @@ def test_it_can_be_read_in_either_scheme_on_a_phone_and_on_paper(
             assert contrast(back, colour) > 4.5
         assert len(page.screenshot(full_page=True)) > 10_000
         page.emulate_media(media="print")
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert rgb(paper) == [255, 255, 255]
         assert not page.get_by_role("searchbox").is_visible()
         assert page.get_by_text("kvm:cpuid_test", exact=True).is_visible()
     finally:
