@@ -197,7 +197,13 @@ def test_the_container_file_has_what_set_up_needs_and_gives_up_root() -> None:
     words = [word for word, _ in lines]
     assert words.index("USER") > words.index("RUN")
     assert dict(lines)["USER"] != "root"
-    copied = {name for word, rest in lines if word == "COPY" for name in rest.split()[:-1]}
+    copied = {
+        name
+        for word, rest in lines
+        if word == "COPY"
+        for name in rest.split()[:-1]
+        if not name.startswith("--")
+    }
     for name in copied - {"."}:
         assert (REPOSITORY / name).exists(), name
     # What set-up reads before it installs is there when it runs.
@@ -208,3 +214,18 @@ def test_the_container_file_has_what_set_up_needs_and_gives_up_root() -> None:
     # What is copied last must not bring an environment of another system.
     ignored = (REPOSITORY / ".containerignore").read_text().split()
     assert {".venv", "runs", ".git"} <= set(ignored)
+
+
+def test_the_container_is_tried_as_it_is_documented() -> None:
+    """The proof in tests/test_releases.py runs the lines that the documents have."""
+    lines = re.findall(
+        r"^#     (\S.*[^\\])$", (REPOSITORY / "Containerfile").read_text(), re.MULTILINE
+    )
+    build, make, run = lines[:3]
+    assert build.startswith("podman build")
+    assert run.startswith("podman run")
+    script = (REPOSITORY / "scripts" / "try-release.sh").read_text()
+    page = (REPOSITORY / "docs" / "reports.md").read_text()
+    for line in (build, make, run):
+        assert f"\n    {line}\n" in page
+        assert f"\n{line}\n" in script.replace(' "$@"\n', "\n")

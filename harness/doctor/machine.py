@@ -171,7 +171,7 @@ def _sandbox() -> Check:
         advice = (
             "allow user namespaces: sysctl user.max_user_namespaces, "
             "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns; "
-            "in a container, its seccomp profile"
+            "in a container of podman: --security-opt unmask=ALL --security-opt seccomp=unconfined"
         )
     return Check(
         name="sandbox",
