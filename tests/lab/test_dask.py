@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib
 import os
 import signal
 import time
@@ -146,7 +147,8 @@ def play(
     go: Callable[[Played], Coroutine[Any, Any, None]],
     **options: Any,
 ) -> None:
-    import dask as library
+    # Not by name: types are also checked where the extra is not installed.
+    library = importlib.import_module("dask")
 
     async def whole() -> None:
         store = Store(tmp_path / "s")
