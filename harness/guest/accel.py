@@ -79,8 +79,9 @@ async def probe(
     That ``/dev/kvm`` opens proves nothing: under a paravirtual or broken KVM a stock kernel spins
     for ever.  *kvm* says what can be done with that device.  A kernel that does not boot under KVM
     is booted under TCG as well: only if it boots there is KVM to blame.  If TCG needs more than the
-    5 s, the machine is slow or busy, and KVM gets twice the time that TCG took.  QEMU that ends
-    without a message may have been killed from outside, so that answer holds for a short time only.
+    5 s, the machine is slow or busy, and KVM gets twice the time that TCG took; if TCG runs out of
+    time, KVM gets as long.  QEMU that ends without a message may have been killed from outside, so
+    that answer holds for a short time only.
     Raises :class:`MachineError` when KVM is demanded and does not work.
     """
     if wanted is Wanted.TCG:
@@ -121,7 +122,13 @@ async def _try_kvm(
     start = clock()
     try:
         await boot(config, Accelerator.TCG, files)
-    except MachineError:
+    except MachineError as error:
+        slow = isinstance(error, GuestNotBooted) and error.died.how is How.NOT_BOOTED
+        if slow and failed.timed_out and limit < config.boot_limit_s:
+            # A machine on which TCG needs longer than a boot may take: KVM is the only hope.
+            failed = await _boot_under_kvm(config, files, boot, config.boot_limit_s)
+            if isinstance(failed, Probe):
+                return failed
         return Probe(
             Accelerator.TCG, "whether KVM works is unknown: this kernel boots under neither"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,7 +19,9 @@ from harness.kbuild.left import file_left, is_left, write_over
 from harness.kbuild.make import Make
 from harness.kbuild.toolchain import Toolchain
 from harness.proc.git import git, must
-from harness.series import Tree
+
+if TYPE_CHECKING:
+    from harness.series import Tree
 
 _RECIPE = "3"
 _MATTERS = re.compile(r"(^|/)(Kconfig[^/]*|Makefile)$|^scripts/")

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -34,9 +35,11 @@ from harness.kbuild.toolchain import Toolchain
 from harness.proc.process import check, run
 from harness.proc.sandbox import Sandbox
 from harness.progress import Step
-from harness.series import Tree
 from harness.source import worktree
 from harness.store import Store
+
+if TYPE_CHECKING:
+    from harness.series import Tree
 
 _STRANGER = "stranger-"
 _RECIPE = "7"

@@ -318,6 +318,12 @@ def _write(path: Path, data: bytes) -> None:
         path.write_bytes(data)
 
 
+def load() -> None:
+    """Load Dask, which takes half a second; :func:`connect` tells whether it is there."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("distributed")
+
+
 async def connect(where: str, context: Context) -> DaskWorker:
     """Return the cluster whose scheduler is at *where*, or one on this machine for ``auto``.
 

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -110,25 +110,51 @@ class SshLink:
         return said[-_LAST_WORDS:].decode(errors="replace")
 
 
-async def connect(name: HostName, table: HostTable, context: Context) -> RemoteWorker:
-    """Start a worker on the host *name*.
+Begun = Future[SshLink]
+"""A link to a worker that is being started."""
+
+
+def begin(name: HostName, table: HostTable, context: Context) -> Begun:
+    """Begin to start a worker on the host *name*, in a thread of its own; needs no event loop."""
+    begun: Begun = Future()
+    begun.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            begun.set_result(_start(name, table, context))
+        except BaseException as error:
+            begun.set_exception(error)
+
+    # It ends with the process: each of its steps has a limit, but not one that a user waits for.
+    threading.Thread(target=run, name=f"start {name}", daemon=True).start()
+    return begun
+
+
+def drop(begun: Begun) -> None:
+    """Close the link as soon as it is there: what comes of it is not wanted any more."""
+
+    def close(done: Begun) -> None:
+        if done.exception() is None:
+            done.result().close()
+
+    begun.add_done_callback(close)
+
+
+async def connect(
+    name: HostName, table: HostTable, context: Context, begun: Begun | None = None
+) -> RemoteWorker:
+    """Start a worker on the host *name*, unless that has *begun*; return it when it answers.
 
     Raises UserError for what is wrong in the project file or with keys, and MachineError for what
     is wrong there; each says what to do.
     """
-    starting = asyncio.ensure_future(asyncio.to_thread(_start, name, table, context))
+    begun = begun or begin(name, table, context)
     try:
-        link = await asyncio.shield(starting)
+        link = await asyncio.wrap_future(begun)
     except asyncio.CancelledError:
-        # What comes of it is not wanted any more: each of its steps has a limit.
-        starting.add_done_callback(_drop)
+        drop(begun)
         raise
     return await RemoteWorker.greet(name, link)
-
-
-def _drop(starting: asyncio.Future[SshLink]) -> None:
-    if not starting.cancelled() and starting.exception() is None:
-        starting.result().close()
 
 
 def diagnose(name: HostName, table: HostTable, context: Context, *, quick: bool) -> bytes:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -20,7 +21,7 @@ from harness.doctor import trial
 from harness.doctor.model import Diagnosis, encode
 from harness.errors import HarnessError, MachineError, UserError
 from harness.lab.executor import Executor
-from harness.lab.fleet import Fleet, Need, supply
+from harness.lab.fleet import Fleet, Need, Worker, supply
 from harness.lab.local import Bench, LocalExecutor
 from harness.model.ids import HERE, HostName
 from harness.model.plan import PlannedTest
@@ -30,6 +31,9 @@ from harness.run.plan import Lacks
 from harness.run.prepare import Built, Prepared, here, probe
 from harness.run.request import Request
 from harness.store import Store
+
+if TYPE_CHECKING:
+    from harness.lab import ssh
 
 T = TypeVar("T")
 
@@ -126,11 +130,35 @@ class Hosts:
         self._reasons: dict[Need, dict[HostName, str]] = {}
         self._by_need: dict[HostName, str] = {}
         """Hosts that were needed for a requirement and are not available, each with the reason."""
+        self._begun: dict[HostName, ssh.Begun] = {}
+        """Connections that were begun before anything asked for them."""
 
     @property
     def executor(self) -> Executor:
         """What runs attempts."""
         return self._fleet
+
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Begin to connect to the hosts that were named, while the block prepares the rest.
+
+        That needs no event loop.  What :meth:`joining` has not used at the end is closed.
+        """
+        if self._request.dask:
+            from harness.lab import dask
+
+            threading.Thread(target=dask.load, daemon=True).start()
+        for name in self._named:
+            if name != project.LOCAL:
+                from harness.lab import ssh
+
+                table = self._request.project.hosts[name]
+                self._begun[name] = ssh.begin(name, table, self._context)
+        try:
+            yield
+        finally:
+            for begun in self._begun.values():
+                ssh.drop(begun)
 
     @asynccontextmanager
     async def joining(self) -> AsyncIterator[None]:
@@ -223,7 +251,11 @@ class Hosts:
         from harness.lab import ssh
 
         table = self._request.project.hosts[name]
-        connect = partial(ssh.connect, name, table, self._context)
+
+        def connect() -> Awaitable[Worker]:
+            # What was begun is for the first time.
+            return ssh.connect(name, table, self._context, self._begun.pop(name, None))
+
         await self._fleet.join(name, connect, self._jobs or table.jobs)
 
     async def _join_by_need(self, needs: Sequence[Need], reasons: Sequence[str]) -> None:

@@ -184,12 +184,13 @@ class Underway:
             raise coverage.several(len(specs))
         for spec in specs:
             check_kernel_name(spec.name)
-        selected = [select(self._request, spec, self._context) for spec in specs]
-        self._selected = selected
-        if self._request.mutants is not None:
-            self._planting = planting(selected[0], self._request.mutants)
         hosts = Hosts(self._request, self._place.path, self._context, self._jobs)
         with ExitStack() as stack:
+            stack.enter_context(hosts.ahead())
+            selected = [select(self._request, spec, self._context) for spec in specs]
+            self._selected = selected
+            if self._request.mutants is not None:
+                self._planting = planting(selected[0], self._request.mutants)
             builder = stack.enter_context(Builder(NICE if len(selected) > 1 else 0))
             added = self._request.bisect is not None
             guests = self._jobs or kbuild.jobs()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -29,7 +30,6 @@ from harness.model import expectations
 from harness.proc.environment import harmless
 from harness.proc.git import git, must
 from harness.proc.sandbox import Sandbox
-from harness.series import Tree
 from harness.source import worktree
 from harness.suites import settings, stdio, sysroot, userland
 from harness.suites.built import BrokenProgram, Meta, Program, Suite, read_suite
@@ -40,6 +40,9 @@ from harness.suites.making import Making
 from harness.suites.packing import Packer
 from harness.suites.part import MakefileBroken, Part, first_error, outside
 from harness.suites.sources import copy, digest_sources
+
+if TYPE_CHECKING:
+    from harness.series import Tree
 
 _RECIPE = "10"
 _ABOUT = frozenset({expectations.FILE_NAME, settings.FILE_NAME})

@@ -160,6 +160,14 @@ def test_a_slow_machine_has_twice_the_time_that_tcg_took(machine: Machine) -> No
     assert machine.booted == [kvm, tcg, kvm]
 
 
+def test_a_machine_too_slow_for_tcg_has_as_much_time_for_kvm(machine: Machine) -> None:
+    machine.kvm, machine.kvm_s, machine.tcg = dies(How.NOT_BOOTED), 50.0, dies(How.NOT_BOOTED)
+    found = machine.find()
+    assert found.accelerator is Accelerator.KVM
+    assert found.holds_s == SURE_S
+    assert machine.limits == [5.0, 60.0, 60.0]
+
+
 def test_a_slow_machine_whose_kvm_is_no_faster_has_none_for_a_day(machine: Machine) -> None:
     machine.kvm, machine.tcg_s = dies(How.NOT_BOOTED), 30.0
     found = machine.find()

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -29,7 +30,7 @@ from harness.store import Store
 from tests.lab.test_ssh import bin_there as bin_there
 from tests.lab.test_ssh import home as home
 from tests.lab.test_ssh import opened, play, table
-from tools.bench.sshd import Sshd, sshd
+from tools.bench.sshd import Sshd, free_port, sshd
 
 pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
@@ -320,3 +321,47 @@ def test_a_worker_is_started_in_one_go_where_the_harness_is_there(
         shutil.rmtree(made.cache / "places" / "worker")
         with pytest.raises(AssertionError):
             used(table(made), context)
+
+
+def test_what_was_begun_ahead_is_used(machine: Machine, context: Context) -> None:
+    async def go(where: HostTable) -> None:
+        begun = ssh.begin("big", where, context)
+        worker = await ssh.connect("big", where, context, begun)
+        assert await worker.lacking([("suite", "0" * 64)])
+        await worker.close()
+
+    with machine() as made:
+        asyncio.run(go(table(made)))
+        assert len(re.findall("Accepted publickey", made.log)) == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_was_begun_ahead_and_is_not_wanted_leaves_nothing(
+    late: bool, machine: Machine, context: Context
+) -> None:
+    with machine() as made:
+        used(table(made), context)
+        begun = ssh.begin("big", table(made), context)
+        if late:
+            begun.result(60)
+            assert made.sessions()
+        ssh.drop(begun)
+        begun.result(60)
+        end = time.monotonic() + 10
+        while made.sessions():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def test_a_host_that_cannot_be_had_ahead_is_an_error_when_it_is_asked(
+    machine: Machine, context: Context
+) -> None:
+    async def go(where: HostTable) -> None:
+        begun = ssh.begin("big", where, context)
+        await asyncio.sleep(0.5)
+        with pytest.raises(MachineError, match="does not answer"):
+            await ssh.connect("big", where, context, begun)
+
+    with machine() as made:
+        where = msgspec.structs.replace(table(made), port=free_port())
+        asyncio.run(go(where))

@@ -144,7 +144,7 @@ def placed(
             remember(store, tables[name], said(tdx=state))
     connected: list[str] = []
 
-    async def connect(name: str, table: HostTable, context: Context) -> Played:
+    async def connect(name: str, table: HostTable, *_: object) -> Played:
         connected.append(name)
         if name == "noway":
             raise MachineError("the host does not answer")
@@ -204,7 +204,7 @@ def test_where_none_has_it_the_reason_has_each_one_that_was_asked(
 def test_nothing_is_built_for_a_host_that_cannot_be_had(
     built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def connect(name: str, table: HostTable, context: Context) -> Played:
+    async def connect(name: str, table: HostTable, *_: object) -> Played:
         await asyncio.sleep(0.1)
         raise MachineError("the host does not answer")
 
