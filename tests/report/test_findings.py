@@ -43,6 +43,7 @@ from tests.judge.test_mutants import KILLED, SURVIVED, told
 from tests.matrixrun import Posted, write_matrix
 from tests.report import samples as s
 from tests.report.test_coverage import COVERAGE
+from tests.report.test_markdown import OWN, Page
 
 pytestmark = pytest.mark.unit
 
@@ -294,3 +295,46 @@ def test_a_green_run_over_one_kernel_has_no_section() -> None:
     stream = io.StringIO()
     print_lines([line for each in compared(s.ALL_PASS) for line in each.lines], stream)
     assert stream.getvalue() == ""
+
+
+def hostile() -> r.Results:
+    """Return a run of which every finding has text that means harm."""
+    bad = s.HOSTILE + "</pre></details><script>alert(1)</script>\n```\n| @torvalds "
+    point = msgspec.structs.replace(
+        POINT,
+        where=(bad,),
+        leaked=(Survivor(cache=bad, count=1, where=bad),),
+    )
+    stand = Stand(point=0, thread=1, where=(bad,), others=((2, f"__x64_sys_{bad} > {bad}"),))
+    short = msgspec.structs.replace(SHORTENED, stands=(stand,), rerun=bad)
+    taken = TakenPath(
+        path=bad, line=1, function=bad, points=1, point=bad, outcomes={"leak": 1, "splat": 2}
+    )
+    sweep = msgspec.structs.replace(INJECTIONS.sweeps[0], test=bad, sweep=bad)
+    found = r.Bisected(test=bad, first_bad="1", title=bad, author=bad, confirmed=bad, log=bad)
+    lost = r.Bisected(test=bad, possible=(bad,), why=bad)
+    return s.run(
+        s.program("point", Outcome.FAIL, injected=point),
+        s.program("race", Outcome.FAIL, shortened=short),
+        bisected=(found, lost),
+        races=Races(tests=(RaceSummary(test=bad, planned=1, outcomes={"crash": 1}),), notes=(bad,)),
+        injections=Injections(
+            sweeps=(sweep,),
+            patches=(PatchPaths(number=1, subject=bad, taken=(taken,)),),
+            notes=(bad,),
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "lcov"])
+def test_no_finding_acts_where_it_is_shown(name: str) -> None:
+    text = FORMATS[name].render(hostile(), View("runs/latest")).decode()
+    assert all(char.isprintable() or char in "\n\t" for char in text)
+    if name in ("html", "junit"):
+        assert "<script>alert" not in text
+    if name == "mail":
+        assert max(map(columns, text.partition("\n\n")[2].splitlines())) <= 72
+    if name == "markdown":
+        page = Page(text)
+        assert set(page.tags) <= OWN
+        assert "@torvalds" not in page.bare

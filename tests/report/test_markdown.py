@@ -22,7 +22,7 @@ OWN = {"h2", "p", "strong", "code", "pre", "table", "thead", "tbody", "tr", "th"
 OWN |= {"details", "summary"}
 
 
-class _Page(HTMLParser):
+class Page(HTMLParser):
     """The tags of a page, its text, and the text that stands in no code."""
 
     def __init__(self, text: str) -> None:
@@ -49,15 +49,15 @@ class _Page(HTMLParser):
             self.bare += data
 
 
-def page(*tests: r.Test, **more: object) -> _Page:
+def page(*tests: r.Test, **more: object) -> Page:
     """Return how the summary of *tests* looks."""
-    return _Page(markdown.render(s.run(*tests, **more)).decode())
+    return Page(markdown.render(s.run(*tests, **more)).decode())
 
 
 def test_the_verdict_stands_first_then_what_failed_with_evidence() -> None:
     text = markdown.render(s.ALL, "runs/latest").decode()
     assert text.startswith("## ❌ NOT AS EXPECTED (exit 1)")
-    shown = _Page(text)
+    shown = Page(text)
     assert set(shown.tags) <= OWN
     for part in (
         "kvm:fd_memory_test",
@@ -81,7 +81,7 @@ def test_a_green_run() -> None:
 
 @pytest.mark.parametrize("sample", s.SAMPLES, ids=lambda sample: sample.name)
 def test_every_sample(sample: s.Sample) -> None:
-    shown = _Page(markdown.render(sample.results).decode())
+    shown = Page(markdown.render(sample.results).decode())
     assert set(shown.tags) <= OWN
 
 
