@@ -17,7 +17,7 @@ from harness.report.injections import injection_lines
 from harness.report.matrix import by_patch
 from harness.report.mutants import mutant_lines
 from harness.report.races import race_rows
-from harness.report.text import LOG_COLUMNS, Span
+from harness.report.text import LOG_COLUMNS, NAME, Span, one_line
 
 Line = list[Span]
 
@@ -25,6 +25,8 @@ AGAINST, BISECTION = "Against base", "Bisection"
 PATCHES, KERNELS = "Patch by patch", "Kernel by kernel"
 COVERAGE, INJECTIONS = "Coverage", "Failures on purpose"
 RACES, MUTANTS = "Preemption schedules", "Planted faults"
+FIGURES = "Figures"
+_COUNTED = "instructions"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,18 @@ def measured(results: Results, width: int = LOG_COLUMNS) -> Iterator[Section]:
         yield Section(RACES, _trimmed(race_rows(results.races, width)))
     if results.mutants:
         yield Section(MUTANTS, _trimmed(mutant_lines(results.mutants, width)))
+
+
+def figures(results: Results) -> Iterator[Section]:
+    """Yield what tests have printed as metrics, and the instructions that were counted."""
+    lines: list[Line] = []
+    for test in results.tests:
+        own = [each for each in test.metrics if each.by == "test" or each.name == _COUNTED]
+        if own:
+            lines.append([(one_line(test.name), NAME), (":", "")])
+            lines += [[(f"    {one_line(str(each))}", "")] for each in own]
+    if lines:
+        yield Section(FIGURES, tuple(lines))
 
 
 def _trimmed(lines: Iterator[Line]) -> tuple[Line, ...]:

@@ -221,6 +221,10 @@ def _of_program(test: Test, started: str) -> Iterator[Table]:
     table["misc"] |= _facts(preempted=preempted_text(test), failed_on_purpose=fault_text(test))
     if test.findings:
         table["misc"]["kernel"] = [_finding(each) for each in test.findings]
+    if test.metrics:
+        table["misc"]["metrics"] = [
+            {"name": each.name, "value": each.value, "unit": each.unit} for each in test.metrics
+        ]
     if test.attempts:
         table["misc"]["attempts"] = len(test.attempts)
         table["misc"]["passed"] = sum(each.outcome is Outcome.PASS for each in test.attempts)

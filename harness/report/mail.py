@@ -20,7 +20,7 @@ from email.utils import parseaddr
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
 from harness.report.evidence import evidence, excused, not_as_expected
-from harness.report.findings import Section, compared, measured
+from harness.report.findings import Section, compared, figures, measured
 from harness.report.fold import fold
 from harness.report.text import COMMAND, columns, count, one_line
 from harness.report.verdict import complaints_at_boot, verdict
@@ -106,7 +106,7 @@ def _body(results: Results) -> Iterator[str]:
         if len(named) > _MOST_NAMES:
             yield f"  and {len(named) - _MOST_NAMES} more"
     yield from _excused(results)
-    for section in measured(results, COLUMNS):
+    for section in (*figures(results), *measured(results, COLUMNS)):
         yield from _section(section)
     yield from ("", "-" * COLUMNS)
     if results.command:

@@ -14,7 +14,7 @@ from harness.model.mutants import Mutants
 from harness.model.results import Results, Test
 from harness.outcome import Outcome
 from harness.report.evidence import evidence, not_as_expected
-from harness.report.findings import MUTANTS, Section, compared, measured
+from harness.report.findings import MUTANTS, Section, compared, figures, measured
 from harness.report.kernels import subject
 from harness.report.mutants import markdown_rows, words
 from harness.report.text import count, count_outcomes, duration, known_as, one_line, tally
@@ -59,7 +59,7 @@ def _lines(results: Results, directory: str) -> Iterator[str]:
     if len(news) > _MOST_DETAILS:
         yield from ("", f"The report has {count(len(news) - _MOST_DETAILS, 'more test')}.")
     yield from _suites(results)
-    for section in measured(results):
+    for section in (*figures(results), *measured(results)):
         if section.title != MUTANTS:
             yield from _told(section)
     if results.mutants:

@@ -56,7 +56,14 @@ def mutant_lines(mutants: Mutants, width: int = LOG_COLUMNS) -> Iterator[Line]:
     for note in mutants.notes:
         yield [("    note: ", "warn"), (one_line(note, 2000), "")]
     yield []
-    yield [(words(mutants), "bold" if mutants.enough else "bad")]
+    yield [(words(mutants), "bad" if _style(mutants) == "bad" else "bold")]
+
+
+def _style(mutants: Mutants) -> str:
+    """Return the style of the whole: with a fault of which nothing is known it is bad."""
+    if not mutants.enough or mutants.of(Status.ERROR, Status.NOTRUN):
+        return "bad"
+    return "warn" if mutants.of(Status.SURVIVED, Status.UNCOVERED) else "good"
 
 
 def words(mutants: Mutants) -> str:
@@ -186,7 +193,7 @@ def page(mutants: Mutants | None) -> dict[str, object] | None:
     )
     return {
         "words": words(mutants),
-        "style": "good" if mutants.enough else "bad",
+        "style": _style(mutants),
         "notes": [one_line(note, 2000) for note in mutants.notes],
         "statuses": [str(status) for status in order],
         "patches": [

@@ -27,8 +27,10 @@ from harness.model.faults import (
     TakenPath,
     What,
 )
+from harness.model.metrics import Metric
 from harness.model.races import Preemption, Races, RaceSummary, Shortened, Stand
 from harness.outcome import Outcome
+from harness.report import mutants
 from harness.report.console import print_lines, print_summary
 from harness.report.coverage import coverage_lines
 from harness.report.findings import compared, measured
@@ -248,17 +250,17 @@ def test_rows_of_tables_fit_where_they_are_shown(width: int) -> None:
         COVERAGE,
         patches=tuple(msgspec.structs.replace(each, subject=LONG) for each in COVERAGE.patches),
     )
-    mutants = told(KILLED, SURVIVED)
-    mutants = msgspec.structs.replace(
-        mutants,
-        patches=tuple(msgspec.structs.replace(each, subject=LONG) for each in mutants.patches),
+    planted = told(KILLED, SURVIVED)
+    planted = msgspec.structs.replace(
+        planted,
+        patches=tuple(msgspec.structs.replace(each, subject=LONG) for each in planted.patches),
     )
     name = f"restrictedmem:{'a_long_name_' * 9}"
     sweep = msgspec.structs.replace(INJECTIONS.sweeps[0], test=name)
     race = msgspec.structs.replace(RACES.tests[0], test=name)
     tables: list[list[list[Span]]] = [
         list(coverage_lines(coverage, width)),
-        list(mutant_lines(mutants, width))[:2],
+        list(mutant_lines(planted, width))[:2],
         list(injection_lines(msgspec.structs.replace(INJECTIONS, sweeps=(sweep,)), width))[:2],
         list(race_rows(msgspec.structs.replace(RACES, tests=(race,)), width)),
     ]
@@ -338,3 +340,23 @@ def test_no_finding_acts_where_it_is_shown(name: str) -> None:
         page = Page(text)
         assert set(page.tags) <= OWN
         assert "@torvalds" not in page.bare
+
+
+@pytest.mark.parametrize("name", [*PEOPLE, "junit", "kcidb"])
+def test_figures_of_tests_are_told(name: str) -> None:
+    metrics = (
+        Metric(name="throughput", value=12.5, unit="MiB/s", better="more", by="test"),
+        Metric(name="instructions", value=3_188_991, unit="instructions", by="qemu"),
+    )
+    text = shown(name, s.run(s.program("a", Outcome.PASS, metrics=metrics)))
+    assert "throughput" in text
+    assert re.search(r"12\.5\W+(unit\W+)?MiB/s", text)
+    assert re.search(r"3,?188,?991", text)
+
+
+def test_faults_of_which_nothing_is_known_are_not_green() -> None:
+    killed = mutants.page(told(KILLED, count=1))
+    unknown = mutants.page(told(KILLED, count=2))
+    survived = mutants.page(told(KILLED, SURVIVED, count=2))
+    found = [page["style"] for page in (killed, unknown, survived) if page]
+    assert found == ["good", "bad", "warn"]
