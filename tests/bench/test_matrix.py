@@ -60,3 +60,10 @@ def test_tests_that_do_nothing_are_all_reported() -> None:
     assert said["journal_bytes"] > 60 * 200
     assert said["report_bytes"] > 60 * 200
     assert said["run_kib"] <= said["reports_kib"]
+
+
+@pytest.mark.parametrize(("took", "reached"), [(1600, True), (1601, False)])
+def test_a_matrix_may_take_as_long_as_its_parts(took: float, reached: bool) -> None:
+    figure = matrix.against_tip(10, took, build=240, tests=100)
+    assert figure.reached is reached
+    assert "4.7 times the tip alone" in figure.note
