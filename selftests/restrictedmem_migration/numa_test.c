@@ -90,7 +90,13 @@ TEST_F_TIMEOUT(numa, migrate_pages_of_the_process, MIG_LIMIT)
 		EXPECT_LE(0, syscall(__NR_migrate_pages, 0, MOST_NODES,
 				     round ? &to : &from, round ? &from : &to));
 		mig_guest_after(_metadata, &self->guest, "migrate_pages");
-		EXPECT_LT(0, mig_counter_since(&self->guest.counters, "pgmigrate_success"));
+		/*
+		 * The process may have got all its memory on the nodes that
+		 * it is moved to first; back from there something has to move.
+		 */
+		if (round)
+			EXPECT_LT(0, mig_counter_since(&self->guest.counters,
+						       "pgmigrate_success"));
 		mig_guest_verify(_metadata, &self->guest);
 		mig_guest_look(_metadata, &self->guest);
 	}
