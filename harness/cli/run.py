@@ -17,10 +17,10 @@ from harness.cli.testing import (
     by_names,
     conduct,
     reruns_option,
+    test_of,
     testing_options,
 )
 from harness.errors import UserError
-from harness.model import races
 from harness.model.ids import BASE, ONLY
 from harness.model.races import RaceSpec
 from harness.model.spec import KernelSpec
@@ -115,6 +115,9 @@ def run(
       harness run --junit junit.xml --summary summary.md
       harness run --resume latest
     """
+    if len(targets) == 1:
+        target, schedule = test_of(targets[0], schedule)
+        targets = (target,)
     asked = Asked(**{**options, "suites": options["suites"] or suites_of(targets)})
     by_names(asked, targets)
     if functions and not cost:
@@ -132,7 +135,7 @@ def run(
             "a schedule belongs to one kernel, and nothing else is measured under it",
             where=next(f"--schedule with {name}" for name, given in others if given),
         )
-    under = None if schedule is None else _under(schedule, targets)
+    under = None if schedule is None else RaceSpec.under(schedule, targets)
 
     def shape(request: Request) -> Request:
         whole = asked.kernel(upto)
@@ -164,11 +167,3 @@ def _chosen(targets: Sequence[str]) -> str:
         return targets[0]
     quoted = (each.replace("\\", "\\\\").replace('"', '\\"') for each in targets)
     return " or ".join(f'"{each}"' for each in quoted)
-
-
-def _under(schedule: str, targets: tuple[str, ...]) -> RaceSpec:
-    """Return what is asked for with *schedule*; UserError where it is none."""
-    meant = races.parse(schedule)
-    if isinstance(meant, int):
-        return RaceSpec(targets=targets, first=meant, control=False, shorten=False)
-    return RaceSpec(targets=targets, points=meant, control=False, shorten=False)

@@ -28,6 +28,7 @@ from harness.cli.options import (
 from harness.errors import HarnessError, UserError
 from harness.judge.sequential import MOST
 from harness.model.plan import ENDLESS
+from harness.model.races import parse_name
 from harness.model.records import Record
 from harness.model.spec import KernelSpec, Trust
 from harness.proc import signals
@@ -300,6 +301,20 @@ def once_only(asked: Asked, targets: Sequence[str], what: str, hint: str) -> Non
     if asked.repeat is not None or asked.until_fail:
         option = "--repeat" if asked.repeat is not None else "--until-fail"
         raise UserError(what, where=option, hint=hint)
+
+
+def test_of(target: str, schedule: str | None) -> tuple[str, str | None]:
+    """Return the test of the name *target*, and its schedule as text; None for none.
+
+    A test under a schedule has a name of its own in reports.  Raises UserError where that and
+    *schedule* are given.
+    """
+    found = parse_name(target)
+    if found is None or not found[1]:
+        return target, schedule
+    if schedule is not None:
+        raise UserError("the name of the test has a schedule already", where=target)
+    return found
 
 
 @dataclass(frozen=True)

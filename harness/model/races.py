@@ -32,7 +32,10 @@ MOST_POINTS: Final = 4096
 MOST_SEED: Final = 2**63 - 1
 _MOST_INSTRUCTIONS: Final = 2**50
 _POINT = re.compile(r"(?P<at>[0-9]{1,16})\+(?P<length>[0-9]{1,16})")
-_UNDER = re.compile(r"(?P<test>.+)@(?:control|seed#[1-9][0-9]*|[0-9]+\+[0-9]+(?:,[0-9]+\+[0-9]+)*)")
+_UNDER = re.compile(
+    r"(?P<test>.+)@(?:control|seed#(?P<seed>[1-9][0-9]*)"
+    r"|(?P<points>[0-9]+\+[0-9]+(?:,[0-9]+\+[0-9]+)*))"
+)
 _MOST_SPANS = 1000
 _MOST_UNLOCKS = 4000
 _MOST_STARTS = 8
@@ -114,10 +117,13 @@ def parse(text: str) -> int | Points:
     return tuple(points)
 
 
-def parse_name(name: str) -> str | None:
-    """Return the test that runs under a schedule by this *name*; None for the name of a test."""
+def parse_name(name: str) -> tuple[str, str] | None:
+    """Return the test that runs under a schedule by this *name*, and the schedule as text.
+
+    None for the name of a test; the text is empty for the control.
+    """
     found = _UNDER.fullmatch(name)
-    return found["test"] if found else None
+    return (found["test"], found["seed"] or found["points"] or "") if found else None
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
@@ -251,6 +257,14 @@ class RaceSpec(msgspec.Struct, frozen=True, kw_only=True):
     shorten: bool = True
     """Whether schedules that fail are shortened."""
 
+    @classmethod
+    def under(cls, schedule: str, targets: tuple[str, ...]) -> RaceSpec:
+        """Return what is asked for with one *schedule*; UserError where that is none."""
+        meant = parse(schedule)
+        if isinstance(meant, int):
+            return cls(targets=targets, first=meant, control=False, shorten=False)
+        return cls(targets=targets, points=meant, control=False, shorten=False)
+
     @property
     def seeds(self) -> range:
         """The seeds that are tried."""
@@ -304,6 +318,8 @@ class Shortened(msgspec.Struct, frozen=True, kw_only=True, tag="shortened"):
     stands: tuple[Stand, ...] = ()
     rerun: str = ""
     """A shell command that shows the failure again."""
+    replay: str = ""
+    """A shell command that records it; with ``--gdb`` it can be looked at backwards."""
 
 
 class RaceSummary(msgspec.Struct, frozen=True, kw_only=True):

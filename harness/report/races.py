@@ -51,18 +51,29 @@ def preempted_lines(test: Test) -> Iterator[list[Span]]:
         yield [(f"  {line}", "")]
     if again := same_again(test):
         yield [("  the same again: ", "dim"), (again, COMMAND)]
+    if back := backwards(test):
+        yield [("  and backwards:  ", "dim"), (back, COMMAND)]
 
 
 def preempted_text(test: Test) -> str:
     """Return the same as a text; empty where there is none."""
-    again = same_again(test)
-    return "\n".join([*preempted(test), *([f"the same again: {again}"] if again else [])])
+    again, back = same_again(test), backwards(test)
+    lines = [*preempted(test), *([f"the same again: {again}"] if again else [])]
+    return "\n".join([*lines, *([f"and backwards:  {back}"] if back else [])])
 
 
 def same_again(test: Test) -> str:
     """Return the command that runs *test* under what is left of its schedule; empty without one."""
     said = test.shortened
     return one_line(said.rerun, 4000) if said is not None and said.asked else ""
+
+
+def backwards(test: Test) -> str:
+    """Return the command that records that and waits for gdb; empty without one."""
+    said = test.shortened
+    if said is None or not said.asked or not said.replay:
+        return ""
+    return f"{one_line(said.replay, 4000)} --gdb"
 
 
 def preempted(test: Test) -> Iterator[str]:

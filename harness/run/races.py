@@ -235,12 +235,12 @@ class Racer:
         )
 
 
-def rerun(prepared: Prepared, test: PlannedTest, schedule: str) -> str:
-    """Return a shell command that runs *test* under *schedule*."""
+def rerun(prepared: Prepared, test: PlannedTest, schedule: str, *, recorded: bool = False) -> str:
+    """Return a shell command that runs *test* under *schedule*; with *recorded* as a recording."""
     selected = prepared.built.selected
     suites = selected.asked[test.suite]
     name = test.schedule.test if test.schedule else test.name
-    return selected.request.rerun_schedule(selected.spec, suites, name, schedule)
+    return selected.request.rerun_schedule(selected.spec, suites, name, schedule, recorded=recorded)
 
 
 async def _paced(trials: Trials, test: PlannedTest) -> Paced:

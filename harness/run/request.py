@@ -276,10 +276,20 @@ class Request:
         return shlex.join([*argv, test] if command != "run" else [*argv, "-k", test])
 
     def rerun_schedule(
-        self, spec: KernelSpec, suites: Sequence[str], test: str, schedule: str
+        self,
+        spec: KernelSpec,
+        suites: Sequence[str],
+        test: str,
+        schedule: str,
+        *,
+        recorded: bool = False,
     ) -> str:
-        """Return a shell command that runs *test* under *schedule* again; see :meth:`rerun`."""
-        return shlex.join([*self._argv("run", spec, suites), test, "--schedule", schedule])
+        """Return a shell command that runs *test* under *schedule* again; see :meth:`rerun`.
+
+        With *recorded* it records that, as this request may do anyway.
+        """
+        command = "replay" if recorded or self.recording else "run"
+        return shlex.join([*self._argv(command, spec, suites), test, "--schedule", schedule])
 
     def rerun_mutant(self, spec: KernelSpec, line: str) -> str:
         """Return a shell command that plants the faults of *line* (``FILE:LINE``) again."""

@@ -281,7 +281,8 @@ class Schedule:
         return result
 
     def _seed(self, test: PlannedTest, attempt: int) -> str:
-        if self.record:
+        # Under a schedule it is the same test, recorded or not.
+        if self.record and test.schedule is None:
             return self.record.seed_of(test.name, attempt)
         return seed_of(test)
 

@@ -149,6 +149,7 @@ class Shortening:
             asked=len(shown),
             stands=await trials.stands(with_points(points)),
             rerun=rerun(self.prepared, test, written(points)),
+            replay=rerun(self.prepared, test, written(points), recorded=True),
         )
 
 

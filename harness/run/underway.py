@@ -310,7 +310,7 @@ class Underway:
             if self._request.recording:
                 vmlinux = built.kernel.vmlinux
                 bench = replace(bench, watch=Recordings(self._place.path, each.name, vmlinux))
-            if self._request.race is not None:
+            elif self._request.race is not None:
                 begin = partial(races.watch, built, self._place.path, self._context)
                 bench = replace(bench, watch=await builder.do(begin))
             hosts.planned(prepared, bench)

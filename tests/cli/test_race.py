@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.unit, pytest.mark.slow]
         ("race --schedules 3 --resume latest", "--schedules cannot be given with --resume"),
         ("race nowhere:p", "nowhere"),
         ("race --guest vng", "instructions are chosen to preempt it in sealed guests only"),
+        ("run s:p@seed#3 --schedule 4", "has a schedule already"),
+        ("run s:p@9+3 --cost", "--schedule with --cost"),
         ("run nowhere:p --schedule 0", "it is a seed from 1 on"),
         ("run nowhere:p --schedule 12+", "it is a seed from 1 on"),
         ("run nowhere:p --schedule 9+1,5+1", "points one after the other"),

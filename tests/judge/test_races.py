@@ -47,6 +47,7 @@ STORY = Shortened(
         ),
     ),
     rerun="harness run s:p --schedule 5000+7",
+    replay="harness replay s:p --schedule 5000+7",
 )
 
 
@@ -119,6 +120,7 @@ def test_the_report_says_where_who_stood_back_and_what_ran_instead() -> None:
         "    meanwhile:",
         "        thread 1 ran __x64_sys_ioctl > kvm_vm_ioctl",
         "the same again: harness run s:p --schedule 5000+7",
+        "and backwards:  harness replay s:p --schedule 5000+7 --gdb",
     ]
     shown = ["".join(part for part, _ in line) for line in preempted_lines(test)]
     assert shown == [f"  {line}" for line in text.splitlines()]

@@ -431,9 +431,6 @@ static bool watch_test(struct job *job, int sigfd)
 
 	/* The first one says that the program has started, so that its time runs. */
 	start_to_beat();
-	/* The time limit of a recorded guest. */
-	while (letter_left())
-		hear_host(job);
 	job->lost = lost_ns;
 	for (;;) {
 		uint64_t now = awake_ns(), left = left_ns(job);
@@ -558,13 +555,13 @@ static void rehearse_end(void)
 
 /*
  * How long after a round time a test starts whose guest is recorded: its seed also decides where in
- * the test the ticks of the clock come.
+ * the test the ticks of the clock come.  Those of a schedule come where they always do under it.
  */
 static uint64_t beyond_even_time(void)
 {
 	uint64_t number;
 
-	if (!letter_left())
+	if (!letter_left() || run.preempt)
 		return 0;
 	memcpy(&number, run.seed, sizeof(number));
 	return le64toh(number) % MOST_BEYOND_NS;
@@ -573,12 +570,16 @@ static uint64_t beyond_even_time(void)
 static void run_test(int sigfd)
 {
 	struct job job = { .pipes = { -1, -1 }, .limit_ns = UINT64_MAX };
+	uint64_t beyond = beyond_even_time();
 	bool ended;
 
+	/* The time limit of a recorded guest.  From here on it runs as one does that is not recorded. */
+	while (letter_left())
+		hear_host(&job);
 	set_clock_and_seed();
 	if (run.watch_left)
 		remember_objects();
-	wait_for_even_time(beyond_even_time());
+	wait_for_even_time(beyond);
 	mark(MARK_AGENT);
 	if (!start_test(&job)) {
 		int error = errno;
