@@ -6,18 +6,29 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
 from harness.cli.options import RunName, find_project, program_words
-from harness.cli.testing import Asked, Finished, TestingCommand, conduct, testing_options
+from harness.cli.testing import (
+    Asked,
+    Finished,
+    TestingCommand,
+    conduct,
+    test_of,
+    testing_options,
+)
 from harness.errors import ExitCode, UserError
 from harness.guest.gdb import Found, Until
+from harness.guest.replay import Tape
 from harness.judge import merge
 from harness.model.ids import TestId
+from harness.model.races import RaceSpec
 from harness.model.recording import RecordSpec
 from harness.model.records import Requested
 from harness.proc import signals
@@ -55,6 +66,11 @@ from harness.visible import visible
     help="The seed of the first run: it decides random numbers, and when the clock ticks.",
 )
 @click.option(
+    "--schedule",
+    metavar="SEED|AT+LENGTH,...",
+    help="Record the test under this schedule of `harness race`: its seed or its points.",
+)
+@click.option(
     "--any", "keep_pass", is_flag=True, help="Keep the recording of a test that passes, too."
 )
 @click.option(
@@ -84,6 +100,7 @@ def replay(
     hunt: int | None,
     from_run: str | None,
     seed: int,
+    schedule: str | None,
     keep_pass: bool,
     times: int,
     until_text: str | None,
@@ -94,8 +111,8 @@ def replay(
 
     TEST is the name of a test, SUITE:PROGRAM.  It runs in a guest of one processor whose every
     instruction is recorded.  A replay executes the same instructions again, so that a failure that
-    was seen once is seen each time.  RECORDING is the directory of one that was kept.  The kernel
-    gets the fragment 'replay' (docs/failures.md).
+    was seen once is seen each time.  RECORDING is the directory of one that was kept, or of its
+    run.  The kernel gets the fragment 'replay' (docs/failures.md).
 
     \b
     Examples:
@@ -105,7 +122,8 @@ def replay(
       harness replay mm:migration --until 'write my_lock.owner'
       harness replay mm:migration --gdb
       harness replay mm:migration --from latest
-      harness replay runs/latest/logs/=replay/=/restrictedmem=3Apunch_test.1
+      harness replay mm:migration@seed#17 --gdb
+      harness replay runs/latest --until 'call panic'
 
     Exit code 0 means that there is no failure, or a known one; 1: the recorded test fails.
     """
@@ -113,9 +131,10 @@ def replay(
     if until or with_gdb:
         which("gdb")
     look = _Look(times, until, with_gdb)
-    if replays.is_recording(Path(target)):
-        look.at(Path(target))
+    if recording := replays.find_recording(target):
+        look.at(recording)
         return ExitCode.AS_EXPECTED
+    target, schedule = test_of(target, schedule)
     suite = TestId.parse(target).suite
     asked = Asked(**{**options, "suites": options["suites"] or (suite,), "expression": target})
     if options["expression"]:
@@ -130,15 +149,22 @@ def replay(
         raise UserError(
             "a recording cannot be taken up again", where="--resume", hint="record the test anew"
         )
+    under = None if schedule is None else RaceSpec.under(schedule, (target,))
+    if under and (hunt or _given("seed")):
+        raise UserError(
+            "a schedule decides all that a seed of a recording does",
+            where=f"--schedule with {'--hunt' if hunt else '--seed'}",
+            hint="harness race looks for a schedule under which the test fails",
+        )
     asked = dataclasses.replace(asked, repeat=hunt or 1, until_fail=hunt is not None)
 
     earlier = _earlier(from_run, asked) if from_run else None
 
     def shape(request: Request) -> Request:
-        spec = RecordSpec(seed=seed)
+        request = dataclasses.replace(request, recording=RecordSpec(seed=seed), race=under)
         if earlier:
-            return dataclasses.replace(request, recording=spec, **replays.tested_in(earlier))
-        return dataclasses.replace(request, kernels=(asked.kernel(),), recording=spec)
+            return dataclasses.replace(request, **replays.tested_in(earlier))
+        return dataclasses.replace(request, kernels=(asked.kernel(),))
 
     def finish(finished: Finished) -> int:
         return _keep(finished, look, passes=keep_pass)
@@ -149,15 +175,20 @@ def replay(
 def _earlier(run: str, asked: Asked) -> Requested:
     """Return what was asked of *run*; raises UserError where *asked* says that, too."""
     here = Path.cwd()
-    context = click.get_current_context()
     for name in ("source", "series", "series_version", "config", "suites", "guest", "trust"):
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+        if _given(name):
             raise UserError(
                 "kernel and suites are those of the run", where=f"--from {run} with --{name}"
             )
     runs = find_project(asked.project_file, here).parent / rundir.RUNS
     directory = rundir.find(run, here, runs)
     return request_of(journal.read(directory), directory)
+
+
+def _given(name: str) -> bool:
+    """Return whether an option is on the command line."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _keep(finished: Finished, look: _Look, *, passes: bool) -> int:
@@ -171,10 +202,13 @@ def _keep(finished: Finished, look: _Look, *, passes: bool) -> int:
             _say(f"none of {finished.request.repeat} runs failed, so none is kept")
         if hunted or results.exit_code != ExitCode.AS_EXPECTED:
             return results.exit_code
+        more = "--hunt N records it with other seeds until it fails"
+        if finished.request.race:
+            more = "a schedule holds for one kernel, suite and QEMU: harness race looks for another"
         raise UserError(
             "the test does not fail, so there is no failure to replay",
-            where=finished.request.expression,
-            hint="--hunt N records it with other seeds until it fails; --any keeps this recording",
+            where=results.tests[0].name if results.tests else finished.request.expression,
+            hint=f"{more}; --any keeps this recording",
         )
     assert finished.request.recording  # noqa: S101  what is kept was recorded
     seed = finished.request.recording.seed_number(kept.attempt)
@@ -195,7 +229,16 @@ class _Look:
 
     def at(self, directory: Path) -> None:
         """Replay a recording, and say how that went."""
-        tape = signals.run(replays.check(directory, self.times))
+        # Whichever signal ends it, what is in temporary directories goes.
+        with signals.interruptible(), ExitStack() as stack:
+            into = None
+            if self.until or self.gdb:
+                kept = stack.enter_context(TemporaryDirectory(prefix="harness-checkpoints-"))
+                into = Path(kept)
+            tape = signals.run(replays.check(directory, self.times, into))
+            self._show(directory, tape)
+
+    def _show(self, directory: Path, tape: Tape) -> None:
         length = tape.recording.end - tape.recording.start
         _say(
             f"replayed: {self.times} of {self.times} to the same end, {length:,} instructions "

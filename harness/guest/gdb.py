@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from harness.errors import UserError
 
 _WANTED = re.compile(r"\s*(?P<what>write|call)\s+(?P<of>\S.*?)\s*$")
-_ERROR = re.compile(r"^\S+:\d+: Error in sourced command file:$", re.MULTILINE)
+_NOISE = re.compile(
+    r"\S+:\d+: Error in sourced command file:"
+    # Of lines that it would show: the sources need not be there.
+    r"|\d+\t\S+: No such file or directory\."
+)
 _SECTION = re.compile(r"^@(\w+)\n", re.MULTILINE)
 _NO_TYPES = re.compile("unknown type|no debug info|No symbol table")
 _CAST = (
@@ -112,7 +116,7 @@ def read(output: str, errors: str, until: Until, count: int) -> Found:
             why="gdb went back to its beginning",
         )
     if "end" not in sections:
-        said = [line for line in errors.splitlines() if line and not _ERROR.match(line)]
+        said = [line for line in errors.splitlines() if line and not _NOISE.fullmatch(line)]
         raise UserError(
             f"gdb does not find {until.title}",
             where=f"--until '{until.what} {until.of}'",
@@ -137,4 +141,7 @@ def _value(text: str) -> str:
 
 
 def _frames(text: str) -> Sequence[str]:
-    return [line for line in text.splitlines() if line.startswith("#")]
+    """Return the frames up to where the kernel was entered: programs have no symbols here."""
+    frames = [line for line in text.splitlines() if line.startswith("#")]
+    unknown = (at for at, line in enumerate(frames) if at and line.endswith(" in ?? ()"))
+    return frames[: next(unknown, len(frames))]

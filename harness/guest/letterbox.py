@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.errors import MachineError
+from harness.guest.sparse import written_parts
 
 MARK = bytes.fromhex("9ca929d8d7e291897db5aa8acad2a8c0")
 PAGES = 20
@@ -55,22 +55,6 @@ def _pages(data: bytes) -> Iterator[int]:
         if at % _PAGE == 0:
             yield at
         at = data.find(MARK, at + 1)
-
-
-def written_parts(file: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the parts of a sparse file that are no holes, in pages, with their offsets."""
-    end = os.fstat(file).st_size
-    start = 0
-    while start < end:
-        try:
-            start = os.lseek(file, start, os.SEEK_DATA)
-        except OSError:
-            return
-        stop = os.lseek(file, start, os.SEEK_HOLE)
-        start -= start % _PAGE
-        for at in range(start, stop, 1 << 22):
-            yield at, os.pread(file, min(1 << 22, stop - at), at)
-        start = stop
 
 
 def written(letter: bytes, places: Mapping[int, int]) -> Iterator[tuple[int, bytes]]:

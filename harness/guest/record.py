@@ -22,19 +22,18 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 from qemu.qmp import QMPError
 
 from harness.digest import digest_file
 from harness.errors import MachineError
 from harness.foreign import of_os
-from harness.guest import letterbox
-from harness.guest.letterbox import written_parts
+from harness.guest import letterbox, sparse
 from harness.guest.machine import ICOUNT, escaped
 from harness.guest.process import QemuProcess
 from harness.guest.stub import Stub, StubError
@@ -69,6 +68,10 @@ class Recording:
     """And of what came from the agent."""
     qemu: str
     """QEMU's version."""
+    events: str = ""
+    """SHA-256 of QEMU's log; empty in a recording of before it was noted."""
+    letter: str = ""
+    """And of what the guest found in its memory."""
     ending: str = ""
     """How the guest ended, in words; empty where it ended with its test."""
     about: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -90,16 +93,37 @@ def load(directory: Path) -> Recording:
         return _from_json(json.loads((directory / META).read_text()))
     except OSError as error:
         raise of_os(error, "the recording cannot be read", directory / META) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, msgspec.MsgspecError) as error:
         raise MachineError(
-            "the recording cannot be read", where=str(directory / META), why=str(error)
+            "the recording cannot be read",
+            where=str(directory / META),
+            why=str(error),
+            hint="record the test again",
         ) from error
 
 
+def check(directory: Path, recording: Recording) -> None:
+    """Raise :class:`MachineError` where files of the recording in *directory* have changed."""
+    try:
+        for name, known in ((EVENTS, recording.events), (LETTER, recording.letter)):
+            if known and digest_file(directory / name) != known:
+                raise MachineError(
+                    "the recording is damaged",
+                    where=str(directory / name),
+                    why="the file is not what was recorded",
+                    hint="record the test again",
+                )
+    except OSError as error:
+        raise of_os(error, "the recording cannot be read") from error
+
+
 def _from_json(raw: Any) -> Recording:
-    if raw.pop("format") != FORMAT:
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise ValueError("another format of recordings")
-    return Recording(**raw)
+    found = msgspec.convert(raw, Recording)
+    if not 0 <= found.start <= found.end:
+        raise ValueError("it ends before it begins")
+    return found
 
 
 def argv(stub: Path, events: Path, mode: Literal["record", "replay"]) -> tuple[str, ...]:
@@ -140,8 +164,8 @@ async def put_letter(
     Returns the connection by which that was done.  Raises :class:`MachineError`.
     """
     places = await asyncio.to_thread(letterbox.find, memory)
+    connection = await connected(qemu, stub)
     try:
-        connection = await Stub.connect(stub)
         await connection.physical(on=True)
         for offset, data in letterbox.written(letter, places):
             await connection.write(await _address(connection, offset), data)
@@ -150,6 +174,15 @@ async def put_letter(
         why = "\n".join(filter(None, (str(error), qemu.errors())))
         raise MachineError("QEMU does not take what the guest is to run", why=why) from error
     return connection
+
+
+async def connected(qemu: QemuProcess, stub: Path) -> Stub:
+    """Return a connection to the gdbstub of *qemu*; raises :class:`MachineError`."""
+    try:
+        return await Stub.connect(stub)
+    except StubError as error:
+        why = "\n".join(filter(None, (str(error), qemu.errors())))
+        raise MachineError("QEMU does not let its guest be looked at", why=why) from error
 
 
 async def _address(connection: Stub, offset: int) -> int:
@@ -269,6 +302,8 @@ class Recorder:
                 console=digest_file(self.directory / CONSOLE),
                 agent=digest_file(self.directory / AGENT),
                 qemu=qemu.version,
+                events=digest_file(self.directory / EVENTS),
+                letter=digest_file(self.directory / LETTER),
                 ending=ending,
                 about=self._about,
             ),
@@ -289,16 +324,6 @@ def keep_guest(directory: Path, snapshot: Path) -> None:
             try:
                 os.link(file, to)
             except OSError:
-                _copy(file, to)
+                sparse.copy(file, to)
     except OSError as error:
         raise of_os(error, "the guest of a recording cannot be kept", guest) from error
-
-
-def _copy(file: Path, to: Path) -> None:
-    """Copy *file*, which may have holes, with its time."""
-    with file.open("rb") as source, to.open("xb") as copy:
-        for start, data in written_parts(source.fileno()):
-            copy.seek(start)
-            copy.write(data)
-        copy.truncate(file.stat().st_size)
-    shutil.copystat(file, to)

@@ -13,6 +13,7 @@ features.  Kernel and initramfs are in the guest's memory: their files are not n
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import os
@@ -27,6 +28,7 @@ from qemu.qmp import QMPError
 from harness.digest import digest_file, digest_sparse
 from harness.errors import MachineError
 from harness.foreign import disk_full
+from harness.guest import sparse
 from harness.guest.machine import (
     BootFiles,
     Channels,
@@ -46,6 +48,10 @@ _MIGRATE_LIMIT_S = 60.0
 _DISK_RESERVE = 1 << 20
 """A disk with less free space than this, in bytes, is full."""
 _HINT = "delete the snapshot; it will be created again from kernel and initramfs"
+
+
+SAVED_AGAIN = ("-global", "migration.send-configuration=off")
+"""Has QEMU take a state that does not say of which machine it is, as of :func:`save_again`."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,10 @@ class Snapshot:
     def boot_log(self) -> bytes:
         """The console from power-on until user space was ready."""
         return (self.directory / _LOG).read_bytes()
+
+
+class OtherQemu(MachineError):
+    """QEMU is another one than at the making of a snapshot."""
 
 
 async def create(
@@ -141,8 +151,12 @@ async def _save(qemu: QemuProcess, fd: int) -> None:
         await qemu.execute("migrate", uri=await qemu.migration_file(fd))
         await qemu.patience(_MIGRATE_LIMIT_S).wait(_until_saved(qemu))
     except (QMPError, TimeoutError) as e:
-        why = "\n".join(filter(None, (f"{type(e).__name__}: {e}", qemu.errors())))
-        raise MachineError("QEMU cannot save the guest", why=why) from e
+        raise _not_saved(qemu, e) from e
+
+
+def _not_saved(qemu: QemuProcess, error: Exception) -> MachineError:
+    why = "\n".join(filter(None, (f"{type(error).__name__}: {error}", qemu.errors())))
+    return MachineError("QEMU cannot save the guest", why=why)
 
 
 async def _until_saved(qemu: QemuProcess) -> None:
@@ -237,14 +251,53 @@ async def restore(
 
 
 async def restore_standing(
-    snapshot: Snapshot, outputs: tuple[Path, Path], extra: Sequence[str]
+    snapshot: Snapshot, outputs: tuple[Path, Path], extra: Sequence[str], *, shared: bool = False
 ) -> QemuProcess:
     """Restore a guest from *snapshot* that stands still, as *extra* on QEMU's command line says.
 
-    What it sends goes to *outputs*: that of the console, and of the agent.  Raises as
-    :func:`restore`.
+    What it sends goes to *outputs*: that of the console, and of the agent.  If *shared*, it writes
+    into the memory of *snapshot*, which is its own then (:func:`copied`), and can be saved again.
+    Raises as :func:`restore`.
     """
-    return await _restored(snapshot, extra, outputs=outputs)
+    return await _restored(snapshot, extra, outputs=outputs, shared=shared)
+
+
+def copied(snapshot: Snapshot, directory: Path) -> Snapshot:
+    """Return a copy of *snapshot* in *directory*, which is made, for one guest; raises OSError.
+
+    Its checksums are not those of its files for long, and are left out.
+    """
+    directory.mkdir()
+    for file in (state_of(snapshot), *memory_files(snapshot)):
+        sparse.copy(file, directory / file.name)
+    return dataclasses.replace(snapshot, directory=directory, state_sha256="", ram=())
+
+
+def state_of(snapshot: Snapshot) -> Path:
+    """Return the file with all of a guest but its memory."""
+    return snapshot.directory / _STATE
+
+
+async def save_again(qemu: QemuProcess, own: Snapshot, directory: Path) -> Snapshot:
+    """Save a guest that stands still and shares the memory of *own* into *directory*.
+
+    It can go on afterwards.  To restore it, QEMU needs :data:`SAVED_AGAIN` on its command line.
+    Raises OSError, and :class:`MachineError` where QEMU does not do it.
+    """
+    try:
+        # Not a migration: in a replay its thread must not read the clock, and QEMU aborts.
+        await qemu.execute(
+            "xen-save-devices-state", _MIGRATE_LIMIT_S, filename=str(directory / _STATE), live=False
+        )
+    except (QMPError, TimeoutError) as e:
+        raise _not_saved(qemu, e) from e
+    return dataclasses.replace(own, directory=directory)
+
+
+async def save_memory(own: Snapshot, directory: Path) -> None:
+    """Copy the memory of the guest that has *own* as it is now to *directory*; raises OSError."""
+    for file in memory_files(own):
+        await asyncio.to_thread(sparse.copy, file, directory / file.name)
 
 
 async def _restored(
@@ -252,9 +305,10 @@ async def _restored(
     extra: Sequence[str],
     *,
     outputs: tuple[Path, Path] | None = None,
+    shared: bool = False,
     on_monitor: Callable[[], None] = lambda: None,
 ) -> QemuProcess:
-    memory = Memory(memory_files(snapshot))
+    memory = Memory(memory_files(snapshot), shared=shared)
 
     def argv(channels: Channels) -> list[str]:
         channels = dataclasses.replace(channels, files=outputs)
@@ -277,7 +331,13 @@ async def _restored(
 
 async def _load(qemu: QemuProcess, snapshot: Snapshot, fd: int, *, stands: bool) -> None:
     """Load the state from *fd*; the guest runs then, or *stands* as QEMU was told."""
-    _check(snapshot, "QEMU's version", snapshot.qemu_version, qemu.version)
+    if snapshot.qemu_version != qemu.version:
+        raise OtherQemu(
+            "the snapshot was made by another QEMU",
+            where=str(snapshot.directory),
+            why=f"it was {snapshot.qemu_version}, and here is {qemu.version}",
+            hint=_HINT,
+        )
     try:
         await qemu.execute("migrate-set-capabilities", capabilities=_CAPABILITIES)
         await qemu.execute("migrate-incoming", uri=await qemu.migration_file(fd))

@@ -56,8 +56,7 @@ class TimeTravel:
         """Requests for the breakpoints and watchpoints that are set."""
         self.told = 0
         """What ``monitor icount`` has said last."""
-        self._spare: asyncio.Task[Replay] | None = None
-        """A replay that stands at the start, for the next way back."""
+        self._spares = Spares(replay.tape)
         self._asked: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def serve(self) -> None:
@@ -66,6 +65,7 @@ class TimeTravel:
         Raises :class:`MachineError` where QEMU fails.
         """
         listening = asyncio.create_task(self._listen())
+        self._spares.expect(self._tape.begin(await self._replay.count() - 1))
         try:
             while request := await self._asked.get():
                 if not await self._answer(request):
@@ -76,11 +76,7 @@ class TimeTravel:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
             await self._replay.close()
-            if self._spare:
-                self._spare.cancel()
-                (left,) = await asyncio.gather(self._spare, return_exceptions=True)
-                if isinstance(left, Replay):
-                    await left.close()
+            await self._spares.close()
 
     async def _listen(self) -> None:
         with contextlib.suppress(StubError, OSError):
@@ -182,10 +178,9 @@ class TimeTravel:
 
     async def _go_back(self) -> bytes:
         now = await self._replay.count()
-        start = self._tape.recording.start
-        stop = await self._last_stop(start, now) if self._points else None
+        stop = await self._last_before(now) if self._points else None
         if stop is None:
-            await self._jump(start)
+            await self._jump(self._tape.recording.start)
             return _BEGIN
         await self._jump(stop.count)
         if stop.place and await self._replay.stub.ask(b"g") != stop.place:
@@ -204,9 +199,11 @@ class TimeTravel:
             await self._replay.stub.demand(point)
 
     async def _at(self, count: int) -> Replay:
-        """Return a replay that stands at *count*; the next one is made meanwhile."""
-        replay = await (self._spare or self._standing())
-        self._spare = asyncio.create_task(self._standing())
+        """Return a replay that stands at *count*."""
+        begin = self._tape.begin(count)
+        replay = await self._spares.take(begin)
+        # What is asked next is there again, or just before.
+        self._spares.expect(begin, self._tape.begin(begin - 1))
         try:
             await replay.go_to(count)
         except BaseException:
@@ -214,8 +211,14 @@ class TimeTravel:
             raise
         return replay
 
-    async def _standing(self) -> Replay:
-        return await Replay.at(self._tape, self._tape.recording.start)
+    async def _last_before(self, now: int) -> _Stop | None:
+        """Return the last stop before the instruction *now*."""
+        while now > self._tape.recording.start:
+            begin = self._tape.begin(now - 1)
+            if stop := await self._last_stop(begin, now):
+                return stop
+            now = begin
+        return None
 
     async def _last_stop(self, start: int, now: int) -> _Stop | None:
         """Return the last stop before the instruction *now*, and not before *start*."""
@@ -267,7 +270,8 @@ class TimeTravel:
         """Yield the stops from where *replay* stands to *high*, in their order."""
         await replay.qemu.execute("replay-break", icount=high)
         while await replay.count() < high:
-            answer = await replay.stub.ask(b"c")
+            replay.stub.send(b"c")
+            answer = await replay.stopped()
             if not _is_point(answer):
                 return
             count = await replay.count()
@@ -279,6 +283,44 @@ class TimeTravel:
                 stepped = await replay.stub.ask(b"s")
                 if _WATCH.search(stepped):
                     yield _Stop(await replay.count() - 1, stepped, b"")
+
+
+class Spares:
+    """Replays that stand where *tape* can be begun, made ahead of their use."""
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+        self._made: dict[int, asyncio.Task[Replay]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def take(self, begin: int) -> Replay:
+        """Return a replay that stands at *begin*; raises MachineError."""
+        made = self._made.pop(begin, None)
+        return await (made or Replay.at(self._tape, begin))
+
+    def expect(self, *begins: int) -> None:
+        """Have a replay at each of *begins*, and nowhere else."""
+        for begin in self._made.keys() - set(begins):
+            ending = asyncio.create_task(_end(self._made.pop(begin)))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+        for begin in begins:
+            if begin not in self._made:
+                self._made[begin] = asyncio.create_task(Replay.at(self._tape, begin))
+
+    async def close(self) -> None:
+        """End all of them."""
+        self.expect()
+        while self._ending:
+            await asyncio.gather(*self._ending, return_exceptions=True)
+
+
+async def _end(made: asyncio.Task[Replay]) -> None:
+    """End the replay that is *made*, or its making."""
+    made.cancel()
+    (left,) = await asyncio.gather(made, return_exceptions=True)
+    if isinstance(left, Replay):
+        await left.close()
 
 
 def _is_point(answer: bytes) -> bool:

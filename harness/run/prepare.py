@@ -329,6 +329,13 @@ def planned(built: Built, lacks: Lacks, needed: Collection[str] | None = None) -
         needed=needed,
     )
     tests = plan(built.suites, request.expression, terms)
+    if request.recording and len(tests) > 1:
+        raise UserError(
+            "one test is recorded, and several have this in their names",
+            where=request.expression,
+            why=", ".join(test.name for test in tests),
+            hint="harness replay with the whole name of one of them",
+        )
     left_out = [test.name for test in tests if test.name in request.left_out]
     tests = tuple(test for test in tests if test.name not in request.left_out)
     if left_out and not tests:

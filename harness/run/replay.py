@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import shlex
 import shutil
 import tempfile
@@ -109,15 +110,16 @@ def keep_guest(directory: Path) -> None:
     record.keep_guest(directory, Path(record.load(directory).about["snapshot"]))
 
 
-async def check(directory: Path, times: int) -> Tape:
+async def check(directory: Path, times: int, into: Path | None = None) -> Tape:
     """Replay the recording in *directory* so often, and return it.
 
-    Raises MachineError where one comes to another end: then nothing that is seen in it counts.
+    With *into*, a directory, it has checkpoints there, from which a way back is short.  Raises
+    MachineError where one comes to another end: then nothing that is seen in it counts.
     """
     tape = Tape.load(directory)
     registers = ""
     for number in range(1, times + 1):
-        seen = await replay.check(tape)
+        seen = await replay.check(tape, into if number == times else None)
         wrong = list(seen.differences)
         if registers and seen.registers != registers:
             wrong.append("the processor's registers")
@@ -129,7 +131,7 @@ async def check(directory: Path, times: int) -> Tape:
                 hint="record it again; if that is no better, this QEMU cannot do it",
             )
         registers = seen.registers
-    return tape
+    return dataclasses.replace(tape, checkpoints=seen.checkpoints)
 
 
 async def serve(tape: Tape, say: Callable[[str], None], until: Until | None) -> None:
@@ -194,6 +196,35 @@ def vmlinux_of(tape: Tape) -> Path:
             hint="record the test again: what was built is made again",
         )
     return vmlinux
+
+
+def find_recording(text: str) -> Path | None:
+    """Return the recording that *text* means: its directory, or that of a run that has one.
+
+    None where it is the name of a test instead.  Raises UserError where it is neither.
+    """
+    path = Path(text)
+    if is_recording(path):
+        return path
+    found = sorted(filter(is_recording, (path / REPLAY).glob("*/*")))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(
+            "the run has several recordings",
+            where=text,
+            why="\n".join(map(str, found)),
+            hint="name one of them",
+        )
+    if ":" in text:
+        return None
+    why = f"it has no {record.META}: nothing was recorded there, or not to its end"
+    raise UserError(
+        "there is no recording",
+        where=text,
+        why=why if path.is_dir() else "there is no such directory",
+        hint="harness replay SUITE:PROGRAM records a test",
+    )
 
 
 def is_recording(path: Path) -> bool:

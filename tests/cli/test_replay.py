@@ -19,6 +19,9 @@ pytestmark = [pytest.mark.unit, pytest.mark.slow]
     [
         ([], "Missing argument"),
         (["p"], "SUITE:PROGRAM"),
+        (["p"], "there is no such directory"),
+        (["."], "nothing was recorded there"),
+        ([":p"], "SUITE:PROGRAM"),
         (["nowhere:p"], "nowhere"),
         (["s:p", "-k", "p"], "-k chooses nothing"),
         (["s:p", "--repeat", "3"], "--hunt N"),
@@ -27,6 +30,11 @@ pytestmark = [pytest.mark.unit, pytest.mark.slow]
         (["s:p", "--hunt", "0"], "--hunt"),
         (["s:p", "--times", "0"], "--times"),
         (["s:p", "--until", "x"], "not said how far back"),
+        (["s:p", "--schedule", "0"], "it is a seed from 1 on"),
+        (["s:p", "--schedule", "3", "--hunt", "4"], "--schedule with --hunt"),
+        (["s:p", "--schedule", "3", "--seed", "4"], "--schedule with --seed"),
+        (["s:p@seed#3", "--schedule", "4"], "has a schedule already"),
+        (["s:p@5+7", "--hunt", "4"], "--schedule with --hunt"),
         (["s:p", "--from", "nowhere"], "nowhere"),
         (["s:p", "--from", "latest", "--series", "none"], "are those of the run"),
         (["s:p", "--guest", "vng"], "recorded in sealed guests only"),
@@ -59,6 +67,20 @@ def test_gdb_that_is_missing_is_told_before_anything_is_built(
     answer = project.harness("replay", "s:p", *option, PATH=str(programs))
     assert answer.status == ExitCode.MACHINE
     assert "gdb is not installed" in answer.text
+
+
+def test_a_run_stands_for_its_only_recording(project: Project) -> None:
+    for name in ("a.1", "b.1"):
+        directory = project.root / "run/logs/=replay/=" / name
+        directory.mkdir(parents=True)
+        (directory / "recording.json").write_text("{}")
+        answer = project.harness("replay", "run")
+        if name == "a.1":
+            assert answer.status == ExitCode.MACHINE
+            assert "a.1/recording.json" in answer.text
+    assert answer.status == ExitCode.USER
+    assert "several recordings" in answer.text
+    assert "run/logs/=replay/=/b.1" in answer.text
 
 
 def test_a_recording_that_is_damaged_is_told(project: Project) -> None:

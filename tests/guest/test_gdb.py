@@ -74,6 +74,26 @@ def test_what_gdb_says_is_understood() -> None:
     )
 
 
+def test_frames_of_programs_are_left_out() -> None:
+    more = "#2  0x0000000000483742 in ?? ()\n#3  0x1 in fixed_percpu_data ()\n@after"
+    found = gdb.read(SAID.replace("(More stack frames follow...)\n@after", more), "", WRITE, 1)
+    assert [line[:2] for line in found.stack] == ["#0", "#1"]
+    # Where it stands in a program, that is all there is.
+    alone = SAID.replace("#0  replay_rename (length=20)", "#0  0x4711 in ?? ()\n#1  x ()")
+    assert gdb.read(alone, "", WRITE, 1).stack[0] == "#0  0x4711 in ?? ()"
+
+
+def test_of_errors_what_is_wrong_is_told() -> None:
+    errors = (
+        "691\tarch/x86/include/asm/idtentry.h: No such file or directory.\n"
+        "/tmp/x/commands:7: Error in sourced command file:\n"
+        'No symbol "no_such" in current context.\n'
+    )
+    with pytest.raises(UserError, match="does not find the last write") as told:
+        gdb.read("@connect\n@search\n", errors, WRITE, 0)
+    assert told.value.why == 'No symbol "no_such" in current context.'
+
+
 def test_a_value_that_is_never_written_is_told() -> None:
     said = "@connect\n@search\n\nNo more reverse-execution history.\n@before\n$1 = 3\n@end\n"
     with pytest.raises(UserError, match=r"no write of record\.limit"):

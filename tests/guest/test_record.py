@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from harness.digest import digest_sparse
+from harness.digest import digest_file, digest_sparse
 from harness.errors import MachineError
 from harness.guest import record
 from harness.guest.record import Recording
+from harness.guest.replay import Tape
 
 pytestmark = pytest.mark.unit
 ONE = Recording(
@@ -33,7 +35,17 @@ def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[]", "null", json.dumps({"format": 99}), json.dumps({"format": 1, "start": 1})],
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        json.dumps({"format": 99}),
+        json.dumps({"format": 1, "start": 1}),
+        json.dumps({"format": 1, **dataclasses.asdict(ONE), "start": "1000"}),
+        json.dumps({"format": 1, **dataclasses.asdict(ONE), "about": ["s:p"]}),
+        json.dumps({"format": 1, **dataclasses.asdict(ONE), "end": 10}),
+    ],
 )
 def test_one_that_is_damaged_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / record.META).write_text(text)
@@ -45,6 +57,41 @@ def test_one_that_never_ended_is_none(tmp_path: Path) -> None:
     (tmp_path / record.EVENTS).write_bytes(b"\0" * 100)
     with pytest.raises(MachineError, match="cannot be read"):
         record.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [record.EVENTS, record.LETTER])
+@pytest.mark.parametrize("change", ["cut off", "changed", "gone"])
+def test_files_that_are_not_what_was_recorded_are_refused(
+    tmp_path: Path, name: str, change: str
+) -> None:
+    """QEMU itself would wait for ever, or replay something else."""
+    for each in (record.EVENTS, record.LETTER):
+        (tmp_path / each).write_bytes(b"0123456789" * 10)
+    known = digest_file(tmp_path / name)
+    one = dataclasses.replace(ONE, events=known, letter=known)
+    record.save(tmp_path, one)
+    record.check(tmp_path, record.load(tmp_path))
+    if change == "gone":
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(b"0123456789" * 9 + (b"x" * 10) * (change == "changed"))
+    with pytest.raises(MachineError) as told:
+        record.check(tmp_path, one)
+    assert "recording" in told.value.what
+    assert str(tmp_path / name) in told.value.where
+
+
+def test_one_of_before_their_digests_were_noted_is_taken(tmp_path: Path) -> None:
+    for each in (record.EVENTS, record.LETTER):
+        (tmp_path / each).write_bytes(b"some")
+    record.check(tmp_path, ONE)
+
+
+def test_what_is_missing_of_a_recording_is_told_with_what_to_do(tmp_path: Path) -> None:
+    record.save(tmp_path, ONE)
+    with pytest.raises(MachineError, match="guest of the recording cannot be read") as told:
+        Tape.load(tmp_path)
+    assert "record the test again" in told.value.hint
 
 
 def test_qemu_is_told_where_to_record() -> None:

@@ -34,10 +34,17 @@ class FakeTape:
     guest: Snapshot
     letter = b""
 
-    def __init__(self, end: int, writes: frozenset[int]) -> None:
+    def __init__(self, end: int, writes: frozenset[int], checkpoints: tuple[int, ...] = ()) -> None:
         self.recording = recording(end)
         self.writes = writes
+        self.checkpoints = checkpoints
         self.made = 0
+        self.executed = 0
+        """Instructions of all replays."""
+        self.open = 0
+
+    def begin(self, count: int) -> int:
+        return max((each for each in self.checkpoints if each <= count), default=START)
 
 
 class FakeQemu:
@@ -59,26 +66,31 @@ class FakeReplay:
         self.stub = self
         self._sent = b""
         self.resumed = 0
+        self.closed = False
         tape.made += 1
+        tape.open += 1
 
     @classmethod
     async def at(cls, tape: FakeTape, count: int) -> Self:
+        assert count == tape.begin(count), "it cannot be begun there"
         return cls(tape, count)
 
     async def go_to(self, count: int) -> None:
+        self.tape.executed += max(0, count - self.at_count)
         self.at_count = max(count, self.at_count)
 
     async def count(self) -> int:
         return self.at_count
 
     async def close(self) -> None:
-        pass
+        self.tape.open -= not self.closed
+        self.closed = True
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        pass
+        await self.close()
 
     async def demand(self, request: bytes) -> None:
         assert await self.ask(request) == b"OK"
@@ -99,6 +111,9 @@ class FakeReplay:
     def send(self, request: bytes) -> None:
         self._sent = request
 
+    async def stopped(self) -> bytes:
+        return await self.ask(self._sent)
+
     async def answer(self, limit_s: float | None) -> bytes:
         return await self.ask(self._sent)
 
@@ -111,6 +126,7 @@ class FakeReplay:
                 return b"T02thread:01;"
             written = self.at_count in self.tape.writes
             self.at_count += 1
+            self.tape.executed += 1
             # QEMU 7.2 tells of the count that is reached, where it is both.
             if written and b"Z2,5000,8" in self.points and self.at_count != limit:
                 return b"T05thread:01;watch:5000;"
@@ -124,9 +140,9 @@ class Gdb:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
-    async def ask(self, request: bytes) -> bytes:
+    async def ask(self, request: bytes, limit_s: float = 20) -> bytes:
         self.writer.write(b"+" + packet(request))
-        return await asyncio.wait_for(receive(self.reader), 20)
+        return await asyncio.wait_for(receive(self.reader), limit_s)
 
     async def where(self) -> int:
         """Return how many instructions the guest has executed since the start."""
@@ -138,9 +154,13 @@ def session(
     *requests: bytes,
     length: int = LENGTH,
     writes: frozenset[int] = frozenset(),
+    checkpoints: tuple[int, ...] = (),
 ) -> tuple[list[tuple[bytes, int]], FakeTape]:
-    """Send *requests* at the end of a recording; return each answer, and where that was."""
-    tape = FakeTape(START + length, writes)
+    """Send *requests* at the end of a recording; return each answer, and where that was.
+
+    *checkpoints* are counted from its start.
+    """
+    tape = FakeTape(START + length, writes, tuple(START + each for each in checkpoints))
     monkeypatch.setattr(timetravel, "Replay", FakeReplay)
 
     async def talk() -> list[tuple[bytes, int]]:
@@ -155,7 +175,9 @@ def session(
         served[1].close()
         return said
 
-    return asyncio.run(talk()), tape
+    said = asyncio.run(talk())
+    assert not tape.open, "a QEMU is left"
+    return said, tape
 
 
 def test_one_step_back_is_one_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +252,46 @@ def test_gdb_is_told_that_there_is_a_way_back(monkeypatch: pytest.MonkeyPatch) -
     assert said[1][0] == b"answer to m1000,8"
 
 
+def test_a_step_back_begins_at_the_last_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, tape = session(monkeypatch, b"bs", b"bs", checkpoints=(10_000, 39_000))
+    assert [at for _, at in said] == [LENGTH - 1, LENGTH - 2]
+    assert tape.executed <= 2 * (LENGTH - 39_000)
+
+
+@pytest.mark.parametrize("checkpoints", [(39_000,), (500, 700, 701, 39_998, 39_999), (40_000,)])
+@pytest.mark.parametrize("writes", [{0}, {499}, {500}, {699, 700, 701}, {39_998}, {39_999}, set()])
+def test_with_checkpoints_the_same_writes_are_found(
+    monkeypatch: pytest.MonkeyPatch, writes: set[int], checkpoints: tuple[int, ...]
+) -> None:
+    """Also those at a checkpoint, and just before."""
+    requests = [b"Z2,5000,8", *[b"bc"] * (len(writes) + 1)]
+    numbers = frozenset(START + each for each in writes)
+    said, _ = session(monkeypatch, *requests, writes=numbers, checkpoints=checkpoints)
+    assert [at for _, at in said[1:]] == [*sorted(writes, reverse=True), 0]
+    assert said[-1][0] == b"T05replaylog:begin;"
+
+
+@pytest.mark.parametrize("at", [0x10, 0xF8])
+def test_with_checkpoints_the_same_breakpoints_are_found(
+    monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Also one that is at a checkpoint: address 0xf8 is that of instruction 10,000."""
+    point = b"Z0,%x,1" % at
+    plain, _ = session(monkeypatch, point, *[b"bc"] * 12, length=12_000)
+    places = tuple(range(1000, 12_000, 1000))
+    said, _ = session(monkeypatch, point, *[b"bc"] * 12, length=12_000, checkpoints=places)
+    assert said == plain
+    assert (10_000 in [where for _, where in said]) == (at == 0xF8)
+
+
+def test_what_is_near_is_found_without_a_replay_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = tuple(range(1000, LENGTH, 1000))
+    writes = frozenset({START + LENGTH - 500})
+    said, tape = session(monkeypatch, b"Z2,5000,8", b"bc", writes=writes, checkpoints=places)
+    assert said[1][1] == LENGTH - 500
+    assert tape.executed <= 2 * 1000
+
+
 def test_a_replay_that_goes_another_way_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     tape = FakeTape(START + 5000, frozenset())
     monkeypatch.setattr(timetravel, "Replay", FakeReplay)
@@ -245,10 +307,11 @@ def test_a_replay_that_goes_another_way_is_told(monkeypatch: pytest.MonkeyPatch)
         travel._points[b"Z0,10,1"] = None
         stop = await travel._last_stop(START, START + 5000)
 
-        async def found(start: int, now: int) -> object:
+        async def found(now: int) -> object:
             return stop
 
-        monkeypatch.setattr(travel, "_last_stop", found)
+        await travel._spares.close()
+        monkeypatch.setattr(travel, "_last_before", found)
         monkeypatch.setattr(timetravel, "Replay", Elsewhere)
         await travel._go_back()
 

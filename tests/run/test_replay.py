@@ -15,7 +15,7 @@ from harness import ktap
 from harness.digest import digest_file
 from harness.errors import MachineError, UserError
 from harness.guest import record
-from harness.guest.replay import Check, Replay
+from harness.guest.replay import Check, Replay, Tape
 from harness.model.ids import KernelName
 from harness.model.recording import RecordSpec
 from harness.model.records import Ending, Requested, TestEnded
@@ -27,6 +27,7 @@ from tests.report.samples import program, run
 
 pytestmark = pytest.mark.unit
 NAME = "kvm:unstable"
+MADE: Any = ("a checkpoint",)
 
 
 def ended(attempt: int, recording: str = "logs/=replay/=/t.{}") -> TestEnded:
@@ -63,7 +64,7 @@ def test_a_pass_is_kept_where_that_is_asked_for_and_nothing_failed() -> None:
 @pytest.mark.parametrize(
     ("played", "wrong"),
     [
-        ((Check("r", ()), Check("r", ())), ""),
+        ((Check("r", ()), Check("r", (), MADE)), ""),
         ((Check("r", ()), Check("r", ("the console",))), "the console"),
         ((Check("r", ("the agent",)),), "the agent"),
         ((Check("r", ()), Check("s", ())), "the processor's registers"),
@@ -74,13 +75,21 @@ def test_a_replay_that_ends_otherwise_is_no_recording(
 ) -> None:
     left = list(played)
 
-    async def check(tape: object) -> Check:
+    asked: list[Path | None] = []
+
+    async def check(tape: object, into: Path | None = None) -> Check:
+        asked.append(into)
         return left.pop(0)
 
+    none: Any = None
+    tape = Tape(Path("recording"), none, none, b"")
     monkeypatch.setattr("harness.guest.replay.check", check)
-    monkeypatch.setattr("harness.guest.replay.Tape.load", lambda directory: directory)
+    monkeypatch.setattr("harness.guest.replay.Tape.load", lambda _: tape)
     if not wrong:
-        asyncio.run(replay.check(Path("recording"), len(played)))
+        checked = asyncio.run(replay.check(Path("recording"), len(played), Path("checkpoints")))
+        assert checked.checkpoints == played[-1].checkpoints
+        # One replay makes them, and that is enough.
+        assert asked == [*[None] * (len(played) - 1), Path("checkpoints")]
         return
     with pytest.raises(MachineError, match="not replayed to the same end") as caught:
         asyncio.run(replay.check(Path("recording"), len(played)))

@@ -7,18 +7,25 @@ far, ``selftests/faults/replay``, and on its suite.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import dataclasses
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from harness.errors import ExitCode
 from harness.guest import record
+from harness.guest.replay import Replay, Tape
 from harness.model import results
 from harness.outcome import Outcome
+from harness.run import replay as replays
+from tests.guest.test_timetravel import Gdb
 from tests.run.commands import harness
 from tests.run.test_faults import FAULTS, REPOSITORY
 from tests.run.test_main_job import suite
@@ -35,6 +42,9 @@ FAILS = """
 			usleep(3000), _exit(0);
 		wait(NULL);
 	}
+	/* So long that there is a checkpoint within. */
+	for (volatile long i = 0; i < 10 * 1000 * 1000; i++)
+		;
 	printf("not ok 1 sample\\n");
 	return 1;
 """
@@ -97,6 +107,24 @@ def test_a_failure_is_replayed_to_the_same_end_and_gdb_goes_back(project: Path) 
     # That of the last of three forks: the next stop is the end.
     assert talk.count("Breakpoint 1, ") == 2, talk
     assert "No more reverse-execution history" in talk
+    # From a checkpoint a replay comes to the same as from the start.
+    (project / "checkpoints").mkdir()
+    tape = asyncio.run(replays.check(only(out), 1, project / "checkpoints"))
+    assert tape.checkpoints
+    first, end = tape.checkpoints[0].count, tape.recording.end
+    for count in (first, first + 1, (first + end) // 2, end):
+        assert tape.begin(count) > tape.recording.start
+        assert registers(tape, count) == registers(dataclasses.replace(tape, checkpoints=()), count)
+
+
+def registers(tape: Tape, count: int) -> bytes:
+    """Return the registers of the processor after *count* instructions."""
+
+    async def look() -> bytes:
+        async with await Replay.at(tape, count) as standing:
+            return await standing.stub.ask(b"g")
+
+    return asyncio.run(look())
 
 
 def planted(out: Path, test: str, *options: str) -> tuple[int, str]:
@@ -107,21 +135,30 @@ def planted(out: Path, test: str, *options: str) -> tuple[int, str]:
 
 def gdb(recording: Path, *commands: str) -> str:
     """Return what gdb says, which is started as ``--gdb`` says it."""
-    serving = subprocess.Popen(
+    with serving(recording) as (vmlinux, socket):
+        more = [word for each in commands for word in ("-ex", each)]
+        argv = ["gdb", "-nx", "-q", "-batch", "-ex", f"target remote {socket}", *more, vmlinux]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=600, check=True).stdout
+
+
+@contextlib.contextmanager
+def serving(recording: Path) -> Iterator[tuple[str, str]]:
+    """Give the kernel and the socket of ``--gdb``, which ends when the connection does."""
+    waiting = subprocess.Popen(
         [sys.executable, "-u", "-m", "harness", "replay", str(recording), "--gdb"],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert serving.stdout
+    assert waiting.stdout
     try:
-        words = next(line.split() for line in serving.stdout if line.startswith("  gdb "))
-        vmlinux, socket = words[1], words[-1].rstrip("'")
-        more = [word for each in commands for word in ("-ex", each)]
-        argv = ["gdb", "-nx", "-q", "-batch", "-ex", f"target remote {socket}", *more, vmlinux]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=600, check=True).stdout
+        words = next(line.split() for line in waiting.stdout if line.startswith("  gdb "))
+        yield words[1], words[-1].rstrip("'")
+    except BaseException:
+        waiting.terminate()
+        raise
     finally:
-        serving.wait(60)
+        waiting.wait(60)
 
 
 def counts(said: str) -> Sequence[int]:
@@ -161,6 +198,60 @@ def test_a_planted_corruption_is_traced_to_the_write(tmp_path: Path) -> None:
         "print replay_record.limit == 4096",
     )
     assert counts(said) == [4, 20, 4096, 20, 0], said
+
+
+@pytest.mark.proof
+@pytest.mark.long(600)
+def test_in_a_long_recording_the_way_back_is_short(tmp_path: Path) -> None:
+    """What jumps take, ``-s`` shows: docs/failures.md has the figures of a quiet machine."""
+    out = tmp_path / "out"
+    wanted = "write replay_record.limit"
+    status, text = planted(out, "late", "--until", wanted)
+    assert status == ExitCode.NOT_AS_EXPECTED, text
+    assert "replay_rename" in text[text.index("the last write") :]
+    far = int(re.findall(r"limit: instruction ([\d,]+)", text)[0].replace(",", ""))
+    length = int(re.findall(r"([\d,]+) instructions after the start", text)[0].replace(",", ""))
+    assert length - far > 1_000_000_000
+    with serving(only(out)) as (vmlinux, socket):
+        jumps = asyncio.run(jump(socket, address(vmlinux, "replay_read")))
+    for name, seconds, at in jumps:
+        print(f"{name}: {seconds:.2f} s, to {at:,}")
+    steps = [at for name, _, at in jumps if name == "step"]
+    assert steps == [length - 1, length - 2, length - 3]
+    took = {name: seconds for name, seconds, _ in jumps}
+    (near,) = [at for name, _, at in jumps if name == "breakpoint"]
+    assert far < near < length
+    (begin,) = [at for name, _, at in jumps if name == "start"]
+    assert begin == 0
+    # There is nothing before, which takes a replay of all.
+    assert took["breakpoint"] < took["start"] / 2
+
+
+async def jump(socket: str, function: int) -> list[tuple[str, float, int]]:
+    """Go back as gdb does, and return what each jump took and where it led."""
+    reader, writer = await asyncio.open_unix_connection(socket)
+    asking, found = Gdb(reader, writer), []
+
+    async def go(name: str, request: bytes) -> None:
+        begun = time.monotonic()
+        await asking.ask(request, limit_s=300)
+        took = time.monotonic() - begun
+        found.append((name, took, await asking.where()))
+
+    for _ in range(3):
+        await go("step", b"bs")
+    assert await asking.ask(b"Z0,%x,1" % function) == b"OK"
+    await go("breakpoint", b"bc")
+    await go("step from there", b"bs")
+    await go("start", b"bc")
+    writer.close()
+    return found
+
+
+def address(vmlinux: str, function: str) -> int:
+    """Return where *function* begins."""
+    said = subprocess.run(["nm", vmlinux], capture_output=True, text=True, check=True).stdout
+    return int(re.findall(rf"^([0-9a-f]+) . {function}$", said, re.MULTILINE)[0], 16)
 
 
 @pytest.mark.proof
