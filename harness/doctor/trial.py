@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Checks that need a boot: accelerators, nested guests, and counting instructions."""
+"""Checks that need a boot: accelerators, nested guests, counting instructions, and replays."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 
 from harness.context import Context
 from harness.doctor.model import Check, State
 from harness.errors import HarnessError, MachineError
-from harness.guest import accel
+from harness.guest import accel, replay, snapshot
 from harness.guest.capabilities import HostFacts
 from harness.guest.emulator import Emulator
 from harness.guest.host import Access
 from harness.guest.machine import BootFiles, Channels, GuestConfig, Memory, qemu_argv
 from harness.guest.qemu import QemuGuest
+from harness.guest.record import Recorder
 from harness.kbuild import Kernel, fragments
 from harness.kbuild.kernel import Meta
 from harness.kbuild.symbols import functions
@@ -28,6 +30,8 @@ from harness.lab.templates import TemplateFactory
 from harness.model.events import Accelerator, Command, Exit, Stdout
 from harness.model.metrics import named
 from harness.proc import signals
+from harness.proc.packages import install
+from harness.proc.process import find
 from harness.proc.sandbox import Sandbox
 from harness.store import Damaged, Entry, Store
 
@@ -87,14 +91,14 @@ def travelling(context: Context) -> tuple[Entry, ...]:
 
 def not_tried(why: str, do: str) -> Iterator[Check]:
     """Return the checks that need a boot, with the state unknown."""
-    for name in ("tcg", "kvm", "nested-kvm", "cost"):
+    for name in ("tcg", "kvm", "nested-kvm", "cost", "replay"):
         yield Check(name=name, group="guests", state="unknown", detail=why, do=do)
 
 
 def checks(context: Context, host_facts: HostFacts, config: GuestConfig) -> Iterator[Check]:
-    """Boot a kernel of the cache under each accelerator, start a nested guest, count instructions.
+    """Boot a kernel of the cache under each accelerator, and try in it what tests may ask for.
 
-    Takes some 10 s.  The result about KVM is cached for later runs.
+    Takes some 20 s.  The result about KVM is cached for later runs.
     """
     kernels = cached_kernels(context.store)[:_TRIES]
     if not kernels:
@@ -138,7 +142,8 @@ def checks(context: Context, host_facts: HostFacts, config: GuestConfig) -> Iter
     yield _kvm(kvm, known, host_facts)
     yield _nested(tcg if kvm.trouble else kvm, Accelerator.TCG if kvm.trouble else Accelerator.KVM)
     if tcg.trouble:
-        yield _check("cost", "unknown", "no guest boots to try it in", "see tcg")
+        for name in ("cost", "replay"):
+            yield _check(name, "unknown", "no guest boots to try it in", "see tcg")
         return
     with context.step("Counting instructions") as step:
         try:
@@ -147,6 +152,41 @@ def checks(context: Context, host_facts: HostFacts, config: GuestConfig) -> Iter
             counts = _told(error)
         step.result(counts if isinstance(counts, str) else f"{counts:,}")
     yield cost_check(counts, host_facts.emulator)
+    with context.step("Recording a program and replaying it") as step:
+        try:
+            length = replayed(config, files, context)
+        except HarnessError as error:
+            length = _told(error)
+        step.result(length if isinstance(length, str) else f"{length:,} instructions")
+    yield replay_check(length, find("gdb"))
+
+
+def replayed(config: GuestConfig, files: BootFiles, context: Context) -> int | str:
+    """Return how many instructions of the program NESTED were recorded and replayed.
+
+    Or how the replay was not like the recording.  Raises HarnessError where QEMU does not do it.
+    """
+    config = replace(config, counted=True, cpus=1, numa_nodes=1)
+    with context.store.scratch("doctor") as work:
+        return signals.run(_replayed(config, files, work))
+
+
+async def _replayed(config: GuestConfig, files: BootFiles, work: Path) -> int | str:
+    guest, recording = work / "guest", work / "recording"
+    guest.mkdir()
+    recording.mkdir()
+    saved = await snapshot.create(config, Accelerator.TCG, files, guest)
+    with TemporaryDirectory(prefix="harness-record-") as scratch:
+        memory = snapshot.memory_files(saved)
+        about = {"snapshot": str(saved.directory)}
+        recorder = Recorder(recording, Path(scratch, "gdb"), memory, about)
+        async with await snapshot.restore(saved, recorder=recorder) as recorded:
+            await _nested_output(recorded)
+    tape = replay.Tape.load(recording)
+    seen = await replay.check(tape)
+    if seen.differences:
+        return f"other than in the recording: {', '.join(seen.differences)}"
+    return tape.recording.end - tape.recording.start
 
 
 def count(config: GuestConfig, kernel: Kernel, files: BootFiles, context: Context) -> int | str:
@@ -182,6 +222,18 @@ def cost_check(counts: int | str, emulator: Emulator) -> Check:
     return _check(
         "cost", "yes", f"{counts:,} instructions of a program, in a guest of one processor; {more}"
     )
+
+
+def replay_check(length: int | str, gdb: str | None) -> Check:
+    """Return the check of ``harness replay``; *length* is of a recording, or the trouble."""
+    if isinstance(length, str):
+        return _check(
+            "replay", "no", f"harness replay does not work: {length}", "see qemu, tcg and cost"
+        )
+    detail = f"{length:,} instructions of a program, recorded and replayed to the same end"
+    if gdb is None:
+        detail += "; without gdb there is no way back in it (--until, --gdb)"
+    return _check("replay", "yes", detail, install("gdb") if gdb is None else "")
 
 
 def _told(error: HarnessError) -> str:
@@ -242,14 +294,17 @@ async def boot(
     try:
         async with await QemuGuest.start(argv, config, accelerator, str(files.kernel)) as guest:
             seconds = time.monotonic() - start
-            command = Command(
-                ("/bin/nested",), _RUN_LIMIT_S, bytes(32), time.time_ns(), merge_output=True
-            )
-            events = [event async for event in guest.run(command)]
+            words, works = await _nested_output(guest)
     except HarnessError as error:
         return Answer(_told(error))
+    return Answer(seconds=seconds, nested=words, nested_works=works)
+
+
+async def _nested_output(guest: QemuGuest) -> tuple[str, bool]:
+    """Run the program NESTED in *guest*; return what it says, and whether it works."""
+    command = Command(("/bin/nested",), _RUN_LIMIT_S, bytes(32), time.time_ns(), merge_output=True)
+    events = [event async for event in guest.run(command)]
     said = b"".join(event.data for event in events if isinstance(event, Stdout))
     end = events[-1]
-    works = isinstance(end, Exit) and end.status == 0
     words = said.decode(errors="replace").strip()
-    return Answer(seconds=seconds, nested=words or str(end), nested_works=works)
+    return words or str(end), isinstance(end, Exit) and end.status == 0

@@ -222,6 +222,20 @@ def test_which_qemu_counts_on_more_processors_is_said(qemu: str, said: str) -> N
     assert bad.do
 
 
+def test_what_a_replay_needs_is_said() -> None:
+    good = trial.replay_check(1_234_567, "/usr/bin/gdb")
+    assert (good.state, good.do) == ("yes", "")
+    assert "1,234,567 instructions of a program, recorded and replayed" in good.detail
+    without = trial.replay_check(1_234_567, None)
+    assert without.state == "yes"
+    assert "without gdb there is no way back" in without.detail
+    assert "gdb" in without.do
+    bad = trial.replay_check("QEMU does not start: invalid rr option", "/usr/bin/gdb")
+    assert bad.state == "no"
+    assert bad.detail == "harness replay does not work: QEMU does not start: invalid rr option"
+    assert bad.do
+
+
 # The command
 
 
@@ -234,7 +248,7 @@ def test_an_empty_path_is_reported_without_a_traceback(tmp_path: Path) -> None:
     for name in ("qemu", "compiler", "git", "ccache", "build-tools"):
         assert found.check(name).fatal, name
         assert "apt-get install" in found.check(name).do
-    for name in ("kvm", "tcg", "nested-kvm", "cost"):
+    for name in ("kvm", "tcg", "nested-kvm", "cost", "replay"):
         assert found.check(name).state == "unknown"
     assert "NOT READY" in harness("doctor", cwd=tmp_path, PATH="").stdout
 

@@ -16,7 +16,7 @@ import pytest
 from harness.context import Context
 from harness.doctor import trial
 from harness.doctor.model import Diagnosis
-from harness.errors import ExitCode
+from harness.errors import ExitCode, MachineError
 from harness.guest.accel import ProbeCache
 from harness.guest.capabilities import HostFacts
 from harness.guest.machine import GuestConfig
@@ -44,6 +44,7 @@ def test_what_a_boot_tells(prepared: Prepared, user_store: Store) -> None:
     assert found.check("tcg").state == "yes", found.check("tcg")
     assert "a guest ran in the guest" in found.check("nested-kvm").detail
     assert re.match(r"[1-9][\d,]+ instructions of a program", found.check("cost").detail)
+    assert re.match(r"[1-9][\d,]+ instructions of a program", found.check("replay").detail)
     # Runs go by what was found out.
     known = ProbeCache(user_store.place("accelerator"), HostFacts().host).recall(GuestConfig())
     if known:
@@ -79,6 +80,7 @@ def test_a_missing_kernel_is_reported(
     assert "QEMU does not start" in found["tcg"].detail
     assert found["nested-kvm"].state == "unknown"
     assert found["cost"].state == "unknown"
+    assert found["replay"].state == "unknown"
 
 
 def test_counting_is_tried_out(prepared: Prepared, user_store: Store, tmp_path: Path) -> None:
@@ -100,3 +102,20 @@ def test_counting_is_tried_out(prepared: Prepared, user_store: Store, tmp_path: 
     config = GuestConfig(qemu=str(deaf))
     said = trial.count(config, prepared.kernel, files, context)
     assert said == "its instructions are not known: QEMU's plugin did not count"
+
+
+def test_a_qemu_that_cannot_record_is_told(
+    prepared: Prepared, user_store: Store, tmp_path: Path
+) -> None:
+    files = pack_program(prepared.factory, trial.NESTED)
+    unable = tmp_path / "qemu"
+    unable.write_text(
+        '#!/bin/bash\ncase "$*" in\n'
+        '*rr=record*) echo "no record/replay here" >&2; exit 1 ;;\nesac\n'
+        'exec qemu-system-x86_64 "$@"\n'
+    )
+    unable.chmod(0o755)
+    config = GuestConfig(qemu=str(unable))
+    with pytest.raises(MachineError, match="QEMU does not start") as told:
+        trial.replayed(config, files, prepared.factory.context)
+    assert "no record/replay here" in told.value.why
