@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Races: each is found by a schedule, shown again by it, shortened, and explained.
 
-The sample has its race in a program.  The proof has a known one of v10 in the kernel, which a
-program of ``selftests/faults/races/v10`` tries once.
+The sample has its race in a program.  The proofs have theirs in the kernel: a known one of v10,
+which a program of ``selftests/faults/races/v10`` tries once, and the planted ones of
+``selftests/faults/races/planted``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from tests.run.test_main_job import REPOSITORY, suite
 
 pytestmark = [pytest.mark.kernel]
 RACES = FAULTS / "races"
+PLANTED = RACES / "planted"
+PREEMPT = [
+    word for name in ("guest", "kvm", "mm", "crash", "preempt") for word in ("--config", name)
+]
 # Each thread holds a number while it looks away, so an addition of the other is lost; and a thread
 # that is preempted nowhere ends before the other begins.
 LOST = """
@@ -134,3 +139,47 @@ def test_a_race_in_the_kernel_is_found_20_of_20_times_and_explained(tmp_path: Pa
         assert code == ExitCode.NOT_AS_EXPECTED, text
         (rerun,) = read(again).tests
         assert [each.outcome for each in rerun.attempts] == [Outcome.CRASH] * 20
+
+
+@pytest.mark.proof
+@pytest.mark.long(900)
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        # Where it is not preempted, only a place that may sleep lets the other thread in.
+        pytest.param([], {"sleeps": "sleeps_write"}, id="voluntary"),
+        pytest.param(PREEMPT, {"sleeps": "sleeps_write", "plain": "plain_write"}, id="preempt"),
+    ],
+)
+def test_planted_races_are_found_where_the_kernel_can_have_them(
+    tmp_path: Path, config: list[str], found: dict[str, str]
+) -> None:
+    out = tmp_path / "out"
+    stack = ("--series", "v10+test-vm", "--series", str(PLANTED / "kernel"))
+    options = (*stack, *config, "--suite", str(PLANTED / "suite"), "--out", str(out))
+    code, text = harness(REPOSITORY, "race", "--schedules", "40", *options)
+    print(text)
+    assert code == ExitCode.NOT_AS_EXPECTED
+    said = read(out)
+    assert len(said.tests) == 3 * 41
+    bad = {
+        test.schedule.test for test in said.tests if test.schedule and not test.outcome.as_expected
+    }
+    assert bad == {f"suite:{name}" for name in found}
+    stories = {story.test: (test, story) for test, story in shortened(said)}
+    assert stories.keys() == bad
+    for name, function in found.items():
+        test, story = stories[f"suite:{name}"]
+        assert "refcount_t: underflow" in story.how
+        assert story.shown == story.asked
+        # One thread has looked and not dropped yet, the other has done both.
+        (stand,) = [each for each in story.stands if any(function in at for at in each.where)]
+        assert any(f"{function} > races_drop" in chain for _, chain in stand.others)
+        assert f"from {function}+" in text
+        for number, command in enumerate((test.rerun, story.rerun)):
+            again = tmp_path / f"{name}{number}"
+            words = shlex.split(command)[shlex.split(command).index("run") :]
+            code, told = harness(REPOSITORY, *words, "--repeat", "20", "--out", str(again))
+            assert code == ExitCode.NOT_AS_EXPECTED, told
+            (rerun,) = read(again).tests
+            assert [each.outcome for each in rerun.attempts] == [Outcome.SPLAT] * 20
