@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import math
 import re
+import statistics
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,7 +31,7 @@ from harness.proc.sandbox import Sandbox
 from harness.series import Patch, Stack, Tree
 from harness.series.check import at, check_fixes, check_signed, check_style, titles_in
 from harness.series.position import lines_of, renames_of
-from harness.series.symbols import added_switches, in_tree, speaks_of
+from harness.series.symbols import added_switches, has_prompt, in_tree, speaks_of
 from harness.source import Source, worktree
 
 STATIC = ("signed-off", "fixes", "checkpatch")
@@ -253,12 +254,15 @@ class Checks:
         if self._known[number].facts.error:
             self._add(number, "options", [], notrun=self._why_broken(number))
             return
-        self.subject.workshop.move(self._tree(number))
+        tree = self._tree(number)
+        self.subject.workshop.move(tree)
+        config = self.subject.workshop.configured(tree, self.subject.fragments)
         found: list[Finding] = []
         fixed: list[str] = []
         for symbol in symbols:
+            is_on = config.get(symbol, "n") != "n"
             try:
-                found += self._other_way(number, symbol, fixed)
+                found += self._other_way(number, symbol, is_on, fixed)
             except UserError as error:
                 found.append(Finding(Severity.ERROR, f"CONFIG_{symbol}: {in_one_line(error)}"))
         skipped = "; ".join(fixed) if len(fixed) == len(symbols) else ""
@@ -268,13 +272,13 @@ class Checks:
             self._seconds[number] += seconds
         self._add(number, "options", found, skipped=skipped, seconds=seconds)
 
-    def _other_way(self, number: int, symbol: str, fixed: list[str]) -> list[Finding]:
+    def _other_way(self, number: int, symbol: str, is_on: bool, fixed: list[str]) -> list[Finding]:
         """Build with *symbol* as it is not; where it cannot be that, add to *fixed* why."""
-        workshop, asked = self.subject.workshop, self.subject.fragments
-        tree = self._tree(number)
-        is_on = workshop.configured(tree, asked).get(symbol, "n") != "n"
-        other = varied(asked, symbol, "n" if is_on else "y")
-        if (workshop.configured(tree, other).get(symbol, "n") != "n") is is_on:
+        workshop, tree = self.subject.workshop, self._tree(number)
+        other = varied(self.subject.fragments, symbol, "n" if is_on else "y")
+        if not has_prompt(tree.repo, tree.commit, symbol) or (
+            (workshop.configured(tree, other).get(symbol, "n") != "n") is is_on
+        ):
             now = "on" if is_on else "off"
             fixed.append(f"CONFIG_{symbol} is {now} and cannot be changed: other options decide it")
             return []
@@ -325,7 +329,7 @@ class Checks:
         took = [seconds for n, seconds in self._seconds.items() if n != 0]
         if not took:
             return ""
-        left = sum(n >= number for n in self.trees) * sum(took) / len(took)
+        left = sum(n >= number for n in self.trees) * statistics.median(took)
         return f", about {math.ceil(left / 60)} min left"
 
     def _tree(self, number: int) -> Tree:

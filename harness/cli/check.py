@@ -6,6 +6,7 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,8 +83,15 @@ def run(wish: Wish) -> int:
         if error is not None:
             raise error
         if interrupt is not None:
+            if wish.out is not None:
+                print_lines([[("continue: ", "dim"), (_again(command), "bold")]], sys.stderr)
             raise interrupt
     return found.exit_code
+
+
+def _again(command: Sequence[str]) -> str:
+    """Return a command line for a shell that resumes the checks which *command* began."""
+    return shlex.join([*command, *(["--resume"] if "--resume" not in command else [])])
 
 
 def _directory(

@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.proc.git import git
+from harness.proc.git import git, must
 from harness.series.model import Patch
 
 _FILE = re.compile(r"\+\+\+ [^/\s]+/(.+?)\t?$")
 _KCONFIG = re.compile(r"(^|/)Kconfig[^/]*$")
 _SYMBOL = re.compile(r"\s*(?:menu)?config\s+(\w+)\s*$")
 _TYPE = re.compile(r"\s+(?:def_)?(bool|tristate|string|int|hex)\b")
+_PROMPT = re.compile(r"\s+(?:(?:bool|tristate|string|int|hex|prompt)\s+[\"'])")
+_HELP = re.compile(r"\s*(?:help|---help---)\s*$")
 _WORD = re.compile(r"\w+")
 
 
@@ -49,9 +51,40 @@ def added_switches(patch: Patch) -> tuple[str, ...]:
 
 def in_tree(repo: Path, commit: str, symbol: str) -> bool:
     """Whether *commit* has an entry for *symbol* already."""
+    return bool(_files_with(repo, commit, symbol))
+
+
+def has_prompt(repo: Path, commit: str, symbol: str) -> bool:
+    """Whether a user can choose *symbol* in *commit*: one of its entries has a prompt.
+
+    Without one, only other options decide it (Documentation/kbuild/kconfig-language.rst).
+    """
+    return any(
+        _entry_has_prompt(
+            must(git("show", name, repo=repo), "a Kconfig file is missing").text, symbol
+        )
+        for name in _files_with(repo, commit, symbol)
+    )
+
+
+def _files_with(repo: Path, commit: str, symbol: str) -> list[str]:
+    """Return the Kconfig files of *commit* that have an entry for *symbol*, as ``COMMIT:FILE``."""
     pattern = f"^[[:space:]]*(menu)?config[[:space:]]+{symbol}[[:space:]]*$"
-    asked = ("grep", "-q", "-E", "-e", pattern, commit, "--", "*Kconfig*")
-    return git(*asked, repo=repo).ok
+    asked = ("grep", "-l", "-z", "-E", "-e", pattern, commit, "--", "*Kconfig*")
+    return [name for name in git(*asked, repo=repo).text.split("\0") if name]
+
+
+def _entry_has_prompt(text: str, symbol: str) -> bool:
+    """Whether an entry for *symbol* in the Kconfig file *text* has a prompt."""
+    inside = False
+    for line in text.splitlines():
+        if entry := _SYMBOL.match(line):
+            inside = entry[1] == symbol
+        elif (line.strip() and not line[0].isspace()) or _HELP.match(line):
+            inside = False
+        elif inside and _PROMPT.match(line):
+            return True
+    return False
 
 
 def speaks_of(patch: Patch) -> frozenset[str]:

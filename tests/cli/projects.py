@@ -56,13 +56,13 @@ class Project:
         }
 
     def begun(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start the command; what it says goes nowhere."""
+        """Start the command; what it says is in its standard output."""
         return subprocess.Popen(
             [sys.executable, "-m", "harness", *arguments],
             cwd=self.root,
             env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
 
     def harness(self, *arguments: str, **env: str) -> Answer:

@@ -358,10 +358,12 @@ def test_a_new_option_that_is_on_is_built_without(project: Project) -> None:
     assert status == 1
 
 
-def test_an_option_that_cannot_be_changed_is_no_pass(project: Project) -> None:
+@pytest.mark.parametrize("body", ["\tbool\n", '\tbool "A switch"\n'])
+def test_an_option_that_cannot_be_changed_is_no_pass(project: Project, body: str) -> None:
+    """The first has no prompt, and the second has what it depends on off."""
     path = series(
         project,
-        (option("NEEDS_ABSENT_TOO", "\tbool\n"), "mm: Add what has no prompt"),
+        (option("NEEDS_ABSENT_TOO", body), "mm: Add what nothing selects"),
         (foo(""), "mm: Change something"),
     )
     edit = project.fake.work / "Makefile"
@@ -647,15 +649,17 @@ def test_an_interrupted_build_forgets_no_warning(project: Project, tmp_path: Pat
     project.fake.commit("mm: A warning that was there before")
     path = series(project, (foo("\tint old;\n", before="int a;\n"), "mm: Shift it"))
     arguments = ("series", "check", str(path), "--check", "warnings", "--check", "builds")
-    with project.begun(*arguments) as running:
+    with project.begun(*arguments, "--out", str(project.root / "out")) as running:
         for _ in range(600):
             if (tmp_path / "here").exists():
                 break
             time.sleep(0.1)
         running.send_signal(signal.SIGINT)
-        assert running.wait(30) == 130
+        output, _ = running.communicate(timeout=30)
+        assert running.returncode == 130
+    assert b"--resume" in output.rpartition(b"continue: ")[2]
     (tmp_path / "on").touch()
-    status, _, text = outcomes(project, path, *arguments[3:])
+    status, _, text = outcomes(project, path, *arguments[3:], "--resume")
     assert status == 0, text
     # Known to have been there before, so no patch has introduced it.
     assert "unused" not in text

@@ -63,7 +63,7 @@ class ReadingBench:
         small, large = sizes
         return (
             Figure(
-                name="threads read in a minute on one processor",
+                name="threads read in a minute of one processor",
                 value=rate,
                 unit="",
                 bound=f">= {THREADS_A_MINUTE:g}",
