@@ -15,7 +15,7 @@ from harness.errors import UserError
 from harness.kbuild import toolchain
 from harness.kbuild.fragments import Fragments, Option, denied, dropped, not_taken
 from harness.kbuild.kconfig import unmet as why_unmet
-from harness.kbuild.left import file_left, is_left, write_over
+from harness.kbuild.left import is_left, text_left, write_over
 from harness.kbuild.make import Make
 from harness.kbuild.toolchain import Toolchain
 from harness.proc.git import git, must
@@ -61,7 +61,7 @@ def configure(
     entry = context.store.path("config", key)
     text = (entry / "config").read_text()
     target = make.objects / ".config"
-    if not is_left(make.objects, target) or target.read_text(errors="replace") != text:
+    if not is_left(make.objects, target) or text_left(make.objects, ".config") != text:
         write_over(make.objects, ".config", text)
     return msgspec.json.decode((entry / "unmet.json").read_bytes(), type=dict[str, str])
 
@@ -124,7 +124,7 @@ def _merge(make: Make, fragments: Fragments) -> str:
         write_over(make.objects, ".config", "")  # make would write through a link
     for target in ("allnoconfig", "olddefconfig"):
         make.must([target], f"make {target} failed", {"KCONFIG_ALLCONFIG": str(request)})
-    return file_left(make.objects, ".config").read_text(errors="replace")
+    return text_left(make.objects, ".config")
 
 
 def _unmet(make: Make, tools: Toolchain, missing: list[tuple[Option, str]]) -> dict[str, str]:

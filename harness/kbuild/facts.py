@@ -18,7 +18,7 @@ from harness.errors import HarnessError, UserError
 from harness.kbuild import toolchain
 from harness.kbuild.diagnostics import Looked, Warned
 from harness.kbuild.fragments import Fragments
-from harness.kbuild.left import file_left
+from harness.kbuild.left import IMAGE_BYTES, file_left
 from harness.kbuild.warnings import Workshop
 from harness.proc.process import run
 from harness.series import Tree
@@ -98,7 +98,8 @@ def find_out(
         def write(out: Path) -> None:
             (out / _FILE).write_bytes(msgspec.json.encode(facts))
             if asked.image:
-                shutil.copyfile(file_left(workshop.place.objects, _IMAGE), out / "bzImage")
+                image = file_left(workshop.place.objects, _IMAGE, IMAGE_BYTES)
+                shutil.copyfile(image, out / "bzImage")
 
         path = workshop.context.obtain(_KIND, key, write)
         return Known(facts, path / "bzImage" if asked.image else None, is_new=True)

@@ -28,7 +28,7 @@ from harness.errors import MachineError, UserError
 from harness.kbuild import toolchain
 from harness.kbuild.configure import check_taken, configure, why_denied
 from harness.kbuild.fragments import Fragments
-from harness.kbuild.left import file_left, not_headers
+from harness.kbuild.left import IMAGE_BYTES, file_left, not_headers, text_left
 from harness.kbuild.make import Make
 from harness.kbuild.stale import changed_files, made_from
 from harness.kbuild.toolchain import Toolchain
@@ -322,7 +322,7 @@ class _Work:
                 self.context,
                 self.place.owner,
             )
-            check_taken(self.fragments, (self.place.objects / ".config").read_text(), unmet)
+            check_taken(self.fragments, text_left(self.place.objects, ".config"), unmet)
             with self.context.step("Building the kernel") as step:
                 warnings = self._compile(make, step, changed)
             with self.context.step("Exporting the kernel's headers"):
@@ -378,13 +378,11 @@ class _Work:
         """Copy the files that later rooms need into the entry."""
         objects = self.place.objects
         release = make.release()
-        for name, to in (
-            ("arch/x86/boot/bzImage", "bzImage"),
-            ("vmlinux", "vmlinux"),
-            (".config", "config"),
-        ):
-            # The content alone: a stranger may have made it set-user-ID.
-            shutil.copyfile(file_left(objects, name), out / to)
+        # The content alone: a stranger may have made it set-user-ID.
+        image = file_left(objects, "arch/x86/boot/bzImage", IMAGE_BYTES)
+        shutil.copyfile(image, out / "bzImage")
+        shutil.copyfile(file_left(objects, "vmlinux"), out / "vmlinux")
+        (out / "config").write_text(text_left(objects, ".config"))
         if (objects / "usr").is_symlink() or (objects / "usr/include").is_symlink():
             raise UserError("the build left a link in place of the headers", where=str(objects))
         shutil.copytree(objects / "usr/include", out / "include", ignore=not_headers)

@@ -35,7 +35,7 @@ from harness.digest import digest
 from harness.errors import MachineError, UserError
 from harness.kbuild import toolchain
 from harness.kbuild.kernel import Kernel, Slot, slots
-from harness.kbuild.left import is_left
+from harness.kbuild.left import IMAGE_BYTES, TEXT_BYTES, is_left
 from harness.klog.decode import (
     Entry,
     Symbols,
@@ -184,7 +184,7 @@ def obstacles(kernel: Kernel, place: Slot) -> Iterator[str]:
         yield f"only those of x86-64 are looked up, and this kernel's machine is {machine}"
         return
     config = place.objects / ".config"
-    if not place.source.is_dir() or not is_left(place.objects, config):
+    if not place.source.is_dir() or not is_left(place.objects, config, TEXT_BYTES):
         yield "the directory in which the kernel was built is gone"
         return
     # The tree, not the commit: of two commits with the same files only one is built.
@@ -316,7 +316,7 @@ def compile_with_lines(
     if not done.ok:
         return None, f"{name} does not compile with debug information"
     new = scratch / "new.o"
-    if not is_left(scratch, new):
+    if not is_left(scratch, new, IMAGE_BYTES):
         return None, f"compiling {name} again creates no object file"
     return new, ""
 
@@ -370,7 +370,9 @@ def command_record(path: Path) -> Path:
 def is_compiled(objects: Path, path: Path) -> bool:
     """Return whether *path* is an object that a compiler has made, and not a linker."""
     record = command_record(path)
-    return is_left(objects, path) and is_left(objects, record) and " -c " in record.read_text()
+    if not (is_left(objects, path) and is_left(objects, record, TEXT_BYTES)):
+        return False
+    return " -c " in record.read_text()
 
 
 def read_functions(directory: Path, files: Sequence[str], sandbox: Sandbox | None) -> list[Section]:

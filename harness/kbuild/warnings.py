@@ -23,7 +23,7 @@ from harness.kbuild.configure import check_taken, configure
 from harness.kbuild.diagnostics import MESSAGE, Looked, Warned, plain, relative, warnings_in
 from harness.kbuild.fragments import Fragments, parse
 from harness.kbuild.kernel import Slot, slot
-from harness.kbuild.left import file_left, is_left
+from harness.kbuild.left import is_left, text_left
 from harness.kbuild.make import Make
 from harness.kbuild.stale import changed_files, made_from
 from harness.proc.process import run
@@ -108,7 +108,7 @@ class Workshop:
             self._clear()
         tools = toolchain.identify()
         unmet = configure(self._make(), tree, fragments, tools, self.context, place.owner)
-        config = file_left(place.objects, ".config").read_text()
+        config = text_left(place.objects, ".config")
         check_taken(fragments, config, unmet)
         return parse(config)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from harness import __version__, kbuild, series, source
 from harness.checks import BUILT, Checks, Subject, Tell
 from harness.context import Context
+from harness.digest import digest_file
 from harness.errors import HarnessError, UserError
 from harness.foreign import translate
 from harness.guest import accel
@@ -261,7 +262,7 @@ class _Booth:
         self._logs = logs
         self._context = context
         self._alone = asyncio.Lock()
-        self._seen: dict[bytes, Seen] = {}
+        self._seen: dict[str, Seen] = {}
         self._ready: tuple[GuestConfig, Accelerator, Path] | None = None
 
     async def boot(self, image: Path | None, number: int) -> Seen | None:
@@ -269,7 +270,7 @@ class _Booth:
         if image is None:
             return None
         async with self._alone:
-            data = await asyncio.to_thread(image.read_bytes)
+            data = await asyncio.to_thread(digest_file, image)
             if data not in self._seen:
                 begun = time.monotonic()
                 try:

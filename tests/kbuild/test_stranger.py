@@ -218,6 +218,28 @@ def test_links_and_fifos_in_place_of_what_is_built_are_not_followed(
     assert not list(host.store.root.glob("entries/kernel/*"))
 
 
+@pytest.mark.parametrize(
+    ("name", "where"), [("arch/x86/boot/bzImage", "headers:"), (".config", "headers:")]
+)
+def test_files_that_are_larger_than_such_a_file_can_be(host: Host, name: str, where: str) -> None:
+    """Without content they take no space; whoever reads them takes all of it in memory."""
+    makefile = host.fake.work / "Makefile"
+    replace(makefile, f"{where}\n", f"{where}\n\t@truncate -s 7G $(O)/{name}\n")
+    with pytest.raises(UserError, match="the build left no such file") as caught:
+        host.build()
+    assert "7168 MiB" in caught.value.why
+    assert not list(host.store.root.glob("entries/kernel/*"))
+
+
+def test_a_makefile_that_prints_without_end(host: Host) -> None:
+    """Each line is a warning about a file, so all of them would be kept."""
+    host.make(f"yes 'mm/foo.c:1: warning: {'nothing ' * 500}'")
+    with pytest.raises(UserError, match="sandbox killed make") as caught:
+        host.build()
+    assert "it printed more than" in caught.value.why
+    assert (host.root / "log").stat().st_size < 200 << 20
+
+
 def test_no_header_is_a_link_out_of_the_tree(host: Host) -> None:
     makefile = host.fake.work / "Makefile"
     replace(
