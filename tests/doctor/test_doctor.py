@@ -337,6 +337,25 @@ def test_what_tools_said_is_text_and_no_markup() -> None:
     assert plain.getvalue().isascii()
 
 
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_table_is_within_the_terminal_and_ends_in_no_blanks(width: int) -> None:
+    detail = "a stranger's series cannot be built: " + "because of this and that, " * 9
+    advice = "sysctl kernel.unprivileged_userns_clone=1 " + "and/a/long/path" * 9
+    check = Check(name="sandbox", group="machine", state="no", detail=detail, do=advice)
+    found = Diagnosis(harness="1", time="t", machine="m " * 99, ready=True, checks=(check,))
+    text = io.StringIO()
+    print_table(found, text, dataclasses.replace(LOG, columns=width))
+    lines = text.getvalue().splitlines()
+    assert all(line == line.rstrip() for line in lines)
+    assert max(map(len, lines)) <= min(width, 240)
+    joined = "".join(text.getvalue().split())
+    assert "".join(detail.split()) in joined
+    assert "".join(f"→{advice}".split()) in joined
+    # Beside the name if there is room, else below it.
+    (row,) = (line for line in lines if line.startswith("no       sandbox"))
+    assert ("a stranger's series" in row) == (width >= 80)
+
+
 def test_the_schema_is_the_documented_one() -> None:
     fields = schema()["$defs"]["Check"]["properties"]
     page = (REPOSITORY / "docs" / "doctor.md").read_text()
