@@ -23,7 +23,6 @@ from harness.report.terminal import Safe, Terminal
 from harness.visible import defuse_json, visible
 
 _CHUNK = 1 << 20
-_LOG_COLUMNS = 10_000
 _STYLE = {
     Outcome.PASS: "green",
     Outcome.SKIP: "yellow",
@@ -91,12 +90,11 @@ def _print_tree(report: Report, stream: TextIO) -> None:
         file=cast(IO[str], safe),
         force_terminal=terminal.live,
         no_color=not terminal.colour,
-        # In a log nothing is cut off: it is searched, not looked at.
-        width=None if terminal.live else _LOG_COLUMNS,
+        # Nothing is cut off: what is longer is folded.
+        width=terminal.columns,
         highlight=False,
         markup=False,
         emoji=False,
-        soft_wrap=True,
     )
     tree = Tree(_headline(report))
     for collection in report.collections:
@@ -139,4 +137,4 @@ def _line(outcome: Outcome, name: str, why: str) -> Text:
 
 
 def _text(text: str, style: str = "") -> Text:
-    return Text(visible(text), style=style)
+    return Text(visible(text), style=style, overflow="fold")

@@ -62,6 +62,14 @@ def test_standard_input() -> None:
     assert "1 pass" in result.output
 
 
+def test_a_long_name_is_folded_and_whole() -> None:
+    """As a test can print it: a log viewer must not get it in one line."""
+    name = "Q" * 1500
+    text = _run("-", stdin=f"TAP version 13\n1..1\nok 1 {name}\n".encode()).output
+    assert max(map(len, text.splitlines())) <= 240
+    assert text.count("Q") == len(name)
+
+
 def test_tree_is_plain_and_says_everything() -> None:
     result = _run(str(CORPUS / "nameless-skip-harness.ktap"))
     assert "\x1b" not in result.output
