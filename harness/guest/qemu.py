@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -30,6 +31,7 @@ from harness.model.events import (
     Capabilities,
     Command,
     Event,
+    Exit,
     GuestDied,
     Hello,
     How,
@@ -175,7 +177,7 @@ class QemuGuest:
                 async for event in events:
                     # The recording of one ends with its test.
                     self._alive = session.finished and recorder is None
-                    yield event
+                    yield _by_own_clock(event) if self.config.counted else event
         finally:
             if not session.finished:
                 await self.kill()
@@ -220,6 +222,13 @@ class QemuGuest:
         trace: TracebackType | None,
     ) -> None:
         await self.kill()
+
+
+def _by_own_clock(event: Event) -> Event:
+    """Return *event* of a guest whose clock stands still whenever it cannot run."""
+    if isinstance(event, Exit | GuestDied):
+        return replace(event, stood_still_s=0.0, starved_s=0.0)
+    return event
 
 
 def _disturbed(time: GuestTime, log: bytes) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.guest.qemu import _disturbed
+from harness.guest.qemu import _by_own_clock, _disturbed
 from harness.guest.starved import MUTE_LIMIT_S, TICK_S, GuestTime, Starvation
-from harness.model.events import STARVED_WITHIN_S
+from harness.model.events import STARVED_WITHIN_S, GuestDied, Heartbeat, How
 
 pytestmark = [pytest.mark.unit, pytest.mark.slow]
 STAT = "cpu  1 2 3 4 5 6 7 {} 0 0\ncpu0 0 0\n"
@@ -200,6 +200,12 @@ def test_a_boot_is_repeated_for_what_a_starved_kernel_says_of_time(
         process.pass_time(TICK_S, waits=waits)
         guest.passed()
     assert bool(_disturbed(guest, log)) is again
+
+
+def test_a_guest_whose_clock_stands_still_meanwhile_loses_nothing() -> None:
+    died = GuestDied(How.PANIC, "it did", stood_still_s=30.0, starved_s=19.0)
+    assert _by_own_clock(died) == GuestDied(How.PANIC, "it did")
+    assert _by_own_clock(Heartbeat(1.0)) == Heartbeat(1.0)
 
 
 @pytest.mark.parametrize("state", ["T", "t"])
