@@ -29,16 +29,18 @@ test: setup lint ## Everything that CI checks: lint, types, and all tests with a
 	@flock .setup.lock scripts/setup.sh sshd
 	$(PYTHON_I) pytest -m "(unit or browser or extra) and not kernel" -n auto
 	@$(MAKE) --no-print-directory test-system
-	$(PYTHON_I) pytest -m "kernel and not proof" $(TWO) --durations=30 $(ARGS)
+	$(PYTHON_I) pytest -m "kernel and not proof" $(THREE) --durations=30 $(ARGS)
 
-# Many tests with a kernel wait for one that hangs; meanwhile the other worker has the processors.
-TWO := -n 2 --dist loadfile --no-loadscope-reorder
+# Many tests with a kernel wait for one that hangs; meanwhile the other workers have the processors.
+THREE := -n 3 --dist loadfile --no-loadscope-reorder
 
 A_RUN := tests/run/test_main_job.py::test_the_projects_own_series_ends_as_expected
 # What point releases of one Python change: processes, event loops, archives.  Another minor release
 # may change all.
 SYSTEM_TESTS :=
-NEAR_THE_SYSTEM := tests/guest tests/lab tests/proc tests/run tests/shell tests/source tests/test_store.py
+NEAR_THE_SYSTEM := tests/guest tests/lab tests/proc tests/test_store.py \
+	$(addprefix tests/run/test_,builder.py damage.py fleet.py shorten.py survey.py) \
+	$(addprefix tests/source/test_,debian.py download.py interrupted.py)
 
 test-system: ## Tests with the Python of the distribution, where .venv has another version
 	@flock .setup.lock scripts/setup.sh system

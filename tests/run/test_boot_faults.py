@@ -103,6 +103,7 @@ def test_faults_at_boot_and_after_the_end(prepared: Prepared, tmp_path: Path) ->
     assert [finding.kind for finding in again.findings] == ["warning"]
 
 
+@pytest.mark.proof
 def test_faults_at_boot_of_a_guest_that_is_booted_for_each_test(
     prepared: Prepared, tmp_path: Path
 ) -> None:

@@ -90,6 +90,14 @@ def big(place: Place) -> Iterator[Sshd]:
         yield machine
 
 
+@pytest.fixture
+def endless(place: Place) -> Path:
+    """A suite whose tests run until their time is up, and that is soon."""
+    made = suite(place.root / "endless", one="\tfor (;;) ;", two="\tfor (;;) ;")
+    (made / "settings").write_text("timeout=2\n")
+    return made
+
+
 def workers(cache: Path) -> list[int]:
     """Return the processes that work with *cache*: workers and their guests."""
     found = []
@@ -165,18 +173,20 @@ def test_a_matrix_on_a_host_and_here(place: Place, big: Sshd) -> None:
     gone(big.root / "cache")
 
 
-def test_what_was_lost_runs_again_and_no_process_is_left(place: Place, big: Sshd) -> None:
+def test_what_was_lost_runs_again_and_no_process_is_left(
+    place: Place, big: Sshd, endless: Path
+) -> None:
     out = place.root / "out"
     run = place.start(
-        *("run", "--host", "big", "--suite", "selftests/faults", "-k", "faults:endless_loop"),
+        *("run", "--host", "big", "--suite", str(endless), "-k", "endless:one"),
         *("--out", str(out)),
     )
     end = time.monotonic() + LIMIT_S
-    while not begun(out, "faults:endless_loop"):
+    while not begun(out, "endless:one"):
         assert run.poll() is None, run.stdout and run.stdout.read()
         assert time.monotonic() < end
         time.sleep(0.05)
-    time.sleep(1)
+    time.sleep(0.5)
     big.cut()
     output, _ = run.communicate(timeout=LIMIT_S)
     assert run.returncode == ExitCode.NOT_AS_EXPECTED, output
@@ -189,14 +199,16 @@ def test_what_was_lost_runs_again_and_no_process_is_left(place: Place, big: Sshd
     gone(big.root / "cache")
 
 
-def test_an_interrupt_leaves_no_process_and_resume_goes_on(place: Place, big: Sshd) -> None:
+def test_an_interrupt_leaves_no_process_and_resume_goes_on(
+    place: Place, big: Sshd, endless: Path
+) -> None:
     out = place.root / "out"
     run = place.start(
-        *("run", "--host", "big", "--suite", "selftests/faults", "-k", "faults:endless_loop"),
+        *("run", "--host", "big", "--suite", str(endless), "-k", "endless:one"),
         *("--out", str(out)),
     )
     end = time.monotonic() + LIMIT_S
-    while not begun(out, "faults:endless_loop"):
+    while not begun(out, "endless:one"):
         assert run.poll() is None, run.stdout and run.stdout.read()
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -210,13 +222,15 @@ def test_an_interrupt_leaves_no_process_and_resume_goes_on(place: Place, big: Ss
     assert (test.outcome, test.host) == (Outcome.TIMEOUT, "")
 
 
-def test_what_a_host_loses_that_does_not_come_back_runs_elsewhere(place: Place, big: Sshd) -> None:
+def test_what_a_host_loses_that_does_not_come_back_runs_elsewhere(
+    place: Place, big: Sshd, endless: Path
+) -> None:
     out = place.root / "out"
     with sshd(place.root / "small", place.home) as small:
         place.hosts(big.table("big") + small.table("small"))
         run = place.start(
             *("run", "--host", "big", "--host", "small", "-j", "1", "--out", str(out)),
-            *("--suite", "selftests/faults", "-k", "endless_loop"),
+            *("--suite", str(endless)),
         )
         end = time.monotonic() + LIMIT_S
         while not out.is_dir() or not any(
