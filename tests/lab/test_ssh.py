@@ -348,3 +348,13 @@ def test_a_worker_needs_nothing_but_what_is_shipped(tmp_path: Path) -> None:
     doctor = capture([*argv, "--doctor", "--quick"], env=env, limit_s=120)
     assert doctor.status == 0, doctor.stderr
     assert b'"name": "qemu"' in doctor.stdout
+
+
+def test_a_worker_loads_nothing_that_only_builds_need() -> None:
+    """Each run on a host waits for what it loads."""
+    code = "import sys, harness.cli.worker, harness.lab.worker; print(*sys.modules)"
+    argv = [sys.executable, "-I", "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    rooms = {name.split(".")[1] for name in done.stdout.split() if name.startswith("harness.")}
+    assert not rooms & {"series", "report", "run", "shell", "doctor"}
+    assert not {"paramiko", "fabric", "distributed", "rich"} & {*done.stdout.split()}
