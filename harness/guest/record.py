@@ -68,6 +68,9 @@ class Recording:
     """And of what came from the agent."""
     qemu: str
     """QEMU's version."""
+    sent: tuple[int, int] = (0, 0)
+    """How many bytes had come from console and agent by the end, at least.  The guest ran on a
+    little, and may have printed more."""
     events: str = ""
     """SHA-256 of QEMU's log; empty in a recording of before it was noted."""
     letter: str = ""
@@ -105,7 +108,13 @@ def load(directory: Path) -> Recording:
 def check(directory: Path, recording: Recording) -> None:
     """Raise :class:`MachineError` where files of the recording in *directory* have changed."""
     try:
-        for name, known in ((EVENTS, recording.events), (LETTER, recording.letter)):
+        digests = {
+            EVENTS: recording.events,
+            LETTER: recording.letter,
+            CONSOLE: recording.console,
+            AGENT: recording.agent,
+        }
+        for name, known in digests.items():
             if known and digest_file(directory / name) != known:
                 raise MachineError(
                     "the recording is damaged",
@@ -276,8 +285,10 @@ class Recorder:
         """
         if self._over.is_set():
             return
-        end, halted = 0, False
+        end, halted, sent = 0, False, (0, 0)
         try:
+            console, agent = (path.stat().st_size for path in self.outputs)
+            sent = console, agent
             end = await icount(qemu)
             halted = not await running(qemu) or not await self._goes_on(qemu, end + _MARGIN)
             await qemu.execute("stop")
@@ -302,6 +313,7 @@ class Recorder:
                 console=digest_file(self.directory / CONSOLE),
                 agent=digest_file(self.directory / AGENT),
                 qemu=qemu.version,
+                sent=sent,
                 events=digest_file(self.directory / EVENTS),
                 letter=digest_file(self.directory / LETTER),
                 ending=ending,

@@ -16,6 +16,7 @@ from harness.guest.record import Recording
 from harness.guest.replay import Tape
 
 pytestmark = pytest.mark.unit
+FILES = (record.EVENTS, record.LETTER, record.CONSOLE, record.AGENT)
 ONE = Recording(
     start=1000,
     end=2000,
@@ -59,16 +60,16 @@ def test_one_that_never_ended_is_none(tmp_path: Path) -> None:
         record.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", [record.EVENTS, record.LETTER])
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("change", ["cut off", "changed", "gone"])
 def test_files_that_are_not_what_was_recorded_are_refused(
     tmp_path: Path, name: str, change: str
 ) -> None:
     """QEMU itself would wait for ever, or replay something else."""
-    for each in (record.EVENTS, record.LETTER):
+    for each in FILES:
         (tmp_path / each).write_bytes(b"0123456789" * 10)
     known = digest_file(tmp_path / name)
-    one = dataclasses.replace(ONE, events=known, letter=known)
+    one = dataclasses.replace(ONE, events=known, letter=known, console=known, agent=known)
     record.save(tmp_path, one)
     record.check(tmp_path, record.load(tmp_path))
     if change == "gone":
@@ -82,13 +83,14 @@ def test_files_that_are_not_what_was_recorded_are_refused(
 
 
 def test_one_of_before_their_digests_were_noted_is_taken(tmp_path: Path) -> None:
-    for each in (record.EVENTS, record.LETTER):
+    for each in FILES:
         (tmp_path / each).write_bytes(b"some")
-    record.check(tmp_path, ONE)
+    some = digest_file(tmp_path / record.CONSOLE)
+    record.check(tmp_path, dataclasses.replace(ONE, console=some, agent=some))
 
 
 def test_what_is_missing_of_a_recording_is_told_with_what_to_do(tmp_path: Path) -> None:
-    record.save(tmp_path, ONE)
+    record.save(tmp_path, dataclasses.replace(ONE, console="", agent=""))
     with pytest.raises(MachineError, match="guest of the recording cannot be read") as told:
         Tape.load(tmp_path)
     assert "record the test again" in told.value.hint

@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from harness import ktap
-from harness.digest import digest_file
 from harness.errors import MachineError, UserError
 from harness.guest import record
 from harness.guest.replay import Check, Replay, Tape
@@ -96,17 +95,32 @@ def test_a_replay_that_ends_otherwise_is_no_recording(
     assert wrong in caught.value.why
 
 
-@pytest.mark.parametrize("changed", [None, 0, 1])
-def test_what_a_guest_sends_is_compared(tmp_path: Path, changed: int | None) -> None:
-    outputs = list(record.outputs(tmp_path))
-    for path in outputs:
-        path.write_bytes(b"as it was")
-    console, agent = map(digest_file, outputs)
-    tape = SimpleNamespace(recording=SimpleNamespace(console=console, agent=agent))
-    if changed is not None:
-        outputs[changed].write_bytes(b"otherwise")
-    stood: Any = SimpleNamespace(tape=tape, _scratch=tmp_path)
-    expected = () if changed is None else (("the console", "the agent")[changed],)
+@pytest.mark.parametrize(
+    ("was", "least", "now", "same"),
+    [
+        (b"as it was", 9, b"as it was", True),
+        (b"as it was", 9, b"otherwise", False),
+        (b"as it was", 9, b"as it", False),
+        # It ran on after its end, and printed something.
+        (b"as it was\nRT throttling", 9, b"as it was", True),
+        (b"as it was\nRT throttling", 9, b"as it was\nRT", True),
+        (b"as it was\nRT throttling", 9, b"as it was\nXX", False),
+        (b"as it was", 9, b"as it was, and more", False),
+    ],
+)
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_a_guest_sends_is_compared(
+    tmp_path: Path, which: int, was: bytes, least: int, now: bytes, *, same: bool
+) -> None:
+    there, here = tmp_path / "recording", tmp_path / "replay"
+    for directory, changed in ((there, was), (here, now)):
+        directory.mkdir()
+        for number, path in enumerate(record.outputs(directory)):
+            path.write_bytes(changed if number == which else b"always")
+    sent = (least, 6) if which == 0 else (6, least)
+    tape = SimpleNamespace(directory=there, recording=SimpleNamespace(sent=sent))
+    stood: Any = SimpleNamespace(tape=tape, _scratch=here)
+    expected = () if same else (("the console", "the agent")[which],)
     assert Replay.differences(stood) == expected
 
 
