@@ -15,6 +15,7 @@ _NOISE = re.compile(
     # Of lines that it would show: the sources need not be there.
     r"|\d+\t\S+: No such file or directory\."
 )
+_ENTRY = re.compile(r" entry_(SYSCALL|SYSENTER|INT80)\w* \(")
 _SECTION = re.compile(r"^@(\w+)\n", re.MULTILINE)
 _NO_TYPES = re.compile("unknown type|no debug info|No symbol table")
 _CAST = (
@@ -55,7 +56,9 @@ class Until:
     def commands(self) -> tuple[str, ...]:
         """Commands of gdb that go there, from anywhere."""
         if self.what == "call":
-            return f"break {self.of}", "reverse-continue"
+            # At its first instruction; without the star gdb stops behind the prologue.
+            star = "*" if self.of.isidentifier() else ""
+            return f"break {star}{self.of}", "reverse-continue"
         # Taken once: further back the expression may mean another place.
         return f"set $at = &({self.of})", "watch -location *$at", "reverse-continue"
 
@@ -142,6 +145,11 @@ def _value(text: str) -> str:
 
 def _frames(text: str) -> Sequence[str]:
     """Return the frames up to where the kernel was entered: programs have no symbols here."""
-    frames = [line for line in text.splitlines() if line.startswith("#")]
-    unknown = (at for at, line in enumerate(frames) if at and line.endswith(" in ?? ()"))
-    return frames[: next(unknown, len(frames))]
+    frames: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#") or (frames and line.endswith(" in ?? ()")):
+            continue
+        frames.append(line)
+        if _ENTRY.search(line):
+            break
+    return frames

@@ -22,6 +22,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -338,4 +339,6 @@ def keep_guest(directory: Path, snapshot: Path) -> None:
             except OSError:
                 sparse.copy(file, to)
     except OSError as error:
+        # Half a guest would be in the way of the whole one in the cache.
+        shutil.rmtree(guest, ignore_errors=True)
         raise of_os(error, "the guest of a recording cannot be kept", guest) from error

@@ -60,6 +60,17 @@ def test_anything_else_is_refused(text: str) -> None:
         Until.parse(text)
 
 
+def test_a_call_is_a_stop_at_the_first_instruction() -> None:
+    assert Until("call", "do_exit").commands[0] == "break *do_exit"
+    # What says where it is itself.
+    assert (
+        Until("call", "kernel/fork.c:kernel_clone")
+        .commands[0]
+        .endswith("break kernel/fork.c:kernel_clone")
+    )
+    assert Until("call", "*0xffff").commands[0] == "break *0xffff"
+
+
 def test_what_gdb_says_is_understood() -> None:
     found = gdb.read(SAID, "", WRITE, 4711)
     assert found == Found(
@@ -75,9 +86,13 @@ def test_what_gdb_says_is_understood() -> None:
 
 
 def test_frames_of_programs_are_left_out() -> None:
-    more = "#2  0x0000000000483742 in ?? ()\n#3  0x1 in fixed_percpu_data ()\n@after"
-    found = gdb.read(SAID.replace("(More stack frames follow...)\n@after", more), "", WRITE, 1)
-    assert [line[:2] for line in found.stack] == ["#0", "#1"]
+    for more in (
+        "#2  0x0000000000483742 in ?? ()\n#3  0x0000000000483742 in ?? ()\n@after",
+        "#2  0xff in entry_SYSCALL_64 () at x.S:121\n#3  0x1 in fixed_percpu_data ()\n@after",
+    ):
+        said = SAID.replace("(More stack frames follow...)\n@after", more)
+        found = [line[:2] for line in gdb.read(said, "", WRITE, 1).stack]
+        assert found == ["#0", "#1", "#2"][: 3 if "entry" in more else 2]
     # Where it stands in a program, that is all there is.
     alone = SAID.replace("#0  replay_rename (length=20)", "#0  0x4711 in ?? ()\n#1  x ()")
     assert gdb.read(alone, "", WRITE, 1).stack[0] == "#0  0x4711 in ?? ()"
@@ -121,4 +136,4 @@ def test_a_write_is_watched_where_it_is_at_the_end() -> None:
     lines = gdb.script("/t/gdb", WRITE).splitlines()
     assert lines.index("target remote /t/gdb") < lines.index("set $at = &(record.limit)")
     assert lines.index("watch -location *$at") < lines.index("reverse-continue")
-    assert "break do_exit" in gdb.script("/t/gdb", Until("call", "do_exit")).splitlines()
+    assert "break *do_exit" in gdb.script("/t/gdb", Until("call", "do_exit")).splitlines()

@@ -140,3 +140,23 @@ def test_a_guest_that_cannot_be_linked_is_copied_with_its_holes(
     assert copy.stat().st_mtime_ns == ram.stat().st_mtime_ns
     assert copy.stat().st_blocks * 512 < 1 << 21
     assert digest_sparse(copy) == digest_sparse(ram)
+
+
+def test_half_a_guest_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot, kept = tmp_path / "snapshot", tmp_path / "kept"
+    for directory in (snapshot, kept):
+        directory.mkdir()
+    (snapshot / "ram0").write_bytes(b"memory")
+
+    def refuse(source: Path, to: Path) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    def full(file: Path, to: Path) -> None:
+        to.write_bytes(b"mem")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.link", refuse)
+    monkeypatch.setattr("harness.guest.sparse.copy", full)
+    with pytest.raises(MachineError, match="no space is left"):
+        record.keep_guest(kept, snapshot)
+    assert not (kept / record.GUEST).exists()
