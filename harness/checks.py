@@ -24,13 +24,13 @@ from harness.kbuild.facts import Asked, Facts, Known, find_out, in_one_line
 from harness.kbuild.fragments import varied
 from harness.kbuild.warnings import Workshop, new_warnings
 from harness.model.checks import CheckResult, Finding, Severity
-from harness.proc.git import git, object_id
+from harness.proc.git import git, must, object_id
 from harness.proc.packages import install
 from harness.proc.process import find
 from harness.proc.sandbox import Sandbox
 from harness.series import Patch, Stack, Tree
 from harness.series.check import at, check_fixes, check_signed, check_style, titles_in
-from harness.series.position import lines_of, renames_of
+from harness.series.position import Lines, lines_of, renames_of
 from harness.series.symbols import added_switches, has_prompt, in_tree, speaks_of
 from harness.source import Source, worktree
 
@@ -163,7 +163,12 @@ class Checks:
                     "signed-off": partial(check_signed, patch),
                     "fixes": partial(check_fixes, patch, titles, history=history),
                     "checkpatch": partial(
-                        check_style, patch, source, scratch / str(number), sandbox
+                        check_style,
+                        patch,
+                        self._lines(number),
+                        source,
+                        scratch / str(number),
+                        sandbox,
                     ),
                 }
                 # In the context of this thread, so that what stops it stops them, too.
@@ -209,11 +214,11 @@ class Checks:
         seconds = self._seconds.get(number, 0.0)
         self._add(number, "builds", [] if blamed else failed, notrun=blamed, seconds=seconds)
         unknown = broken or (f"patch {number} does not build: {after.error}" if failed else "")
-        lines, renamed = lines_of(patch), renames_of(patch)
+        lines, renamed = self._lines(number), renames_of(patch)
 
         def new(old: Iterable[Warned], now: Iterable[Warned]) -> list[Finding]:
             fresh = new_warnings(old, now, lines, renamed)
-            return [at(patch, Severity.WARNING, each.text, each.file, each.line) for each in fresh]
+            return [at(patch, lines, each.text, each.file, each.line) for each in fresh]
 
         def tell(check: str, old: Sequence[Looked], now: Sequence[Looked]) -> None:
             """Tell what a tool has said; unknown is what it has not."""
@@ -331,6 +336,21 @@ class Checks:
             return ""
         left = sum(n >= number for n in self.trees) * statistics.median(took)
         return f", about {math.ceil(left / 60)} min left"
+
+    def _lines(self, number: int) -> dict[str, Lines]:
+        """Return the lines of this patch where it has been applied."""
+        repo, commit = self.subject.tree.repo, self.subject.tree.patches[number - 1].commit
+        asked = (
+            "diff-tree",
+            "-p",
+            "-M",
+            "--no-commit-id",
+            "--no-ext-diff",
+            "--no-textconv",
+            commit,
+        )
+        shown = must(git(*asked, repo=repo), "the commit cannot be shown")
+        return lines_of(self.patches[number], shown.stdout)
 
     def _tree(self, number: int) -> Tree:
         if number == 0:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from email.utils import parseaddr
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from harness.proc.packages import install
 from harness.proc.process import capture, find
 from harness.proc.sandbox import Sandbox
 from harness.series.model import Patch
-from harness.series.position import line_in_file, lines_of
+from harness.series.position import Lines, line_in_file
 
 _SIGNED = re.compile(r"^Signed-off-by:\s*(.+)$", re.M | re.I)
 _FIXES = re.compile(r"^(?P<tag>Fixes:)(?P<rest>.*)$", re.M | re.I)
@@ -90,8 +90,16 @@ def titles_in(repositories: Iterable[Path]) -> Known:
     return title
 
 
-def check_style(patch: Patch, tree: Path, scratch: Path, sandbox: Sandbox | None) -> list[Finding]:
+def check_style(
+    patch: Patch,
+    lines: Mapping[str, Lines],
+    tree: Path,
+    scratch: Path,
+    sandbox: Sandbox | None,
+) -> list[Finding]:
     """Return the findings of checkpatch.pl of *tree*; *scratch* is made, for this patch alone.
+
+    *lines* are those of the patch, which may apply elsewhere than it says.
 
     Raises MachineError if it cannot run, or ends with an unknown status.
     """
@@ -108,7 +116,7 @@ def check_style(patch: Patch, tree: Path, scratch: Path, sandbox: Sandbox | None
     argv.append("--ignore=UNKNOWN_COMMIT_ID")  # check_fixes knows which commits there are
     done = capture([*argv, str(mail)], cwd=scratch, limit_s=_LIMIT_S, sandbox=sandbox)
     text = done.stdout.decode(errors="replace")
-    found = list(_reports(text, patch, head.count(b"\n")))
+    found = list(_reports(text, patch, lines, head.count(b"\n")))
     words = done.stderr.decode(errors="replace").strip()
     # Status 1 means findings; a broken checkpatch prints other text.
     if done.status not in (0, 1) or (done.status == 1 and not found):
@@ -130,8 +138,12 @@ def _diffstat(patch: Patch) -> bytes:
     return "".join(rows).encode(errors="surrogateescape")
 
 
-def _reports(text: str, patch: Patch, before: int) -> Iterator[Finding]:
+def _reports(text: str, patch: Patch, lines: Mapping[str, Lines], before: int) -> Iterator[Finding]:
     """Yield what checkpatch has reported; *before* is the number of lines above the diff."""
+    # It knows of the patch alone: the line of the tree is that of the line in the diff.
+    in_tree = {
+        (name, index): line for name, of in lines.items() for line, index in of.in_diff.items()
+    }
     rows = text.splitlines()
     for number, row in enumerate(rows):
         report = _REPORT.match(row)
@@ -139,20 +151,25 @@ def _reports(text: str, patch: Patch, before: int) -> Iterator[Finding]:
             continue
         place = _PLACE.match(rows[number + 1]) if number + 1 < len(rows) else None
         at = int(place["at"]) - 1 - before if place else -1
+        file = (place["file"] or "") if place else ""
+        told = int(place["line"]) if place and place["line"] else None
         yield Finding(
             _LEVELS[report["level"]],
             f"{report['type']}: {report['text']}",
-            (place["file"] or "") if place else "",
-            int(place["line"]) if place and place["line"] else None,
+            file,
+            in_tree.get((file, at), told),
             line_in_file(patch, at if at >= 0 else None),
         )
 
 
-def at(patch: Patch, severity: Severity, text: str, file: str, line: int | None) -> Finding:
-    """Return a finding at *file*:*line* of the patched tree, with its place in the patch."""
-    lines = lines_of(patch).get(file)
-    index = lines.in_diff.get(line) if lines and line is not None else None
-    return Finding(severity, text, file, line, line_in_file(patch, index))
+def at(patch: Patch, lines: Mapping[str, Lines], text: str, file: str, line: int) -> Finding:
+    """Return a warning at *file*:*line* of the patched tree, with its place in the patch.
+
+    *lines* are those of the patch.
+    """
+    mine = lines.get(file)
+    index = mine.in_diff.get(line) if mine else None
+    return Finding(Severity.WARNING, text, file, line, line_in_file(patch, index))
 
 
 def _message(patch: Patch) -> str:

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which line of the tree is which line of a patch, and which line it was before the patch."""
+"""Which line of the tree is which line of a patch, and which line it was before the patch.
+
+A patch also applies where its lines are further down or up than it says.  So the lines of the tree
+are those of the commit that was made from it, and the lines of the patch are found by what both
+add and remove.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.series import diff
 from harness.series.model import Patch
@@ -30,21 +35,67 @@ class Lines:
         """Return where *line* of the file before the patch is after it; None if it is removed."""
         if line in self.removed:
             return None
+        return line + self._shift(line)
+
+    def gaps(self) -> list[int]:
+        """Return for each line that is removed where it would be after the patch, in order."""
+        return [line + self._shift(line) for line in sorted(self.removed)]
+
+    def _shift(self, line: int) -> int:
         moved = 0
         for start, shift in self.shifts:
             if line < start:
                 break
             moved = shift
-        return line + moved
+        return moved
 
 
-def lines_of(patch: Patch) -> dict[str, Lines]:
+def lines_of(patch: Patch, applied: bytes = b"") -> dict[str, Lines]:
     """Return the lines of each file that *patch* changes, by its name after the patch.
 
-    A file that it renames is found by both names.
+    *applied* is the diff of its commit; without it, the patch applies where it says.  A file that
+    it renames is found by both names.
     """
+    rows, others = _rows(patch.diff), _rows(applied)
+    found = _lines_in(rows)
+    for name, real in _lines_in(others).items():
+        told = found.get(name)
+        if told is not None and (moved := _moved(told, real)) is not None:
+            # Of equal lines a diff may show one or the other as new.
+            same = {
+                line: index
+                for line, index in moved.items()
+                if line not in real.in_diff or rows[index][1:] == others[real.in_diff[line]][1:]
+            }
+            found[name] = replace(real, in_diff=same)
+    return found
+
+
+def _rows(text: bytes) -> list[str]:
+    return text.decode(errors="surrogateescape").split("\n")
+
+
+def _moved(told: Lines, real: Lines) -> dict[int, int] | None:
+    """Return by the line of the tree, where *real* has it, the line of the diff of *told*.
+
+    None if they do not add and remove as many lines, as where a part was in the tree before.
+    """
+    if len(told.added) != len(real.added) or len(told.removed) != len(real.removed):
+        return None
+    pairs = [
+        *zip(sorted(told.added), sorted(real.added), strict=True),
+        *zip(told.gaps(), real.gaps(), strict=True),
+    ]
+    found = {}
+    for line, index in told.in_diff.items():
+        # What is around a change has moved with it.
+        old, new = min(pairs, key=lambda pair: abs(pair[0] - line), default=(0, 0))
+        found[line + new - old] = index
+    return found
+
+
+def _lines_in(rows: list[str]) -> dict[str, Lines]:
     found: dict[str, Lines] = {}
-    rows = patch.diff.decode(errors="surrogateescape").split("\n")
     names: list[str] = []
     at = 0
     while at < len(rows):

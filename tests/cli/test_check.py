@@ -177,6 +177,37 @@ def test_the_place_in_the_patch_is_the_line_of_its_file(project: Project) -> Non
     assert patch.read_text().splitlines()[number - 1] == "+\tint fresh;"
 
 
+def test_a_patch_that_applies_further_down(project: Project) -> None:
+    """Its own line numbers are those of the tree that it was made for."""
+    long = "".join(f"int before_{n};\n" for n in range(30))
+    gap = "\n".join(f"int between_{n};" for n in range(30)) + "\n"
+
+    def body(text: str, more: str = "") -> Edit:
+        return foo("\tint old;\n" + text, before=f"{more}{gap}")
+
+    body("")(project.fake)
+    project.fake.commit("mm: What was there before")
+    path = series(
+        project,
+        (body("\tint fresh; /* LONG */\n"), "mm: Warn"),
+        (body("\tint fresh; /* LONG */\n\t;\n"), "mm: Add to it"),
+    )
+    body("", more=long)(project.fake)
+    project.fake.commit("mm: Have more lines now")
+    _, _, text = outcomes(project, path, "--check", "warnings", "--check", "checkpatch")
+    lines = [line.strip() for line in text.splitlines() if "0001-mm-Warn.patch:" in line]
+    assert len(lines) == 2, text
+    assert len([line for line in text.splitlines() if "unused" in line]) == 1, text
+    (tree_line,) = {line.split("mm/foo.c:")[1].split(",")[0] for line in lines}
+    patch_line = {line.split(".patch:")[1].split(":")[0] for line in lines}
+    there = project.fake.work / "mm/foo.c"
+    old = 1 + there.read_text().splitlines().index("\tint old;")
+    assert int(tree_line) == old + 1
+    (at,) = patch_line
+    patch = (path / "0001-mm-Warn.patch").read_text().splitlines()
+    assert "int fresh" in patch[int(at) - 1]
+
+
 def test_a_patch_that_does_not_build_alone(project: Project) -> None:
     path = series(
         project,

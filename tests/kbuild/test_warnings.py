@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,32 @@ def test_each_line_is_followed_to_where_it_has_gone(old: list[str], new: list[st
     rows = patch.diff.decode().split("\n")
     for number, row in lines.in_diff.items():
         assert rows[row][1:] + "\n" == new[number - 1]
+
+
+@given(TEXTS, TEXTS, st.integers(0, 5))
+def test_a_patch_is_followed_to_where_it_applies(old: list[str], new: list[str], by: int) -> None:
+    """Lines of the tree are those of the commit, and lines of the patch its own."""
+    if old == new:
+        return
+    above = [f"{n}\n" for n in range(by)]
+    told = patch_of(old, new)
+    # The same hunks, further down; and what a diff of the whole files may say instead.
+    moved = re.sub(
+        rb"^@@ -(\d+)(\S*) \+(\d+)",
+        lambda row: b"@@ -%d%s +%d" % (int(row[1]) + by, row[2], int(row[3]) + by),
+        told.diff,
+        flags=re.M,
+    )
+    rows, tree = told.diff.decode().split("\n"), above + new
+    for applied in (moved, patch_of(above + old, above + new).diff):
+        lines = lines_of(told, applied)["f.c"]
+        real = lines_of(dataclasses.replace(told, data=b"\n---\n\n" + applied))["f.c"]
+        assert (lines.added, lines.shifts) == (real.added, real.shifts)
+        for line, index in lines.in_diff.items():
+            if applied is moved or line in real.in_diff:
+                assert rows[index][1:] + "\n" == tree[line - 1]
+        if applied is moved:
+            assert lines.in_diff.keys() == real.in_diff.keys()
 
 
 def warned(*places: tuple[int, str]) -> list[Warned]:

@@ -26,8 +26,8 @@ SERIES = "v10"
 THREADS = 1000
 THREADS_A_MINUTE = 1000.0
 MAILBOX_BYTES = 100 << 20
-FLAT_RATIO = 1.25
-"""How much more memory a mailbox of ten times the size may take."""
+FLAT_RATIO = 1.5
+"""How much more memory a mailbox of ten times the size may take: of each mail, headers are kept."""
 _LIMIT_S = 1800.0
 
 
