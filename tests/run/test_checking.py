@@ -162,3 +162,64 @@ def test_faults_at_boot_are_found_at_their_patch(prepared: Prepared, tmp_path: P
     assert "its kernel reports WARNING" in done.stdout
     assert "planted" in done.stdout
     assert done.returncode == 1
+
+
+FAULTS = """
+/**
+ * planted() - Plant something
+ * @nope: what it has not
+ */
+int planted(int a)
+{
+	int set;
+
+	set = a;\x20
+	return 0;
+}
+
+int planted_symbol;
+"""
+
+
+@pytest.mark.proof
+@pytest.mark.kernel
+def test_what_tools_say_of_a_kernel_is_at_its_line_and_of_one_patch(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    """The second patch shifts all of it, which is no fault of that one."""
+    stages = {
+        "mm: Plant faults": FAULTS,
+        "mm: Shift them": f"\n/* Further down. */\n{FAULTS}",
+        "mm: Mend them": "\n/* Nothing. */\n",
+    }
+    out = tmp_path / "out"
+    argv = [sys.executable, "-m", "harness", "series", "check", "--out", str(out)]
+    wanted = ("builds", "warnings", "kernel-doc", "sparse", "checkpatch")
+    argv += [word for name in wanted for word in ("--check", name)]
+    argv += [str(series(prepared, tmp_path / "series", stages))]
+    done = subprocess.run(
+        argv, cwd=PROJECT_FILE.parent, capture_output=True, text=True, timeout=1800, check=False
+    )
+    found = json.loads((out / "results.json").read_text())["tests"]
+    told = {
+        test["name"].removeprefix("series:"): [
+            (each["line"], each["text"]) for each in test.get("remarks", ())
+        ]
+        for test in found
+    }
+    tree = prepared.tree
+    first = len(git("show", f"{tree.base_commit}:{FILE}", repo=tree.repo).text.splitlines()) + 1
+
+    def says(name: str, *words: tuple[int, str]) -> None:
+        lines = [(line - first, text) for line, text in told[name]]
+        assert len(lines) == len(words), (name, lines, done.stdout)
+        assert all(
+            any(line == at and word in text for line, text in lines) for at, word in words
+        ), (name, lines)
+
+    says("1-checkpatch", (9, "TRAILING_WHITESPACE"))
+    says("1-warnings", (5, "no previous prototype"), (7, "set but not used"))
+    says("1-sparse", (5, "'planted' was not declared"), (13, "'planted_symbol' was not declared"))
+    says("1-kernel-doc", (6, "Excess function parameter"), (6, "'a' not described"))
+    assert all(told[f"{n}-{name}"] == [] for n in (2, 3) for name in wanted), done.stdout
+    assert done.returncode == 1
