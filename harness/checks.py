@@ -159,21 +159,17 @@ class Checks:
             pending: list[Future[CheckResult]] = []
             for number, check in todo:
                 patch = self.patches[number]
-                ask: dict[str, Callable[[], Iterable[Finding]]] = {
-                    "signed-off": partial(check_signed, patch),
-                    "fixes": partial(check_fixes, patch, titles, history=history),
-                    "checkpatch": partial(
-                        check_style,
-                        patch,
-                        self._lines(number),
-                        source,
-                        scratch / str(number),
-                        sandbox,
-                    ),
-                }
+                ask: Callable[[], Iterable[Finding]]
+                if check == "signed-off":
+                    ask = partial(check_signed, patch)
+                elif check == "fixes":
+                    ask = partial(check_fixes, patch, titles, history=history)
+                else:
+                    own = scratch / str(number)
+                    ask = partial(check_style, patch, self._lines(number), source, own, sandbox)
                 # In the context of this thread, so that what stops it stops them, too.
                 mine = contextvars.copy_context()
-                pending.append(pool.submit(mine.run, _make, number, check, ask[check]))
+                pending.append(pool.submit(mine.run, _make, number, check, ask))
             for done, each in enumerate(pending):
                 step.update(done=done, total=len(pending))
                 self.tell(each.result())
