@@ -111,6 +111,9 @@ def content_of(files: Files, mail: Mail) -> Content:
     return contents(files.bytes_of(mail.raw), mail.where)[mail.part]
 
 
+_BUNDLE = re.compile(rb"# v\d+ git bundle\n")
+
+
 def contents(data: bytes, where: str) -> list[Content]:
     """Return the mail in *data*, or each of the patches that are attached to it as mails."""
     message = mime.read(data)
@@ -133,6 +136,13 @@ def _bare(data: bytes, where: str) -> Content:
     found = diff.find(text)
     if found is None:
         begins = data.strip()[:60].decode(errors="replace")
+        if _BUNDLE.match(data):
+            raise UserError(
+                "this is a bundle of git, not a patch",
+                where=where,
+                hint=f"fetch it, git -C REPOSITORY fetch {where} '+refs/*:refs/bundle/*', "
+                "and name its commits: --series REPOSITORY#BASE..TIP",
+            )
         raise UserError(
             "this is not a patch mail",
             where=where,

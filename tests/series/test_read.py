@@ -214,6 +214,7 @@ def test_a_header_must_be_utf8_whatever_is_declared(patches: Path) -> None:
         (b"\n\n", "empty"),
         (b"From: A <a@example.org>\nSubject: [PATCH] mm: x\n\nNo diff here.\n", "no diff"),
         (b"#!/bin/sh\necho hello\n", "not a patch mail"),
+        (b"# v2 git bundle\n-" + b"0" * 40 + b" mm\n\nPACK", "a bundle of git"),
         (b"diff --git a/x b/x\n--- a/x\n+++ b/x\n", "not a patch mail"),
         (b"From: A <a@example.org>\nSubject: [PATCH 0/2] mm: x\n\nCover.\n", "no patch"),
     ],
