@@ -197,10 +197,15 @@ def test_a_host_for_files_only(machine: Machine, context: Context) -> None:
 @pytest.mark.parametrize(
     ("script", "what"),
     [
-        ("exit 0", "the host cannot be examined"),
+        ("exit 0", "the host has no Python 3.11 or later"),
         ("kill -SEGV $$", "the host has no Python 3.11 or later"),
-        ("echo 3.12; exit 0", "the host cannot be examined"),
-        ("printf '\\nharness-probe {}\\n'", "the host cannot be examined"),
+        ("echo 3.12; exit 0", "the host has no Python 3.11 or later"),
+        ("echo Python 3.12; exit 0", "the host cannot be examined"),
+        (
+            "[ $1 != -V ] || { echo Python 3.12; exit; }; kill -SEGV $$",
+            "the host cannot be examined",
+        ),
+        ("echo Python 3.12; printf '\\nharness-probe {}\\n'", "the host cannot be examined"),
         ("exec sleep 60", "the host cannot be examined"),
     ],
 )

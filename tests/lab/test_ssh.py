@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.unit, pytest.mark.slow]
 PYTHON = "/usr/bin/python3"
 PLAYED = """\
 #!/bin/sh
+[ "$1" != -V ] || exec {python} -V
 exec {python} -I -c 'import sys, os, time
 now, stat = time.time, os.statvfs
 {change}
@@ -164,14 +165,38 @@ def test_no_python(machine: Sshd, bin_there: Path) -> None:
 
 def test_a_python_that_is_too_old(machine: Sshd, bin_there: Path) -> None:
     (bin_there / "python3").unlink()
-    (bin_there / "python3").write_text("#!/bin/sh\necho 3.9\nexit 1\n")
+    (bin_there / "python3").write_text("#!/bin/sh\necho Python 3.9.2\n")
     (bin_there / "python3").chmod(0o755)
     error = refused(machine, MachineError)
     assert error.what == "the host has no Python 3.11 or later"
-    assert "python3: 3.9" in error.why
+    assert "python3: Python 3.9.2" in error.why
     # Another one beside it is found.
     (bin_there / "python3.11").symlink_to(PYTHON)
     assert probe(machine).python
+
+
+@pytest.mark.parametrize(
+    ("version", "good"),
+    [("2.7.18", 0), ("3.1.9", 0), ("3.10.14", 0), ("3.11.0rc1", 1), ("3.14.0", 1), ("3.20.1", 1)],
+)
+def test_which_python_will_do(version: str, good: bool, machine: Sshd, bin_there: Path) -> None:
+    (bin_there / "python3").unlink()
+    (bin_there / "python3").write_text(
+        f'#!/bin/sh\n[ "$1" != -V ] || {{ echo Python {version}; exit; }}\nexec {PYTHON} "$@"\n'
+    )
+    (bin_there / "python3").chmod(0o755)
+    if good:
+        assert probe(machine).python
+    else:
+        assert f"python3: Python {version}" in refused(machine, MachineError).why
+
+
+def test_what_is_told_of_a_python_is_what_it_says_of_itself(machine: Sshd) -> None:
+    connection, seen = opened(table(machine))
+    code = "import sysconfig as s; print(s.get_config_var('SOABI'), s.get_platform())"
+    done = connection.run([seen.python, "-I", "-c", code])
+    connection.close()
+    assert done.stdout.decode().split() == [seen.soabi, seen.platform]
 
 
 def test_no_qemu(machine: Sshd, bin_there: Path) -> None:
@@ -300,7 +325,11 @@ def test_a_certificate_is_used(tmp_path: Path, home: Path, bin_there: Path) -> N
 def test_another_python_for_which_no_library_can_be_had(
     machine: Sshd, bin_there: Path, home: Path, tmp_path: Path
 ) -> None:
-    play(bin_there, 'import sysconfig\nsysconfig.get_config_var = lambda name: "cpython-399-x"')
+    play(
+        bin_there,
+        "import importlib.machinery as machinery\n"
+        'machinery.EXTENSION_SUFFIXES = [".cpython-399-x.so"]',
+    )
     config = home / ".config" / "pip"
     config.mkdir(parents=True)
     (config / "pip.conf").write_text("[global]\nno-index = true\n")
