@@ -88,11 +88,11 @@ class HostsBench:
     @contextmanager
     def stages(self) -> Iterator[Iterator[Stage]]:
         """Yield what measures over SSH, by Dask and on simulated workers."""
-        with (
-            tempfile.TemporaryDirectory(prefix="harness-bench-") as name,
-            sshd(Path(name) / "far", Path(name) / "home") as far,
-        ):
-            yield self._stages(far, Path(name))
+        with tempfile.TemporaryDirectory(prefix="harness-bench-") as name:
+            home = Path(name) / "home"
+            # What a login shell loads of this user's settings, such as pyenv, is not the harness's.
+            with sshd(Path(name) / "far", home, more=f"SetEnv HOME={home}") as far:
+                yield self._stages(far, Path(name))
 
     def _stages(self, far: Sshd, scratch: Path) -> Iterator[Stage]:
         words = [*self._project(far, scratch), "--suite", str(short_tests(scratch / "short"))]
