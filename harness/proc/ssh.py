@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import logging
 import os
 import shlex
 import socket
@@ -41,6 +42,8 @@ _SESSION_S = 0.2
 _SHELL = """sh -c 'IFS= read -r l && eval "$l"'"""
 """The only command that a login shell is given: the same to csh, fish and all others.  The words
 of the real one come as a line of the input, which sh reads to its end and not beyond."""
+# It logs what fails, with a traceback; what that means is told by the errors here.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 _NO_KEY = "No authentication methods available"
 """paramiko has no class of its own for that."""
 

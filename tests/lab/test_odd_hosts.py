@@ -7,6 +7,7 @@ import asyncio
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -253,6 +254,24 @@ def test_a_host_that_is_busy_with_logins(
                     break
         assert "no connection is made" in error.what
         assert "try: ssh " in error.hint
+
+
+def test_only_the_error_itself_is_printed(home: Path) -> None:
+    """The library has a log of its own, which would go to the terminal."""
+    home.mkdir()
+    code = (
+        "import sys; from harness.errors import MachineError\n"
+        "from harness.proc.ssh import Connection, Login\n"
+        "try: Connection.open(Login('big', '127.0.0.1', int(sys.argv[1])))\n"
+        "except MachineError as error: print(error.what)\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        argv = [sys.executable, "-c", code, str(server.getsockname()[1])]
+        child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        server.settimeout(60)
+        server.accept()[0].close()
+        out, err = child.communicate(timeout=60)
+    assert (out, err) == ("no connection is made\n", "")
 
 
 def test_private_files(machine: Machine, tmp_path: Path, context: Context) -> None:
