@@ -109,7 +109,8 @@ class Sshd:
             )
         end = time.monotonic() + _START_S
         while True:
-            with suppress(OSError), socket.create_connection((self.address, self.port)):
+            where = (self.address, self.port)
+            with suppress(OSError), socket.create_connection(where, timeout=1.0):
                 return
             if self.process.poll() is not None or time.monotonic() > end:
                 raise MachineError("sshd does not start", where=str(self.root), why=self.log)
