@@ -67,7 +67,12 @@ def project(tmp_path: Path) -> Path:
     text = (REPOSITORY / "harness.toml").read_text()
     kernel, _, _ = text.partition("\n[suites.")
     kernel = kernel.replace('"patches/', f'"{REPOSITORY}/patches/')
-    kernel = kernel.replace("[kernel]\n", f'[kernel]\nconfig_dir = "{REPOSITORY}/kernel-configs"\n')
+    fragments = tmp_path / "kernel-configs"
+    fragments.mkdir()
+    for file in (REPOSITORY / "kernel-configs").iterdir():
+        # With it a recording would have a kernel of its own.
+        if file.name != "replay.config":
+            (fragments / file.name).symlink_to(file)
     (tmp_path / "harness.toml").write_text(f'{kernel}\n[suites.mine]\npath = "mine"\n')
     suite(tmp_path / "mine", lost=RACE)
     source = tmp_path / "mine" / "lost.c"
@@ -95,6 +100,7 @@ def test_a_race_in_a_program_is_found_shown_again_and_shortened(project: Path) -
     assert 1 <= len(story.points) <= len(story.planned)
     assert {each.thread for each in story.stands} <= {1, 2}
     assert f"after {story.points[0].at:,} instructions" in text
+    text_of_race = text
     assert test.shortened in said.races.found
     # By its seed, and by what is left of it.
     for schedule in (str(test.schedule.seed if test.schedule else 0), written(story.points)):
@@ -103,6 +109,16 @@ def test_a_race_in_a_program_is_found_shown_again_and_shortened(project: Path) -
         assert code == ExitCode.NOT_AS_EXPECTED, text
         (rerun,) = read(project / "again").tests
         assert [each.outcome for each in rerun.attempts] == [Outcome.FAIL] * 2, text
+    # And recorded: its guest is the same but for what writes the recording.
+    assert story.replay in text_of_race
+    words = shlex.split(story.replay)
+    code, text = harness(project, *words[words.index("replay") :], "--out", "recorded")
+    assert code == ExitCode.NOT_AS_EXPECTED, text
+    assert f"recorded: mine:lost@{written(story.points)}: fail" in text
+    assert "replayed: 1 of 1 to the same end" in text
+    (stand,) = read(project / "recorded").tests
+    assert stand.shortened is not None
+    assert [each.where for each in stand.shortened.stands] == [each.where for each in story.stands]
 
 
 @pytest.mark.proof

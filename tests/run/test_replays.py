@@ -96,6 +96,10 @@ def test_a_failure_is_replayed_to_the_same_end_and_gdb_goes_back(project: Path) 
     assert "<copy_process+" in text
     before, after = map(int, re.findall(r"^  (\d+) -> (\d+)$", text, re.MULTILINE)[0])
     assert after == before + 1
+    status, text = replay(project, "mine:s", "--out", str(project / "several"))
+    assert status == ExitCode.USER
+    assert "several have this in their names" in text
+    assert "mine:fails, mine:passes" in text
     status, text = replay(project, str(only(out)), "--until", "write no_such_thing")
     assert status == ExitCode.USER
     assert "gdb does not find the last write of no_such_thing" in text
