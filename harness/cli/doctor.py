@@ -48,7 +48,7 @@ def doctor(
     """Check what works on this machine, and print what is missing, why, and what to do.
 
     Accelerators and nested guests are tested by booting a kernel of the cache, which takes some
-    ten seconds and needs a kernel: `make test-kernel` builds one.  Later runs use the result for
+    twenty seconds and needs a kernel: `make test-kernel` builds one.  Later runs use the result for
     KVM.
 
     Exit code 0 means that everything that `make test-kernel` needs is there, 3 that something is

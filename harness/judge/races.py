@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -14,6 +15,9 @@ from harness.model.races import Paced, Races, RaceSummary, Shortened, written
 from harness.model.records import Record
 from harness.model.results import Results, Test
 
+_WHO = re.compile(r"\b(?:CPU|PID): \d+ ")
+"""Which of the threads it is in a report does not make another failure of it."""
+
 
 def signature(test: Test) -> str:
     """Return in which way *test* fails: the same for two failures that are alike.
@@ -24,7 +28,7 @@ def signature(test: Test) -> str:
         return ""
     said = [each for each in test.findings if each.severity is not Severity.NOTE]
     if said:
-        return f"{test.outcome}: {said[0].title}"
+        return f"{test.outcome}: {_WHO.sub('', said[0].title)}"
     bad = [case_of(test.name, case.name) for case in test.cases if not case.outcome.as_expected]
     return f"{test.outcome}: {', '.join(bad) or test.ending}"
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from harness.judge.races import signature, told
+from harness.klog import Finding, Severity
 from harness.model.ids import ONLY
 from harness.model.races import (
     Paced,
@@ -81,6 +83,36 @@ def test_a_failure_is_the_same_under_another_schedule() -> None:
     alike = {signature(under(seed, Outcome.FAIL)) for seed in (1, 2)}
     assert alike == {"fail: case"}
     assert signature(under(1, Outcome.PASS)) == ""
+
+
+def test_the_number_of_a_thread_makes_no_other_failure() -> None:
+    title = "WARNING: CPU: {} PID: {} at lib/refcount.c:28 refcount_warn_saturate+0xd8/0xe0"
+    found = {
+        signature(
+            msgspec.structs.replace(
+                under(1, Outcome.SPLAT), findings=(finding(title.format(*who)),)
+            )
+        )
+        for who in ((0, 26), (0, 27))
+    }
+    assert found == {"splat: WARNING: at lib/refcount.c:28 refcount_warn_saturate+0xd8/0xe0"}
+
+
+def finding(title: str) -> Finding:
+    return Finding(
+        kind="warning",
+        severity=Severity.SPLAT,
+        title=title,
+        message="",
+        location="",
+        function="",
+        tainted="",
+        report=title,
+        fingerprint=title,
+        rule="warning",
+        line=1,
+        timestamp=None,
+    )
 
 
 def test_each_schedule_counts_and_the_control_is_none() -> None:
