@@ -76,7 +76,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # A kernel of its own, for lines that this sample does not need.
         if file.name != "replay.config":
             (fragments / file.name).symlink_to(file)
-    suite(root / "mine", fails=FAILS, passes='printf("1..1\\nok 1 it\\n"); return 0;')
+    suite(root / "mine", fails=FAILS, fails_never='printf("1..1\\nok 1 it\\n"); return 0;')
     return root
 
 
@@ -96,10 +96,10 @@ def test_a_failure_is_replayed_to_the_same_end_and_gdb_goes_back(project: Path) 
     assert "<copy_process+" in text
     before, after = map(int, re.findall(r"^  (\d+) -> (\d+)$", text, re.MULTILINE)[0])
     assert after == before + 1
-    status, text = replay(project, "mine:s", "--out", str(project / "several"))
+    status, text = replay(project, "mine:fail", "--out", str(project / "several"))
     assert status == ExitCode.USER
     assert "several have this in their names" in text
-    assert "mine:fails, mine:passes" in text
+    assert "mine:fails, mine:fails_never" in text
     status, text = replay(project, str(only(out)), "--until", "write no_such_thing")
     assert status == ExitCode.USER
     assert "gdb does not find the last write of no_such_thing" in text
