@@ -14,6 +14,7 @@ from unidiff.patch import PatchSet
 from harness import series
 from harness.errors import UserError
 from harness.series import Series
+from harness.store import Store
 from tools.bench import matrix
 
 pytestmark = pytest.mark.unit
@@ -67,3 +68,16 @@ def test_a_matrix_may_take_as_long_as_its_parts(took: float, reached: bool) -> N
     figure = matrix.against_tip(10, took, build=240, tests=100)
     assert figure.reached is reached
     assert "4.7 times the tip alone" in figure.note
+
+
+def test_a_copy_of_a_cache_leaves_files_alone_that_git_watches(tmp_path: Path) -> None:
+    store = Store(tmp_path / "mine")
+    repository = store.place("git") / "linux.git"
+    (repository / "objects").mkdir(parents=True)
+    for name in ("shallow", "objects/pack"):
+        (repository / name).write_text("one\n")
+    before = (repository / "shallow").stat()
+    copy = matrix.cache_with_source(tmp_path / "copy", store) / "places" / "git" / "linux.git"
+    assert (repository / "shallow").stat() == before
+    assert (copy / "shallow").read_text() == "one\n"
+    assert (copy / "objects" / "pack").samefile(repository / "objects" / "pack")

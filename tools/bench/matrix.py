@@ -222,7 +222,6 @@ def cache_with_source(root: Path, store: Store) -> Path:
     """Make a cache at *root* that has nothing but the kernel's source, of *store*; return it."""
     cache = Store(root)
     shutil.rmtree(cache.place("git"))
-    # Objects of git never change, so the same file will do for both.
     shutil.copytree(
         store.place("git"),
         root / "places" / "git",
@@ -233,7 +232,15 @@ def cache_with_source(root: Path, store: Store) -> Path:
 
 
 def _link(source: str, target: str) -> str:
-    Path(target).hardlink_to(source)
+    """Make *target* the same file as *source* where that never changes, and a copy elsewhere.
+
+    A link to a file changes the time of its inode, and git takes that for a change: a fetch that is
+    under way fails.
+    """
+    if "objects" in Path(source).parts:
+        Path(target).hardlink_to(source)
+    else:
+        shutil.copy2(source, target)
     return target
 
 
