@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import io
 import math
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -231,6 +231,10 @@ class _Hosts:
     """One host, which has all that a test may ask for."""
 
     executor: PlayedExecutor
+
+    @contextlib.contextmanager
+    def ahead(self) -> Iterator[None]:
+        yield
 
     @contextlib.asynccontextmanager
     async def joining(self) -> AsyncIterator[None]:
