@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import importlib
 import io
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -321,7 +322,26 @@ def _write(path: Path, data: bytes) -> None:
 def load() -> None:
     """Load Dask, which takes half a second; :func:`connect` tells whether it is there."""
     with contextlib.suppress(ImportError):
-        importlib.import_module("distributed")
+        _distributed()
+
+
+def _distributed() -> Any:
+    """Return Dask's module; ImportError where it is not installed.
+
+    It writes to standard error when it is loaded to do so, tracebacks of lost connections included:
+    the run says in its own words what was lost.  Handlers for files, which a user has configured,
+    stay.
+    """
+    module = importlib.import_module("distributed")
+    for name in [*logging.root.manager.loggerDict]:
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logger = logging.getLogger(name)
+            for handler in logger.handlers[:]:
+                if type(handler) is logging.StreamHandler:
+                    logger.removeHandler(handler)
+                    # Without any handler, Python writes warnings to standard error itself.
+                    logger.addHandler(logging.NullHandler())
+    return module
 
 
 async def connect(where: str, context: Context) -> DaskWorker:
@@ -332,7 +352,7 @@ async def connect(where: str, context: Context) -> DaskWorker:
     """
     try:
         # Beside what else is done: it takes half a second.
-        distributed = await asyncio.to_thread(importlib.import_module, "distributed")
+        distributed = await asyncio.to_thread(_distributed)
     except ImportError as error:
         raise MachineError(
             "Dask is not installed",

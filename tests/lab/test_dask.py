@@ -9,6 +9,8 @@ import errno
 import importlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -41,6 +43,24 @@ def cluster(**options: Any) -> Any:
     make: Any = distributed.LocalCluster
     options = {"n_workers": 2} | options
     return make(threads_per_worker=1, dashboard_address=None, asynchronous=True, **options)
+
+
+def test_what_dask_logs_does_not_reach_the_terminal(tmp_path: Path) -> None:
+    kept = tmp_path / "log"
+    code = f"""
+import logging
+logging.getLogger("distributed.client").addHandler(logging.FileHandler({str(kept)!r}))
+from harness.lab import dask
+dask.load()
+import distributed
+for name in ("distributed", "distributed.client", "distributed.comm", "tornado.application"):
+    logging.getLogger(name).error("lost %s", name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout + done.stderr == ""
+    assert "lost distributed.client" in kept.read_text()
 
 
 def test_a_cluster_that_declares_no_guests_is_refused(tmp_path: Path) -> None:
