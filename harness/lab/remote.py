@@ -23,6 +23,7 @@ from harness.digest import DigestingSink, Write
 from harness.errors import HarnessError, MachineError, UserError
 from harness.foreign import told
 from harness.lab import capacity, wire
+from harness.lab.clock import check_clock
 from harness.lab.executor import Attempt, HostLost, TemplateId
 from harness.lab.observe import LOG_HEAD, LOG_TAIL
 from harness.lab.templates import TemplateFactory
@@ -48,7 +49,6 @@ _PREPARE_S = 1800.0
 """Seconds for a template, which may boot several guests: its own limits are shorter."""
 _SLACK_S = 600.0
 """Seconds for an attempt beyond its own time limit, which the worker enforces."""
-_CLOCK_S = 24 * 3600.0
 _CLOCK_NOTE_S = 60.0
 
 
@@ -453,11 +453,4 @@ def _check_hello(host: HostName, hello: wire.Hello) -> None:
             where=host,
             why=f"{hello.harness} there, {__version__} here",
         )
-    off = hello.time - time.time()
-    if abs(off) > _CLOCK_S:
-        raise MachineError(
-            "the clock of the host is wrong",
-            where=host,
-            why=f"it is {abs(off) / _CLOCK_S:.0f} days {'ahead' if off > 0 else 'behind'}",
-            hint="set it there, such as with timedatectl set-ntp true",
-        )
+    check_clock(hello.time, host)

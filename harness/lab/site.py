@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.errors import MachineError
+from harness.lab.clock import check_clock
 from harness.model.ids import HostName
 from harness.model.spec import HostTable
 from harness.proc.process import Captured
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _PYTHONS = ("python3", *(f"python3.{minor}" for minor in range(11, 20)))
 _ROOM = 512 << 20
 """Bytes that a cache needs before anything is put there: a kernel, suites, snapshots."""
-_CLOCK_S = 24 * 3600.0
 _LOOK_S = 30.0
 _NOISE = 64 << 10
 """Bytes that login shells may print before the description of the machine."""
@@ -224,12 +224,5 @@ def _checked(done: Captured, name: HostName, table: HostTable) -> Site:
         )
     if site.free < _ROOM:
         raise no_room(f"{where}: {site.cache}", site.free, _ROOM)
-    off = site.time - time.time()
-    if abs(off) > _CLOCK_S:
-        raise MachineError(
-            "the clock of the host is wrong",
-            where=where,
-            why=f"it is {abs(off) / _CLOCK_S:.0f} days {'ahead' if off > 0 else 'behind'}",
-            hint="set it there, such as with timedatectl set-ntp true",
-        )
+    check_clock(site.time, where)
     return site
