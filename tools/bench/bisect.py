@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from harness.source import resolve_first
 from harness.store import Store
 from tools.bench.figures import Figure
 from tools.bench.matrix import cache_with_source
-from tools.bench.measured import Stage
+from tools.bench.measured import OneStage
 
 COMMITS = 64
 BAD = 43
@@ -51,20 +50,14 @@ exit "$status"
 
 
 @dataclass(frozen=True)
-class BisectBench:
+class BisectBench(OneStage):
     """Measures on the project of *request*; the kernel's source is taken from *store*."""
+
+    title = f"a bisection over {COMMITS} commits"
 
     request: Request
     store: Store
     progress: Progress
-
-    def check(self) -> None:
-        """Do nothing: what a run needs, the first one tells within a second."""
-
-    @contextmanager
-    def stages(self) -> Iterator[Iterator[Stage]]:
-        """Yield what measures both searches."""
-        yield iter([(f"a bisection over {COMMITS} commits", self._measure)])
 
     def _measure(self) -> Iterator[Figure]:
         """Search twice; MachineError where a search does not find the commit."""

@@ -32,7 +32,7 @@ from harness.series import Series, apply, read
 from harness.source import resolve_first
 from harness.store import Store
 from tools.bench.figures import Figure
-from tools.bench.measured import Stage
+from tools.bench.measured import OneStage, Stage
 from tools.bench.overhead import Overhead
 
 BUILDS = 2.5
@@ -57,18 +57,12 @@ Applies = Callable[[Series], object]
 
 
 @dataclass(frozen=True)
-class OverheadBench:
+class OverheadBench(OneStage):
     """Measures what the harness itself takes for a test."""
 
+    title = "tests that do nothing"
+
     progress: Progress
-
-    def check(self) -> None:
-        """Do nothing: this needs nothing."""
-
-    @contextmanager
-    def stages(self) -> Iterator[Iterator[Stage]]:
-        """Yield what measures many tests that do nothing."""
-        yield iter([("tests that do nothing", self._measure)])
 
     def _measure(self) -> tuple[Figure, ...]:
         """Compare many tests that do nothing with few, in a process each."""

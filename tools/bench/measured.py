@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from harness.errors import ExitCode, HarnessError
 from harness.foreign import translate
@@ -26,6 +26,24 @@ class Part(Protocol):
     def stages(self) -> AbstractContextManager[Iterator[Stage]]:
         """Return the stages, which can be measured within the context, in their order."""
         ...
+
+
+class OneStage:
+    """A part that is one stage; what it needs, the first command tells within a second."""
+
+    title: ClassVar[str]
+
+    def check(self) -> None:
+        """Do nothing."""
+
+    @contextmanager
+    def stages(self) -> Iterator[Iterator[Stage]]:
+        """Yield the one stage."""
+        yield iter([(self.title, self._measure)])
+
+    def _measure(self) -> Iterable[Figure]:
+        """Measure; MachineError where something does not come to an end."""
+        raise NotImplementedError
 
 
 @dataclass

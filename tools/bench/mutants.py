@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from harness.run import journal
 from harness.run.request import Request
 from harness.store import Store
 from tools.bench.figures import Figure
-from tools.bench.measured import Stage
+from tools.bench.measured import OneStage
 
 SPEED_UP = 5.0
 A_MINUTE = 30.0
@@ -36,21 +35,15 @@ _VERDICTS = (ExitCode.AS_EXPECTED, ExitCode.NOT_AS_EXPECTED)
 
 
 @dataclass(frozen=True)
-class MutantsBench:
+class MutantsBench(OneStage):
     """Measures on the project of *request*, in *directory*, where a command is gone on with."""
+
+    title = "faults that share a kernel"
 
     request: Request
     store: Store
     progress: Progress
     directory: Path
-
-    def check(self) -> None:
-        """Do nothing: what a run needs, the first one tells within a second."""
-
-    @contextmanager
-    def stages(self) -> Iterator[Iterator[Stage]]:
-        """Yield what measures both ways."""
-        yield iter([("faults that share a kernel", self._measure)])
 
     def _measure(self) -> tuple[Figure, ...]:
         """Measure both ways; MachineError where a run does not come to a verdict."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from harness.progress import Progress
 from harness.run.request import Request
 from harness.series import Series
 from tools.bench.figures import Figure
-from tools.bench.measured import Stage
+from tools.bench.measured import OneStage
 from tools.bench.reader import Reading
 
 SERIES = "v10"
@@ -32,19 +31,13 @@ _LIMIT_S = 1800.0
 
 
 @dataclass(frozen=True)
-class ReadingBench:
+class ReadingBench(OneStage):
     """Reads many threads, and a mailbox of much besides the series that is in it."""
+
+    title = "reading threads"
 
     request: Request
     progress: Progress
-
-    def check(self) -> None:
-        """Do nothing: this needs nothing."""
-
-    @contextmanager
-    def stages(self) -> Iterator[Iterator[Stage]]:
-        """Yield what measures reading."""
-        yield iter([("reading threads", self._measure)])
 
     def _measure(self) -> tuple[Figure, ...]:
         posted = self.request.stack(KernelSpec(series=(SERIES,))).series[0]

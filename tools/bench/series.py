@@ -36,7 +36,7 @@ from harness.source import Source, resolve_first, worktree
 from harness.store import Store
 from tools.bench.figures import Figure
 from tools.bench.matrix import cache_with_source
-from tools.bench.measured import Stage
+from tools.bench.measured import OneStage, Stage
 
 SERIES = "v10"
 SANDBOX_RATIO = 1.05
@@ -97,20 +97,14 @@ class SandboxBench:
 
 
 @dataclass(frozen=True)
-class CheckBench:
+class CheckBench(OneStage):
     """Builds each patch, then checks each; both begin with the source, which is built."""
+
+    title = "checks of a series"
 
     request: Request
     store: Store
     progress: Progress
-
-    def check(self) -> None:
-        """Do nothing: what a run needs, the first one tells within a second."""
-
-    @contextmanager
-    def stages(self) -> Iterator[Iterator[Stage]]:
-        """Yield what measures checks of a series."""
-        yield iter([("checks of a series", self._measure)])
 
     def _measure(self) -> tuple[Figure, ...]:
         with _scratch(self.store) as name:
