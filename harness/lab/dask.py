@@ -27,7 +27,7 @@ from harness.foreign import told
 from harness.lab import wire
 from harness.lab.archive import pack
 from harness.lab.executor import Attempt, HostLost, PartLost, TemplateId
-from harness.lab.station import Answer, Job, Parts, begin, end, task
+from harness.lab.station import Answer, Job, Parts, begin, end, other_version, task, version
 from harness.lab.templates import TemplateFactory
 from harness.model.ids import HostName, KernelName
 from harness.model.logfiles import LogNames
@@ -83,7 +83,6 @@ class DaskWorker:
     notes: list[str] = field(default_factory=list)
     _parts: dict[KernelName, Parts] = field(default_factory=dict)
     _made: dict[TemplateId, frozenset[Entry]] = field(default_factory=dict)
-    _beginning: asyncio.Task[None] | None = None
     _sent: dict[str, asyncio.Task[_Sent]] = field(default_factory=dict)
 
     @property
@@ -174,20 +173,36 @@ class DaskWorker:
         """Return what of the workers' caches the guests of *template* come from."""
         return self._made.get(template, frozenset())
 
-    def begin(self) -> None:
-        """Have the processes of the cluster prepare for tasks, while kernels are built."""
+    async def begin(self) -> None:
+        """Have the processes of the cluster prepare for tasks, while kernels are built.
 
-        async def ask() -> None:
-            with contextlib.suppress(Exception):
-                await self.client.run(begin, on_error="ignore")
-
-        self._beginning = asyncio.create_task(ask())
+        Raises MachineError where one cannot run tests, or has another version of the harness.
+        """
+        said: dict[str, object] = {}
+        # One that does not answer is the scheduler's to give up; one that does so later has its
+        # version looked at with each task.
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                said = await self.client.run(begin, on_error="return")
+        except TimeoutError:
+            pass
+        except OSError as error:
+            raise _gone(self.host, error) from error
+        for address, answer in sorted(said.items()):
+            if isinstance(answer, OSError):
+                continue  # it has died meanwhile
+            if isinstance(answer, Exception):
+                raise MachineError(
+                    "a Dask worker cannot run tests",
+                    where=address,
+                    why=str(answer)[:_WORDS] or type(answer).__name__,
+                    hint="pip install 'kernel-selftest-harness[dask]' there, the version of here",
+                )
+            if answer != version():
+                raise other_version(str(answer)[:_WORDS], version(), address)
 
     async def close(self) -> None:
         """End the tasks of this run on the cluster."""
-        if self._beginning is not None:
-            self._beginning.cancel()
-            await asyncio.wait({self._beginning})
         self.lost = self.lost or "it was closed"
         with contextlib.suppress(Exception):
             async with asyncio.timeout(10):
@@ -214,6 +229,7 @@ class DaskWorker:
                 # Each task names what it takes: one that does not would run beside all others.
                 future = self.client.submit(
                     task,
+                    version(),
                     msgspec.msgpack.encode(job),
                     names,
                     [each.sha256 for each in sent],
@@ -319,10 +335,21 @@ def _write(path: Path, data: bytes) -> None:
         path.write_bytes(data)
 
 
-def load() -> None:
-    """Load Dask, which takes half a second; :func:`connect` tells whether it is there."""
-    with contextlib.suppress(ImportError):
-        _distributed()
+def ahead(where: str) -> None:
+    """Load Dask and have the processes of the cluster at *where* prepare for tasks; may block.
+
+    Together that takes a second, in which a run can do something else.  What is wrong,
+    :func:`connect` tells.
+    """
+
+    async def ask(make: Any) -> None:
+        async with make(where, asynchronous=True, timeout=_CONNECT_S) as client:
+            await client.run(begin, on_error="ignore")
+
+    with contextlib.suppress(Exception):
+        distributed = _distributed()
+        if where != AUTO:
+            asyncio.run(ask(distributed.Client))
 
 
 def _distributed() -> Any:
@@ -393,7 +420,7 @@ async def connect(where: str, context: Context) -> DaskWorker:
     made = DaskWorker("dask", context, client, cluster, {})
     try:
         made.declared = await _declared(client, where)
-        made.begin()
+        await made.begin()
     except BaseException:
         await made.close()
         raise
@@ -419,7 +446,7 @@ async def _declared(client: Any, where: str) -> dict[str, float]:
                 )
             await asyncio.sleep(_LOOK_S)
     except OSError as error:
-        raise HostLost("the Dask scheduler is gone", where=where, why=str(error)) from error
+        raise _gone(where, error) from error
     declared: dict[str, float] = {}
     for each in workers.values():
         for name, number in each["resources"].items():
@@ -431,6 +458,10 @@ async def _declared(client: Any, where: str) -> dict[str, float]:
             hint=f"start workers with: {how}",
         )
     return declared
+
+
+def _gone(where: str, error: Exception) -> HostLost:
+    return HostLost("the Dask scheduler is gone", where=where, why=str(error))
 
 
 async def _closed(*parts: Any) -> None:

@@ -8,6 +8,7 @@ wheel for that version is fetched with pip.
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 import sysconfig
@@ -66,8 +67,13 @@ def archive(context: Context, soabi: str, platform: str) -> tuple[Path, str]:
 def key(soabi: str, platform: str) -> str:
     """Return the name of the archive for a Python with this *soabi* on *platform*."""
     versions = [f"{name}=={metadata.version(name)}" for name in (*PURE, *COMPILED)]
-    sources = [f"{path.relative_to(_PACKAGE)} {digest_file(path)}" for path in _sources()]
-    return digest(_RECIPE, soabi, platform, *versions, *sources)
+    return digest(_RECIPE, soabi, platform, *versions, sources())
+
+
+@functools.cache
+def sources() -> str:
+    """Return the digest of all files of the harness that this process has loaded code from."""
+    return digest(*(f"{path.relative_to(_PACKAGE)} {digest_file(path)}" for path in _sources()))
 
 
 def own() -> tuple[str, str]:

@@ -21,9 +21,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from harness import __version__
 from harness.digest import Sink
 from harness.errors import MachineError
-from harness.lab import wire
+from harness.lab import ship, wire
 from harness.lab.executor import Attempt, TemplateId
 from harness.lab.pipe import PipeLink
 from harness.lab.remote import RemoteWorker
@@ -187,17 +188,42 @@ def _station() -> _Station:
     return _STATION[0]
 
 
-def begin() -> None:
+def version() -> str:
+    """Return what tells this version of the harness from others, also from unreleased ones."""
+    return f"{__version__} ({ship.sources()[:12]})"
+
+
+def other_version(there: str, here: str, where: str = "") -> MachineError:
+    """Return the error of a worker at *where* that has the version *there* in place of *here*."""
+    return MachineError(
+        "a Dask worker has another version of the harness",
+        where=where,
+        why=f"it has {there}, and this machine {here}",
+        hint="install the same on the workers, and start them anew",
+    )
+
+
+def begin() -> str:
     """Start the worker of this process of the cluster, which takes a second, before a task comes.
 
-    Does not wait for it: what is wrong with it, the first task tells.
+    Does not wait for it: what is wrong with it, the first task tells.  Returns :func:`version`.
     """
     station = _station()
     asyncio.run_coroutine_threadsafe(station.ready(), station.loop)
+    return version()
 
 
-def task(job: bytes, names: Sequence[str], digests: Sequence[str], *packed: bytes) -> bytes:
-    """Do a job in this process of the cluster; return its answer, both in msgpack."""
+def task(
+    asks: str, job: bytes, names: Sequence[str], digests: Sequence[str], *packed: bytes
+) -> bytes:
+    """Do a job in this process of the cluster; return its answer, both in msgpack.
+
+    *asks* is the version of the harness that asks: jobs of another one may mean something else.
+    """
+    if asks != version():
+        return msgspec.msgpack.encode(
+            Answer(failed=wire.failure(0, other_version(version(), asks)))
+        )
     station = _station()
     entries = dict(zip(names, zip(packed, digests, strict=True), strict=True))
     try:

@@ -147,7 +147,7 @@ class Hosts:
         if self._request.dask:
             from harness.lab import dask
 
-            threading.Thread(target=dask.load, daemon=True).start()
+            threading.Thread(target=dask.ahead, args=[self._request.dask], daemon=True).start()
         for name in self._named:
             if name != project.LOCAL:
                 from harness.lab import ssh

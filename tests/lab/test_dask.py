@@ -8,6 +8,7 @@ import contextlib
 import errno
 import importlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,10 @@ from typing import Any
 import msgspec
 import pytest
 
+import harness
 from harness.context import Context
 from harness.errors import MachineError
-from harness.lab import dask
+from harness.lab import dask, station
 from harness.lab.executor import HostLost, PartLost, TemplateId
 from harness.lab.fleet import Fleet
 from harness.lab.station import Answer, Job, Parts
@@ -51,7 +53,7 @@ def test_what_dask_logs_does_not_reach_the_terminal(tmp_path: Path) -> None:
 import logging
 logging.getLogger("distributed.client").addHandler(logging.FileHandler({str(kept)!r}))
 from harness.lab import dask
-dask.load()
+dask.ahead(dask.AUTO)
 import distributed
 for name in ("distributed", "distributed.client", "distributed.comm", "tornado.application"):
     logging.getLogger(name).error("lost %s", name)
@@ -103,6 +105,52 @@ def test_no_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asyncio.run(dask.connect("tcp://127.0.0.1:9", context))
 
 
+def changed(root: Path) -> None:
+    """Copy the harness to *root* with one file that differs."""
+    shutil.copytree(Path(harness.__file__).parent, root / "harness")
+    with (root / "harness" / "outcome.py").open("a") as file:
+        file.write("# another version\n")
+
+
+def hollow(root: Path) -> None:
+    """Make a package at *root* that has only the name of the harness."""
+    (root / "harness").mkdir()
+    (root / "harness" / "__init__.py").touch()
+
+
+@pytest.mark.parametrize(
+    ("make", "what", "why"),
+    [
+        (changed, "another version of the harness", station.version()),
+        (hollow, "cannot run tests", "harness"),
+    ],
+)
+def test_a_worker_that_has_not_this_harness_is_refused(
+    make: Callable[[Path], None], what: str, why: str, tmp_path: Path
+) -> None:
+    make(tmp_path)
+    words = ("--nthreads", "1", "--resources", "guests=1", "--no-nanny", "--no-dashboard")
+    env = os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")}
+
+    async def go() -> None:
+        async with cluster(n_workers=0) as made:
+            address = made.scheduler_address
+            # Python looks for modules in its working directory first.
+            argv = [sys.executable, "-m", "distributed.cli.dask_worker", address, *words]
+            worker = subprocess.Popen(argv, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL)
+            try:
+                with pytest.raises(MachineError, match=what) as caught:
+                    await dask.connect(address, Context(Store(tmp_path / "s"), Quiet()))
+                assert why in caught.value.why
+                assert caught.value.where.startswith("tcp://")
+                assert caught.value.hint
+            finally:
+                worker.kill()
+                worker.wait()
+
+    asyncio.run(go())
+
+
 ENTRY = ("suite", "0" * 64)
 
 
@@ -113,7 +161,9 @@ def fill(out: Path) -> None:
 # What a process of the cluster does in place of a task, by reference.
 
 
-def take(_job: bytes, names: Sequence[str], _digests: Sequence[str], *packed: bytes) -> bytes:
+def take(
+    _asks: str, _job: bytes, names: Sequence[str], _digests: Sequence[str], *packed: bytes
+) -> bytes:
     """Lack an entry until it is sent."""
     assert len(names) == len(packed)
     return msgspec.msgpack.encode(Answer(lacking=() if names else (ENTRY,)))
@@ -239,6 +289,19 @@ def test_a_task_that_fails_is_lost_and_the_cluster_is_not(
         assert isinstance(loss, PartLost)
         assert why in loss.why
         await it.running(take)
+
+    play(tmp_path, monkeypatch, go)
+
+
+def test_a_worker_of_another_version_that_comes_later_gets_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go(it: Played) -> None:
+        monkeypatch.setattr(dask, "version", lambda: "0.0 (of a later commit)")
+        loss = await it.lost(it.running(station.task))
+        assert isinstance(loss, PartLost)
+        assert "another version of the harness" in loss.what
+        assert "of a later commit" in loss.why
 
     play(tmp_path, monkeypatch, go)
 
