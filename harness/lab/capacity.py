@@ -14,6 +14,7 @@ _QEMU_MIB = 100
 _RESERVE_MIB = 512
 """Memory that is left for other programs."""
 _CGROUP = Path("/sys/fs/cgroup")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def jobs(guests: Iterable[GuestTable], free_mib: int | None = None, cpus: int | None = None) -> int:
@@ -27,6 +28,17 @@ def jobs(guests: Iterable[GuestTable], free_mib: int | None = None, cpus: int | 
     free = available_mib() if free_mib is None else free_mib
     count = len(os.sched_getaffinity(0)) if cpus is None else cpus
     return max(1, min(count, (free - _RESERVE_MIB) // largest))
+
+
+def machine() -> str:
+    """Return what this machine has in common with no other one, until it boots again.
+
+    Containers of one machine have it in common.  Empty where the machine does not say.
+    """
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
 
 
 def available_mib(proc: Path = Path("/proc"), cgroup: Path = _CGROUP) -> int:

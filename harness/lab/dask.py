@@ -90,6 +90,11 @@ class DaskWorker:
         """A short description of the cluster."""
         return ", ".join(f"{name} {number:g}" for name, number in sorted(self.declared.items()))
 
+    @property
+    def machine(self) -> str:
+        """Nothing: a cluster is many machines, and its scheduler knows what each carries."""
+        return ""
+
     def slots(self, tests: tuple[PlannedTest, ...], most: int | None) -> int:
         """Return how many of *tests* are given to the cluster at a time."""
         return most or max(1, int(self.declared[GUESTS])) * _IN_LINE

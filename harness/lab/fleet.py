@@ -14,9 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from harness import project
 from harness.context import Context
 from harness.digest import Write
 from harness.errors import HarnessError, MachineError, UserError
+from harness.lab import capacity
 from harness.lab.archive import pack
 from harness.lab.executor import Attempt, HostLost, PartLost, TemplateId
 from harness.lab.local import Bench, LocalExecutor
@@ -47,6 +49,8 @@ class Worker(Protocol):
     def host(self) -> HostName: ...
     @property
     def about(self) -> str: ...
+    @property
+    def machine(self) -> str: ...
     @property
     def notes(self) -> Sequence[str]: ...
     @property
@@ -117,6 +121,9 @@ class Fleet:
         member = Member(name, connect, jobs)
         await self._connect(member)
         self.members[name] = member
+        if others := self._sharing(name) - {name}:
+            also = ", ".join(each or project.LOCAL for each in sorted(others))
+            self.context.note(f"hosts {name} and {also} are one machine, and share its guests")
 
     async def add(
         self, kernel: KernelName, factory: TemplateFactory, suites: Sequence[Suite]
@@ -157,11 +164,17 @@ class Fleet:
         self._unfit[host, kernel] = tests
 
     def slots(self, tests: tuple[PlannedTest, ...]) -> Mapping[HostName, int]:
-        """Return the hosts, and how many of *tests* each can run at a time."""
+        """Return the hosts, and how many of *tests* each can run at a time.
+
+        Hosts that are one machine share what that carries, unless the user says how many.
+        """
         found: dict[HostName, int] = dict(self.local.slots(tests)) if self.local else {}
         for name, member in self.members.items():
             found[name] = member.worker.slots(tests, member.jobs) if member.worker else 1
-        return found
+        return {
+            name: count if self._asked(name) else max(1, count // len(self._sharing(name)))
+            for name, count in found.items()
+        }
 
     def fits(self, host: HostName, kernel: KernelName, test: PlannedTest) -> bool:
         """Whether *test* can run on *host*."""
@@ -230,6 +243,19 @@ class Fleet:
         for member in self.members.values():
             member.worker = None
         await asyncio.gather(*(worker.close() for worker in workers), return_exceptions=True)
+
+    def _asked(self, host: HostName) -> bool:
+        """Whether the user has said how many guests *host* is to run at a time."""
+        jobs = self._here.jobs if host == HERE else self.members[host].jobs
+        return jobs is not None
+
+    def _sharing(self, host: HostName) -> set[HostName]:
+        """Return the hosts that are the same machine as *host*, itself included."""
+        machines = {name: each.worker.machine for name, each in self.members.items() if each.worker}
+        if self.local:
+            machines[HERE] = capacity.machine()
+        same = {name for name, each in machines.items() if each and each == machines.get(host)}
+        return same | {host}
 
     @property
     def _here(self) -> LocalExecutor:

@@ -192,6 +192,11 @@ class RemoteWorker:
         """Its machine in a few words."""
         return f"{self.hello.cpus} processors, {self.hello.free_mib} MiB"
 
+    @property
+    def machine(self) -> str:
+        """What no other machine has in common with it; empty where that is not known."""
+        return self.hello.machine
+
     def slots(self, tests: tuple[PlannedTest, ...], most: int | None) -> int:
         """Return how many of *tests* its machine carries at a time, or *most* if that is given."""
         guests = [test.guest for test in tests if test.runnable]

@@ -139,6 +139,8 @@ class Hello(_Wire, frozen=True, tag="hello"):
     """Where archives of entries are put."""
     time: float
     """Its clock, in seconds since 1970."""
+    machine: str = ""
+    """:func:`harness.lab.capacity.machine` there."""
 
 
 class Done(_Wire, frozen=True, tag="done"):

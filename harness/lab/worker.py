@@ -188,6 +188,7 @@ class Worker:
                 free_mib=capacity.available_mib(),
                 incoming=str(incoming),
                 time=time.time(),
+                machine=capacity.machine(),
             )
         )
 

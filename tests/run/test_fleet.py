@@ -16,10 +16,12 @@ from harness import ktap
 from harness.context import Context
 from harness.errors import MachineError, UserError
 from harness.judge import verdict
+from harness.lab import capacity
 from harness.lab.executor import Attempt, HostLost, PartLost, TemplateId
-from harness.lab.fleet import MOST_FAILURES, Fleet
+from harness.lab.fleet import MOST_FAILURES, Fleet, Worker
+from harness.lab.local import LocalExecutor
 from harness.lab.remote import RemoteWorker
-from harness.model.ids import HostName, KernelName
+from harness.model.ids import HERE, HostName, KernelName
 from harness.model.plan import PlannedTest
 from harness.model.records import (
     AttemptLost,
@@ -312,7 +314,7 @@ class Cluster:
 
 
 def test_a_part_of_a_host_that_fails_leaves_the_others_at_work(tmp_path: Path) -> None:
-    from harness.lab.fleet import Member, Worker
+    from harness.lab.fleet import Member
 
     async def go() -> None:
         fleet = Fleet(tmp_path, Context(Store(tmp_path / "store"), Quiet()))
@@ -371,3 +373,59 @@ def test_a_host_that_never_comes_back_is_asked_three_times(
     asyncio.run(check(MachineError, MOST_FAILURES - 1))
     # What the user must mend is not tried again, such as another host key.
     asyncio.run(check(UserError, 1))
+
+
+def joined(
+    out: Path, hosts: Mapping[HostName, tuple[str, int | None]], local: LocalExecutor | None = None
+) -> tuple[Mapping[HostName, int], list[str]]:
+    """Return how many guests *hosts*, each a machine and a number of jobs, run; and all notes."""
+    notes: list[str] = []
+
+    class Noted(Quiet):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    @dataclass
+    class Carries(Cluster):
+        machine: str
+
+        def slots(self, tests: tuple[PlannedTest, ...], most: int | None) -> int:
+            return most or 5
+
+    async def go() -> Mapping[HostName, int]:
+        fleet = Fleet(out, Context(Store(out / "store"), Noted()), local)
+        for name, (machine, jobs) in hosts.items():
+
+            async def connect(machine: str = machine) -> Worker:
+                return cast(Worker, Carries(machine))
+
+            await fleet.join(name, connect, jobs)
+        return fleet.slots(())
+
+    return asyncio.run(go()), notes
+
+
+def test_hosts_that_are_one_machine_share_its_guests(tmp_path: Path) -> None:
+    hosts = {"a": ("m", None), "b": ("n", None), "c": ("m", None)}
+    found, notes = joined(tmp_path, hosts)
+    assert found == {"a": 2, "b": 5, "c": 2}
+    assert notes == ["hosts c and a are one machine, and share its guests"]
+
+
+def test_a_number_of_jobs_holds_on_a_shared_machine(tmp_path: Path) -> None:
+    found, _ = joined(tmp_path, {"a": ("m", 7), "b": ("m", None)})
+    assert found == {"a": 7, "b": 2}
+
+
+def test_machines_that_are_not_known_share_nothing(tmp_path: Path) -> None:
+    found, notes = joined(tmp_path, {"a": ("", None), "b": ("", None)})
+    assert found == {"a": 5, "b": 5}
+    assert not notes
+
+
+def test_this_machine_by_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "machine", lambda: "m")
+    monkeypatch.setattr(capacity, "jobs", lambda *_: 4)
+    found, notes = joined(tmp_path, {"far": ("m", None)}, LocalExecutor(tmp_path))
+    assert found == {HERE: 2, "far": 2}
+    assert notes == ["hosts far and local are one machine, and share its guests"]
