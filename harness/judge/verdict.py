@@ -191,14 +191,15 @@ def _machine_of(
 
 
 def _lost_notes(records: Iterable[Record]) -> Iterable[str]:
-    """Yield for each host that was lost how many attempts had no end there, and why the first."""
-    lost: dict[HostName, list[AttemptLost]] = {}
+    """Yield for each host how many attempts there do not count, and why the first of a kind."""
+    lost: dict[tuple[HostName, bool], list[AttemptLost]] = {}
     for each in records:
         if isinstance(each, AttemptLost):
-            lost.setdefault(each.host, []).append(each)
-    for host, mine in lost.items():
+            lost.setdefault((each.host, each.starved), []).append(each)
+    for (host, starved), mine in lost.items():
         many = "1 attempt" if len(mine) == 1 else f"{len(mine)} attempts"
-        yield f"{many} began again, because host {host or 'local'} was lost: {mine[0].why}"
+        what = f"host {host or 'local'} was {'too busy' if starved else 'lost'}"
+        yield f"{many} began again, because {what}: {mine[0].why}"
 
 
 def _damage(record: CacheDamaged) -> str:

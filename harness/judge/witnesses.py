@@ -81,7 +81,7 @@ def judge(
         judged = _Judged(Outcome.XFAIL, _first_reason(report, Outcome.XFAIL))
     elif (
         ending.death is How.PANIC
-        and (why := _disturbed(ending))
+        and (why := disturbed(ending))
         and any(finding.of_time for finding in findings)
     ):
         judged = _Judged(Outcome.ERROR, f"{why}, and its kernel panicked because of that")
@@ -98,18 +98,18 @@ def judge(
     if starved and ending.how == "signal" and ending.status == signal.SIGKILL:
         judged.reason = f"{judged.reason}, because the guest was out of memory: {starved.title}"
     complaints = [finding for finding in findings if finding.severity is not Severity.NOTE]
-    disturbed = _disturbed(ending)
+    why = disturbed(ending)
     for finding in complaints:
         severity = finding.severity.outcome
-        if disturbed and finding.of_time:
-            judged.hear(Outcome.ERROR, f"{disturbed}, so nothing follows from '{finding.title}'")
+        if why and finding.of_time:
+            judged.hear(Outcome.ERROR, f"{why}, so nothing follows from '{finding.title}'")
         elif severity is not None:
             judged.hear(severity, _headline(finding))
     worst_finding = next((f for f in complaints if f.severity is Severity.CRASH), None)
     if ending.how == "died" and judged.outcome is Outcome.CRASH and worst_finding:
         judged.reason = f"{judged.reason}: {_headline(worst_finding)}"
-    if disturbed and judged.outcome is Outcome.FAIL:
-        judged.reason = f"{judged.reason} ({disturbed})"
+    if why and judged.outcome is Outcome.FAIL:
+        judged.reason = f"{judged.reason} ({why})"
     if _RCU in ending.restless:
         judged.hear(
             Outcome.ERROR,
@@ -130,7 +130,7 @@ def _hear_of_boot(judged: _Judged, at_boot: AtBoot) -> None:
             judged.hear(severity, f"at boot: {_headline(finding)}")
 
 
-def _disturbed(ending: Ending) -> str:
+def disturbed(ending: Ending) -> str:
     """Return a text if the guest could not run for a while; empty if it could."""
     if ending.stood_still_s >= STOOD_STILL_S:
         return f"the machine stood still for {ending.stood_still_s:.0f} s during the test"

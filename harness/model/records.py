@@ -285,7 +285,7 @@ class TestStarted(msgspec.Struct, frozen=True, kw_only=True, tag="test"):
 
 
 class AttemptLost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
-    """An attempt has no end, as its host was lost; it begins again, there or elsewhere."""
+    """An attempt does not count; it begins again, on the same host or another."""
 
     kernel: KernelName = ONLY
     """On which kernel of the run."""
@@ -294,6 +294,8 @@ class AttemptLost(msgspec.Struct, frozen=True, kw_only=True, tag="lost"):
     time: str
     host: HostName = HERE
     why: str
+    starved: bool = False
+    """Whether it has ended, in a guest that the host kept from running; else the host was lost."""
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):

@@ -173,7 +173,7 @@ class Test(msgspec.Struct, frozen=True, kw_only=True):
     """The host that it ran on, as the project file calls it; empty for the machine that the harness
     ran on."""
     lost: int = 0
-    """Number of attempts that were started again because their host was lost."""
+    """Number of attempts that were started again: their host was lost, or starved the guest."""
     seed: str = ""
     """The random seed set in the guest, 32 bytes in hex."""
     metrics: tuple[Metric, ...] = ()

@@ -23,6 +23,7 @@ from harness.errors import MachineError
 from harness.foreign import translate
 from harness.judge.repeat import is_rerun
 from harness.judge.verdict import day_of, judge_test
+from harness.judge.witnesses import disturbed
 from harness.lab.executor import Attempt, Executor, HostLost, TemplateId
 from harness.lab.templates import COUNTED_FACTOR
 from harness.model.events import Accelerator
@@ -48,7 +49,10 @@ from harness.run.reruns import Reruns
 from harness.store import Damaged
 
 _MOST_LOST = 3
-"""An attempt under which a host was lost so often may be what kills them."""
+"""An attempt under which a host was lost so often may be what kills them; one whose guest was kept
+from running so often has the result that it has."""
+_DOUBTFUL = frozenset({Outcome.FAIL, Outcome.ERROR})
+"""Results that a guest may have because its host kept it from running."""
 
 Watch = Callable[[Ready], TestProgress]
 """Begins to show the tests of a kernel, and returns where they are shown."""
@@ -147,7 +151,9 @@ class Schedule:
                 await self._make(template, kernel, line)
         ready = line.ready.get(template)
         if ready is not None:
-            ended = await self._attempt(kernel, test, number, ready)
+            ended = await self._attempt(kernel, test, number, ready, line)
+            if ended is None:
+                return
             kernel.attempts.ended(test.name, number, ended.outcome)
             self.reruns.ended(kernel.name, test.name, number, ended)
 
@@ -174,23 +180,40 @@ class Schedule:
         """Note that an attempt has no end; it begins again, unless that has happened too often."""
         line.forget(host)
         why = f"{lost.what}: {lost.why}".removesuffix(": ")
-        self.journal.write(
-            AttemptLost(
-                kernel=kernel.name,
-                name=test.name,
-                attempt=number,
-                time=now(),
-                host=host,
-                why=why,
-            )
+        if not self._again(kernel, test, number, host, why, line):
+            why = f"its host was lost {_MOST_LOST} times, last: {why}"
+            self._give_up(kernel, test, number, why)
+
+    def _again(
+        self,
+        kernel: _OfKernel,
+        test: PlannedTest,
+        number: int,
+        host: HostName,
+        why: str,
+        line: _WorkQueue,
+        *,
+        starved: bool = False,
+    ) -> bool:
+        """Note that an attempt does not count; return whether it begins again."""
+        record = AttemptLost(
+            kernel=kernel.name,
+            name=test.name,
+            attempt=number,
+            time=now(),
+            host=host,
+            why=why,
+            starved=starved,
         )
-        if line.count_lost(kernel, test, number) < _MOST_LOST:
-            if is_rerun(kernel.head, number):
-                self.reruns.again(kernel.name, test.name, number)
-            else:
-                kernel.attempts.again(test, number)
-            return
-        self._give_up(kernel, test, number, f"its host was lost {_MOST_LOST} times, last: {why}")
+        self.journal.write(record)
+        line.lost[kernel.name, test.name, number] += 1
+        if line.lost[kernel.name, test.name, number] == _MOST_LOST:
+            return False
+        if is_rerun(kernel.head, number):
+            self.reruns.again(kernel.name, test.name, number)
+        else:
+            kernel.attempts.again(test, number)
+        return True
 
     def _leave(self, host: HostName, line: _WorkQueue) -> None:
         """Continue without *host*; raises MachineError if it was the last one."""
@@ -246,8 +269,14 @@ class Schedule:
                 kernel.watcher.finished(result, kernel.label(test.name))
 
     async def _attempt(
-        self, kernel: _OfKernel, test: PlannedTest, number: int, ready: GuestReady
-    ) -> Test:
+        self,
+        kernel: _OfKernel,
+        test: PlannedTest,
+        number: int,
+        ready: GuestReady,
+        line: _WorkQueue,
+    ) -> Test | None:
+        """Run an attempt and return its result; None where it does not count and begins again."""
         emulated = ready.machine.accelerator == Accelerator.TCG
         started = TestStarted(
             kernel=kernel.name,
@@ -273,6 +302,10 @@ class Schedule:
         )
         if result.outcome not in (Outcome.PASS, Outcome.SKIP):
             await self.executor.check(attempt.template)
+        why = disturbed(ended.ending) if result.outcome in _DOUBTFUL else ""
+        if why and line.lost[kernel.name, test.name, number] < _MOST_LOST - 1:
+            self._again(kernel, test, number, ready.host, why, line, starved=True)
+            return None
         self.journal.write(ended)
         if is_rerun(kernel.head, number):
             kernel.watcher.again(result, label)
@@ -354,7 +387,8 @@ class _WorkQueue:
     _making: set[TemplateId] = field(default_factory=set)
     _running: set[tuple[KernelName, str, int]] = field(default_factory=set)
     """Attempts that have begun and not ended: what comes after may depend on them."""
-    _lost: Counter[tuple[KernelName, str, int]] = field(default_factory=Counter)
+    lost: Counter[tuple[KernelName, str, int]] = field(default_factory=Counter)
+    """How often each attempt did not count."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _closed: bool = False
 
@@ -431,11 +465,6 @@ class _WorkQueue:
         """Record that an attempt is no longer active."""
         self._running.discard((kernel.name, test.name, number))
         self._changed.set()
-
-    def count_lost(self, kernel: _OfKernel, test: PlannedTest, number: int) -> int:
-        """Return how often an attempt was lost, this time included."""
-        self._lost[kernel.name, test.name, number] += 1
-        return self._lost[kernel.name, test.name, number]
 
     def forget(self, host: HostName) -> None:
         """Record that the templates of *host* no longer exist."""

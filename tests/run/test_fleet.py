@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 
 from harness import ktap
@@ -21,6 +22,7 @@ from harness.lab.executor import Attempt, HostLost, PartLost, TemplateId
 from harness.lab.fleet import MOST_FAILURES, Fleet, Worker
 from harness.lab.local import LocalExecutor
 from harness.lab.remote import RemoteWorker
+from harness.model.events import How
 from harness.model.ids import HERE, HostName, KernelName
 from harness.model.plan import PlannedTest
 from harness.model.records import (
@@ -57,6 +59,9 @@ class Noting(Deaf):
         self.told.append(label)
 
 
+_EXIT = Ending(how="exit", status=0)
+
+
 @dataclass
 class Played:
     """Hosts whose guests are sleeps, and that fail when a test says so."""
@@ -67,6 +72,8 @@ class Played:
     patience: int = MOST_FAILURES
     unfit: Mapping[HostName, frozenset[str]] = field(default_factory=dict)
     seconds: float = 0.0
+    ends: Callable[[str, int], tuple[bool, Ending]] = lambda _name, _turn: (True, _EXIT)
+    """How a test passes and its program ends, by how often it has ended before."""
     away_s: float = 0.005
     """How long a host is away that has failed."""
     ran: list[tuple[HostName, str]] = field(default_factory=list)
@@ -122,13 +129,14 @@ class Played:
         host, name = attempt.started.host, attempt.test.name
         self._fail(host, name)
         self.failures[host] = 0
+        ok, ending = self.ends(name, sum(each == name for _, each in self.ran))
         self.ran.append((host, name))
         parser = ktap.Parser()
-        parser.feed(b"TAP version 13\n1..1\nok 1 a\n")
+        parser.feed(b"TAP version 13\n1..1\n%s 1 a\n" % (b"ok" if ok else b"not ok"))
         return TestEnded(
             name=name,
             attempt=attempt.started.attempt,
-            ending=Ending(how="exit", status=0),
+            ending=ending,
             report=parser.close(),
             total_s=0.0,
         )
@@ -264,6 +272,50 @@ def test_a_test_under_which_hosts_die_is_an_error_and_the_others_run(tmp_path: P
     bad = [test for test in said.tests if test.outcome is not Outcome.PASS]
     assert [(test.name, test.outcome, test.lost) for test in bad] == [("s1:t4", Outcome.ERROR, 3)]
     assert "its host was lost 3 times" in bad[0].reason
+
+
+_STARVED = Ending(how="exit", status=1, starved_s=18.0)
+
+
+def test_what_fails_in_a_guest_that_was_kept_from_running_begins_again(tmp_path: Path) -> None:
+    def ends(name: str, turn: int) -> tuple[bool, Ending]:
+        return (False, _STARVED) if name == "s1:t1" and not turn else (True, _EXIT)
+
+    said, records = go(tmp_path, Played({"": 2}, ends=ends), 6)
+    assert {test.outcome for test in said.tests} == {Outcome.PASS}
+    assert {test.name: test.lost for test in said.tests if test.lost} == {"s1:t1": 1}
+    assert len([each for each in records if isinstance(each, TestEnded)]) == 6
+    (note,) = said.notes
+    assert "1 attempt began again, because host local was too busy" in note
+    assert "only 2 of 20 s" in note
+
+
+def test_what_always_fails_in_such_a_guest_has_that_result_in_the_end(tmp_path: Path) -> None:
+    def ends(name: str, turn: int) -> tuple[bool, Ending]:
+        return (False, _STARVED) if name == "s1:t1" else (True, _EXIT)
+
+    played = Played({"": 2}, ends=ends)
+    said, records = go(tmp_path, played, 6)
+    (bad,) = (test for test in said.tests if test.outcome is not Outcome.PASS)
+    assert (bad.name, bad.outcome, bad.lost) == ("s1:t1", Outcome.FAIL, 2)
+    assert "a busy host" in bad.reason
+    assert sum(name == "s1:t1" for _, name in played.ran) == 3
+    assert len([each for each in records if isinstance(each, TestEnded)]) == 6
+
+
+@pytest.mark.parametrize(
+    ("ok", "ending", "outcome"),
+    [
+        (True, msgspec.structs.replace(_STARVED, status=0), Outcome.PASS),
+        (False, msgspec.structs.replace(_STARVED, starved_s=14.0), Outcome.FAIL),
+        (True, Ending(how="died", death=How.PANIC, starved_s=18.0), Outcome.CRASH),
+    ],
+)
+def test_what_such_a_guest_cannot_have_brought_about_counts_at_once(
+    ok: bool, ending: Ending, outcome: Outcome, tmp_path: Path
+) -> None:
+    said, _ = go(tmp_path, Played({"": 1}, ends=lambda _name, _turn: (ok, ending)), 1, suites=1)
+    assert [(test.outcome, test.lost) for test in said.tests] == [(outcome, 0)]
 
 
 def test_attempts_of_a_repeated_test_are_each_counted_once(tmp_path: Path) -> None:
