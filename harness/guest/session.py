@@ -7,19 +7,19 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import re
 import secrets
 import sys
 import termios
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
 from qemu.qmp import QMPError
 
 from harness.errors import MachineError
-from harness.guest import frames
+from harness.guest import frames, processors
 from harness.guest.console import ConsoleLines
+from harness.guest.order import order_of
 from harness.guest.process import Exited, QemuProcess, Shutdown
 from harness.guest.record import Recorder
 from harness.guest.starved import TICK_S
@@ -45,7 +45,6 @@ _QUEUE = 64
 """Events that may wait for the consumer; when it does not read, the guest has to wait."""
 _TICK_S = 0.25
 _POLL_S = 0.002
-_LOOKS = 4
 _IN_DOUBT_S = 1.25
 """A silence that is longer than from one heartbeat to the next."""
 _LONG_STOP_S = 15.0
@@ -65,7 +64,6 @@ _MONITOR_LIMIT_S = 10.0
 """How long QEMU may take for an answer: milliseconds, but the host may be busy."""
 _SAID = 200
 """How many characters are shown of what is not the agent's own."""
-_DEBUG_FS = "/sys/kernel/debug"
 _OVERTIME_S = 90.0
 """More than the agent's own limit on killing (60 s) before the host stops believing it."""
 
@@ -133,7 +131,7 @@ class Session:
 
     async def events(self) -> AsyncGenerator[Event]:
         """Start the program and yield its events; exactly one, the last, is a Final."""
-        run = frames.encode(self._frame())
+        run = frames.encode(order_of(self._command, self._token))
         if not self._recorder:
             self._qemu.agent_writer.write(run)
         tasks = [asyncio.create_task(work) for work in self._work()]
@@ -186,25 +184,6 @@ class Session:
             if self._qemu.returncode is None:
                 detail = f"QEMU does not record: {type(error).__name__}: {error}"
                 await self._queue.put(_Silence(How.QEMU_STUCK, detail))
-
-    def _frame(self) -> frames.Run:
-        c = self._command
-        return frames.Run(
-            grace_ms=round(c.grace_s * 1000),
-            wall_clock_ns=c.wall_clock_ns,
-            seed=c.seed,
-            token=self._token,
-            cwd=_encode(c.cwd),
-            argv=tuple(map(_encode, c.argv)),
-            env=tuple(_encode(f"{name}={value}") for name, value in c.env),
-            io=_io(c),
-            rows=c.terminal.rows if c.terminal else 0,
-            columns=c.terminal.columns if c.terminal else 0,
-            files=tuple(_encode(f"{file}={value}") for file, value in _files(c)),
-            counter=_encode(c.faults.counter) if c.faults else b"",
-            watch_left=c.watch_left,
-            points=c.points,
-        )
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
         return [self._read_agent(), self._read_console(), self._watch_death(), self._watch_clock()]
@@ -462,8 +441,10 @@ class Session:
         whether the agent's own processor comes to wait for that one is chance.
         """
         try:
-            cpus = await self._registers()
-            if hang.how is How.UNKILLABLE and (deaf := await self._deaf(cpus)):
+            cpus = await processors.states(self._qemu, _MONITOR_LIMIT_S)
+            if hang.how is How.UNKILLABLE and (
+                deaf := await processors.deaf(self._qemu, cpus, _MONITOR_LIMIT_S)
+            ):
                 names = ", ".join(f"CPU {cpu}" for cpu in sorted(deaf))
                 hang = _Silence(How.HANG, f"{hang.detail}: {names} took no interrupts")
             await self._qemu.execute("inject-nmi", _MONITOR_LIMIT_S)
@@ -474,45 +455,6 @@ class Session:
             return _Silence(hang.how, f"{hang.detail}; no stack traces: {e}")
         where = ", ".join(f"CPU {number} at 0x{cpu['at']}" for number, cpu in enumerate(cpus))
         return _Silence(hang.how, f"{hang.detail}; {where}")
-
-    async def _registers(self) -> list[re.Match[str]]:
-        """Return QEMU's state of each processor."""
-        text = await self._qemu.execute(
-            "human-monitor-command", _MONITOR_LIMIT_S, **{"command-line": "info registers -a"}
-        )
-        return registers(str(text))
-
-    async def _deaf(self, cpus: list[re.Match[str]]) -> set[int]:
-        """Return the processors that have interrupts off in the kernel in every sample."""
-        deaf = set(range(len(cpus)))
-        for _ in range(_LOOKS):
-            deaf &= deaf_processors(cpus)
-            if not deaf:
-                break
-            await asyncio.sleep(_TICK_S)
-            cpus = await self._registers()
-        return deaf
-
-
-_REGISTERS = re.compile(
-    r"RIP=(?P<at>[0-9a-f]+) RFL=(?P<flags>[0-9a-f]+) .*?CPL=(?P<level>\d).*?HLT=(?P<halted>\d)"
-)
-_INTERRUPTS_ON = 1 << 9
-
-
-def registers(text: str) -> list[re.Match[str]]:
-    """Return what ``info registers -a`` says of each processor."""
-    return list(_REGISTERS.finditer(text))
-
-
-def deaf_processors(cpus: Sequence[re.Match[str]]) -> set[int]:
-    """Return the numbers of those that execute the kernel and take no interrupts just now."""
-
-    def is_deaf(cpu: re.Match[str]) -> bool:
-        on = int(cpu["flags"], 16) & _INTERRUPTS_ON
-        return not on and cpu["level"] == "0" and cpu["halted"] == "0"
-
-    return {number for number, cpu in enumerate(cpus) if is_deaf(cpu)}
 
 
 _RESTLESS = {Unquiet.BUSY: "busy", Unquiet.RCU: "rcu"}
@@ -563,23 +505,6 @@ def _not_the_agents(claim: frames.Ended | frames.AgentError) -> _Silence:
         return _Silence(How.PROTOCOL, "a program other than the agent ended the test")
     said = " ".join(claim.text.split())[:_SAID] + _strerror(claim.errno)
     return _Silence(How.PROTOCOL, f"an error was reported without the token of the run: {said}")
-
-
-def _files(command: Command) -> Iterator[tuple[str, str]]:
-    """Yield what is written before the program starts: the names of files, and their content."""
-    yield from command.files
-    for file, value in command.faults.settings if command.faults else ():
-        yield f"{_DEBUG_FS}/{file}", value
-
-
-def _io(command: Command) -> frames.Io:
-    if command.terminal:
-        return frames.Io.TERMINAL
-    return frames.Io.MERGED if command.merge_output else frames.Io.PIPES
-
-
-def _encode(text: str) -> bytes:
-    return text.encode(errors="surrogateescape")
 
 
 def _strerror(errno: int) -> str:

@@ -9,7 +9,7 @@ and never ended is ``notrun`` or ``error``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -19,13 +19,12 @@ from harness.judge import injected, known, races, repeat
 from harness.judge.assertions import assertions
 from harness.judge.boot import (
     allowed_at,
-    boot_notes,
     boot_reports,
     boots_of,
     held_against,
     kernel_report,
-    rest_notes,
 )
+from harness.judge.notes import notes
 from harness.judge.seen import Seen
 from harness.judge.witnesses import ending_name, hidden, judge, planned, skipped_rest
 from harness.klog import Finding, Severity
@@ -36,7 +35,6 @@ from harness.model.plan import Group, PlannedTest
 from harness.model.records import (
     AttemptLost,
     Boot,
-    CacheDamaged,
     CellPlanned,
     Decoded,
     Ending,
@@ -84,7 +82,6 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
     }
     machines = _machines(records)
     ready = [record for record in records if isinstance(record, GuestReady)]
-    resumed = [record for record in records if isinstance(record, RunResumed)]
     # Lines can be looked up after the end.
     final = next(record for record in reversed(records) if not isinstance(record, Decoded))
     last = final if isinstance(final, RunEnded) else None
@@ -130,15 +127,7 @@ def results(records: Sequence[Record], kernel_name: KernelName = ONLY) -> Result
         machine=all_of([record.machine for record in ready]),
         tests=tests,
         at_boot=boot_reports(head, records, tests),
-        notes=(
-            *head.notes,
-            *(note for record in resumed for note in record.notes),
-            *(_damage(record) for record in records if isinstance(record, CacheDamaged)),
-            *boot_notes(head, records),
-            *rest_notes(records),
-            *_notes_elsewhere(tests),
-            *_lost_notes(records),
-        ),
+        notes=notes(head, records, tests),
     )
     sweeps = next((record for record in records if isinstance(record, SweepStarted)), None)
     said = races.told(said, records)
@@ -154,17 +143,6 @@ def _spent(records: Iterable[Record]) -> float | None:
         elif isinstance(record, RunResumed):
             spent = None
     return spent
-
-
-def _notes_elsewhere(tests: Sequence[Test]) -> Iterator[str]:
-    """Yield where the verdicts come from that are not of this run on this kernel."""
-    runs = dict.fromkeys(test.reused for test in tests if test.reused)
-    if runs:
-        named = ", ".join(runs)
-        yield f"verdicts are reused from {named}, which ran the same tests on the same kernels"
-    same = dict.fromkeys(test.same_as for test in tests if test.same_as is not None)
-    if same:
-        yield f"not tested, because the kernel is the same as {', '.join(same)}"
 
 
 def _reused(mine: Sequence[_OfTest]) -> str:
@@ -188,25 +166,6 @@ def _machine_of(
     """Return what *test* ran on; what it would have run on, where it did not."""
     there = machines.get(test.group, {}) if test.runnable else {}
     return there.get(host) or next(iter(there.values()), Machine())
-
-
-def _lost_notes(records: Iterable[Record]) -> Iterable[str]:
-    """Yield for each host how many attempts there do not count, and why the first of a kind."""
-    lost: dict[tuple[HostName, bool], list[AttemptLost]] = {}
-    for each in records:
-        if isinstance(each, AttemptLost):
-            lost.setdefault((each.host, each.starved), []).append(each)
-    for (host, starved), mine in lost.items():
-        many = "1 attempt" if len(mine) == 1 else f"{len(mine)} attempts"
-        what = f"host {host or 'local'} was {'too busy' if starved else 'lost'}"
-        yield f"{many} began again, because {what}: {mine[0].why}"
-
-
-def _damage(record: CacheDamaged) -> str:
-    count = len(record.tests)
-    again = f"{count} test{'s' if count > 1 else ''} ran again" if count else "no test had ended"
-    why = "; ".join(record.why.splitlines())
-    return f"the cache was damaged and has been repaired ({why}): {again}"
 
 
 def all_of(machines: Sequence[Machine]) -> Machine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.guest.session import deaf_processors, registers
+from harness.guest.processors import deaf_processors, registers
 
 pytestmark = pytest.mark.unit
 
