@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The table of report formats, for ``harness report`` and for the files of a run."""
+"""The table of report formats, for ``harness report`` and for the files of a run.
+
+The largest are loaded when one is written: a run writes them when its tests are over, and its first
+test would have to wait for them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.model.results import Results, encode
-from harness.report import html, junit, kcidb, mail, markdown, sarif
+from harness.report import junit, kcidb, markdown, sarif
 from harness.report.coverage import lcov
 from harness.report.kernels import by_kernel
 
@@ -31,16 +35,25 @@ class Format:
     """The file in its directory that every run writes; empty where a run writes none."""
 
 
+def _html(results: Results, view: View) -> bytes:
+    from harness.report import html
+
+    return html.render(by_kernel(results), view.directory)
+
+
+def _mail(results: Results, _: View) -> bytes:
+    from harness.report import mail
+
+    return mail.render(results)
+
+
 FORMATS: dict[str, Format] = {
     "json": Format(lambda results, _: encode(results), "results.json"),
     "junit": Format(lambda results, view: junit.render(results, view.directory), "junit.xml"),
-    "html": Format(
-        lambda results, view: html.render(by_kernel(results), view.directory),
-        "report.html",
-    ),
+    "html": Format(_html, "report.html"),
     "kcidb": Format(lambda results, view: kcidb.render(by_kernel(results), view.origin)),
     "lcov": Format(lambda results, _: lcov(results)),
-    "mail": Format(lambda results, _: mail.render(results)),
+    "mail": Format(_mail),
     "markdown": Format(lambda results, view: markdown.render(results, view.directory)),
     "sarif": Format(lambda results, _: sarif.render(results)),
 }

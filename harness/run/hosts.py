@@ -17,7 +17,6 @@ import msgspec
 from harness import project
 from harness.context import Context
 from harness.digest import digest
-from harness.doctor import trial
 from harness.doctor.model import Diagnosis, encode
 from harness.errors import HarnessError, MachineError, UserError
 from harness.lab.executor import Executor
@@ -53,6 +52,7 @@ def ask_doctor(name: HostName, table: HostTable, context: Context, *, quick: boo
     from harness.lab import ssh
 
     if not quick:
+        from harness.doctor import trial
 
         async def supplied() -> None:
             worker = await ssh.connect(name, table, context)

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -47,8 +48,6 @@ from harness.run.course import Course
 from harness.run.history import history
 from harness.run.hosts import Hosts
 from harness.run.journal import Journal
-from harness.run.mutant_plan import Planting, planting
-from harness.run.mutants import Mutation
 from harness.run.prepare import Prepared, Selected, build, planned, select
 from harness.run.races import Racer
 from harness.run.request import Request
@@ -62,6 +61,9 @@ from harness.run.shown import Shown
 from harness.run.sweeps import Budget, Sweeper
 from harness.run.symbolize import decode_unexpected
 from harness.store import Damaged, Store
+
+if TYPE_CHECKING:
+    from harness.run.mutant_plan import Planting
 
 _MOST_REPAIRS = 2
 """The number of damages to the cache in one run after which the machine is not trusted."""
@@ -133,6 +135,8 @@ class Underway:
         for prepared in self._prepared.values():
             if self._planting is None:
                 return
+            from harness.run.mutants import Mutation
+
             stage = Mutation(
                 prepared, self._planting, self._place.path, self._book, self._context, self._jobs
             )
@@ -190,6 +194,8 @@ class Underway:
             selected = [select(self._request, spec, self._context) for spec in specs]
             self._selected = selected
             if self._request.mutants is not None:
+                from harness.run.mutant_plan import planting
+
                 self._planting = planting(selected[0], self._request.mutants)
             builder = stack.enter_context(Builder(NICE if len(selected) > 1 else 0))
             added = self._request.bisect is not None
