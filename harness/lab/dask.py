@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import io
 import logging
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,8 @@ class DaskWorker:
     """The number of guests that all workers together declare."""
     lost: str = ""
     notes: list[str] = field(default_factory=list)
+    _run: str = field(default_factory=lambda: secrets.token_hex(16))
+    """By which workers tell this run from others."""
     _parts: dict[KernelName, Parts] = field(default_factory=dict)
     _made: dict[TemplateId, frozenset[Entry]] = field(default_factory=dict)
     _sent: dict[str, asyncio.Task[_Sent]] = field(default_factory=dict)
@@ -113,7 +116,9 @@ class DaskWorker:
         """Record the entries that a kernel's tests need."""
         entries = await asyncio.to_thread(factory.travelling, suites)
         keys = {suite.name: suite.key for suite in suites if suite.key}
-        self._parts[kernel] = Parts(kernel, factory.kernel.key, factory.boot_limit_s, keys, entries)
+        self._parts[kernel] = Parts(
+            self._run, kernel, factory.kernel.key, factory.boot_limit_s, keys, entries
+        )
 
     async def lacks(
         self, kernel: KernelName, needs: Sequence[tuple[GuestTable, tuple[str, ...]]]
@@ -211,7 +216,7 @@ class DaskWorker:
         self.lost = self.lost or "it was closed"
         with contextlib.suppress(Exception):
             async with asyncio.timeout(10):
-                await self.client.run(end)
+                await self.client.run(end, self._run)
         await _closed(self.client, self.cluster)
 
     def _resources(self, needs: Sequence[str], guest: GuestTable | None = None) -> dict[str, float]:

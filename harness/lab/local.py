@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.errors import MachineError
 from harness.foreign import of_os
@@ -138,6 +139,14 @@ class LocalExecutor(ThisMachine):
         """Return what of the cache the guests of *template* come from; nothing if there is none."""
         made = self._templates.get(template)
         return frozenset(made.entries if made else ())
+
+    def leave(self, kernel: KernelName) -> None:
+        """Forget a kernel, on which nothing runs any more."""
+        self.benches.pop(kernel, None)
+        known: tuple[dict[TemplateId, Any], ...] = (self._templates, self._editions, self._checks)
+        for each in known:
+            for template in [key for key in each if key.kernel == kernel]:
+                del each[template]
 
     async def close(self) -> None:
         """Do nothing: guests end with their attempts."""

@@ -306,6 +306,12 @@ class RemoteWorker:
         """Return what of its cache the guests of *template* come from."""
         return self._made.get(template, frozenset())
 
+    async def leave(self, kernel: KernelName) -> None:
+        """Have it forget a kernel, on which nothing runs any more."""
+        self._made = {each: made for each, made in self._made.items() if each.kernel != kernel}
+        self._checks = {each: done for each, done in self._checks.items() if each.kernel != kernel}
+        await self._ask(lambda number: wire.Leave(number, kernel), wire.Done)
+
     async def close(self) -> None:
         """End it and its guests."""
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The side of a Dask worker: runs jobs with one worker of the harness, connected by two pipes.
 
-That serves all tasks of its process, and dies with it.
+That serves all tasks of its process, of one run after the other, and dies with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,10 +39,17 @@ from harness.model.spec import GuestTable
 
 T = TypeVar("T")
 
+_MOST_OVER = 1000
+_FORGOTTEN_S = 3600.0
+"""After how long without a job a run is taken for gone."""
+_END_S = 5.0
+
 
 class Parts(msgspec.Struct, frozen=True):
     """What a kernel's tests need, as it goes to the cluster."""
 
+    run: str
+    """Which run it is that asks; no other one has the same."""
     kernel: KernelName
     key: str
     boot_limit_s: float
@@ -83,83 +93,146 @@ class _Names:
         return "template.boot"
 
 
+@dataclass
+class _Session:
+    """What one run has on the worker of this process."""
+
+    opened: set[KernelName] = field(default_factory=set)
+    """Kernels, by the names that the worker has for them."""
+    made: dict[TemplateId, asyncio.Future[GuestReady | GuestFailed]] = field(default_factory=dict)
+    doing: set[asyncio.Future[Any]] = field(default_factory=set)
+    used: float = 0.0
+
+
 class _Station:
-    """The worker of this process of the cluster, and the thread that talks to it."""
+    """The worker of this process of the cluster, and the thread that talks to it.
+
+    Several runs may use it, at a time and one after the other: each has its own names for kernels.
+    """
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.made: dict[TemplateId, asyncio.Future[GuestReady | GuestFailed]] = {}
-        self.opened: set[tuple[KernelName, str]] = set()
+        self.sessions: dict[str, _Session] = {}
+        self.over: deque[str] = deque(maxlen=_MOST_OVER)
+        """Runs that have ended, of which a task may still come."""
         self.worker: RemoteWorker | None = None
         self.busy = asyncio.Lock()
         # Its workers die with it.
         threading.Thread(target=self.loop.run_forever, name="station", daemon=True).start()
 
-    def do(self, doing: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(doing, self.loop).result()
+    def do(self, doing: Coroutine[Any, Any, T], limit_s: float | None = None) -> T:
+        return asyncio.run_coroutine_threadsafe(doing, self.loop).result(limit_s)
 
     async def ready(self) -> RemoteWorker:
         async with self.busy:
             if self.worker is None or self.worker.lost:
-                self.made.clear()
-                self.opened.clear()
+                for session in self.sessions.values():
+                    session.made.clear()
+                    session.opened.clear()
                 link = PipeLink([sys.executable, "-m", "harness", "worker"], _cache())
                 self.worker = await RemoteWorker.greet("dask", link)
             return self.worker
 
     async def answer(self, job: Job, packed: Mapping[str, tuple[bytes, str]]) -> Answer:
+        run = job.parts.run
+        if run in self.over:
+            raise MachineError("the run has ended", where=run)
+        session = self.sessions.setdefault(run, _Session())
+        with _among(session):
+            return await self._answer(session, job, packed)
+
+    async def _answer(
+        self, session: _Session, job: Job, packed: Mapping[str, tuple[bytes, str]]
+    ) -> Answer:
         worker = await self.ready()
         parts = job.parts
+        kernel = f"{parts.run}.{parts.kernel}"
         async with self.busy:
-            lacking = await worker.lacking(parts.entries)
-            missing = tuple(each for each in lacking if "/".join(each) not in packed)
-            if missing:
-                return Answer(lacking=missing)
-            for entry in lacking:
-                data, sha256 = packed["/".join(entry)]
-                if hashlib.sha256(data).hexdigest() != sha256:
-                    raise MachineError("an entry of the cache was corrupted in transfer")
-                await worker.take(entry, partial(_write, data))
-            if (parts.kernel, parts.key) not in self.opened:
-                await worker.open_parts(parts.kernel, parts.key, parts.boot_limit_s, parts.suites)
-                self.opened.add((parts.kernel, parts.key))
+            if kernel not in session.opened:
+                lacking = await worker.lacking(parts.entries)
+                missing = tuple(each for each in lacking if "/".join(each) not in packed)
+                if missing:
+                    return Answer(lacking=missing)
+                for entry in lacking:
+                    data, sha256 = packed["/".join(entry)]
+                    if hashlib.sha256(data).hexdigest() != sha256:
+                        raise MachineError("an entry of the cache was corrupted in transfer")
+                    await worker.take(entry, partial(_write, data))
+                await worker.open_parts(kernel, parts.key, parts.boot_limit_s, parts.suites)
+                session.opened.add(kernel)
         if job.needs:
-            return Answer(reasons=await worker.lacks(parts.kernel, job.needs))
+            return Answer(reasons=await worker.lacks(kernel, job.needs))
         assert job.template is not None  # noqa: S101  all other jobs have one
-        template = TemplateId(parts.kernel, job.template)
+        template = TemplateId(kernel, job.template)
         with tempfile.TemporaryDirectory(prefix="harness-logs-") as out:
-            made = await self._template(worker, template, Path(out))
+            made = await self._template(session, worker, template, Path(out))
             entries = tuple(sorted(worker.made_from(template)))
             if job.attempt is None:
                 if job.check:
                     await worker.check(template)
                 return Answer(
-                    made=made, entries=entries, logs=_logs(out, {"boot": "template.boot"})
+                    made=msgspec.structs.replace(made, kernel=parts.kernel),
+                    entries=entries,
+                    logs=_logs(out, {"boot": "template.boot"}),
                 )
             if isinstance(made, GuestFailed):
                 raise MachineError("no guest boots on this worker", why=made.reason)
-            attempt = Attempt(job.attempt.test, job.attempt.started)
-            ended = await worker.run(attempt, _Names(), Path(out))
-            number = attempt.started.attempt
-            names = {each: f"{number}.{each}" for each in ("output", "kernel", "boot")}
+            started = msgspec.structs.replace(job.attempt.started, kernel=kernel)
+            ended = await worker.run(Attempt(job.attempt.test, started), _Names(), Path(out))
+            names = {each: f"{started.attempt}.{each}" for each in ("output", "kernel", "boot")}
+            ended = msgspec.structs.replace(ended, kernel=parts.kernel)
             return Answer(ended=ended, logs=_logs(out, names))
 
     async def _template(
-        self, worker: RemoteWorker, template: TemplateId, out: Path
+        self, session: _Session, worker: RemoteWorker, template: TemplateId, out: Path
     ) -> GuestReady | GuestFailed:
-        if template not in self.made:
+        if template not in session.made:
             making = asyncio.ensure_future(worker.prepare(template, _Names(), out))
-            self.made[template] = making
-            making.add_done_callback(
-                lambda done: self.made.pop(template, None) if done.exception() else None
-            )
-        return await asyncio.shield(self.made[template])
+            session.made[template] = making
+            session.doing.add(making)
 
-    def end(self) -> None:
+            def done(making: asyncio.Future[GuestReady | GuestFailed]) -> None:
+                session.doing.discard(making)
+                if making.cancelled() or making.exception():
+                    session.made.pop(template, None)
+
+            making.add_done_callback(done)
+        return await asyncio.shield(session.made[template])
+
+    async def leave(self, run: str) -> None:
+        """End what *run* has here."""
+        self.over.append(run)
+        session = self.sessions.pop(run, _Session())
+        for doing in session.doing:
+            doing.cancel()
+        await asyncio.gather(*session.doing, return_exceptions=True)
+        if self.worker is not None and not self.worker.lost:
+            for kernel in session.opened:
+                await self.worker.leave(kernel)
+
+    async def tidy(self) -> None:
+        """End what runs have here that were killed: nothing has come from them for long."""
+        old = time.monotonic() - _FORGOTTEN_S
+        for run, session in [*self.sessions.items()]:
+            if not session.doing and session.used < old:
+                await self.leave(run)
+
+    async def close(self) -> None:
         if self.worker is not None:
-            with contextlib.suppress(Exception):
-                asyncio.run_coroutine_threadsafe(self.worker.close(), self.loop).result(5)
-            self.worker = None
+            await self.worker.close()
+
+
+@contextlib.contextmanager
+def _among(session: _Session) -> Iterator[None]:
+    """Have the task that runs the block end with *session*."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  only tasks do jobs
+    session.doing.add(task)
+    try:
+        yield
+    finally:
+        session.doing.discard(task)
+        session.used = time.monotonic()
 
 
 _STATION: list[_Station] = []
@@ -184,7 +257,7 @@ def _station() -> _Station:
     with _LOCK:
         if not _STATION:
             _STATION.append(_Station())
-            atexit.register(end)
+            atexit.register(_close)
     return _STATION[0]
 
 
@@ -209,7 +282,8 @@ def begin() -> str:
     Does not wait for it: what is wrong with it, the first task tells.  Returns :func:`version`.
     """
     station = _station()
-    asyncio.run_coroutine_threadsafe(station.ready(), station.loop)
+    for doing in (station.ready(), station.tidy()):
+        asyncio.run_coroutine_threadsafe(doing, station.loop)
     return version()
 
 
@@ -234,7 +308,15 @@ def task(
     return msgspec.msgpack.encode(answer)
 
 
-def end() -> None:
+def end(run: str) -> None:
+    """End what *run* has in this process of the cluster: its tasks, and their guests."""
+    for station in _STATION:
+        with contextlib.suppress(Exception):
+            station.do(station.leave(run), _END_S)
+
+
+def _close() -> None:
     """End the worker of this process of the cluster, and its guests."""
     for station in _STATION:
-        station.end()
+        with contextlib.suppress(Exception):
+            station.do(station.close(), _END_S)

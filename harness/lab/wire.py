@@ -109,6 +109,13 @@ class Check(_Wire, frozen=True, tag="check"):
     guest: GuestTable
 
 
+class Leave(_Wire, frozen=True, tag="leave"):
+    """Forget a kernel: no order comes for it any more."""
+
+    id: int
+    kernel: KernelName
+
+
 class Cancel(_Wire, frozen=True, tag="cancel"):
     """Cancel the order with an id."""
 
@@ -123,7 +130,7 @@ class Close(_Wire, frozen=True, tag="close"):
     """End, guests included."""
 
 
-Order = Open | Need | Take | Fit | Prepare | Run | Check | Cancel | Pulse | Close
+Order = Open | Need | Take | Fit | Prepare | Run | Check | Leave | Cancel | Pulse | Close
 
 
 class Hello(_Wire, frozen=True, tag="hello"):

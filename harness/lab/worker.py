@@ -239,7 +239,14 @@ class Worker:
 
     async def _do(
         self,
-        order: wire.Open | wire.Need | wire.Take | wire.Fit | wire.Prepare | wire.Run | wire.Check,
+        order: wire.Open
+        | wire.Need
+        | wire.Take
+        | wire.Fit
+        | wire.Prepare
+        | wire.Run
+        | wire.Check
+        | wire.Leave,
     ) -> _Done:
         """Do what is ordered; return the answer, and which logs come before it, by their files."""
         match order:
@@ -258,6 +265,8 @@ class Worker:
             case wire.Check():
                 template = TemplateId(order.kernel, (order.suite, order.guest))
                 await self._executor.check(template)
+            case wire.Leave():
+                self._executor.leave(order.kernel)
         return wire.Done(order.id), {}
 
     def _lacking(self, entries: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

@@ -191,7 +191,7 @@ class Played:
 
     def __init__(self, made: Any, worker: dask.DaskWorker, replace: pytest.MonkeyPatch) -> None:
         self.made, self.worker, self._replace = made, worker, replace
-        parts = Parts(ONLY, "k", 1.0, {}, ())
+        parts = Parts("r", ONLY, "k", 1.0, {}, ())
         self.job = Job(parts)
 
     def running(self, task: Callable[..., bytes]) -> asyncio.Future[Answer]:
