@@ -100,6 +100,15 @@ class Course:
         """Record that a kernel is built and cannot be tested."""
         self._untestable.add(kernel)
 
+    def likely(self) -> KernelSpec | None:
+        """Return the kernel that is needed next if the bad one is bad at all; None for none.
+
+        It is the same for all tests, so it can be built while they run on the bad kernel.
+        """
+        history = self._history
+        git = Bisection(history.repository, self._at / "likely.git", history.bad, (history.good,))
+        return None if git.next is None else history.spec(git.next)
+
     async def following(self) -> KernelSpec | None:
         """Wait for and return the kernel that is needed next; None if none is."""
         while True:

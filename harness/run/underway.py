@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ from harness.model.records import (
     of_kernel,
 )
 from harness.model.results import Kernel
+from harness.model.spec import KernelSpec
 from harness.proc import signals
 from harness.report.display import Display
 from harness.run import cost, coverage, races, times
@@ -48,7 +50,7 @@ from harness.run.course import Course
 from harness.run.history import history
 from harness.run.hosts import Hosts
 from harness.run.journal import Journal
-from harness.run.prepare import Prepared, Selected, build, planned, select
+from harness.run.prepare import Built, Prepared, Selected, build, planned, select
 from harness.run.races import Racer
 from harness.run.request import Request
 from harness.run.reruns import Neighbours, Reruns
@@ -102,6 +104,8 @@ class Underway:
         """What was damaged in the cache before the plan stood."""
         self._selected: Sequence[Selected] = ()
         """The requested kernels."""
+        self._built: dict[str, Built] = {}
+        """Kernels that were built before they were needed."""
         self._prepared: dict[str, Prepared] = {}
         self._planting: Planting | None = None
         """What is planted when the tests have run without it."""
@@ -197,8 +201,9 @@ class Underway:
                 from harness.run.mutant_plan import planting
 
                 self._planting = planting(selected[0], self._request.mutants)
-            builder = stack.enter_context(Builder(NICE if len(selected) > 1 else 0))
             added = self._request.bisect is not None
+            beside = added or len(selected) > 1
+            builder = stack.enter_context(Builder(NICE if beside else 0))
             guests = self._jobs or kbuild.jobs()
             self._shown = Shown(
                 self._display, selected, self._context, stack, guests=guests, added=added
@@ -252,12 +257,40 @@ class Underway:
         """Yield the requested kernels, and then further ones that are needed."""
         for each in selected:
             yield each
-        while course is not None and (spec := await course.following()) is not None:
-            added = await builder.do(partial(select, self._request, spec, self._context))
-            if added.name not in kernel_names(self._known):
-                kernel = KernelPlanned(name=spec.name, facts=added.facts, position=spec.position)
-                self._write(KernelAdded(kernel=kernel, cells=_cells(added)))
-            yield added
+        if course is None:
+            return
+        likely = course.likely()
+        ahead = asyncio.ensure_future(self._ahead(likely, builder))
+        try:
+            while (spec := await course.following()) is not None:
+                if spec != likely:
+                    ahead.cancel()
+                await asyncio.wait({ahead})
+                if spec == likely and (there := ahead.result()) is not None:
+                    added, self._built[spec.name] = there
+                else:
+                    added = await builder.do(partial(select, self._request, spec, self._context))
+                if added.name not in kernel_names(self._known):
+                    kernel = KernelPlanned(
+                        name=spec.name, facts=added.facts, position=spec.position
+                    )
+                    self._write(KernelAdded(kernel=kernel, cells=_cells(added)))
+                yield added
+        finally:
+            ahead.cancel()
+            await signals.to_the_end(asyncio.wait({ahead}))
+
+    async def _ahead(
+        self, spec: KernelSpec | None, builder: Builder
+    ) -> tuple[Selected, Built] | None:
+        """Build a kernel before it is known to be needed; None where that does not go."""
+        # What is wrong with it is told if it is needed.
+        with suppress(HarnessError):
+            if spec is not None:
+                likely = await builder.do(partial(select, self._request, spec, self._context))
+                out = self._place.path
+                return likely, await builder.do(partial(build, likely, self._context, out))
+        return None
 
     async def _kernels(
         self,
@@ -272,8 +305,10 @@ class Underway:
             self._shown.building(each.name)
             out = self._place.path if self.ready else self._place.work
             try:
-                building = builder.do(partial(build, each, self._context, out))
-                built = await hosts.meanwhile(building)
+                built = self._built.pop(each.name, None)
+                if built is None:
+                    building = builder.do(partial(build, each, self._context, out))
+                    built = await hosts.meanwhile(building)
             except UserError as error:
                 if len(self._selected) == 1 and course is None:
                     raise

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import io
 import math
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +20,17 @@ import pytest
 from harness import project
 from harness.errors import ExitCode, MachineError, UserError
 from harness.judge import merge
-from harness.model.records import KernelAdded, KernelPlanned, RunEnded, RunPlanned
+from harness.lab.executor import Attempt
+from harness.model.records import (
+    KernelAdded,
+    KernelPlanned,
+    RunEnded,
+    RunPlanned,
+    TestEnded,
+)
 from harness.model.results import Bisected, Kernel, Results
 from harness.model.spec import BisectTable, KernelSpec
+from harness.proc import process
 from harness.report.console import print_summary
 from harness.report.plain import PlainProgress
 from harness.run import journal, rundir, underway
@@ -56,6 +66,8 @@ class Played:
     """The programs that a commit's kernel has."""
     content: Callable[[str], str] = str
     """What a commit's kernel is by content."""
+    takes_s: dict[str, float] = field(default_factory=dict)
+    """For how long the compiler works on a commit's kernel."""
     built: list[str] = field(default_factory=list)
     """The kernels in the order in which they were built."""
     ran: list[tuple[str, str]] = field(default_factory=list)
@@ -138,6 +150,8 @@ class Played:
 
         def build(selected: Any, *_: object) -> Any:
             self.built.append(selected.name)
+            if seconds := self.takes_s.get(selected.commit):
+                process.run(["sleep", str(seconds)], limit_s=2 * seconds)
             if selected.commit in self.unbuildable:
                 raise UserError("the kernel does not compile", why="mm/foo.c:1: error: played")
             return selected
@@ -361,7 +375,37 @@ def test_a_test_that_does_not_fail_on_the_bad_commit_is_told(
     results = played.run(played.request(commits[0], "HEAD"), tmp_path / "out", lambda *_: True)
     assert "it does not fail on" in only(results).why
     assert results.exit_code is ExitCode.NOT_AS_EXPECTED
-    assert len(played.built) == 1
+    assert {kernel for kernel, _ in played.ran} == {commits[8][:12]}
+
+
+def test_the_first_kernel_between_is_built_while_the_bad_one_is_tested(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = played.grow(8)
+    bad, middle = commits[8][:12], commits[4][:12]
+    run = PlayedExecutor.run
+
+    async def wait(executor: PlayedExecutor, attempt: Attempt) -> TestEnded:
+        async with asyncio.timeout(20):
+            while attempt.started.kernel == bad and middle not in played.built:
+                await asyncio.sleep(0.01)
+        return await run(executor, attempt)
+
+    monkeypatch.setattr(PlayedExecutor, "run", wait)
+    results = played.run(played.request(commits[0], "HEAD"), tmp_path / "out", breaks_at(6))
+    assert only(results).first_bad == commits[6][:12]
+    assert sorted(played.built) == sorted(set(played.built)), "each kernel is built once"
+    assert played.built[:2] == [bad, middle]
+
+
+def test_a_build_that_is_not_needed_is_ended(played: Played, tmp_path: Path) -> None:
+    commits = played.grow(8)
+    played.takes_s = {commits[4]: 60.0}
+    begun = time.monotonic()
+    results = played.run(played.request(commits[0], "HEAD"), tmp_path / "out", lambda *_: True)
+    assert time.monotonic() - begun < 30
+    assert "it does not fail on" in only(results).why
+    assert {kernel for kernel, _ in played.ran} == {commits[8][:12]}
 
 
 def test_a_good_commit_that_is_not_good_is_told(played: Played, tmp_path: Path) -> None:
@@ -387,7 +431,7 @@ def test_one_that_fails_one_time_in_eight_blames_no_commit(
     assert "unstable" in found.why
     assert "failed" in found.why
     assert results.exit_code is ExitCode.NOT_AS_EXPECTED
-    assert len(played.built) == 2
+    assert len(results.kernels) == 2
 
 
 @pytest.mark.parametrize("first", [3, 14])

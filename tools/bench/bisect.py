@@ -8,6 +8,7 @@ built and tested: so what is compared is the search.  It takes some twenty minut
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -126,6 +127,8 @@ class BisectBench(OneStage):
 
     def _timed(self, title: str, argv: Sequence[str], cache: Path, cwd: Path) -> tuple[float, str]:
         """Return how long the command took in seconds, and what it printed."""
+        # What was copied before is written to the disk meanwhile otherwise.
+        os.sync()
         start = time.monotonic()
         with self.progress.step(title):
             done = run(
