@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, aclosing, suppress
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -40,17 +39,17 @@ from harness.model.records import (
     of_kernel,
 )
 from harness.model.results import Kernel
-from harness.model.spec import KernelSpec
 from harness.proc import signals
 from harness.report.display import Display
 from harness.run import cost, coverage, races, times
 from harness.run.attempts import Attempts, Ready
 from harness.run.builder import NICE, Builder
+from harness.run.chosen import Chosen, Coming
 from harness.run.course import Course
 from harness.run.history import history
 from harness.run.hosts import Hosts
 from harness.run.journal import Journal
-from harness.run.prepare import Built, Prepared, Selected, build, planned, select
+from harness.run.prepare import Prepared, Selected, build, planned, select
 from harness.run.races import Racer
 from harness.run.request import Request
 from harness.run.reruns import Neighbours, Reruns
@@ -104,8 +103,6 @@ class Underway:
         """What was damaged in the cache before the plan stood."""
         self._selected: Sequence[Selected] = ()
         """The requested kernels."""
-        self._built: dict[str, Built] = {}
-        """Kernels that were built before they were needed."""
         self._prepared: dict[str, Prepared] = {}
         self._planting: Planting | None = None
         """What is planted when the tests have run without it."""
@@ -210,6 +207,8 @@ class Underway:
             )
             factor = self._request.project.limits.tcg_factor
             course = self._course(selected, stack)
+            out = self._place.path
+            chosen = Chosen(self._request, selected, self._context, out, builder, course)
             reruns = course.reruns if course else self._reruns()
             schedule = Schedule(
                 hosts.executor,
@@ -222,10 +221,12 @@ class Underway:
 
             async def go() -> None:
                 self._budgets.clear()
-                async with hosts.joining():
-                    chosen = self._chosen(selected, builder, course)
-                    async with aclosing(self._kernels(chosen, builder, hosts, course)) as kernels:
-                        await schedule.execute(kernels)
+                async with (
+                    hosts.joining(),
+                    aclosing(chosen.kernels()) as coming,
+                    aclosing(self._kernels(coming, builder, hosts, course)) as kernels,
+                ):
+                    await schedule.execute(kernels)
                 for budget, attempts in self._budgets:
                     if attempts.cut_short:
                         self._book.write(budget.record())
@@ -251,61 +252,29 @@ class Underway:
         told = [each.found for each in self._known if isinstance(each, BisectionEnded)]
         self._write(*(BisectionEnded(found=each) for each in course.found if each not in told))
 
-    async def _chosen(
-        self, selected: Sequence[Selected], builder: Builder, course: Course | None
-    ) -> AsyncGenerator[Selected, None]:
-        """Yield the requested kernels, and then further ones that are needed."""
-        for each in selected:
-            yield each
-        if course is None:
-            return
-        likely = course.likely()
-        ahead = asyncio.ensure_future(self._ahead(likely, builder))
-        try:
-            while (spec := await course.following()) is not None:
-                if spec != likely:
-                    ahead.cancel()
-                await asyncio.wait({ahead})
-                if spec == likely and (there := ahead.result()) is not None:
-                    added, self._built[spec.name] = there
-                else:
-                    added = await builder.do(partial(select, self._request, spec, self._context))
-                if added.name not in kernel_names(self._known):
-                    kernel = KernelPlanned(
-                        name=spec.name, facts=added.facts, position=spec.position
-                    )
-                    self._write(KernelAdded(kernel=kernel, cells=_cells(added)))
-                yield added
-        finally:
-            ahead.cancel()
-            await signals.to_the_end(asyncio.wait({ahead}))
-
-    async def _ahead(
-        self, spec: KernelSpec | None, builder: Builder
-    ) -> tuple[Selected, Built] | None:
-        """Build a kernel before it is known to be needed; None where that does not go."""
-        # What is wrong with it is told if it is needed.
-        with suppress(HarnessError):
-            if spec is not None:
-                likely = await builder.do(partial(select, self._request, spec, self._context))
-                out = self._place.path
-                return likely, await builder.do(partial(build, likely, self._context, out))
-        return None
+    def _add(self, selected: Selected) -> None:
+        """Write that a bisection has added a kernel, once."""
+        spec = selected.spec
+        if spec not in self._request.kernels and spec.name not in kernel_names(self._known):
+            kernel = KernelPlanned(name=spec.name, facts=selected.facts, position=spec.position)
+            self._write(KernelAdded(kernel=kernel, cells=_cells(selected)))
 
     async def _kernels(
         self,
-        chosen: AsyncGenerator[Selected, None],
+        chosen: AsyncGenerator[Coming, None],
         builder: Builder,
         hosts: Hosts,
         course: Course | None,
     ) -> AsyncGenerator[Ready, None]:
         """Build one kernel after the other; yield each with what is left to run on it."""
-        async for each in chosen:
-            begun = time.monotonic()
+        async for coming in chosen:
+            each = coming.selected
+            self._add(each)
+            begun = time.monotonic() - coming.seconds
             self._shown.building(each.name)
             out = self._place.path if self.ready else self._place.work
             try:
-                built = self._built.pop(each.name, None)
+                built = coming.built
                 if built is None:
                     building = builder.do(partial(build, each, self._context, out))
                     built = await hosts.meanwhile(building)

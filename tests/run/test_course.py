@@ -33,7 +33,7 @@ from harness.model.spec import BisectTable, KernelSpec
 from harness.proc import process
 from harness.report.console import print_summary
 from harness.report.plain import PlainProgress
-from harness.run import journal, rundir, underway
+from harness.run import chosen, journal, rundir, underway
 from harness.run.history import between, of_commit
 from harness.run.journal import Journal
 from harness.run.matrix import specs
@@ -193,6 +193,8 @@ class Played:
             "check_same": lambda *_: None,
         }.items():
             self.monkeypatch.setattr(underway, name, value)
+        for name, value in {"select": select, "build": build}.items():
+            self.monkeypatch.setattr(chosen, name, value)
         out.mkdir(exist_ok=True)
         stream = io.StringIO()
         try:
