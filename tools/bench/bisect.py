@@ -88,7 +88,8 @@ class BisectBench(OneStage):
             built = sum(1 for each in commits if (out / kernel_build_log(each[:12])).exists())
             shutil.rmtree(cache)
 
-            kept.rename(cache)
+            # A copy as well: in one, git has to look into each file of a work tree once.
+            shutil.copytree(kept, cache, symlinks=True)
             script = scratch / "script"
             script.write_text(_SCRIPT)
             script.chmod(0o755)
