@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -43,7 +43,7 @@ from harness.store import Store
 _MORE_OBJECTS = 8
 """How many objects are compiled for headers alone: each takes a second or two, and a header of the
 memory management is part of five hundred."""
-_RECIPE = "1"
+_RECIPE = "2"
 _DEPENDENCY = re.compile(r"^  (\S+?)(?: \\)?$", re.MULTILINE)
 
 Lines = Mapping[str, Collection[int]]
@@ -59,8 +59,9 @@ def code_lines(
 ) -> CodeMap:
     """Return where *kernel* has the code of the lines *wanted*; patches are the caller's to add.
 
-    *refill* is called where *place*, in which the kernel was built, holds something else now; it
-    has to build the kernel there once more.  What was found out once is in the store.  Raises
+    *refill* is called where *place*, in which the kernel was built, holds something else now, or
+    objects of another kernel beside the sources of this one; it has to build the kernel there once
+    more.  What was found out once is in the store.  Raises
     MachineError where a tool fails, and what *refill* raises.
     """
     lines = {path: frozenset(numbers) for path, numbers in wanted.items() if numbers}
@@ -76,7 +77,7 @@ def code_lines(
         code = _Found(lines, [(0, row) for row in rows], []).map()
     else:
         found = _in_slot(kernel, place, lines, context)
-        if isinstance(found, str):
+        if isinstance(found, str) or found.differs:
             refill()
             found = _in_slot(kernel, place, lines, context)
         if isinstance(found, str):
@@ -123,6 +124,8 @@ class _Found:
     wanted: Mapping[str, frozenset[int]]
     rows: list[tuple[int, Row]]
     notes: list[str]
+    differs: list[str] = field(default_factory=list)
+    """Objects that are not what their sources are compiled into."""
 
     def map(self) -> CodeMap:
         """Return the map of the rows for lines that are wanted."""
@@ -202,11 +205,11 @@ def _compile_all(
         store.for_make().scratch("codelines") as scratch,
         ThreadPoolExecutor(toolchain.jobs()) as pool,
     ):
-        for job in [
-            pool.submit(work, number, name, scratch) for number, name in enumerate(objects)
-        ]:
+        jobs = [pool.submit(work, number, name, scratch) for number, name in enumerate(objects)]
+        for name, job in zip(objects, jobs, strict=True):
             rows, why = job.result()
             found.rows.extend(rows)
+            found.differs.extend([name] if why == _differs(name) else [])
             found.notes.extend([f"some changed lines are not watched: {why}"] if why else [])
     return found
 
@@ -227,13 +230,17 @@ def _placed(
         if section.section not in needed:
             continue
         if twins.get(section.section) != section.functions:
-            return [], f"{name} changes when it is compiled with debug information"
+            return [], _differs(name)
         starts = _bases(section, symbols)
         if len(starts) > 1:
             return [], f"the kernel has several places that look like {section.section} of {name}"
         if starts:
             bases[section.section] = starts.pop()
     return [(bases[row.section], row) for row in rows if row.section in bases], ""
+
+
+def _differs(name: str) -> str:
+    return f"{name} changes when it is compiled with debug information"
 
 
 def _bases(section: Section, symbols: Symbols) -> set[int]:

@@ -101,6 +101,7 @@ class Played:
 
     def __init__(self, name: str, has: frozenset[str]) -> None:
         self.host, self.about, self.notes, self.lost = name, "played", (), ""
+        self.machine = ""
         self._has = has
 
     def slots(self, tests: object, most: int | None) -> int:
