@@ -51,8 +51,6 @@ from harness.store import Damaged
 _MOST_LOST = 3
 """An attempt under which a host was lost so often may be what kills them; one whose guest was kept
 from running so often has the result that it has."""
-_DOUBTFUL = frozenset({Outcome.FAIL, Outcome.ERROR})
-"""Results that a guest may have because its host kept it from running."""
 
 Watch = Callable[[Ready], TestProgress]
 """Begins to show the tests of a kernel, and returns where they are shown."""
@@ -302,7 +300,7 @@ class Schedule:
         )
         if result.outcome not in (Outcome.PASS, Outcome.SKIP):
             await self.executor.check(attempt.template)
-        why = disturbed(ended.ending) if result.outcome in _DOUBTFUL else ""
+        why = _in_doubt(ended, result)
         if why and line.lost[kernel.name, test.name, number] < _MOST_LOST - 1:
             self._again(kernel, test, number, ready.host, why, line, starved=True)
             return None
@@ -343,6 +341,16 @@ class Schedule:
                 self.journal.write(
                     CacheDamaged(kernel=kernel.name, time=now(), tests=tests, why=error.why)
                 )
+
+
+def _in_doubt(ended: TestEnded, result: Test) -> str:
+    """Return how the host disturbed the guest, if *result* says nothing else; empty otherwise.
+
+    What the test itself reports as failed, or what is malformed or missing, is evidence and stays:
+    a failure is worse than an error, and of several errors the first is the reason.
+    """
+    why = disturbed(ended.ending)
+    return why if result.outcome is Outcome.ERROR and result.reason.startswith(why) else ""
 
 
 def seed_of(test: PlannedTest) -> str:

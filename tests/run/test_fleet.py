@@ -13,7 +13,7 @@ from typing import cast
 import msgspec
 import pytest
 
-from harness import ktap
+from harness import klog, ktap
 from harness.context import Context
 from harness.errors import MachineError, UserError
 from harness.judge import verdict
@@ -22,7 +22,6 @@ from harness.lab.executor import Attempt, HostLost, PartLost, TemplateId
 from harness.lab.fleet import MOST_FAILURES, Fleet, Worker
 from harness.lab.local import LocalExecutor
 from harness.lab.remote import RemoteWorker
-from harness.model.events import How
 from harness.model.ids import HERE, HostName, KernelName
 from harness.model.plan import PlannedTest
 from harness.model.records import (
@@ -138,6 +137,7 @@ class Played:
             attempt=attempt.started.attempt,
             ending=ending,
             report=parser.close(),
+            findings=_LOCKUP if ending.starved_s else (),
             total_s=0.0,
         )
 
@@ -274,12 +274,15 @@ def test_a_test_under_which_hosts_die_is_an_error_and_the_others_run(tmp_path: P
     assert "its host was lost 3 times" in bad[0].reason
 
 
-_STARVED = Ending(how="exit", status=1, starved_s=18.0)
+_STARVED = Ending(how="exit", status=0, starved_s=18.0)
+_LOCKUP = klog.scan(b"[    3.0] watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [p:37]\n")
 
 
-def test_what_fails_in_a_guest_that_was_kept_from_running_begins_again(tmp_path: Path) -> None:
+def test_a_complaint_of_time_in_a_guest_that_was_kept_from_running_begins_again(
+    tmp_path: Path,
+) -> None:
     def ends(name: str, turn: int) -> tuple[bool, Ending]:
-        return (False, _STARVED) if name == "s1:t1" and not turn else (True, _EXIT)
+        return (True, _STARVED) if name == "s1:t1" and not turn else (True, _EXIT)
 
     said, records = go(tmp_path, Played({"": 2}, ends=ends), 6)
     assert {test.outcome for test in said.tests} == {Outcome.PASS}
@@ -290,14 +293,14 @@ def test_what_fails_in_a_guest_that_was_kept_from_running_begins_again(tmp_path:
     assert "only 2 of 20 s" in note
 
 
-def test_what_always_fails_in_such_a_guest_has_that_result_in_the_end(tmp_path: Path) -> None:
+def test_what_always_ends_so_has_that_result_in_the_end(tmp_path: Path) -> None:
     def ends(name: str, turn: int) -> tuple[bool, Ending]:
-        return (False, _STARVED) if name == "s1:t1" else (True, _EXIT)
+        return (True, _STARVED) if name == "s1:t1" else (True, _EXIT)
 
     played = Played({"": 2}, ends=ends)
     said, records = go(tmp_path, played, 6)
     (bad,) = (test for test in said.tests if test.outcome is not Outcome.PASS)
-    assert (bad.name, bad.outcome, bad.lost) == ("s1:t1", Outcome.FAIL, 2)
+    assert (bad.name, bad.outcome, bad.lost) == ("s1:t1", Outcome.ERROR, 2)
     assert "a busy host" in bad.reason
     assert sum(name == "s1:t1" for _, name in played.ran) == 3
     assert len([each for each in records if isinstance(each, TestEnded)]) == 6
@@ -306,9 +309,13 @@ def test_what_always_fails_in_such_a_guest_has_that_result_in_the_end(tmp_path: 
 @pytest.mark.parametrize(
     ("ok", "ending", "outcome"),
     [
-        (True, msgspec.structs.replace(_STARVED, status=0), Outcome.PASS),
-        (False, msgspec.structs.replace(_STARVED, starved_s=14.0), Outcome.FAIL),
-        (True, Ending(how="died", death=How.PANIC, starved_s=18.0), Outcome.CRASH),
+        # Not starved enough: the complaint is the kernel's own.
+        (True, msgspec.structs.replace(_STARVED, starved_s=14.0), Outcome.SPLAT),
+        # What failed is not taken back because the host was busy, too.
+        (False, _STARVED, Outcome.FAIL),
+        (True, msgspec.structs.replace(_STARVED, status=1), Outcome.FAIL),
+        (True, msgspec.structs.replace(_STARVED, log_complete=False), Outcome.ERROR),
+        (True, Ending(how="signal", status=11, starved_s=18.0), Outcome.FAIL),
     ],
 )
 def test_what_such_a_guest_cannot_have_brought_about_counts_at_once(
