@@ -200,15 +200,21 @@ class _Station:
         return await asyncio.shield(session.made[template])
 
     async def leave(self, run: str) -> None:
-        """End what *run* has here."""
-        self.over.append(run)
+        """End what *run* has here; a task of it that comes later begins anew."""
         session = self.sessions.pop(run, _Session())
         for doing in session.doing:
             doing.cancel()
         await asyncio.gather(*session.doing, return_exceptions=True)
-        if self.worker is not None and not self.worker.lost:
-            for kernel in session.opened:
-                await self.worker.leave(kernel)
+        async with self.busy:
+            # It may be there again: then the worker has its kernels under the same names.
+            if self.worker is not None and not self.worker.lost and run not in self.sessions:
+                for kernel in session.opened:
+                    await self.worker.leave(kernel)
+
+    async def end(self, run: str) -> None:
+        """End what *run* has here; no task of it begins any more."""
+        self.over.append(run)
+        await self.leave(run)
 
     async def tidy(self) -> None:
         """End what runs have here that were killed: nothing has come from them for long."""
@@ -312,7 +318,7 @@ def end(run: str) -> None:
     """End what *run* has in this process of the cluster: its tasks, and their guests."""
     for station in _STATION:
         with contextlib.suppress(Exception):
-            station.do(station.leave(run), _END_S)
+            station.do(station.end(run), _END_S)
 
 
 def _close() -> None:

@@ -175,6 +175,10 @@ def test_what_a_killed_run_has_left_is_put_away_by_a_later_one(
     monkeypatch.setattr(station, "_FORGOTTEN_S", 0.0)
     station.begin()
     until(lambda: not worker.opened)
+    # It was only waiting, for a kernel that takes long.
+    ended = do(job("a")).ended
+    assert ended is not None
+    assert ended.ending.detail == "kernel of a"
 
 
 def test_a_worker_that_is_lost_is_opened_anew(worker: Worker) -> None:
