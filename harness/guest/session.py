@@ -52,6 +52,12 @@ _RECOVERY_S = 45.0
 """How long a guest may be silent after a long stop.  Where its clock is the HPET (32 bits, 10 ns),
 it takes more than half of the counter's range, 21 s, for no time at all, and stands still with it
 until the counter has come round, 43 s after the stop began."""
+_REPAID = 1.1
+_MOST_REPAID_S = 600.0
+"""How long a guest may be silent for each second of a stop, and in all.  The agent is a real-time
+process; where a stop finds it at work, its kernel takes the stop for processor time of the agent,
+says "sched: RT throttling activated", and lets no such process run there until that is repaid with
+950 ms of each second (``sched_rt_runtime_us``, ``Documentation/scheduler/sched-rt-group.rst``)."""
 _MARK_LIMIT_S = 5.0
 _AFTER_NMI_S = 12.0
 """A panic waits a second for processors that do not answer, and prints at the speed of TCG; it ends
@@ -257,9 +263,10 @@ class Session:
             if self._time.stuck:
                 await self._queue.put(_Silence(How.QEMU_STUCK, self._time.stuck))
                 return
-            limit_s = self._heartbeat_limit_s
             # A stop that this side has slept through may have been one of the guest, too.
-            if self._time.stood_still_s + self._time.unseen_s >= _LONG_STOP_S:
+            stopped_s = self._time.stood_still_s + self._time.unseen_s
+            limit_s = self._heartbeat_limit_s + min(_REPAID * stopped_s, _MOST_REPAID_S)
+            if stopped_s >= _LONG_STOP_S:
                 limit_s += _RECOVERY_S
             if self._silent_s >= limit_s:
                 seconds = f"{limit_s:g} s"

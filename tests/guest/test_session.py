@@ -15,7 +15,8 @@ from harness.guest import frames
 from harness.guest.process import QemuProcess
 from harness.guest.session import Session
 from harness.guest.starved import TICK_S, GuestTime
-from harness.model.events import Command
+from harness.model.events import Command, GuestDied
+from harness.proc.signals import LoopTimeout
 
 pytestmark = [pytest.mark.unit, pytest.mark.slow]
 
@@ -38,18 +39,36 @@ class Writer:
         return False
 
 
-def machine(agent: asyncio.StreamReader, writer: Writer) -> QemuProcess:
+def machine(agent: asyncio.StreamReader, writer: Writer, stood_still_s: float = 0.0) -> QemuProcess:
     """Return what a session needs of a QEMU, which is this process."""
+
+    console = asyncio.StreamReader()
 
     async def never() -> Any:
         await asyncio.get_running_loop().create_future()
 
+    async def mute(command: str, limit_s: float, **arguments: str) -> Any:
+        raise TimeoutError
+
+    async def kill() -> None:
+        agent.feed_eof()
+        console.feed_eof()
+
+    def clock() -> GuestTime:
+        counted = GuestTime(os.getpid())
+        counted.stood_still_s = stood_still_s
+        return counted
+
     parts = SimpleNamespace(
         agent=agent,
         agent_writer=writer,
-        console=asyncio.StreamReader(),
+        console=console,
         death=never,
-        time=lambda: GuestTime(os.getpid()),
+        time=clock,
+        execute=mute,
+        kill=kill,
+        errors=str,
+        patience=LoopTimeout,
     )
     return cast(QemuProcess, parts)
 
@@ -81,3 +100,22 @@ def test_the_limit_begins_with_the_program(before_s: float) -> None:
     took, frame = asyncio.run(work())
     assert took >= limit_s
     assert frame == frames.TimeIsUp(round(limit_s * 1e9))
+
+
+def test_after_a_stop_the_agent_may_be_silent_for_as_long() -> None:
+    """Its kernel can have taken the stop for the agent's own processor time."""
+    limit_s, stopped_s = TICK_S * 2, 1.0
+
+    async def work() -> tuple[float, object]:
+        agent = asyncio.StreamReader()
+        command = Command(("/bin/true",), 60, bytes(frames.SEED_SIZE), 0)
+        session = Session(machine(agent, Writer(), stopped_s), command, limit_s)
+        agent.feed_data(frames.encode(frames.Beat(0)))
+        started = time.monotonic()
+        events = [event async for event in session.events()]
+        return time.monotonic() - started, events[-1]
+
+    took, last = asyncio.run(asyncio.wait_for(work(), 60))
+    assert isinstance(last, GuestDied)
+    assert "no heartbeat" in last.detail
+    assert took >= limit_s + stopped_s
