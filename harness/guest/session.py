@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import os
 import secrets
 import sys
 import termios
@@ -17,8 +16,9 @@ from typing import Any
 from qemu.qmp import QMPError
 
 from harness.errors import MachineError
-from harness.guest import frames, processors
+from harness.guest import ends, frames
 from harness.guest.console import ConsoleLines
+from harness.guest.ends import Closed, GivenUp
 from harness.guest.order import order_of
 from harness.guest.process import Exited, QemuProcess, Shutdown
 from harness.guest.record import Recorder
@@ -26,38 +26,21 @@ from harness.guest.starved import TICK_S
 from harness.model.events import (
     Command,
     Event,
-    Exit,
-    Final,
-    GuestDied,
     Heartbeat,
     How,
     KernelLog,
     Left,
-    NotStarted,
     Stderr,
     Stdout,
-    Unquiet,
 )
 from harness.proc.signals import LoopTimeout
 
 _READ = 1 << 18
 _QUEUE = 64
 """Events that may wait for the consumer; when it does not read, the guest has to wait."""
-_TICK_S = 0.25
 _POLL_S = 0.002
 _IN_DOUBT_S = 1.25
 """A silence that is longer than from one heartbeat to the next."""
-_LONG_STOP_S = 15.0
-_RECOVERY_S = 45.0
-"""How long a guest may be silent after a long stop.  Where its clock is the HPET (32 bits, 10 ns),
-it takes more than half of the counter's range, 21 s, for no time at all, and stands still with it
-until the counter has come round, 43 s after the stop began."""
-_REPAID = 1.1
-_MOST_REPAID_S = 600.0
-"""How long a guest may be silent for each second of a stop, and in all.  The agent is a real-time
-process; where a stop finds it at work, its kernel takes the stop for processor time of the agent,
-says "sched: RT throttling activated", and lets no such process run there until that is repaid with
-950 ms of each second (``sched_rt_runtime_us``, ``Documentation/scheduler/sched-rt-group.rst``)."""
 _MARK_LIMIT_S = 5.0
 _AFTER_NMI_S = 12.0
 """A panic waits a second for processors that do not answer, and prints at the speed of TCG; it ends
@@ -68,18 +51,8 @@ _SETTLE_S = 0.05
 _DRAIN_LIMIT_S = 5.0
 _MONITOR_LIMIT_S = 10.0
 """How long QEMU may take for an answer: milliseconds, but the host may be busy."""
-_SAID = 200
-"""How many characters are shown of what is not the agent's own."""
 _OVERTIME_S = 90.0
 """More than the agent's own limit on killing (60 s) before the host stops believing it."""
-
-
-@dataclass(frozen=True)
-class _Closed:
-    """A channel's end of file; ``error`` says what was wrong with its content."""
-
-    name: str
-    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,15 +60,7 @@ class _Mark:
     """The agent's last line in the kernel log was seen."""
 
 
-@dataclass(frozen=True)
-class _Silence:
-    """The agent has been silent, or the test running, for too long."""
-
-    how: How
-    detail: str
-
-
-_Item = frames.Frame | KernelLog | _Closed | _Mark | _Silence | Shutdown | Exited
+_Item = frames.Frame | KernelLog | _Mark | ends.End
 
 
 class Session:
@@ -179,7 +144,7 @@ class Session:
             # What has become of a QEMU that is gone, its channels tell.
             if self._qemu.returncode is None:
                 detail = f"QEMU does not take the command: {type(error).__name__}: {error}"
-                await self._queue.put(_Silence(How.QEMU_STUCK, detail))
+                await self._queue.put(GivenUp(How.QEMU_STUCK, detail))
 
     async def _record(self, recorder: Recorder, run: bytes) -> None:
         """Let a guest that stands still go on, which also keeps its time limit by its own clock."""
@@ -189,7 +154,7 @@ class Session:
         except (TimeoutError, QMPError, MachineError) as error:
             if self._qemu.returncode is None:
                 detail = f"QEMU does not record: {type(error).__name__}: {error}"
-                await self._queue.put(_Silence(How.QEMU_STUCK, detail))
+                await self._queue.put(GivenUp(How.QEMU_STUCK, detail))
 
     def _work(self) -> list[Coroutine[Any, Any, None]]:
         return [self._read_agent(), self._read_console(), self._watch_death(), self._watch_clock()]
@@ -215,7 +180,7 @@ class Session:
         except (frames.FrameError, OSError) as e:
             error = str(e)
         self._listening = False
-        await self._queue.put(_Closed("agent", error))
+        await self._queue.put(Closed("agent", error))
 
     async def _read_console(self) -> None:
         mark = frames.end_line(self._token)
@@ -228,7 +193,7 @@ class Session:
                     await self._queue.put(_Mark())
         if rest := self._lines.rest():
             await self._queue.put(KernelLog(rest))
-        await self._queue.put(_Closed("console"))
+        await self._queue.put(Closed("console"))
 
     async def _watch_death(self) -> None:
         await self._queue.put(await self._qemu.death())
@@ -261,21 +226,17 @@ class Session:
                     continue
                 self._tell(frames.TimeIsUp(round(self._command.timeout_s * 1e9)))
             if self._time.stuck:
-                await self._queue.put(_Silence(How.QEMU_STUCK, self._time.stuck))
+                await self._queue.put(GivenUp(How.QEMU_STUCK, self._time.stuck))
                 return
-            # A stop that this side has slept through may have been one of the guest, too.
-            stopped_s = self._time.stood_still_s + self._time.unseen_s
-            limit_s = self._heartbeat_limit_s + min(_REPAID * stopped_s, _MOST_REPAID_S)
-            if stopped_s >= _LONG_STOP_S:
-                limit_s += _RECOVERY_S
+            limit_s = self._heartbeat_limit_s + self._time.recovery_s
             if self._silent_s >= limit_s:
                 seconds = f"{limit_s:g} s"
-                await self._queue.put(_Silence(How.HANG, f"no heartbeat for {seconds}"))
+                await self._queue.put(GivenUp(How.HANG, f"no heartbeat for {seconds}"))
                 return
             if left <= -overtime and self._listening:
                 limit = self._command.timeout_s + overtime
                 detail = f"the agent answers, but the test did not end within {limit:g} s"
-                await self._queue.put(_Silence(How.PROTOCOL, detail))
+                await self._queue.put(GivenUp(How.PROTOCOL, detail))
                 return
 
     def _tell(self, frame: frames.Frame) -> None:
@@ -300,20 +261,20 @@ class Session:
                 case frames.Ended(token=token) | frames.AgentError(token=token) as claim if (
                     token != self._token
                 ):
-                    async for event in self._finish_dead(_not_the_agents(claim)):
+                    async for event in self._finish_dead(ends.not_the_agents(claim)):
                         yield event
                     return
                 case frames.Ended() | frames.AgentError() as last:
                     async for event in self._conclude(last):
                         yield event
                     return
-                case Shutdown() | Exited() | _Closed() | _Silence() as end:
+                case Shutdown() | Exited() | Closed() | GivenUp() as end:
                     async for event in self._finish_dead(end):
                         yield event
                     return
                 case frame:
                     detail = f"a {type(frame).__name__} frame during a run"
-                    async for event in self._finish_dead(_Silence(How.PROTOCOL, detail)):
+                    async for event in self._finish_dead(GivenUp(How.PROTOCOL, detail)):
                         yield event
                     return
 
@@ -321,7 +282,7 @@ class Session:
         """Wait for the end of the kernel log, then return how the test ended."""
         self._ending = True
         limit = self._qemu.patience(_MARK_LIMIT_S)
-        end: Shutdown | Exited | _Closed | _Silence | None = None
+        end: ends.End | None = None
         while not self._marked:
             item = await self._next(limit)
             match item:
@@ -331,16 +292,16 @@ class Session:
                     yield item
                 case _Mark():
                     self._marked = True
-                case Shutdown() | Exited() | _Closed() | _Silence():
+                case Shutdown() | Exited() | Closed() | GivenUp():
                     end = item
                 case _:
-                    end = _Silence(How.PROTOCOL, f"{type(item).__name__} frame after the end")
+                    end = GivenUp(How.PROTOCOL, f"{type(item).__name__} frame after the end")
             if end is not None:
                 break
-        if isinstance(last, frames.AgentError) and last.code is not frames.ErrorCode.START:
+        if isinstance(last, frames.AgentError) and (given_up := ends.of_error(last)):
             # The agent's report counts, also if it powers off after that.
             self._note_closed(end)
-            end = _Silence(_AGENT_ERRORS[last.code], f"{last.text}{_strerror(last.errno)}")
+            end = given_up
         if end is not None:
             async for event in self._finish_dead(end):
                 yield event
@@ -348,39 +309,17 @@ class Session:
         self.finished = True
         if self._recorder:
             await self._recorder.end(self._qemu, "")
-        yield self._final(last)
+        yield ends.final(last, self._time, log_complete=self._marked)
 
-    def _final(self, last: frames.Ended | frames.AgentError) -> Final:
-        if isinstance(last, frames.AgentError):
-            return NotStarted(last.errno, f"{last.text}{_strerror(last.errno)}")
-        return Exit(
-            status=None if last.signaled else last.code,
-            signal=last.code if last.signaled else None,
-            timed_out=last.timed_out,
-            utime_s=last.utime_us / 1e6,
-            stime_s=last.stime_us / 1e6,
-            maxrss_kib=last.maxrss_kib,
-            wall_s=last.wall_ns / 1e9,
-            log_complete=self._marked,
-            taint=last.taint,
-            restless=tuple(_RESTLESS[each] for each in Unquiet(last.unquiet)),
-            # What this side could not see the guest has seen, and the other way round.
-            stood_still_s=self._time.stood_still_s + min(self._time.unseen_s, last.lost_ns / 1e9),
-            starved_s=self._time.starved_s,
-            faults_left=None if last.faults_left == frames.UNKNOWN else last.faults_left,
-        )
-
-    async def _finish_dead(
-        self, end: Shutdown | Exited | _Closed | _Silence
-    ) -> AsyncGenerator[Event]:
+    async def _finish_dead(self, end: ends.End) -> AsyncGenerator[Event]:
         """Collect the rest of the guest's output, kill it, and return how it died."""
         self._note_closed(end)
         panicked = self._lines.panicked
-        if isinstance(end, _Closed):
+        if isinstance(end, Closed):
             end = await self._reason_of(end)
-        if isinstance(end, _Silence) and end.how in _STUCK and not self._recorder:
-            end = await self._ask_where_it_hangs(end)
-            if end.how in _STUCK:
+        if isinstance(end, GivenUp) and end.how in ends.STUCK and not self._recorder:
+            end = await ends.where_it_hangs(self._qemu, end, _MONITOR_LIMIT_S)
+            if end.how in ends.STUCK:
                 async for event in self._drain(_AFTER_NMI_S, until_shutdown=True):
                     yield event
         else:
@@ -390,14 +329,16 @@ class Session:
             panicked = self._lines.panicked
         errors = self._qemu.errors()
         if self._recorder:
-            await self._recorder.end(self._qemu, _ending(end))
+            await self._recorder.end(self._qemu, ends.in_words(end))
         await self._qemu.kill()
         async for event in self._drain(_DRAIN_LIMIT_S):
             yield event
-        if isinstance(end, Shutdown) and end.reason == _POWERED_OFF and self._lines.complaint:
+        if isinstance(end, Shutdown) and end.reason == ends.POWERED_OFF and self._lines.complaint:
             # The agent powered it off after a fatal error, not the test.
-            end = _Silence(How.AGENT_FAILED, self._lines.complaint)
-        died = _died(end, panicked or (self._lines.panicked and isinstance(end, Shutdown)), errors)
+            end = GivenUp(How.AGENT_FAILED, self._lines.complaint)
+        died = ends.died(
+            end, panicked or (self._lines.panicked and isinstance(end, Shutdown)), errors
+        )
         time = self._time
         yield replace(died, stood_still_s=time.stood_still_s, starved_s=time.starved_s)
 
@@ -412,7 +353,7 @@ class Session:
                     yield Stderr(data) if stderr else Stdout(data)
                 case KernelLog() as log:
                     yield log
-                case _Closed() as closed:
+                case Closed() as closed:
                     self._note_closed(closed)
                 case Shutdown() if until_shutdown:
                     return
@@ -420,7 +361,7 @@ class Session:
                     pass
 
     def _note_closed(self, end: object) -> None:
-        if isinstance(end, _Closed):
+        if isinstance(end, Closed):
             self._open.discard(end.name)
 
     async def _next(self, limit: LoopTimeout) -> _Item | None:
@@ -429,90 +370,11 @@ class Session:
         except TimeoutError:
             return None
 
-    async def _reason_of(self, closed: _Closed) -> Shutdown | Exited | _Silence:
+    async def _reason_of(self, closed: Closed) -> Shutdown | Exited | GivenUp:
         """A channel closes first when QEMU dies; the reason follows."""
         if closed.error:
-            return _Silence(How.PROTOCOL, closed.error)
+            return GivenUp(How.PROTOCOL, closed.error)
         try:
             return await self._qemu.patience(_DRAIN_LIMIT_S).wait(self._qemu.death())
         except TimeoutError:
-            return _Silence(How.QEMU_STUCK, f"QEMU closed the {closed.name} channel and runs on")
-
-    async def _ask_where_it_hangs(self, hang: _Silence) -> _Silence:
-        """Read all processors' registers, then send the NMI that makes the kernel panic.
-
-        QEMU's NMI reaches the first processor, whose panic fetches the others' stacks.  So the
-        log of a HANG and of an UNKILLABLE ends in a panic that the host has caused.
-
-        A process that cannot be killed because its processor takes no interrupts hangs the guest:
-        whether the agent's own processor comes to wait for that one is chance.
-        """
-        try:
-            cpus = await processors.states(self._qemu, _MONITOR_LIMIT_S)
-            if hang.how is How.UNKILLABLE and (
-                deaf := await processors.deaf(self._qemu, cpus, _MONITOR_LIMIT_S)
-            ):
-                names = ", ".join(f"CPU {cpu}" for cpu in sorted(deaf))
-                hang = _Silence(How.HANG, f"{hang.detail}: {names} took no interrupts")
-            await self._qemu.execute("inject-nmi", _MONITOR_LIMIT_S)
-        except TimeoutError:
-            detail = f"{hang.detail}, and QEMU's monitor does not answer"
-            return _Silence(How.QEMU_STUCK, detail)
-        except QMPError as e:
-            return _Silence(hang.how, f"{hang.detail}; no stack traces: {e}")
-        where = ", ".join(f"CPU {number} at 0x{cpu['at']}" for number, cpu in enumerate(cpus))
-        return _Silence(hang.how, f"{hang.detail}; {where}")
-
-
-_RESTLESS = {Unquiet.BUSY: "busy", Unquiet.RCU: "rcu"}
-
-
-def _ending(end: Shutdown | Exited | _Closed | _Silence) -> str:
-    """Return in words how a recorded guest has ended."""
-    match end:
-        case Shutdown(reason):
-            return f"QEMU says {reason}"
-        case _Silence(how, detail):
-            return f"{how}: {detail}"
-        case _:
-            return "QEMU is gone"
-
-
-_STUCK = (How.HANG, How.UNKILLABLE)
-_AGENT_ERRORS = {
-    frames.ErrorCode.UNKILLABLE: How.UNKILLABLE,
-    frames.ErrorCode.PROTOCOL: How.PROTOCOL,
-    frames.ErrorCode.AGENT: How.AGENT_FAILED,
-}
-_POWERED_OFF = "guest-shutdown"
-_SHUTDOWNS = {"guest-reset": How.RESET, _POWERED_OFF: How.POWER_OFF}
-
-
-def _died(end: Shutdown | Exited | _Silence, panicked: bool, errors: str) -> GuestDied:
-    match end:
-        case _ if panicked:
-            return GuestDied(How.PANIC, "the kernel panicked")
-        case Shutdown(reason) if reason in _SHUTDOWNS:
-            return GuestDied(_SHUTDOWNS[reason], f"QEMU says {reason}")
-        case Shutdown(reason):
-            return GuestDied(How.QEMU_DIED, f"QEMU shut down: {reason}")
-        case Exited(code):
-            way = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
-            return GuestDied(How.QEMU_DIED, f"QEMU {way}" + (f": {errors}" if errors else ""))
-        case _Silence(how, detail):
-            return GuestDied(how, detail)
-
-
-def _not_the_agents(claim: frames.Ended | frames.AgentError) -> _Silence:
-    """Return the end of a run that was claimed without the run's token.
-
-    Root in the guest can get at the agent's port, with pidfd_getfd() for one.
-    """
-    if isinstance(claim, frames.Ended):
-        return _Silence(How.PROTOCOL, "a program other than the agent ended the test")
-    said = " ".join(claim.text.split())[:_SAID] + _strerror(claim.errno)
-    return _Silence(How.PROTOCOL, f"an error was reported without the token of the run: {said}")
-
-
-def _strerror(errno: int) -> str:
-    return f": {os.strerror(errno)}" if errno else ""
+            return GivenUp(How.QEMU_STUCK, f"QEMU closed the {closed.name} channel and runs on")

@@ -27,6 +27,17 @@ _LEAST = 0.05
 """What always counts of the time, so that each limit comes to an end on the busiest host."""
 _RUNS = 1e-3
 """A process that had less of its time than that did not run; an idle guest has three times that."""
+_LONG_STOP_S = 15.0
+_RECOVERY_S = 45.0
+"""How long a guest may be silent after a long stop.  Where its clock is the HPET (32 bits, 10 ns),
+it takes more than half of the counter's range, 21 s, for no time at all, and stands still with it
+until the counter has come round, 43 s after the stop began."""
+_REPAID = 1.1
+_MOST_REPAID_S = 600.0
+"""How long a guest may be silent for each second of a stop, and in all.  The agent is a real-time
+process; where a stop finds it at work, its kernel takes the stop for processor time of the agent,
+says "sched: RT throttling activated", and lets no such process run there until that is repaid with
+950 ms of each second (``sched_rt_runtime_us``, ``Documentation/scheduler/sched-rt-group.rst``)."""
 _PROC = Path("/proc")
 
 
@@ -182,6 +193,16 @@ class GuestTime:
             return counted if self.mute_s >= MUTE_LIMIT_S else 0.0
         self.mute_s = 0.0
         return counted * max(_LEAST, 1.0 - fraction)
+
+    @property
+    def recovery_s(self) -> float:
+        """How long, in seconds, the guest may be silent after its stops, above its usual limit.
+
+        A stop that the caller has slept through may have been one of the guest, too.
+        """
+        stopped_s = self.stood_still_s + self.unseen_s
+        repaid_s = min(_REPAID * stopped_s, _MOST_REPAID_S)
+        return repaid_s + (_RECOVERY_S if stopped_s >= _LONG_STOP_S else 0.0)
 
     @property
     def stuck(self) -> str:
