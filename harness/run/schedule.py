@@ -9,13 +9,10 @@ when nothing of the plan can begin.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, partial
 
 from harness import ktap
 from harness.digest import digest
@@ -27,7 +24,7 @@ from harness.judge.witnesses import disturbed
 from harness.lab.executor import Attempt, Executor, HostLost, TemplateId
 from harness.lab.templates import COUNTED_FACTOR
 from harness.model.events import Accelerator
-from harness.model.ids import HostName, KernelName
+from harness.model.ids import HostName
 from harness.model.plan import PlannedTest
 from harness.model.recording import RecordSpec
 from harness.model.records import (
@@ -36,16 +33,16 @@ from harness.model.records import (
     Ending,
     GuestFailed,
     GuestReady,
-    RunStarted,
     TestEnded,
     TestStarted,
 )
 from harness.model.results import Test
 from harness.outcome import Outcome
 from harness.report.display import TestProgress
-from harness.run.attempts import Attempts, Ready
+from harness.run.attempts import Ready
 from harness.run.journal import Journal
 from harness.run.reruns import Reruns
+from harness.run.workqueue import OfKernel, WorkQueue
 from harness.store import Damaged
 
 _MOST_LOST = 3
@@ -77,7 +74,7 @@ class Schedule:
         when the machine fails (no QEMU, full disk), Damaged where guests tell nothing; what ended
         before stays.
         """
-        line = _WorkQueue(self.reruns)
+        line = WorkQueue(self.reruns)
         try:
             async with asyncio.TaskGroup() as group:
                 async for kernel in kernels:
@@ -97,17 +94,17 @@ class Schedule:
         finally:
             await self.executor.close()
 
-    def _welcome(self, kernel: Ready, line: _WorkQueue) -> None:
+    def _welcome(self, kernel: Ready, line: WorkQueue) -> None:
         """Show the tests of *kernel*, and those at once which cannot be run; queue the others."""
         watcher = self.watch(kernel)
         for test in kernel.head.tests:
             if not test.runnable:
                 watcher.finished(judge_test(test, day_of(kernel.head)), kernel.label(test.name))
         self.reruns.welcome(kernel)
-        line.add(_OfKernel(kernel, watcher))
+        line.add(OfKernel(kernel, watcher))
         self._strand(line)
 
-    async def _work(self, line: _WorkQueue, host: HostName) -> None:
+    async def _work(self, line: WorkQueue, host: HostName) -> None:
         """Take attempts as long as there are any for *host*, and *host* is connected."""
         while not line.finished:
             # What is given to a host that is away would have to wait for it.
@@ -126,7 +123,7 @@ class Schedule:
             finally:
                 line.over(kernel, test, number)
 
-    async def _back(self, host: HostName, line: _WorkQueue) -> bool:
+    async def _back(self, host: HostName, line: WorkQueue) -> bool:
         """Wait until *host* is there or nothing is left to run; False where it is given up."""
         asking = asyncio.ensure_future(self.executor.back(host))
         try:
@@ -140,7 +137,7 @@ class Schedule:
         return line.finished or await self.executor.back(host)
 
     async def _one(
-        self, kernel: _OfKernel, test: PlannedTest, number: int, host: HostName, line: _WorkQueue
+        self, kernel: OfKernel, test: PlannedTest, number: int, host: HostName, line: WorkQueue
     ) -> None:
         """Run one attempt, in a guest of a template that is made if need be."""
         template = TemplateId(kernel.name, test.group, host)
@@ -155,7 +152,7 @@ class Schedule:
             kernel.attempts.ended(test.name, number, ended.outcome)
             self.reruns.ended(kernel.name, test.name, number, ended)
 
-    async def _make(self, template: TemplateId, kernel: _OfKernel, line: _WorkQueue) -> None:
+    async def _make(self, template: TemplateId, kernel: OfKernel, line: WorkQueue) -> None:
         """Return a template, or record why there is none."""
         made = await self.executor.prepare(template)
         self.journal.write(made)
@@ -168,12 +165,12 @@ class Schedule:
 
     def _lost(
         self,
-        kernel: _OfKernel,
+        kernel: OfKernel,
         test: PlannedTest,
         number: int,
         host: HostName,
         lost: HostLost,
-        line: _WorkQueue,
+        line: WorkQueue,
     ) -> None:
         """Note that an attempt has no end; it begins again, unless that has happened too often."""
         line.forget(host)
@@ -184,12 +181,12 @@ class Schedule:
 
     def _again(
         self,
-        kernel: _OfKernel,
+        kernel: OfKernel,
         test: PlannedTest,
         number: int,
         host: HostName,
         why: str,
-        line: _WorkQueue,
+        line: WorkQueue,
         *,
         starved: bool = False,
     ) -> bool:
@@ -213,7 +210,7 @@ class Schedule:
             kernel.attempts.again(test, number)
         return True
 
-    def _leave(self, host: HostName, line: _WorkQueue) -> None:
+    def _leave(self, host: HostName, line: WorkQueue) -> None:
         """Continue without *host*; raises MachineError if it was the last one."""
         line.left[host] = self.executor.why_left(host)
         if set(self.executor.slots(())) <= set(line.left):
@@ -224,7 +221,7 @@ class Schedule:
         self._strand(line)
         line.changed()
 
-    def _strand(self, line: _WorkQueue) -> None:
+    def _strand(self, line: WorkQueue) -> None:
         """Give up tests that only hosts could run which are left."""
         if not line.left:
             return
@@ -238,7 +235,7 @@ class Schedule:
                     for number in kernel.attempts.stranded(test):
                         self._give_up(kernel, test, number, f"the hosts for it are left: {why}")
 
-    def _give_up(self, kernel: _OfKernel, test: PlannedTest, number: int, why: str) -> None:
+    def _give_up(self, kernel: OfKernel, test: PlannedTest, number: int, why: str) -> None:
         """Record that an attempt has ended without a result of its test."""
         ended = TestEnded(
             kernel=kernel.name,
@@ -260,7 +257,7 @@ class Schedule:
         else:
             kernel.watcher.finished(result, label)
 
-    def _tell_failed(self, failed: GuestFailed, kernel: _OfKernel) -> None:
+    def _tell_failed(self, failed: GuestFailed, kernel: OfKernel) -> None:
         for test in kernel.head.tests:
             if test.group == (failed.suite, failed.guest) and test.runnable:
                 result = judge_test(test, day_of(kernel.head), guest=failed)
@@ -268,11 +265,11 @@ class Schedule:
 
     async def _attempt(
         self,
-        kernel: _OfKernel,
+        kernel: OfKernel,
         test: PlannedTest,
         number: int,
         ready: GuestReady,
-        line: _WorkQueue,
+        line: WorkQueue,
     ) -> Test | None:
         """Run an attempt and return its result; None where it does not count and begins again."""
         emulated = ready.machine.accelerator == Accelerator.TCG
@@ -323,7 +320,7 @@ class Schedule:
         # A guest that is recorded keeps its limit by its own clock.
         return factor * COUNTED_FACTOR if test.guest.counted and not self.record else factor
 
-    def _void(self, damage: BaseExceptionGroup[Damaged], line: _WorkQueue) -> None:
+    def _void(self, damage: BaseExceptionGroup[Damaged], line: WorkQueue) -> None:
         """Record that observations in guests made from damaged entries do not count."""
         error = _first(damage)
         assert isinstance(error, Damaged)  # noqa: S101  chosen by that
@@ -358,135 +355,6 @@ def seed_of(test: PlannedTest) -> str:
     if not test.guest.counted:
         return secrets.token_hex(32)
     return digest(test.schedule.test if test.schedule else test.name)
-
-
-@dataclass(frozen=True)
-class _OfKernel:
-    """A kernel whose tests are under way."""
-
-    ready: Ready
-    watcher: TestProgress
-
-    @property
-    def name(self) -> KernelName:
-        return self.ready.name
-
-    @property
-    def head(self) -> RunStarted:
-        return self.ready.head
-
-    @cached_property
-    def attempts(self) -> Attempts:
-        return self.ready.attempts
-
-    def label(self, text: str) -> str:
-        return self.ready.label(text)
-
-
-@dataclass
-class _WorkQueue:
-    """What is left, for several workers, and the templates that there are."""
-
-    reruns: Reruns
-    kernels: list[_OfKernel] = field(default_factory=list)
-    ready: dict[TemplateId, GuestReady] = field(default_factory=dict)
-    left: dict[HostName, str] = field(default_factory=dict)
-    """Hosts that are given up, each with the reason."""
-    _making: set[TemplateId] = field(default_factory=set)
-    _running: set[tuple[KernelName, str, int]] = field(default_factory=set)
-    """Attempts that have begun and not ended: what comes after may depend on them."""
-    lost: Counter[tuple[KernelName, str, int]] = field(default_factory=Counter)
-    """How often each attempt did not count."""
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _closed: bool = False
-
-    def __post_init__(self) -> None:
-        self.reruns.wake = self._changed.set
-
-    def add(self, kernel: _OfKernel) -> None:
-        """Queue the tests of *kernel* behind those of the others."""
-        self.kernels.append(kernel)
-        self._changed.set()
-
-    def close(self) -> None:
-        """Record that there are no further kernels."""
-        self._closed = True
-        self._changed.set()
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is left for any host.
-
-        What is under way may be lost with its host, and begin again.
-        """
-        over = all(kernel.attempts.over for kernel in self.kernels)
-        return self._closed and over and not self._running and self.reruns.over
-
-    def take(self, host: HostName, executor: Executor) -> tuple[_OfKernel, PlannedTest, int] | None:
-        """Return the attempt that is next for *host*, which is now under way; None for none.
-
-        What could not begin at once, for want of a template that another worker is making, lets
-        others go before it.
-        """
-        # One by one, because what is next may depend on what ended meanwhile.
-        found = self._planned(host, executor) or self._rerun(host, executor)
-        if found is not None:
-            kernel, test, number = found
-            self._running.add((kernel.name, test.name, number))
-        return found
-
-    def _planned(
-        self, host: HostName, executor: Executor
-    ) -> tuple[_OfKernel, PlannedTest, int] | None:
-        for kernel in self.kernels:
-            found = kernel.attempts.begin(partial(self._fits, host, executor, kernel.name))
-            if found is not None:
-                return kernel, *found
-        return None
-
-    def _rerun(
-        self, host: HostName, executor: Executor
-    ) -> tuple[_OfKernel, PlannedTest, int] | None:
-        found = self.reruns.begin(partial(self._fits, host, executor))
-        if found is None:
-            return None
-        tried, number = found
-        return next(each for each in self.kernels if each.name == tried.name), tried.test, number
-
-    def _fits(
-        self, host: HostName, executor: Executor, kernel: KernelName, test: PlannedTest
-    ) -> bool:
-        template = TemplateId(kernel, test.group, host)
-        return template not in self._making and executor.fits(host, kernel, test)
-
-    async def change(self) -> None:
-        """Wait until there may be something more, or nothing for any host."""
-        if not self.finished:
-            self._changed.clear()
-            await self._changed.wait()
-
-    def changed(self) -> None:
-        """Wake up the waiting workers."""
-        self._changed.set()
-
-    def over(self, kernel: _OfKernel, test: PlannedTest, number: int) -> None:
-        """Record that an attempt is no longer active."""
-        self._running.discard((kernel.name, test.name, number))
-        self._changed.set()
-
-    def forget(self, host: HostName) -> None:
-        """Record that the templates of *host* no longer exist."""
-        self.ready = {each: ready for each, ready in self.ready.items() if each.host != host}
-
-    @contextlib.contextmanager
-    def making(self, template: TemplateId) -> Iterator[None]:
-        """Keep others from beginning with *template* for as long as it is being made."""
-        self._making.add(template)
-        try:
-            yield
-        finally:
-            self._making.discard(template)
-            self._changed.set()
 
 
 def now() -> str:
