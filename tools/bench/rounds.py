@@ -83,10 +83,10 @@ async def _round(saved: Snapshot, argv: tuple[str, ...], number: int) -> Round:
                 mark()
             end = event
         mark()
+        if not isinstance(end, Exit) or end.status != 0 or len(times) != 4:
+            raise MachineError("a restored guest did not do its work", why=str(end))
         private, shared = _memory_kib(guest.qemu.pid)
     mark()
-    if not isinstance(end, Exit) or end.status != 0 or len(times) != 5:
-        raise MachineError("a restored guest did not do its work", why=str(end))
     monitor, running, first, ended, gone = times
     return Round(monitor, running, first, ended, gone, private, shared)
 
