@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -40,7 +41,7 @@ class End(StrEnum):
     """The title is the whole report."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
     """One title: its pattern, its meaning and the end of its report."""
 
@@ -52,7 +53,6 @@ class Rule:
     pattern: str
     source: str
     """The kernel's source file that prints it."""
-    regex: re.Pattern[str]
     end: End = End.QUIET
     until: str = ""
     """Text that must appear before a report without end marker may end."""
@@ -69,6 +69,11 @@ class Rule:
     glue: bool = False
     """Counts in the middle of a line if it directly follows another character."""
 
+    @cached_property
+    def regex(self) -> re.Pattern[str]:
+        """The pattern, compiled when a line has the needle: most rules never meet one."""
+        return re.compile(self.pattern)
+
 
 def _rule(table: Mapping[str, Any]) -> Rule:
     pattern = table["pattern"]
@@ -79,7 +84,6 @@ def _rule(table: Mapping[str, Any]) -> Rule:
         | {
             "severity": Severity(table["severity"]),
             "pattern": pattern,
-            "regex": re.compile(pattern),
             "end": End(table.get("end", End.QUIET)),
             "absorbs": frozenset(table.get("absorbs", ())),
             "glue": table.get("glue", False) or table.get("strict", False),
@@ -88,7 +92,7 @@ def _rule(table: Mapping[str, Any]) -> Rule:
 
 
 def _own(name: str, needle: str, severity: Severity = Severity.SPLAT) -> Rule:
-    return Rule(name, name, severity, needle, "", "", re.compile(r"(?!)"), End.TRACE)
+    return Rule(name, name, severity, needle, r"(?!)", "", End.TRACE)
 
 
 _DATA: Mapping[str, Any] = tomllib.loads(

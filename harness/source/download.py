@@ -9,10 +9,7 @@ no network.
 
 from __future__ import annotations
 
-import http.client
 import re
-import urllib.error
-import urllib.request
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -75,6 +72,11 @@ def resolve_download(
 
 def _fetch(url: str, file: Path, step: Step) -> None:
     """Write what *url* returns to *file*; proxies of the environment are used."""
+    # Loaded here, as each run would have to wait for them, and few download anything.
+    import http.client
+    import urllib.error
+    import urllib.request
+
     try:
         with urllib.request.urlopen(url, timeout=_SILENCE_S) as answer, file.open("wb") as out:  # noqa: S310  http(s) only, see is_tarball_url()
             length = answer.headers.get("Content-Length", "")
