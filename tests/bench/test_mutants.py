@@ -66,3 +66,19 @@ def test_a_fault_that_ends_otherwise_is_named(first: Status, second: Status, sam
 def test_nothing_tried_is_no_agreement() -> None:
     *_, other = held(found(1.0, Status.UNCOVERED), found(9.0, Status.UNCOVERED))
     assert not other.reached
+
+
+def test_what_only_a_kernel_of_its_own_can_have_is_not_compared() -> None:
+    """Neither its verdict nor its time: the other way leaves it out."""
+    together = found(4.0, Status.KILLED, Status.SURVIVED, build_s=1.0)
+    alone = found(60.0, Status.KILLED, Status.SURVIVED, Status.KILLED, Status.SURVIVED)
+    _, gain, other = held(together, alone)
+    assert (other.value, other.reached) == (0, True)
+    assert other.note == "2 that need a kernel each left out"
+    assert gain.value == 30.0 / 5.0
+
+
+def test_what_only_the_first_way_has_tried_is_named() -> None:
+    *_, other = held(found(1.0, Status.KILLED, Status.KILLED), found(9.0, Status.KILLED))
+    assert (other.value, other.reached) == (1, False)
+    assert "a.c:f: 2" in other.note
