@@ -430,6 +430,9 @@ TEST_F(slot, refusals_of_large_slots_take_no_memory)
 	vm = pm_bare_vm(PM_BY_BIT);
 	ASSERT_EQ(0, ioctl(vm, KVM_ENABLE_CAP, &cap));
 	part.size = PM_1G;
+	/* All of its addresses must be a process's own; those above a mapping need not be. */
+	part.hva = mmap(NULL, PM_1G, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, part.hva);
 	ASSERT_EQ(0, pm_memory_add(vm, PM_SLOT, 0, &part));
 	part.gpa += PM_1G;
 	ASSERT_EQ(-EINVAL, pm_memory_add(vm, PM_SLOT + 1, 0, &part));
@@ -439,6 +442,7 @@ TEST_F(slot, refusals_of_large_slots_take_no_memory)
 	/* All of them would have taken more than 80 MiB. */
 	EXPECT_LT(before - REFUSALS * 256, pm_vmstat("nr_free_pages"));
 	close(vm);
+	munmap(part.hva, PM_1G);
 }
 
 TEST_HARNESS_MAIN
