@@ -28,6 +28,7 @@ enum pm_op {
 	OP_HYPERCALL,
 	OP_HAMMER,
 	OP_WATCH,
+	OP_COUNT_LATE,
 };
 
 struct pm_command {
@@ -37,6 +38,7 @@ struct pm_command {
 	volatile uint64_t value;
 	volatile uint64_t result;
 	volatile uint64_t args[3];
+	volatile uint64_t gone;
 	volatile uint64_t amd;
 	volatile uint64_t stop;
 	volatile uint64_t rounds;
@@ -120,6 +122,19 @@ static void guest_watch(struct pm_command *c)
 	}
 }
 
+/* The order is that of the reads: first whether the value is gone, then the value. */
+static uint64_t guest_count_late(struct pm_command *c)
+{
+	uint64_t gone, late = 0;
+
+	while (!c->stop) {
+		gone = c->gone;
+		late += *(volatile uint64_t *)c->address == c->value && gone;
+		c->rounds++;
+	}
+	return late;
+}
+
 static void guest_do(struct pm_command *c)
 {
 	switch (c->op) {
@@ -150,6 +165,9 @@ static void guest_do(struct pm_command *c)
 		break;
 	case OP_WATCH:
 		guest_watch(c);
+		break;
+	case OP_COUNT_LATE:
+		c->result = guest_count_late(c);
 		break;
 	}
 }
@@ -529,6 +547,7 @@ static void prepare(struct pm_vm *vm, int vcpu, enum pm_op op, uint64_t gpa,
 	c->value = value;
 	c->result = 0;
 	c->stop = 0;
+	c->gone = 0;
 	c->rounds = 0;
 }
 
@@ -614,6 +633,17 @@ void pm_prepare_watch(struct pm_vm *vm, int vcpu, uint64_t gpa, uint64_t size,
 		      enum pm_view view)
 {
 	prepare(vm, vcpu, OP_WATCH, gpa, size, view, 0);
+}
+
+void pm_prepare_count_late(struct pm_vm *vm, int vcpu, uint64_t gpa,
+			   enum pm_view view, uint64_t value)
+{
+	prepare(vm, vcpu, OP_COUNT_LATE, gpa, sizeof(uint64_t), view, value);
+}
+
+void pm_say_gone(struct pm_vm *vm, int vcpu)
+{
+	vm->command[vcpu]->gone = 1;
 }
 
 void pm_stop(struct pm_vm *vm, int vcpu)

@@ -5,6 +5,9 @@
  */
 #include "pm_test.h"
 
+#include <pthread.h>
+#include <sys/mman.h>
+
 #define PAGES	16
 #define PATTERN	0xc3c3c3c300000000
 
@@ -166,6 +169,111 @@ TEST_F(punch, shared_memory_is_not_in_the_hole)
 	ASSERT_EQ(0, pm_punch(self->mem.fd, 0, self->size));
 	EXPECT_VALUE(0, pm_check(self->vm, self->gpa, self->size, PM_SHARED,
 				 PATTERN + 1000));
+}
+
+/* A vCPU runs while the hole is punched. */
+#define LARGE		(16UL << 20)
+#define SMALL		(4UL << 20)
+#define ROUNDS		12
+
+FIXTURE(running)
+{
+	struct pm_vm *vm;
+	struct pm_memory mem;
+	pthread_t thread;
+};
+
+FIXTURE_VARIANTS_OF_VM(running);
+
+FIXTURE_SETUP(running)
+{
+	REQUIRE(variant->kind);
+	self->vm = pm_vm_create(variant->kind, 2);
+	pm_memory_create(&self->mem, PM_GPA, LARGE + SMALL);
+	ASSERT_EQ(0, pm_set_private(self->vm->fd, self->mem.gpa, self->mem.size));
+	ASSERT_EQ(0, pm_memory_add(self->vm->fd, PM_SLOT, 0, &self->mem));
+}
+
+FIXTURE_TEARDOWN(running)
+{
+	pm_vm_free(self->vm);
+	pm_memory_destroy(&self->mem);
+}
+
+static void *run(void *data)
+{
+	static struct pm_exit exit;
+
+	exit = pm_run(data, 1, 4 * PM_LIMIT_S);
+	return &exit;
+}
+
+#define TAKEN		4
+
+/*
+ * Takes what has just been freed, as others do, and writes the value there. It
+ * must not unmap anything: that interrupts all threads of the process.
+ */
+static void take_pages(int round, uint64_t value)
+{
+	static volatile uint64_t pages[ROUNDS][TAKEN][PM_PAGE / sizeof(uint64_t)];
+	int i;
+
+	for (i = 0; i < TAKEN; i++)
+		pages[round][i][0] = value;
+}
+
+/* The processor of the vCPU has the page in its TLB until KVM interrupts it. */
+/* Shows: B4.punch (from patch 10) */
+TEST_F(running, guest_loses_the_page_at_once)
+{
+	uint64_t late = 0, value, rounds;
+	struct pm_exit *exit;
+	int round;
+
+	for (round = 0; round < ROUNDS && !late; round++) {
+		value = PATTERN + 0x10000 * round;
+		ASSERT_END(PM_DONE, pm_write(self->vm, self->mem.gpa, PM_PRIVATE,
+					     value));
+		pm_prepare_count_late(self->vm, 1, self->mem.gpa, PM_PRIVATE,
+				      value);
+		ASSERT_EQ(0, pthread_create(&self->thread, NULL, run, self->vm));
+		while (pm_rounds(self->vm, 1) < 2)
+			usleep(100);
+		ASSERT_EQ(0, pm_punch(self->mem.fd, 0, PM_PAGE));
+		take_pages(round, value);
+		pm_say_gone(self->vm, 1);
+		rounds = pm_rounds(self->vm, 1);
+		while (pm_rounds(self->vm, 1) < rounds + 2)
+			usleep(100);
+		pm_stop(self->vm, 1);
+		ASSERT_EQ(0, pthread_join(self->thread, (void **)&exit));
+		ASSERT_EQ(PM_DONE, exit->end)
+			TH_LOG("guest: %s", pm_exit_text(exit));
+		late = exit->value;
+	}
+	EXPECT_EQ(0, late);
+}
+
+/* KVM complains if it maps a page while it does not know where the hole is. */
+/* Shows: B4.punch (from patch 10) */
+TEST_F(running, pages_beside_a_long_hole_are_mapped)
+{
+	__u64 before = pm_stat(self->vm, "pages_4k");
+	struct pm_exit *exit;
+
+	ASSERT_EQ(0, fallocate(self->mem.fd, 0, 0, LARGE));
+	pm_prepare_hammer(self->vm, 1, self->mem.gpa + LARGE, SMALL, PM_PRIVATE,
+			  PATTERN);
+	ASSERT_EQ(0, pthread_create(&self->thread, NULL, run, self->vm));
+	while (pm_stat(self->vm, "pages_4k") < before + 8)
+		usleep(100);
+	ASSERT_EQ(0, pm_punch(self->mem.fd, 0, LARGE));
+	pm_stop(self->vm, 1);
+	ASSERT_EQ(0, pthread_join(self->thread, (void **)&exit));
+	ASSERT_EQ(PM_DONE, exit->end)
+		TH_LOG("guest: %s", pm_exit_text(exit));
+	EXPECT_EQ(0, exit->value);
 }
 
 TEST_HARNESS_MAIN
