@@ -407,6 +407,10 @@ TEST_F(slot, gfn_as_aligned_as_offset_is_accepted)
 	self->mem.offset = 0;
 	self->mem.size = PM_PAGE;
 	EXPECT_EQ(0, pm_memory_add(self->vm, PM_SLOT + 2, 0, &self->mem));
+	/* And address 0 with any offset. */
+	self->mem.gpa = 0;
+	self->mem.offset = PM_PAGE;
+	EXPECT_EQ(0, pm_memory_add(self->vm, PM_SLOT + 3, 0, &self->mem));
 }
 
 /*
@@ -414,6 +418,9 @@ TEST_F(slot, gfn_as_aligned_as_offset_is_accepted)
  * that chooses: its memory is mapped through other code.
  */
 #define REFUSALS	40
+
+/* And one of any size has a struct of some 250 bytes. */
+#define MANY_REFUSALS	8000
 
 /* Shows: C6, B4.lifetime (from patch 10) */
 TEST_F(slot, refusals_of_large_slots_take_no_memory)
@@ -443,6 +450,15 @@ TEST_F(slot, refusals_of_large_slots_take_no_memory)
 	EXPECT_LT(before - REFUSALS * 256, pm_vmstat("nr_free_pages"));
 	close(vm);
 	munmap(part.hva, PM_1G);
+
+	ASSERT_EQ(0, pm_memory_add(self->vm, PM_SLOT, 0, &self->mem));
+	part = self->mem;
+	part.gpa += PM_1G;
+	before = pm_vmstat("nr_slab_unreclaimable");
+	for (i = 0; i < MANY_REFUSALS; i++)
+		ASSERT_EQ(-EINVAL, pm_memory_add(self->vm, PM_SLOT + 1, 0, &part));
+	/* All of them would have taken 500 pages. */
+	EXPECT_LT(pm_vmstat("nr_slab_unreclaimable"), before + 2 * NOISE);
 }
 
 TEST_HARNESS_MAIN
