@@ -655,3 +655,33 @@ uint64_t pm_rounds(struct pm_vm *vm, int vcpu)
 {
 	return vm->command[vcpu]->rounds;
 }
+
+static void *run_vcpu(void *data)
+{
+	struct pm_runner *runner = data;
+
+	runner->exit = pm_run(runner->vm, runner->vcpu, 4 * PM_LIMIT_S);
+	runner->over = true;
+	return NULL;
+}
+
+int pm_start(struct pm_runner *runner, struct pm_vm *vm, int vcpu)
+{
+	*runner = (struct pm_runner){ .vm = vm, .vcpu = vcpu };
+	return -pthread_create(&runner->thread, NULL, run_vcpu, runner);
+}
+
+void pm_await_rounds(struct pm_runner *runner, uint64_t more)
+{
+	uint64_t goal = pm_rounds(runner->vm, runner->vcpu) + more;
+
+	while (pm_rounds(runner->vm, runner->vcpu) < goal && !runner->over)
+		usleep(100);
+}
+
+struct pm_exit pm_join(struct pm_runner *runner)
+{
+	pm_stop(runner->vm, runner->vcpu);
+	pthread_join(runner->thread, NULL);
+	return runner->exit;
+}

@@ -19,6 +19,7 @@
 #ifndef KVM_PRIVATE_MEMORY_PM_UTIL_H
 #define KVM_PRIVATE_MEMORY_PM_UTIL_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -204,5 +205,23 @@ void pm_stop(struct pm_vm *vm, int vcpu);
 
 /* Rounds of such a vCPU so far. */
 uint64_t pm_rounds(struct pm_vm *vm, int vcpu);
+
+/* A thread that runs a vCPU, which was prepared for it. */
+struct pm_runner {
+	pthread_t thread;
+	struct pm_vm *vm;
+	int vcpu;
+	struct pm_exit exit;
+	volatile bool over;
+};
+
+/* The negative of an error number, or 0. */
+int pm_start(struct pm_runner *runner, struct pm_vm *vm, int vcpu);
+
+/* Until it has come so many rounds further, or has left its guest. */
+void pm_await_rounds(struct pm_runner *runner, uint64_t more);
+
+/* Has it stop, and waits for it. */
+struct pm_exit pm_join(struct pm_runner *runner);
 
 #endif

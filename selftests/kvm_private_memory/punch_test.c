@@ -5,9 +5,6 @@
  */
 #include "pm_test.h"
 
-#include <pthread.h>
-#include <sys/mman.h>
-
 #define PAGES	16
 #define PATTERN	0xc3c3c3c300000000
 
@@ -180,7 +177,7 @@ FIXTURE(running)
 {
 	struct pm_vm *vm;
 	struct pm_memory mem;
-	pthread_t thread;
+	struct pm_runner runner;
 };
 
 FIXTURE_VARIANTS_OF_VM(running);
@@ -198,14 +195,6 @@ FIXTURE_TEARDOWN(running)
 {
 	pm_vm_free(self->vm);
 	pm_memory_destroy(&self->mem);
-}
-
-static void *run(void *data)
-{
-	static struct pm_exit exit;
-
-	exit = pm_run(data, 1, 4 * PM_LIMIT_S);
-	return &exit;
 }
 
 #define TAKEN		4
@@ -227,8 +216,8 @@ static void take_pages(int round, uint64_t value)
 /* Shows: B4.punch (from patch 10) */
 TEST_F(running, guest_loses_the_page_at_once)
 {
-	uint64_t late = 0, value, rounds;
-	struct pm_exit *exit;
+	uint64_t late = 0, value;
+	struct pm_exit exit;
 	int round;
 
 	for (round = 0; round < ROUNDS && !late; round++) {
@@ -237,20 +226,16 @@ TEST_F(running, guest_loses_the_page_at_once)
 					     value));
 		pm_prepare_count_late(self->vm, 1, self->mem.gpa, PM_PRIVATE,
 				      value);
-		ASSERT_EQ(0, pthread_create(&self->thread, NULL, run, self->vm));
-		while (pm_rounds(self->vm, 1) < 2)
-			usleep(100);
+		ASSERT_EQ(0, pm_start(&self->runner, self->vm, 1));
+		pm_await_rounds(&self->runner, 2);
 		ASSERT_EQ(0, pm_punch(self->mem.fd, 0, PM_PAGE));
 		take_pages(round, value);
 		pm_say_gone(self->vm, 1);
-		rounds = pm_rounds(self->vm, 1);
-		while (pm_rounds(self->vm, 1) < rounds + 2)
-			usleep(100);
-		pm_stop(self->vm, 1);
-		ASSERT_EQ(0, pthread_join(self->thread, (void **)&exit));
-		ASSERT_EQ(PM_DONE, exit->end)
-			TH_LOG("guest: %s", pm_exit_text(exit));
-		late = exit->value;
+		pm_await_rounds(&self->runner, 2);
+		exit = pm_join(&self->runner);
+		ASSERT_EQ(PM_DONE, exit.end)
+			TH_LOG("guest: %s", pm_exit_text(&exit));
+		late = exit.value;
 	}
 	EXPECT_EQ(0, late);
 }
@@ -260,20 +245,15 @@ TEST_F(running, guest_loses_the_page_at_once)
 TEST_F(running, pages_beside_a_long_hole_are_mapped)
 {
 	__u64 before = pm_stat(self->vm, "pages_4k");
-	struct pm_exit *exit;
 
 	ASSERT_EQ(0, fallocate(self->mem.fd, 0, 0, LARGE));
 	pm_prepare_hammer(self->vm, 1, self->mem.gpa + LARGE, SMALL, PM_PRIVATE,
 			  PATTERN);
-	ASSERT_EQ(0, pthread_create(&self->thread, NULL, run, self->vm));
-	while (pm_stat(self->vm, "pages_4k") < before + 8)
+	ASSERT_EQ(0, pm_start(&self->runner, self->vm, 1));
+	while (pm_stat(self->vm, "pages_4k") < before + 8 && !self->runner.over)
 		usleep(100);
 	ASSERT_EQ(0, pm_punch(self->mem.fd, 0, LARGE));
-	pm_stop(self->vm, 1);
-	ASSERT_EQ(0, pthread_join(self->thread, (void **)&exit));
-	ASSERT_EQ(PM_DONE, exit->end)
-		TH_LOG("guest: %s", pm_exit_text(exit));
-	EXPECT_EQ(0, exit->value);
+	EXPECT_VALUE(0, pm_join(&self->runner));
 }
 
 TEST_HARNESS_MAIN
