@@ -17,7 +17,9 @@
 
 static int get_supported(int vm, __u64 *mask)
 {
-	return ioctl(vm, KVM_GET_SUPPORTED_MEMORY_ATTRIBUTES, mask) ? -errno : 0;
+	int ret = ioctl(vm, KVM_GET_SUPPORTED_MEMORY_ATTRIBUTES, mask);
+
+	return ret < 0 ? -errno : ret;
 }
 
 static int set(int vm, __u64 address, __u64 size, __u64 attributes, __u64 flags)
@@ -423,8 +425,9 @@ static int set_shared_bit(int vm, __u64 bit)
 		.cap = KVM_CAP_PROTECTED_VM_SHARED_BIT,
 		.args[0] = bit,
 	};
+	int ret = ioctl(vm, KVM_ENABLE_CAP, &cap);
 
-	return ioctl(vm, KVM_ENABLE_CAP, &cap) ? -errno : 0;
+	return ret < 0 ? -errno : ret;
 }
 
 /* Shows: T.shared-bit (from patch 10) */

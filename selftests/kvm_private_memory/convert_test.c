@@ -195,8 +195,9 @@ static int exit_on_hypercall(int vm)
 		.cap = KVM_CAP_EXIT_HYPERCALL,
 		.args = { 1 << KVM_HC_MAP_GPA_RANGE },
 	};
+	int ret = ioctl(vm, KVM_ENABLE_CAP, &cap);
 
-	return ioctl(vm, KVM_ENABLE_CAP, &cap) ? -errno : 0;
+	return ret < 0 ? -errno : ret;
 }
 
 FIXTURE(hypercall)
