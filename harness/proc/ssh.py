@@ -184,8 +184,9 @@ class Connection:
         channel = self.start(argv)
         try:
             channel.settimeout(limit_s)
-            channel.sendall(stdin)
-            channel.shutdown_write()
+            _feed(channel, stdin)
+            if not channel.closed:
+                channel.shutdown_write()
         except OSError as error:
             channel.close()
             raise self._trouble(f"the connection is lost: {error}", argv) from error
@@ -231,7 +232,7 @@ class Connection:
             channel = self._session()
             channel.settimeout(_CHANNEL_S)
             channel.exec_command(_SHELL)
-            channel.sendall(line)
+            _feed(channel, line)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self._trouble(str(error) or "the connection is lost", argv) from error
         return channel
@@ -343,6 +344,20 @@ class Connection:
             where=f"host {self.name}: {' '.join(argv)[:200]}",
             why=why,
         )
+
+
+def _feed(channel: paramiko.Channel, data: bytes) -> None:
+    """Send *data*, if the command does not end before it has read it.
+
+    What it has said by then, and how it ended, is left to be read.
+    """
+    try:
+        channel.sendall(data)
+    except TimeoutError:
+        raise
+    except OSError:
+        if not (channel.closed and channel.get_transport().is_active()):
+            raise
 
 
 def fingerprint(key: bytes) -> str:

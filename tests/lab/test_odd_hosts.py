@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
+import paramiko
 import pytest
 
 from harness.context import Context
@@ -163,6 +164,39 @@ def test_a_host_that_runs_something_else(
     script: str, why: str, machine: Machine, tmp_path: Path, context: Context
 ) -> None:
     (tmp_path / "bin" / "head").symlink_to("/usr/bin/head")
+    with machine(forced(tmp_path, f"#!/bin/sh\n{script}\n")) as made:
+        error = refused(table(made), context)
+    assert error.what == "the host cannot be examined"
+    assert why in error.why
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("exit 1", "exit status 1"),
+        ("echo This account is currently not available.; exit 1", "currently not available"),
+        ("kill -9 $$", "exit status"),
+    ],
+)
+def test_a_host_that_ends_before_it_is_asked_is_heard_all_the_same(
+    script: str,
+    why: str,
+    machine: Machine,
+    tmp_path: Path,
+    context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which of the two comes first is chance; here it is always the end."""
+    feed = proc_ssh._feed
+
+    def late(channel: paramiko.Channel, data: bytes) -> None:
+        end = time.monotonic() + 20
+        while not channel.closed and time.monotonic() < end:
+            time.sleep(0.01)
+        assert channel.closed
+        feed(channel, data)
+
+    monkeypatch.setattr(proc_ssh, "_feed", late)
     with machine(forced(tmp_path, f"#!/bin/sh\n{script}\n")) as made:
         error = refused(table(made), context)
     assert error.what == "the host cannot be examined"
