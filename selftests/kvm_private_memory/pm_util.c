@@ -122,17 +122,20 @@ static void guest_watch(struct pm_command *c)
 	}
 }
 
-/* The order is that of the reads: first whether the value is gone, then the value. */
-static uint64_t guest_count_late(struct pm_command *c)
+/*
+ * The order is that of the reads: first which value is gone, then what is there.
+ * A guest that goes on from a fault in between has still the value of before.
+ */
+static void guest_count_late(struct pm_command *c)
 {
-	uint64_t gone, late = 0;
+	uint64_t gone, seen;
 
 	while (!c->stop) {
 		gone = c->gone;
-		late += *(volatile uint64_t *)c->address == c->value && gone;
+		seen = *(volatile uint64_t *)c->address;
+		c->result += gone && seen == gone;
 		c->rounds++;
 	}
-	return late;
 }
 
 static void guest_do(struct pm_command *c)
@@ -167,7 +170,7 @@ static void guest_do(struct pm_command *c)
 		guest_watch(c);
 		break;
 	case OP_COUNT_LATE:
-		c->result = guest_count_late(c);
+		guest_count_late(c);
 		break;
 	}
 }
@@ -643,7 +646,12 @@ void pm_prepare_count_late(struct pm_vm *vm, int vcpu, uint64_t gpa,
 
 void pm_say_gone(struct pm_vm *vm, int vcpu)
 {
-	vm->command[vcpu]->gone = 1;
+	vm->command[vcpu]->gone = vm->command[vcpu]->value;
+}
+
+uint64_t pm_late(struct pm_vm *vm, int vcpu)
+{
+	return vm->command[vcpu]->result;
 }
 
 void pm_stop(struct pm_vm *vm, int vcpu)

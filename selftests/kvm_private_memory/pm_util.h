@@ -193,12 +193,13 @@ void pm_prepare_watch(struct pm_vm *vm, int vcpu, uint64_t gpa, uint64_t size,
 		      enum pm_view view);
 
 /*
- * The same for a vCPU that reads eight bytes: PM_DONE has how often it found the
- * value there after pm_say_gone().
+ * The same for a vCPU that reads eight bytes. pm_late() has how often it found
+ * the value there after pm_say_gone(), however it has ended.
  */
 void pm_prepare_count_late(struct pm_vm *vm, int vcpu, uint64_t gpa,
 			   enum pm_view view, uint64_t value);
 void pm_say_gone(struct pm_vm *vm, int vcpu);
+uint64_t pm_late(struct pm_vm *vm, int vcpu);
 
 struct pm_exit pm_run(struct pm_vm *vm, int vcpu, unsigned int limit_s);
 void pm_stop(struct pm_vm *vm, int vcpu);
