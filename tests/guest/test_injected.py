@@ -14,7 +14,7 @@ from harness.guest.machine import BootFiles, GuestConfig
 from harness.klog import scan
 from harness.lab.faults import parse_left, settings_of
 from harness.model.events import Accelerator, Faults, Left
-from harness.model.faults import Fault
+from harness.model.faults import Fault, Survivor
 from tests.guest.conftest import Outcome, Restored, probe, run
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long(60)]
@@ -61,31 +61,35 @@ def test_a_setting_that_there_is_not_is_named(restored: Restored) -> None:
     )
 
 
+def _left_of(outcome: Outcome) -> tuple[Survivor, ...]:
+    assert outcome.exit.status == 0
+    left = parse_left(b"".join(each.data for each in outcome.events if isinstance(each, Left)))
+    assert left is not None
+    return left
+
+
 def test_what_a_test_leaves_is_told_with_the_stacks_of_its_allocations(
     boot_files: BootFiles, tmp_path: Path
 ) -> None:
     """Objects remember their users where the kernel is told so, as with the fragment inject."""
 
-    async def work() -> tuple[Outcome, Outcome]:
+    async def work() -> tuple[Outcome, ...]:
         config = GuestConfig(cmdline=("slub_debug=FZPU",))
         await snapshot.create(config, Accelerator.TCG, boot_files, tmp_path)
         outcomes = []
-        for deed in (probe("exit", "0"), probe("leave")):
+        for deed in (probe("exit", "0"), probe("leave"), probe("replace", "/bin/probe")):
             async with await snapshot.restore(snapshot.load(tmp_path)) as guest:
                 outcomes.append(await run(guest, dataclasses.replace(deed, watch_left=True)))
-        return outcomes[0], outcomes[1]
+        return tuple(outcomes)
 
-    def segments(outcome: Outcome) -> list[tuple[str, int]]:
-        assert outcome.exit.status == 0
-        said = b"".join(each.data for each in outcome.events if isinstance(each, Left))
-        left = parse_left(said)
-        assert left is not None
-        return [(each.cache, each.count) for each in left if "newseg+" in each.where]
-
-    nothing, something = asyncio.run(work())
-    assert segments(nothing) == []
-    assert {"filp", "shmem_inode_cache"} <= {cache for cache, _ in segments(something)}
-    assert all(count == 1 for _, count in segments(something))
+    nothing, segment, file = (_left_of(outcome) for outcome in asyncio.run(work()))
+    assert nothing == ()
+    of_segment = [each for each in segment if "newseg+" in each.where]
+    assert {"filp", "shmem_inode_cache"} <= {each.cache for each in of_segment}
+    assert all(each.count == 1 for each in of_segment)
+    # The file that it replaces was of the boot: no cache has grown.
+    of_file = [each.cache for each in file if "do_filp_open+" in each.where]
+    assert sorted(of_file) == ["dentry", "shmem_inode_cache"]
 
 
 def test_a_kernel_that_does_not_know_whose_its_objects_are_says_nothing(restored: Restored) -> None:

@@ -577,8 +577,6 @@ static void run_test(int sigfd)
 	while (letter_left())
 		hear_host(&job);
 	set_clock_and_seed();
-	if (run.watch_left)
-		remember_objects();
 	wait_for_even_time(beyond);
 	mark(MARK_AGENT);
 	if (!start_test(&job)) {

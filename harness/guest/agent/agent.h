@@ -114,7 +114,6 @@ bool start_to_preempt(const struct preemption *at, size_t count);
 void stop_to_preempt(void);
 
 /* left.c */
-void remember_objects(void);
 struct quiet;
 void send_left(struct quiet *quiet, pid_t first);
 

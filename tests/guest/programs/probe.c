@@ -201,6 +201,9 @@ int main(int argc, char **argv)
 		allocate_in(argv[2]);
 	} else if (!strcmp(deed, "leave")) {
 		return shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600) < 0;
+	} else if (!strcmp(deed, "replace")) {
+		/* Frees as many objects of the boot as it leaves of its own. */
+		return unlink(arg) < 0 || close(creat(arg, 0600)) < 0;
 	} else if (!strcmp(deed, "signal")) {
 		raise(atoi(arg));
 	} else if (!strcmp(deed, "output")) {
