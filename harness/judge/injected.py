@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import msgspec
 
@@ -53,9 +54,6 @@ _PLUMBING = re.compile(
     r"dump_stack|should_fail|__should_fail|fail_dump|fei_|kprobe_|ftrace_|override_function"
 )
 _BY_WORDS = {os.strerror(number): name for number, name in errno.errorcode.items()}
-_WORDS = re.compile(
-    r"\b(?P<name>E[A-Z0-9]{2,})\b|(?P<words>" + "|".join(map(re.escape, _BY_WORDS)) + ")"
-)
 _LAZY = ({"alloc_vmap_area"}, {"__vmalloc_node_range", "copy_process"})
 """By these the kernel takes what it keeps for a while: areas of its address space, which it gives
 back many at a time, and stacks of tasks, which it has for the next ones."""
@@ -197,11 +195,18 @@ def _is_of_allocator(frame: str) -> bool:
     return frame.startswith(("kmem_cache_alloc", "__kmem_cache_alloc", "kmalloc", "__kmalloc"))
 
 
+@cache
+def _words() -> re.Pattern[str]:
+    """Return the pattern of the name of an error, or of its words: long to compile, seldom used."""
+    words = "|".join(map(re.escape, _BY_WORDS))
+    return re.compile(rf"\b(?P<name>E[A-Z0-9]{{2,}})\b|(?P<words>{words})")
+
+
 def _error(test: Test, ended: TestEnded) -> str:
     """Return the error that a test has told of, as its name; else how the test ended."""
     texts = [case.text or case.reason for case in test.cases if not case.outcome.as_expected]
     for text in (*texts, ended.output):
-        for found in _WORDS.finditer(text):
+        for found in _words().finditer(text):
             name = found["name"] or _BY_WORDS[found["words"]]
             if hasattr(errno, name):
                 return name

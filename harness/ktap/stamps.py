@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from harness.ktap.limits import MAX_PREFIX
 
@@ -49,11 +50,27 @@ _ELEMENT = (
     rb"(?:" + _BRACKET + rb"|" + _PRIORITY + rb"|(?<![\w.])(?:" + _TIME + rb"|" + _ORIGIN + rb")"
     rb"(?![\w.]))"
 )
-_ONE = re.compile(_ELEMENT)
-_ELEMENTS = re.compile(_ELEMENT + rb"(?: ?" + _ELEMENT + rb"){0,3}")
-_TIMED = re.compile(_BRACKET + rb"|(?<![\w.])" + _TIME + rb"(?![\w.])")
 # A host and a program after the stamps, as in the system log.
 _SENDER = re.compile(rb" ?(?:[\w.-]{1,64} )?[\w./@-]{1,64}(?:\[\d{1,8}\])?:(?= )")
+
+
+class _Patterns:
+    """Patterns that take long to compile: a run needs them only when its first test has ended."""
+
+    @cached_property
+    def one(self) -> re.Pattern[bytes]:
+        return re.compile(_ELEMENT)
+
+    @cached_property
+    def some(self) -> re.Pattern[bytes]:
+        return re.compile(_ELEMENT + rb"(?: ?" + _ELEMENT + rb"){0,3}")
+
+    @cached_property
+    def timed(self) -> re.Pattern[bytes]:
+        return re.compile(_BRACKET + rb"|(?<![\w.])" + _TIME + rb"(?![\w.])")
+
+
+_PATTERNS = _Patterns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +102,8 @@ def generalise(prefix: bytes) -> Prefix | None:
     if not blank:
         body = prefix.rstrip()
     pattern, at = b"", 0
-    for found in _ELEMENTS.finditer(body):
-        more = len(_ONE.findall(found.group())) - 1
+    for found in _PATTERNS.some.finditer(body):
+        more = len(_PATTERNS.one.findall(found.group())) - 1
         again = rb"(?: ?" + _ELEMENT + rb"){%d}" % more if more else b""
         pattern += re.escape(body[at : found.start()]) + _ELEMENT + again
         at = found.end()
@@ -99,8 +116,8 @@ def leading(text: bytes) -> list[bytes]:
 
     The stamps must include a time.
     """
-    found = _ELEMENTS.match(text)
-    if found is None or not _TIMED.search(found.group()):
+    found = _PATTERNS.some.match(text)
+    if found is None or not _PATTERNS.timed.search(found.group()):
         return []
     ends = [found.end()]
     sender = _SENDER.match(text, found.end())
