@@ -37,6 +37,8 @@ class KernelTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     config: tuple[str, ...]
     """Fragments ``kernel-configs/NAME.config``, merged in this order over allnoconfig."""
     config_dir: str = "kernel-configs"
+    cc: str = "gcc"
+    """The compiler, by its name on the ``PATH`` or its absolute path."""
     trust: Trust | None = None
     """How far the sources are trusted: ``own`` or ``stranger`` (docs/sandbox.md).  None is own for
     what is on this machine and for Debian's packages, and stranger for a URL."""
@@ -69,6 +71,7 @@ class VariantTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Names of ``stacks``, and paths of series, applied in this order."""
     config: tuple[str, ...] = ()
     source: str | None = None
+    cc: str | None = None
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -146,5 +146,6 @@ def _rerun(request: Request, number: int, check: str) -> str:
     if spec.series_version is not None:
         argv += ["--series-version", str(spec.series_version)]
     argv += [word for name in spec.config for word in ("--config", name)]
+    argv += ["--cc", spec.cc] if spec.cc else []
     argv += ["--trust", request.trust] if request.trust else []
     return shlex.join([*argv, "--upto", str(number), "--check", check])

@@ -103,6 +103,15 @@ summary_option = click.option(
 )
 
 
+cc_option = click.option(
+    "--cc",
+    type=Name(),
+    metavar="COMPILER",
+    help="Compile the kernel with this compiler: its name on the PATH (gcc-11), or its absolute "
+    "path.  Tests are compiled with gcc.  [default: kernel.cc of the project file, or gcc]",
+)
+
+
 def reports_of(
     here: Path, junit: Path | str | None, summary: Path | str | None, command: Sequence[str]
 ) -> Reports:

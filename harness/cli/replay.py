@@ -175,7 +175,7 @@ def replay(
 def _earlier(run: str, asked: Asked) -> Requested:
     """Return what was asked of *run*; raises UserError where *asked* says that, too."""
     here = Path.cwd()
-    for name in ("source", "series", "series_version", "config", "suites", "guest", "trust"):
+    for name in ("source", "series", "series_version", "config", "cc", "suites", "guest", "trust"):
         if _given(name):
             raise UserError(
                 "kernel and suites are those of the run", where=f"--from {run} with --{name}"

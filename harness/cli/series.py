@@ -16,6 +16,7 @@ from harness.checks import CHECKS
 from harness.cli.options import (
     FilePath,
     Name,
+    cc_option,
     find_project,
     program_words,
     project_option,
@@ -185,6 +186,7 @@ def apply_command(
     help="Add this configuration fragment of kernel-configs/.  May be repeated.  [default: "
     "kernel.config of the project file]",
 )
+@cc_option
 @click.option(
     "--trust",
     type=click.Choice(["own", "stranger"]),
@@ -233,6 +235,7 @@ def check(
     upto: int | None,
     source: str | None,
     config: tuple[str, ...],
+    cc: str | None,
     trust: str | None,
     wanted: tuple[str, ...],
     fail_on: str,
@@ -285,6 +288,7 @@ def check(
                     upto=upto,
                     series_version=series_version,
                     config=config,
+                    cc=cc or "",
                 ),
             ),
             trust=Trust(trust) if trust else None,

@@ -18,6 +18,7 @@ from harness.cli.options import (
     FilePath,
     Name,
     RunName,
+    cc_option,
     find_project,
     program_words,
     project_option,
@@ -117,6 +118,7 @@ def _given(args: Sequence[str], option: str) -> str:
     help="Add this configuration fragment of kernel-configs/.  May be repeated.  [default: "
     "kernel.config of the project file]",
 )
+@cc_option
 @click.option(
     "--suite",
     "suites",
@@ -254,6 +256,7 @@ class Asked:
     series: tuple[str, ...]
     series_version: int | None
     config: tuple[str, ...]
+    cc: str | None
     suites: tuple[str, ...]
     expression: str
     jobs: int | None
@@ -278,6 +281,7 @@ class Asked:
             upto=upto,
             series_version=self.series_version,
             config=self.config,
+            cc=self.cc or "",
         )
 
 

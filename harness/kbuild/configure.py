@@ -146,7 +146,7 @@ def _make_variables(make: Make, tools: Toolchain) -> dict[str, str]:
         "ARCH": toolchain.ARCH,
         "SRCARCH": toolchain.ARCH,
         "KERNELVERSION": make.release(),
-        "CC": "gcc",
+        "CC": make.cc,
         "LD": "ld",
         "NM": "nm",
         "HOSTCC": "gcc",

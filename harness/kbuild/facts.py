@@ -149,7 +149,7 @@ def _look(
 
 
 def _key(workshop: Workshop, tree: Tree, fragments: Fragments, asked: Asked) -> str:
-    tools = [toolchain.identify().identity]
+    tools = [toolchain.identify(workshop.place.cc).identity]
     if asked.sparse:
         tools.append(run(["sparse", "--version"], limit_s=30).output)
     return digest(

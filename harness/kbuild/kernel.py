@@ -17,6 +17,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ from harness.kbuild.make import Make
 from harness.kbuild.stale import changed_files, made_from
 from harness.kbuild.toolchain import Toolchain
 from harness.proc.process import check, run
-from harness.proc.sandbox import Sandbox
+from harness.proc.sandbox import Sandbox, files_elsewhere
 from harness.progress import Step
 from harness.source import worktree
 from harness.store import Store
@@ -125,6 +126,8 @@ class Slot:
     owner: str = ""
     """Whose code is built there: empty for the user's own, else a digest that the versions of a
     stranger's series have in common."""
+    cc: str = toolchain.GCC
+    """The compiler of what is built there."""
 
     def sandbox(
         self, *, readable: tuple[Path, ...] = (), writable: tuple[Path, ...] = ()
@@ -135,7 +138,7 @@ class Slot:
         """
         if not self.owner:
             return None
-        return Sandbox((self.source, *readable), writable)
+        return Sandbox((self.source, *files_elsewhere(self.cc), *readable), writable)
 
     def make(self, log: Path, limit_s: float) -> Make:
         """Return how the makefiles are called, a stranger's in a sandbox; hold the slot's lock."""
@@ -146,7 +149,7 @@ class Slot:
             # What it makes set-user-ID there, no other user of this machine shall reach.
             self.path.chmod(0o700)
         sandbox = self.sandbox(readable=(self.request,), writable=(self.objects, self.ccache))
-        return Make(self.source, self.objects, self.ccache, log, limit_s, sandbox)
+        return Make(self.source, self.objects, self.ccache, log, limit_s, sandbox, self.cc)
 
     @property
     def request(self) -> Path:
@@ -170,20 +173,25 @@ def slot(
     fragments: Fragments,
     lineage: str | None = None,
     purpose: str = "",
+    cc: str = toolchain.GCC,
 ) -> Slot:
     """Return the slot for a source specification (its ``#ref`` does not count) and fragments.
+
+    Another compiler *cc* has one of its own, as it leaves no object as it was.
 
     One with a *purpose* is for nothing else: builds of kernels do not move its work tree about.
 
     For a stranger's code *lineage* is what the versions of that series have in common; None is the
     user's own code.
     """
-    name = digest(source.split("#")[0], *fragments.names, *([purpose] if purpose else []))[:12]
+    other = [f"CC={cc}"] if cc != toolchain.GCC else []
+    parts = (*fragments.names, *([purpose] if purpose else []), *other)
+    name = digest(source.split("#")[0], *parts)[:12]
     if lineage is not None:
         name = f"{_STRANGER}{digest(lineage)[:12]}-{name}"
     path = store.for_make().place("build", name)
     os.utime(path)
-    return _slot_at(store, path)
+    return _slot_at(store, path, cc)
 
 
 def slots(store: Store) -> list[Slot]:
@@ -191,11 +199,12 @@ def slots(store: Store) -> list[Slot]:
     return [_slot_at(store, path) for path in store.for_make().place("build").iterdir()]
 
 
-def _slot_at(store: Store, path: Path) -> Slot:
+def _slot_at(store: Store, path: Path, cc: str = toolchain.GCC) -> Slot:
     name = f"build-{path.name}"
     if not path.name.startswith(_STRANGER):
-        return Slot(name, path, store.place("ccache"))
-    return Slot(name, path, path / "ccache", path.name.removeprefix(_STRANGER).partition("-")[0])
+        return Slot(name, path, store.place("ccache"), cc=cc)
+    owner = path.name.removeprefix(_STRANGER).partition("-")[0]
+    return Slot(name, path, path / "ccache", owner, cc)
 
 
 def build(
@@ -214,7 +223,7 @@ def build(
     dropped, :class:`DoesNotCompile` for a tree that does not, with *keep_going* after all files of
     it were tried; MachineError when the machine fails.
     """
-    tools = toolchain.identify()
+    tools = toolchain.identify(place.cc)
     key = _key(tree, fragments, place, tools)
     work = _Work(tree, fragments, place, tools, context, log, limit_s, keep_going)
     path = context.obtain("kernel", key, work.build_into)
@@ -227,8 +236,8 @@ def build(
 
 def are_built(wanted: Iterable[tuple[Tree, Fragments, Slot]], context: Context) -> list[bool]:
     """Return of each kernel whether the store has it, so that there is nothing to build."""
-    tools = toolchain.identify()
-    paths = (context.store.path("kernel", _key(*each, tools)) for each in wanted)
+    identify = cache(toolchain.identify)
+    paths = (context.store.path("kernel", _key(*each, identify(each[2].cc))) for each in wanted)
     return [path.exists() for path in paths]
 
 
@@ -251,7 +260,7 @@ def refill(
 
     Raises what :func:`build` does, and MachineError where another kernel comes out.
     """
-    work = _Work(tree, fragments, place, toolchain.identify(), context, log, limit_s)
+    work = _Work(tree, fragments, place, toolchain.identify(place.cc), context, log, limit_s)
     with context.store.scratch("refill") as out:
         work.build_into(out)
         made = build_id(out / "vmlinux", place.sandbox(readable=(out,)))

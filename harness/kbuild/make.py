@@ -28,6 +28,8 @@ class Make:
     """For each call."""
     sandbox: Sandbox | None = None
     """Where the makefiles run if they are a stranger's."""
+    cc: str = toolchain.GCC
+    """The compiler; programs that run while the kernel is built are compiled with gcc."""
     options: tuple[str, ...] = ()
     """Additional arguments of make, such as ``W=1``."""
     tried: list[str] = field(default_factory=list)
@@ -74,7 +76,11 @@ class Make:
                 on_line(line)
 
         return run(
-            [*toolchain.make_arguments(self.source, self.objects), *self.options, *targets],
+            [
+                *toolchain.make_arguments(self.source, self.objects, self.cc),
+                *self.options,
+                *targets,
+            ],
             env={**toolchain.environment(self.ccache, self.source.parent), **env},
             limit_s=self.limit_s,
             log=self.log,

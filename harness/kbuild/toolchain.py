@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.digest import digest
-from harness.proc.environment import clean
+from harness.errors import UserError
+from harness.proc.environment import clean, harmless, search_path
+from harness.proc.packages import install
 from harness.proc.process import check, run
 
 ARCH = "x86"
+GCC = "gcc"
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Toolchain:
     """Identity of the compiler and the binary utilities."""
 
     compiler: str
-    """First line of ``gcc --version``."""
+    """First line of what the compiler says to ``--version``."""
     linker: str
     """First line of ``ld --version``."""
     defaults: str
@@ -32,15 +36,33 @@ class Toolchain:
         return f"{self.compiler}; {self.linker}; {self.defaults[:12]}"
 
 
-def identify() -> Toolchain:
-    """Ask the tools who they are; raises MachineError where one is missing."""
-    return Toolchain(_first_line("gcc"), _first_line("ld"), _defaults())
+def identify(cc: str = GCC) -> Toolchain:
+    """Ask the compiler *cc* and the linker who they are; raises MachineError without them."""
+    return Toolchain(_first_line(cc), _first_line("ld"), _defaults(cc))
 
 
-def _defaults() -> str:
-    """Return a digest of what gcc does by itself: a wrapper of that name may add options."""
-    argv = ["gcc", "-###", "-x", "c", "/dev/null", "-o", "/dev/null"]
-    done = check(run(argv, limit_s=30), "gcc does not run")
+def check_compiler(cc: str) -> None:
+    """Raise UserError where a user has named a compiler *cc* that there is not."""
+    where = f"--cc {cc}, or cc of the project file"
+    if not harmless(Path(cc)) or cc.startswith("-") or ("/" in cc and not cc.startswith("/")):
+        raise UserError(
+            "the compiler is named by one word, or by its absolute path",
+            where=where,
+            hint="to add options, put a script of that name on the PATH",
+        )
+    if shutil.which(cc, path=search_path()) is None:
+        raise UserError(
+            f"there is no compiler '{cc}'",
+            where=where,
+            why="no program of that name is on the PATH",
+            hint=install(Path(cc).name),
+        )
+
+
+def _defaults(cc: str) -> str:
+    """Return a digest of what *cc* does by itself: a wrapper of that name may add options."""
+    argv = [cc, "-###", "-x", "c", "/dev/null", "-o", "/dev/null"]
+    done = check(run(argv, limit_s=30), f"{cc} does not run")
     # Of its output the lines that begin with a space are commands, with names of temporary files.
     commands = (line for line in done.output.splitlines() if line.startswith(" "))
     return digest(*(re.sub(r"\S*/cc\w+\.\w+", "", line) for line in commands))
@@ -82,8 +104,8 @@ def environment(ccache_dir: Path, slot: Path) -> dict[str, str]:
     }
 
 
-def make_arguments(source: Path, objects: Path) -> list[str]:
-    """Return the argv that every make call in a slot begins with."""
+def make_arguments(source: Path, objects: Path, cc: str) -> list[str]:
+    """Return the argv that every make call in a slot begins with; *cc* compiles."""
     # Debug information and __FILE__ must not name the slot, or two slots would differ.  ccache
     # makes paths relative to the object directory where it can, and leaves them as they are
     # where it must give up (.incbin), so both spellings of the source directory are mapped.
@@ -104,7 +126,7 @@ def make_arguments(source: Path, objects: Path) -> list[str]:
         str(source),
         f"O={objects}",
         f"ARCH={ARCH}",
-        "CC=ccache gcc",
+        f"CC=ccache {cc}",
         f"KCFLAGS={maps}",
         f"KAFLAGS={maps}",
         f"-j{jobs()}",

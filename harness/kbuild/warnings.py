@@ -77,13 +77,14 @@ class Workshop:
         fragments: Fragments,
         lineage: str | None,
         *,
+        cc: str,
         log: Path,
         limit_s: float,
     ) -> Workshop:
         """Return the workshop for a source and fragments; see :func:`harness.kbuild.slot`."""
         named = replace(fragments, names=(*fragments.names, "W=1"))
         return cls(
-            slot(context.store, source, named, lineage),
+            slot(context.store, source, named, lineage, cc=cc),
             context,
             log,
             limit_s,
@@ -106,7 +107,7 @@ class Workshop:
         place = self.place
         if self._state() is None:
             self._clear()
-        tools = toolchain.identify()
+        tools = toolchain.identify(place.cc)
         unmet = configure(self._make(), tree, fragments, tools, self.context, place.owner)
         config = text_left(place.objects, ".config")
         check_taken(fragments, config, unmet)

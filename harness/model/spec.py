@@ -44,6 +44,8 @@ class KernelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Which version of the series, where there are several in one file; None is the newest."""
     config: tuple[str, ...] = ()
     """Fragments; none given means those of the project file."""
+    cc: str = ""
+    """The compiler; empty means that of the project file."""
 
 
 class BisectTable(msgspec.Struct, frozen=True, kw_only=True):

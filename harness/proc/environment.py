@@ -10,8 +10,8 @@ in the cache.  No list of such variables is complete, so only these pass:
 - for git with a repository on another machine: what ssh and credential helpers need, see
   :func:`user`.
 
-To build with another compiler, put it first on the ``PATH`` as ``gcc``: the key of every cache
-entry has the toolchain's identity, see :mod:`harness.kbuild.toolchain`.
+To build everything with another compiler, put it first on the ``PATH`` as ``gcc``: the key of every
+cache entry has the toolchain's identity, see :mod:`harness.kbuild.toolchain`.
 """
 
 from __future__ import annotations

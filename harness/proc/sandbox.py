@@ -69,7 +69,7 @@ class Sandbox:
     def argv(self, argv: Sequence[str], cwd: Path | None) -> list[str]:
         """Return the command line that runs *argv* in the sandbox, in *cwd* or in /tmp."""
         places: list[str] = []
-        shown = dict.fromkeys((*_elsewhere(), *self.readable))
+        shown = dict.fromkeys((*files_elsewhere(*_TOOLS), *self.readable))
         for option, paths in (("--ro-bind", shown), ("--bind", self.writable)):
             for path in paths:
                 places += [option, str(path), str(path)]
@@ -182,13 +182,13 @@ def _system() -> Iterator[str]:
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
 
 
-def _elsewhere() -> Iterator[Path]:
-    """Yield tools outside the system directories, such as another compiler, and their files.
+def files_elsewhere(*tools: str) -> Iterator[Path]:
+    """Yield those of *tools* outside the system directories, and the files of a compiler.
 
     Only the tool itself, not its directory, which may be the user's own.
     """
     seen = tuple(Path("/", name) for name in ("usr", *_SYSTEM))
-    for tool in _TOOLS:
+    for tool in tools:
         found = shutil.which(tool, path=search_path())
         for place in (Path(found), Path(found).resolve()) if found else ():
             if any(place.is_relative_to(each) for each in seen):
@@ -196,7 +196,7 @@ def _elsewhere() -> Iterator[Path]:
             yield place
             prefix = place.parent.parent
             for part in ("lib/gcc", "lib64/gcc", "libexec/gcc"):
-                if tool == "gcc" and (prefix / part).is_dir():
+                if "gcc" in place.name and (prefix / part).is_dir():
                     yield prefix / part
 
 

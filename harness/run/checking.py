@@ -141,7 +141,9 @@ def prepare(
         need_sandbox()
     limit_s = request.project.limits.build_s
     log = logs / KERNEL_BUILD
-    workshop = Workshop.of(context, base.spec, fragments, lineage, log=log, limit_s=limit_s)
+    workshop = Workshop.of(
+        context, base.spec, fragments, lineage, cc=request.compiler(spec), log=log, limit_s=limit_s
+    )
     kernel = results.Kernel(
         release="",
         source=base.description,

@@ -78,7 +78,12 @@ def against(whole: KernelSpec, base: str, count: int) -> tuple[KernelSpec, Kerne
     tip = msgspec.structs.replace(whole, name=TIP)
     if base != BASE:
         other = KernelSpec(
-            name=BASE, source=base, series=(NO_SERIES,), config=whole.config, tests_of=TIP
+            name=BASE,
+            source=base,
+            series=(NO_SERIES,),
+            config=whole.config,
+            cc=whole.cc,
+            tests_of=TIP,
         )
         return other, tip
     if not count:

@@ -197,10 +197,11 @@ def select(request: Request, spec: KernelSpec, context: Context) -> Selected:
     lineage = tests_lineage or request.lineage(spec, stack, base.spec)
     if lineage is not None:
         need_sandbox()
-    place = kbuild.slot(context.store, base.spec, fragments, lineage)
+    cc = request.compiler(spec)
+    place = kbuild.slot(context.store, base.spec, fragments, lineage, cc=cc)
     tests_place = place
     if tests_tree.commit != tree.commit:
-        tests_place = kbuild.slot(context.store, base.spec, fragments, lineage, "suites")
+        tests_place = kbuild.slot(context.store, base.spec, fragments, lineage, "suites", cc)
     return Selected(
         request=request,
         spec=spec,

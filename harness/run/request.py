@@ -13,6 +13,7 @@ import msgspec
 from harness import series
 from harness.errors import UserError
 from harness.guest import vng
+from harness.kbuild.toolchain import check_compiler
 from harness.model.faults import InjectSpec
 from harness.model.ids import ONLY, KernelName
 from harness.model.races import RaceSpec
@@ -208,6 +209,12 @@ class Request:
         # First, so that the user's fragments override it.
         return (*missing, *names), (note,)
 
+    def compiler(self, spec: KernelSpec) -> str:
+        """Return the compiler of *spec*; raises UserError where there is none of that name."""
+        cc = spec.cc or self.project.kernel.cc
+        check_compiler(cc)
+        return cc
+
     def kernel(self, name: KernelName) -> KernelSpec:
         """Return the kernel of that name, which must be asked for."""
         return next(each for each in self.kernels if each.name == name)
@@ -306,6 +313,7 @@ class Request:
         if spec.series_version is not None:
             argv += ["--series-version", str(spec.series_version)]
         argv += [word for name in spec.config for word in ("--config", name)]
+        argv += ["--cc", spec.cc] if spec.cc else []
         argv += ["--guest", self.guest] if self.guest else []
         argv += ["--trust", self.trust] if self.trust else []
         argv += ["--cost"] * self.cost + ["--functions"] * self.functions

@@ -60,13 +60,16 @@ def _spec(request: Request, asked: str, plain: KernelSpec) -> KernelSpec:
             source=table.source or plain.source,
             series=tuple(_from_project(request, each) for each in table.series) or plain.series,
             config=table.config or plain.config,
+            cc=table.cc or plain.cc,
         )
     parts = tuple(part for part in asked.split(",") if part)
     if not parts:
         raise UserError("a variant without a name", where="--variants")
     last = Path(parts[-1]).name.removesuffix(".patch")
     name = _NOT_IN_NAMES.sub("-", last).strip("-.+") or "variant"
-    return KernelSpec(name=name, source=plain.source, series=parts, config=plain.config)
+    return KernelSpec(
+        name=name, source=plain.source, series=parts, config=plain.config, cc=plain.cc
+    )
 
 
 def _from_project(request: Request, series: str) -> str:

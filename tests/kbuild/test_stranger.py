@@ -36,7 +36,9 @@ class Host:
     def home(self) -> Path:
         return self.root / "home"
 
-    def build(self, lineage: str | None = "a series", *, option: str = "PLAIN") -> Kernel:
+    def build(
+        self, lineage: str | None = "a series", *, option: str = "PLAIN", cc: str = "gcc"
+    ) -> Kernel:
         """Build the tree as it is now: a stranger's, or with None the user's own."""
         configs = self.root / "configs"
         configs.mkdir(exist_ok=True)
@@ -45,15 +47,15 @@ class Host:
         return kbuild.build(
             self.fake.commit(),
             fragments,
-            self.slot(lineage),
+            self.slot(lineage, cc),
             context=Context(self.store, Quiet()),
             log=self.root / "log",
             limit_s=60,
         )
 
-    def slot(self, lineage: str | None = "a series") -> Slot:
+    def slot(self, lineage: str | None = "a series", cc: str = "gcc") -> Slot:
         configs = self.root / "configs"
-        return kbuild.slot(self.store, "fake", kbuild.load(configs, ["a"]), lineage)
+        return kbuild.slot(self.store, "fake", kbuild.load(configs, ["a"]), lineage, cc=cc)
 
     def make(self, *commands: str) -> None:
         """Have the makefile run *commands* before it compiles; it does not care how they end."""
@@ -82,6 +84,28 @@ def everything_of(kernel: Kernel, host: Host) -> bytes:
     slot = host.slot()
     files = [*kernel.path.rglob("*"), *slot.objects.rglob("*"), host.root / "log"]
     return b"".join(path.read_bytes() for path in files if path.is_file())
+
+
+@pytest.mark.parametrize("lineage", [None, "a series"])
+def test_a_compiler_that_the_user_names_compiles(host: Host, lineage: str | None) -> None:
+    compiler = host.root / "opt" / "mycc-1"
+    compiler.parent.mkdir()
+    (compiler.parent / "secret").touch()
+    compiler.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && exec echo mycc 1.0\nexec gcc "$@"\n', "utf-8"
+    )
+    compiler.chmod(0o755)
+    host.make("$(CC) --version >$(O)/who", f"ls {compiler.parent} >$(O)/near")
+    plain, other = host.build(lineage), host.build(lineage, cc=str(compiler))
+    assert other.key != plain.key
+    assert other.meta.toolchain.startswith("mycc 1.0; ")
+    slots = host.slot(lineage), host.slot(lineage, str(compiler))
+    said = [(each.objects / "who").read_text() for each in slots]
+    assert said[0].startswith("gcc ")
+    assert said[1] == "mycc 1.0\n"
+    # Of its directory a stranger sees nothing else.
+    near = (slots[1].objects / "near").read_text().split()
+    assert near == (["mycc-1", "secret"] if lineage is None else ["mycc-1"])
 
 
 # The five of the issue.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The compiler behind its cache gives what the compiler alone would give."""
+"""The compiler: behind its cache it gives what it would give alone; names that are none."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import UserError
 from harness.kbuild import toolchain
 from harness.proc.process import check, run
 
@@ -32,3 +33,20 @@ def test_a_file_that_an_object_includes_as_it_is_counts(tmp_path: Path, name: st
         os.utime(tmp_path / name, (1, 1))
         check(run(argv, cwd=tmp_path, env=environment, limit_s=60), "the compiler failed")
         assert payload in (tmp_path / "out.o").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["no-such-compiler", "/nonexistent/gcc", "/etc/passwd"])
+def test_a_compiler_that_there_is_not(name: str) -> None:
+    with pytest.raises(UserError, match=f"there is no compiler '{name}'"):
+        toolchain.check_compiler(name)
+
+
+@pytest.mark.parametrize("name", ["ccache gcc", "./gcc", "bin/gcc", "gcc;reboot", "$(CC)", "-v"])
+def test_what_is_no_name_of_a_compiler(name: str) -> None:
+    with pytest.raises(UserError, match="one word, or by its absolute path"):
+        toolchain.check_compiler(name)
+
+
+def test_compilers_are_named_by_name_or_path() -> None:
+    toolchain.check_compiler("gcc")
+    toolchain.check_compiler("/usr/bin/gcc")

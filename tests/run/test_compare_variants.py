@@ -58,17 +58,23 @@ def patch(prepared: Prepared, path: Path, subject: str, old: str, new: str) -> N
     path.write_text(HEAD.format(subject) + "".join(diff))
 
 
+def project(root: Path, *more: str) -> None:
+    """Write the project file of this project to *root*, with a suite of its own and *more*."""
+    text = (REPOSITORY / "harness.toml").read_text()
+    kernel, _, _ = text.partition("\n[suites.")
+    kernel = kernel.replace('"patches/', f'"{REPOSITORY}/patches/')
+    kernel = kernel.replace("[kernel]\n", f'[kernel]\nconfig_dir = "{REPOSITORY}/kernel-configs"\n')
+    lines = (kernel, "[suites.mine]", 'path = "mine"', *more)
+    (root / "harness.toml").write_text("\n".join(lines) + "\n")
+    suite(root / "mine", faults=FAULTS)
+
+
 @pytest.fixture(scope="module")
 def compared(
     prepared: Prepared, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Comparison, Path]:
     root = tmp_path_factory.mktemp("project")
-    text = (REPOSITORY / "harness.toml").read_text()
-    kernel, _, _ = text.partition("\n[suites.")
-    kernel = kernel.replace('"patches/', f'"{REPOSITORY}/patches/')
-    kernel = kernel.replace("[kernel]\n", f'[kernel]\nconfig_dir = "{REPOSITORY}/kernel-configs"\n')
-    (root / "harness.toml").write_text(f'{kernel}\n[suites.mine]\npath = "mine"\n')
-    suite(root / "mine", faults=FAULTS)
+    project(root)
     slow, broken = root / "slow.patch", root / "broken.patch"
     patch(prepared, slow, "mm: Fault slowly", MARK, "	{" + LOOP + "	}\n" + MARK)
     patch(prepared, broken, "mm: Do not build", MARK, "#error planted\n" + MARK)
@@ -113,3 +119,27 @@ def test_it_is_attributed_to_its_function(compared: tuple[Comparison, Path]) -> 
     page = (directory / "variants.html").read_text()
     graph = page.partition('<a href="')[2].partition('"')[0]
     assert "handle_mm_fault" in (directory / graph).read_text()
+
+
+def test_variants_of_two_compilers(tmp_path: Path) -> None:
+    """The second one is a script that leaves all functions out of line that have one caller."""
+    compiler = tmp_path / "mycc"
+    compiler.write_text('#!/bin/sh\nexec gcc "$@" -fno-inline-functions-called-once\n')
+    compiler.chmod(0o755)
+    project(tmp_path, "[variants.plain]", 'series = ["none"]')
+    with (tmp_path / "harness.toml").open("a") as file:
+        file.write(f'[variants.other]\nseries = ["none"]\ncc = "{compiler}"\n')
+    words = ["compare", "--variants", "plain", "other", "--metric", "instructions_kernel"]
+    status, said = harness(tmp_path, *words)
+    assert status == 0, said
+    directory = tmp_path / "runs/latest"
+    found = msgspec.json.decode((directory / "variants.json").read_bytes(), type=Comparison)
+    (row,) = found.rows
+    _, other = row.figures
+    assert other is not None
+    assert other.exact
+    assert other.difference
+    assert [each.size.patches for each in found.variants] == [0, 0]
+    results: dict[str, Any] = json.loads((directory / "results.json").read_text())
+    tools = [each["toolchain"] for each in results["kernels"].values()]
+    assert len(set(tools)) == 2

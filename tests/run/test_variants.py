@@ -35,6 +35,9 @@ series = ["one"]
 [variants.second]
 series = ["one", "patches/two"]
 config = ["b"]
+
+[variants.third]
+cc = "gcc-11"
 """
 PATCH = """From: S <s@example.org>
 Subject: [PATCH] {0}
@@ -75,6 +78,11 @@ def test_variants_are_those_of_the_project_or_series(request_: Request) -> None:
         ("one", "mine.patch"),
     ]
     assert [each.config for each in found] == [("c",), ("b",), ("c",), ("c",)]
+
+
+def test_a_variant_may_have_a_compiler_of_its_own(request_: Request) -> None:
+    found = variants.specs(request_, ["first", "third", "none"], KernelSpec(cc="clang"))
+    assert [each.cc for each in found] == ["clang", "gcc-11", "clang"]
 
 
 def test_sizes_are_those_of_what_only_one_has(request_: Request) -> None:
