@@ -173,6 +173,7 @@ unsigned long pm_new_frame(const struct pm_frames *before,
 }
 
 #define CORRUPT_PFN	"/sys/kernel/debug/hwpoison/corrupt-pfn"
+#define UNPOISON_PFN	"/sys/kernel/debug/hwpoison/unpoison-pfn"
 #define HARD_OFFLINE	"/sys/devices/system/memory/hard_offline_page"
 
 bool pm_can_poison(void)
@@ -192,6 +193,19 @@ int pm_poison(unsigned long frame)
 		return -1;
 	snprintf(text, sizeof(text), "%#lx", frame * PAGE);
 	return pm_write_text(HARD_OFFLINE, text);
+}
+
+bool pm_can_unpoison(void)
+{
+	return !access(UNPOISON_PFN, W_OK);
+}
+
+int pm_unpoison(unsigned long frame)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%#lx", frame);
+	return pm_write_text(UNPOISON_PFN, text);
 }
 
 static int change_hugepages(unsigned long size, long pages)

@@ -55,6 +55,10 @@ unsigned long pm_new_frame(const struct pm_frames *before,
 bool pm_can_poison(void);
 int pm_poison(unsigned long frame);
 
+/* Takes a memory error back; EBUSY where somebody still holds the page. */
+bool pm_can_unpoison(void);
+int pm_unpoison(unsigned long frame);
+
 /*
  * Huge pages for the time of a case: as many as there were before and these.
  * ENOMEM if there cannot be so many.

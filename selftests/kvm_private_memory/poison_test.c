@@ -19,6 +19,7 @@ FIXTURE(poison)
 	struct pm_vm *vm;
 	struct pm_memory mem;
 	struct pm_frames *before;
+	unsigned long frame;		/* that has failed */
 	__u64 gpa;
 };
 
@@ -42,25 +43,31 @@ FIXTURE_SETUP(poison)
 		SKIP_CASE("cannot find page frames in /proc/kpageflags");
 }
 
-FIXTURE_TEARDOWN(poison)
+static void free_guest(FIXTURE_DATA(poison) *self)
 {
 	pm_vm_free(self->vm);
+	self->vm = NULL;
 	pm_memory_destroy(&self->mem);
+}
+
+FIXTURE_TEARDOWN(poison)
+{
+	if (self->vm)
+		free_guest(self);
 	free(self->before);
 }
 
 /* The page that has become unevictable since the set-up is ours. */
 #define POISON() do { \
 	struct pm_frames *after; \
-	unsigned long frame; \
 	ASSERT_EQ(0, pm_drain_lru_batch()); \
 	after = pm_unevictable_frames(); \
-	frame = pm_new_frame(self->before, after); \
+	self->frame = pm_new_frame(self->before, after); \
 	free(after); \
-	if (!frame) \
+	if (!self->frame) \
 		SKIP_CASE("cannot find the page in /proc/kpageflags"); \
-	ASSERT_EQ(0, pm_poison(frame)) \
-		TH_LOG("memory error in page frame %#lx: %s", frame, \
+	ASSERT_EQ(0, pm_poison(self->frame)) \
+		TH_LOG("memory error in page frame %#lx: %s", self->frame, \
 		       strerror(errno)); \
 } while (0)
 
@@ -106,6 +113,20 @@ TEST_F_TIMEOUT(poison, hole_and_new_page_in_its_place, 10)
 	ASSERT_EQ(0, pm_punch(self->mem.fd, PM_PAGE, PM_PAGE));
 	EXPECT_END(PM_DONE, pm_write(self->vm, self->gpa, PM_PRIVATE, 1));
 	EXPECT_VALUE(1, pm_read(self->vm, self->gpa, PM_PRIVATE));
+}
+
+/* The kernel takes back the error of a page only where nobody else holds it. */
+/* Shows: C11 (from patch 10) */
+TEST_F_TIMEOUT(poison, page_is_held_by_nobody_in_the_end, 10)
+{
+	ASSERT_END(PM_DONE, pm_write(self->vm, self->gpa, PM_PRIVATE, PATTERN));
+	POISON();
+	EXPECT_POISONED(pm_read(self->vm, self->gpa, PM_PRIVATE));
+	free_guest(self);
+	if (!pm_can_unpoison())
+		SKIP_CASE("memory errors cannot be taken back");
+	EXPECT_EQ(0, pm_unpoison(self->frame))
+		TH_LOG("page frame %#lx: %s", self->frame, strerror(errno));
 }
 
 TEST_HARNESS_MAIN

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 
 #define CORRUPT_PFN "/sys/kernel/debug/hwpoison/corrupt-pfn"
+#define PAGES 64
 
 /*
  * A process that keeps what this one has open until it is killed. If the kernel
@@ -54,7 +55,7 @@ FIXTURE_SETUP(poison_restricted)
 	self->holder = -1;
 	if (self->fd >= 0)
 		self->holder = hold_open();
-	if (self->holder < 0 || ftruncate(self->fd, page_size()) ||
+	if (self->holder < 0 || ftruncate(self->fd, PAGES * page_size()) ||
 	    bind_to_this_cpu() || memory_cgroup_enter(&self->cg)) {
 		memory_cgroup_destroy(&self->cg);
 		ASSERT_TRUE(false)
@@ -62,29 +63,70 @@ FIXTURE_SETUP(poison_restricted)
 	}
 }
 
-FIXTURE_TEARDOWN(poison_restricted)
+static void close_all(FIXTURE_DATA(poison_restricted) *self)
 {
+	if (self->fd < 0)
+		return;
 	kill(self->holder, SIGKILL);
 	waitpid(self->holder, NULL, 0);
 	close(self->fd);
+	self->fd = -1;
+}
+
+FIXTURE_TEARDOWN(poison_restricted)
+{
+	close_all(self);
 	memory_cgroup_destroy(&self->cg);
+}
+
+/* Returns the page frame of the only page of the file, as text, or NULL. */
+static const char *allocate_one(struct __test_metadata *_metadata,
+				FIXTURE_DATA(poison_restricted) *self)
+{
+	static char text[32];
+	unsigned long pfn;
+
+	ASSERT_EQ(0, sysret(fallocate(self->fd, 0, 0, page_size())));
+	ASSERT_EQ(0, drain_lru_batch());
+	pfn = memory_cgroup_unevictable_pfn(&self->cg);
+	snprintf(text, sizeof(text), "%#lx", pfn);
+	return pfn ? text : NULL;
 }
 
 /* Shows: C1 (from patch 3) */
 TEST_F(poison_restricted, page_that_nobody_uses)
 {
-	unsigned long pfn;
-	char text[32];
+	const char *pfn = allocate_one(_metadata, self);
 
-	ASSERT_EQ(0, sysret(fallocate(self->fd, 0, 0, page_size())));
-	ASSERT_EQ(0, drain_lru_batch());
-	pfn = memory_cgroup_unevictable_pfn(&self->cg);
 	if (!pfn)
 		SKIP_CASE("cannot find the page in /proc/kpagecgroup");
-	snprintf(text, sizeof(text), "%#lx", pfn);
-	EXPECT_EQ(0, write_text(CORRUPT_PFN, text))
-		TH_LOG("memory error in page frame %s: %s", text,
+	EXPECT_EQ(0, write_text(CORRUPT_PFN, pfn))
+		TH_LOG("memory error in page frame %s: %s", pfn,
 		       strerror(errno));
+}
+
+/* Whoever was told of the error must not hold the file for ever. */
+/* Shows: B1.free (from patch 3) */
+TEST_F(poison_restricted, file_with_a_failed_page_is_freed)
+{
+	const char *pfn = allocate_one(_metadata, self);
+	int tries;
+
+	if (!pfn)
+		SKIP_CASE("cannot find the page in /proc/kpagecgroup");
+	ASSERT_EQ(0, sysret(fallocate(self->fd, 0, 0, PAGES * page_size())));
+	ASSERT_EQ(0, drain_lru_batch());
+	ASSERT_EQ(0, write_text(CORRUPT_PFN, pfn));
+	ASSERT_NE(0, memory_cgroup_unevictable_pfn(&self->cg));
+
+	close_all(self);
+	for (tries = 0; tries < 20; tries++) {
+		if (!memory_cgroup_unevictable_pfn(&self->cg))
+			break;
+		usleep(100000);
+	}
+	EXPECT_GT(20, tries)
+		TH_LOG("pages of the closed file are still there");
 }
 
 TEST_HARNESS_MAIN

@@ -180,4 +180,83 @@ TEST_F_TIMEOUT(block, with_pages_of_a_guest, MIG_LIMIT)
 		EXPECT_EQ(0, set_block(self->usable, "online"));
 }
 
+/* --- Memory that is set aside for what moves --------------------------------------- */
+
+#define SOME	1024
+
+FIXTURE(zone)
+{
+	int fd;
+	unsigned long pages;		/* of a block */
+	int block;			/* which is all of ZONE_MOVABLE */
+	struct mig_ballast ballast;
+};
+
+FIXTURE_SETUP(zone)
+{
+	char text[32];
+	long probe;
+
+	self->block = -1;
+	self->fd = -1;
+	probe = pm_memfd_restricted();
+	if (probe < 0)
+		SKIP_CASE("no memfd_restricted()");
+	self->fd = probe;
+	if (pm_read_text("/sys/devices/system/memory/block_size_bytes", text,
+			 sizeof(text)) < 0)
+		SKIP_CASE("no memory hotplug");
+	self->pages = strtoul(text, NULL, 16) / MIG_PAGE;
+	ASSERT_EQ(0, pm_bind_to_this_cpu());
+	self->block = usable_block();
+	if (self->block < 0 || set_block(self->block, "offline"))
+		SKIP_CASE("no block of memory can be taken offline");
+	ASSERT_EQ(0, set_block(self->block, "online_movable"));
+}
+
+FIXTURE_TEARDOWN(zone)
+{
+	close(self->fd);
+	mig_ballast_free(&self->ballast);
+	if (self->block >= 0 && !set_block(self->block, "offline"))
+		set_block(self->block, "online");
+}
+
+/*
+ * What can move is taken from there first. What cannot would keep the block from
+ * being taken offline, which the zone is there for.
+ */
+/* Shows: D.zone (from patch 1) */
+TEST_F_TIMEOUT(zone, of_what_moves_has_no_restricted_pages, MIG_LIMIT)
+{
+	unsigned long first = self->block * self->pages, i, ordinary = 0, inside = 0;
+	struct pm_frames *before, *after, *restricted;
+
+	ASSERT_EQ(0, mig_ballast_take(&self->ballast, SOME * MIG_PAGE));
+	ASSERT_EQ(0, mig_ballast_look(&self->ballast));
+	for (i = 0; i < SOME; i++)
+		ordinary += self->ballast.frame[i] >= first &&
+			    self->ballast.frame[i] < first + self->pages;
+	if (!ordinary)
+		SKIP_CASE("not even ordinary pages are there");
+
+	ASSERT_EQ(0, pm_drain_lru_batch());
+	before = pm_unevictable_frames();
+	if (!before)
+		SKIP_CASE("no /proc/kpageflags");
+	ASSERT_EQ(0, fallocate(self->fd, 0, 0, SOME * MIG_PAGE));
+	ASSERT_EQ(0, pm_drain_lru_batch());
+	after = pm_unevictable_frames();
+	restricted = mig_frames_new(before, after);
+	free(before);
+	free(after);
+	EXPECT_EQ(SOME, mig_frames_count(restricted));
+	for (i = first; i < first + self->pages; i++)
+		inside += mig_frames_have(restricted, i);
+	free(restricted);
+	MIG_DIAGNOSTIC("pages in ZONE_MOVABLE: %lu of %d ordinary ones, %lu of %d restricted ones",
+		       ordinary, SOME, inside, SOME);
+	EXPECT_EQ(0, inside);
+}
+
 TEST_HARNESS_MAIN
