@@ -7,7 +7,7 @@ here: what is compared is what a kernel does, not what is expected of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 import msgspec
@@ -122,8 +122,20 @@ def compare_variants(
             if row is not None:
                 rows.append(row)
     found = {row.metric for row in rows}
-    notes = tuple(_missing(metric) for metric in metrics if metric not in found)
-    return Comparison(variants=variants, rows=tuple(rows), notes=notes)
+    missing = (_missing(metric) for metric in metrics if metric not in found)
+    return Comparison(variants=variants, rows=tuple(rows), notes=(*_compilers(each), *missing))
+
+
+def _compilers(each: Mapping[KernelName, Results]) -> Iterator[str]:
+    """Yield what compiled each kernel, where it was not the same for all."""
+    tools = {name: results.kernel.toolchain for name, results in each.items()}
+    if len({tool for tool in tools.values() if tool}) < 2:
+        return
+    compilers = {name: tool.partition(";")[0] for name, tool in tools.items()}
+    # A wrapper that adds options has the name of what it wraps; the rest tells them apart.
+    shown = compilers if len(set(compilers.values())) > 1 else tools
+    for name, tool in shown.items():
+        yield f"{name} is compiled with {tool or 'an unknown compiler'}"
 
 
 def _variant(name: KernelName, results: Results, size: Size) -> Variant:

@@ -188,3 +188,15 @@ def test_a_metric_that_no_test_has_is_told() -> None:
 
 def test_without_many_figures_that_scatter_there_is_no_interval() -> None:
     assert interval.interval([1.0] * 4, [2.0] * 9) is None
+
+
+def test_variants_of_several_compilers_say_so() -> None:
+    def built(tools: str) -> r.Results:
+        kernel = msgspec.structs.replace(KERNEL, toolchain=tools)
+        return msgspec.structs.replace(results(1), kernel=kernel)
+
+    assert compared(built("gcc 12; ld 2; a"), built("gcc 12; ld 2; a")).notes == ()
+    found = compared(built("gcc 12; ld 2; a"), built("gcc 11; ld 2; b"))
+    assert found.notes == ("v0 is compiled with gcc 12", "v1 is compiled with gcc 11")
+    found = compared(built("gcc 12; ld 2; a"), built("gcc 12; ld 2; b"))
+    assert [note[-1] for note in found.notes] == ["a", "b"]
