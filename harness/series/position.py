@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 
 from harness.series import diff
 from harness.series.model import Patch
@@ -60,7 +61,10 @@ def lines_of(patch: Patch, applied: bytes = b"") -> dict[str, Lines]:
     found = _lines_in(rows)
     for name, real in _lines_in(others).items():
         told = found.get(name)
-        if told is not None and (moved := _moved(told, real)) is not None:
+        if told is not None:
+            moved = _moved(told, real)
+            if moved is None:
+                moved = _aligned(told, rows, real, others)
             # Of equal lines a diff may show one or the other as new.
             same = {
                 line: index
@@ -78,7 +82,8 @@ def _rows(text: bytes) -> list[str]:
 def _moved(told: Lines, real: Lines) -> dict[int, int] | None:
     """Return by the line of the tree, where *real* has it, the line of the diff of *told*.
 
-    None if they do not add and remove as many lines, as where a part was in the tree before.
+    None if they do not add and remove as many lines, as where a part was in the tree before, or two
+    programs see the same change in different lines.
     """
     if len(told.added) != len(real.added) or len(told.removed) != len(real.removed):
         return None
@@ -92,6 +97,19 @@ def _moved(told: Lines, real: Lines) -> dict[int, int] | None:
         old, new = min(pairs, key=lambda pair: abs(pair[0] - line), default=(0, 0))
         found[line + new - old] = index
     return found
+
+
+def _aligned(told: Lines, rows: list[str], real: Lines, others: list[str]) -> dict[int, int]:
+    """Return the same of lines that both diffs show, by their text and order."""
+    mine, theirs = sorted(told.in_diff.items()), sorted(real.in_diff.items())
+    matcher = SequenceMatcher(
+        None, [rows[n][1:] for _, n in mine], [others[n][1:] for _, n in theirs], autojunk=False
+    )
+    return {
+        theirs[block.b + n][0]: mine[block.a + n][1]
+        for block in matcher.get_matching_blocks()
+        for n in range(block.size)
+    }
 
 
 def _lines_in(rows: list[str]) -> dict[str, Lines]:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.kbuild.diagnostics import Warned
@@ -50,6 +50,7 @@ def test_each_line_is_followed_to_where_it_has_gone(old: list[str], new: list[st
         assert rows[row][1:] + "\n" == new[number - 1]
 
 
+@example(["b\n"] * 3, ["b\n", "a\n", "b\n", "b\n"], 1)  # one diff adds two lines, the other one
 @given(TEXTS, TEXTS, st.integers(0, 5))
 def test_a_patch_is_followed_to_where_it_applies(old: list[str], new: list[str], by: int) -> None:
     """Lines of the tree are those of the commit, and lines of the patch its own."""
