@@ -291,9 +291,9 @@ class Connection:
             try:
                 channel.invoke_subsystem("sftp")
                 sftp = paramiko.SFTPClient(channel)
-            except (paramiko.SSHException, paramiko.SFTPError, EOFError):
+            except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:
                 channel.close()
-                if not self.alive:
+                if not self.alive or isinstance(error, TimeoutError):
                     raise
                 self._has_sftp = False
         if sftp is None:

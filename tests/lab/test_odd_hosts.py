@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -108,16 +109,18 @@ def probe(where: HostTable) -> Site:
     return seen
 
 
+OTHER = f"""
+import os, re, shlex
+line = os.environ["SSH_ORIGINAL_COMMAND"]
+assert not re.search(r"[\\n\\\\!%#~]", line), line
+words = [{SFTP!r}] if line == "internal-sftp" else shlex.split(line)
+os.execvp(words[0], words)
+"""
 SHELLS = {
     "sh": f"#!/bin/sh\n{ORIGINAL}\n",
     "bash": f"#!/bin/sh\n{ORIGINAL.replace('sh -c', '/bin/bash -c')}\n",
     # Knows words and quotes, and nothing else that csh, fish or rc take for something of theirs.
-    "other": f"#!{sys.executable} -IS\n"
-    "import os, re, shlex\n"
-    'line = os.environ["SSH_ORIGINAL_COMMAND"]\n'
-    'assert not re.search(r"[\\n\\\\!%#~]", line), line\n'
-    f"words = ['{SFTP}'] if line == 'internal-sftp' else shlex.split(line)\n"
-    "os.execvp(words[0], words)\n",
+    "other": f"#!/bin/sh\nexec {shlex.quote(sys.executable)} -IS -c {shlex.quote(OTHER)}\n",
 }
 
 
@@ -203,7 +206,20 @@ def test_a_host_that_ends_before_it_is_asked_is_heard_all_the_same(
     assert why in error.why
 
 
-def test_a_host_without_sftp(machine: Machine, tmp_path: Path, context: Context) -> None:
+@pytest.mark.parametrize("ends", ["any time", "first"])
+def test_a_host_without_sftp(
+    ends: str, machine: Machine, tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(channel: paramiko.Channel) -> paramiko.SFTPClient:
+        """Wait for the end of what should have been an SFTP server."""
+        channel.status_event.wait(20)
+        while not channel.closed:
+            time.sleep(0.01)
+        return client(channel)
+
+    client = paramiko.SFTPClient
+    if ends == "first":
+        monkeypatch.setattr(paramiko, "SFTPClient", begin)
     script = f"#!/bin/sh\n{ORIGINAL.replace(SFTP, 'false')}\n"
     (tmp_path / "bin" / "cat").symlink_to("/bin/cat")
     with machine(forced(tmp_path, script)) as made:
