@@ -14,6 +14,8 @@ from harness.proc.process import check, run
 
 pytestmark = pytest.mark.unit
 
+REPOSITORY = Path(__file__).parents[2]
+C_FILES = [*(REPOSITORY / "harness").rglob("*.c"), *(REPOSITORY / "tests").rglob("*.c")]
 SOURCES = {
     # The kernel's image holds the compressed kernel like this, under a name that never changes.
     "piggy.S": '.section ".rodata","a"\n.incbin "payload"\n',
@@ -50,3 +52,14 @@ def test_what_is_no_name_of_a_compiler(name: str) -> None:
 def test_compilers_are_named_by_name_or_path() -> None:
     toolchain.check_compiler("gcc")
     toolchain.check_compiler("/usr/bin/gcc")
+
+
+@pytest.mark.parametrize("file", sorted(C_FILES), ids=lambda file: str(file.relative_to(REPOSITORY)))
+def test_newer_compilers_refuse_no_file(file: Path) -> None:
+    """What gcc 14 takes for errors, older ones only warn of."""
+    refused = ("implicit-function-declaration", "implicit-int", "int-conversion")
+    refused += ("incompatible-pointer-types", "return-type")
+    argv = ["gcc", "-fsyntax-only", *(f"-W{name}" for name in refused), str(file)]
+    said = run(argv, cwd=file.parent, limit_s=60).output
+    # Headers of a kernel tree are not there: that is another error.
+    assert not [line for line in said.splitlines() if any(f"[-W{name}]" in line for name in refused)]

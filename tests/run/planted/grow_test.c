@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The seal that no other test sets. */
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <sys/mman.h>

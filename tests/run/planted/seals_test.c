@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* One case for each of three seals. */
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <stdio.h>
