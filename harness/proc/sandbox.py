@@ -34,6 +34,8 @@ _FILE_BYTES = 8 * _GIB
 _OUTPUT_BYTES = _GIB // 8
 _CELL = "kernel-selftest-harness-"
 _CGROUPS = ("pids", "memory")
+_MAKING_S = 60
+"""A group without processes is not swept before this age."""
 _NUMBERS = itertools.count()
 _FORK = re.compile(
     r"(?:fork|clone3?|pthread_create).{0,60}Resource temporarily unavailable|[Cc]annot fork", re.I
@@ -241,11 +243,15 @@ def _hierarchies() -> dict[str, Path]:
 
 
 def _sweep(mount: Path) -> None:
-    """Remove the groups of runs that were killed."""
+    """Remove the groups of runs that were killed.
+
+    A process that is not here may be in another PID namespace, as in a container that shares these
+    control groups; it needs its group a moment after it has made it.
+    """
     for path in mount.glob(f"{_CELL}*"):
         pid = path.name.removeprefix(_CELL).partition("-")[0]
-        if not Path("/proc", pid).exists():
-            with suppress(OSError):
+        with suppress(OSError):
+            if not Path("/proc", pid).exists() and time.time() - path.stat().st_ctime > _MAKING_S:
                 path.rmdir()
 
 

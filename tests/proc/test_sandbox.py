@@ -220,3 +220,19 @@ def test_processes_of_another_user_than_root_are_limited_without_a_cgroup(
     )
     assert "annot fork" in done.stderr or "temporarily unavailable" in done.stderr, done.stderr
     assert Cell(Sandbox(), ()).blamed(done.stderr).startswith("it started more than")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root makes control groups")
+def test_groups_of_the_dead_are_swept_and_new_ones_of_another_namespace_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (mount, *_) = dict.fromkeys(sandbox._hierarchies().values())
+    group = mount / f"{sandbox._CELL}{ended.pid}-1"
+    group.mkdir()
+    sh("true", Sandbox())
+    assert group.exists()
+    monkeypatch.setattr(sandbox, "_MAKING_S", 0)
+    sh("true", Sandbox())
+    assert not group.exists()
