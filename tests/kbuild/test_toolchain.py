@@ -54,7 +54,7 @@ def test_compilers_are_named_by_name_or_path() -> None:
     toolchain.check_compiler("/usr/bin/gcc")
 
 
-@pytest.mark.parametrize("file", sorted(C_FILES), ids=lambda file: str(file.relative_to(REPOSITORY)))
+@pytest.mark.parametrize("file", sorted(C_FILES), ids=lambda file: file.name)
 def test_newer_compilers_refuse_no_file(file: Path) -> None:
     """What gcc 14 takes for errors, older ones only warn of."""
     refused = ("implicit-function-declaration", "implicit-int", "int-conversion")
@@ -62,4 +62,5 @@ def test_newer_compilers_refuse_no_file(file: Path) -> None:
     argv = ["gcc", "-fsyntax-only", *(f"-W{name}" for name in refused), str(file)]
     said = run(argv, cwd=file.parent, limit_s=60).output
     # Headers of a kernel tree are not there: that is another error.
-    assert not [line for line in said.splitlines() if any(f"[-W{name}]" in line for name in refused)]
+    found = [line for line in said.splitlines() if any(f"[-W{name}]" in line for name in refused)]
+    assert not found
