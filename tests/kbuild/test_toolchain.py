@@ -57,8 +57,8 @@ def test_compilers_are_named_by_name_or_path() -> None:
 @pytest.mark.parametrize("file", sorted(C_FILES), ids=lambda file: file.name)
 def test_newer_compilers_refuse_no_file(file: Path) -> None:
     """What gcc 14 takes for errors, older ones only warn of."""
-    refused = ("implicit-function-declaration", "implicit-int", "int-conversion")
-    refused += ("incompatible-pointer-types", "return-type")
+    refused = ["implicit-function-declaration", "implicit-int", "int-conversion"]
+    refused += ["incompatible-pointer-types", "return-type"]
     argv = ["gcc", "-fsyntax-only", *(f"-W{name}" for name in refused), str(file)]
     said = run(argv, cwd=file.parent, limit_s=60).output
     # Headers of a kernel tree are not there: that is another error.
