@@ -13,9 +13,11 @@ import statistics
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import MachineError, UserError
 from harness.kbuild import Fragments, slot, toolchain
@@ -46,8 +48,7 @@ Tell = Callable[[CheckResult], None]
 """Receives the result of a check."""
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """A series on its source, and where its trees are built."""
 
     stack: Stack
@@ -351,7 +352,9 @@ class Checks:
     def _tree(self, number: int) -> Tree:
         if number == 0:
             base = self.subject.source
-            return replace(self.subject.tree, commit=base.commit, tree=base.tree, patches=())
+            return msgspec.structs.replace(
+                self.subject.tree, commit=base.commit, tree=base.tree, patches=()
+            )
         repo, commit = self.subject.tree.repo, self.subject.tree.patches[number - 1].commit
         return Tree(repo, commit, _tree_of(repo, commit), commit, ())
 

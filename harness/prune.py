@@ -13,9 +13,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from harness.context import Context
 from harness.errors import UserError
@@ -35,8 +36,7 @@ _PAUSE_S = 3600.0
 """Examining the cache takes a second, so not every run does it."""
 
 
-@dataclass(frozen=True)
-class _Item:
+class _Item(msgspec.Struct, frozen=True):
     used: float
     size: int
     remove: Callable[[], bool]

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from harness.cli.options import Name
 from harness.cli.testing import Asked, TestingCommand, conduct, testing_options
@@ -79,10 +79,10 @@ def bisect(good: str | None, bad: str | None, tests_from: str, **options: Any) -
                 "the patches of a series: harness matrix --bisect",
             )
         table = _between(asked.source, good, bad, own_tests=tests_from == "own")
-        whole = dataclasses.replace(asked, series=asked.series or (NO_SERIES,)).kernel()
+        whole = msgspec.structs.replace(asked, series=asked.series or (NO_SERIES,)).kernel()
         # It comes last, whatever stands between.
         kernel = of_commit(whole, table, table.bad, _LAST)
-        return dataclasses.replace(request, kernels=(kernel,), bisect=table)
+        return msgspec.structs.replace(request, kernels=(kernel,), bisect=table)
 
     return conduct(asked, shape)
 

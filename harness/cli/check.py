@@ -8,10 +8,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+import msgspec
 
 from harness.cli.options import reports_of
 from harness.context import Context
@@ -34,8 +34,7 @@ from harness.store import Store
 from harness.visible import visible
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """What is to be checked, and where the reports go."""
 
     request: Request
@@ -54,7 +53,7 @@ class Wish:
 def run(wish: Wish) -> int:
     """Make the checks, write the reports, print what was found, and return the exit code."""
     command = (*wish.request.program, *sys.argv[1:])
-    request = replace(wish.request, command=command)
+    request = msgspec.structs.replace(wish.request, command=command)
     asked = checking.Wish(
         request,
         wish.wanted,

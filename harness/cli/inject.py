@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import re
 from typing import Any
 
 import click
+import msgspec
 
 from harness.cli.testing import Asked, TestingCommand, conduct, once_only, testing_options
 from harness.errors import UserError
@@ -98,7 +98,7 @@ def inject(
     )
 
     def shape(request: Request) -> Request:
-        return dataclasses.replace(request, kernels=(asked.kernel(),), inject=spec)
+        return msgspec.structs.replace(request, kernels=(asked.kernel(),), inject=spec)
 
     return conduct(asked, shape)
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import click
+import msgspec
 
 from harness.cli.testing import (
     Asked,
@@ -99,7 +99,7 @@ def matrix(
             raise several(len(kernels))
         table = BisectTable(own_tests=own) if bisect else None
         reuse = asked.reuse is not False
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             request, kernels=kernels, reruns=reruns, bisect=table, reuse=reuse
         )
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import click
+import msgspec
 
 from harness.cli.testing import Asked, TestingCommand, conduct, testing_options
 from harness.errors import UserError
@@ -114,7 +114,7 @@ def mutants(
     )
 
     def shape(request: Request) -> Request:
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             request, kernels=(asked.kernel(upto),), coverage=True, mutants=wanted
         )
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import click
+import msgspec
 
 from harness.cli.testing import Asked, TestingCommand, conduct, once_only, testing_options
 from harness.model.ids import TestId
@@ -84,7 +84,7 @@ def race(
     spec = RaceSpec(targets=targets, count=count, first=first, budget_s=budget, shorten=shorten)
 
     def shape(request: Request) -> Request:
-        return dataclasses.replace(request, kernels=(asked.kernel(),), race=spec)
+        return msgspec.structs.replace(request, kernels=(asked.kernel(),), race=spec)
 
     return conduct(asked, shape)
 

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
+import msgspec
 
 from harness.cli.options import RunName, find_project, program_words
 from harness.cli.testing import (
@@ -156,15 +155,15 @@ def replay(
             where=f"--schedule with {'--hunt' if hunt else '--seed'}",
             hint="harness race looks for a schedule under which the test fails",
         )
-    asked = dataclasses.replace(asked, repeat=hunt or 1, until_fail=hunt is not None)
+    asked = msgspec.structs.replace(asked, repeat=hunt or 1, until_fail=hunt is not None)
 
     earlier = _earlier(from_run, asked) if from_run else None
 
     def shape(request: Request) -> Request:
-        request = dataclasses.replace(request, recording=RecordSpec(seed=seed), race=under)
+        request = msgspec.structs.replace(request, recording=RecordSpec(seed=seed), race=under)
         if earlier:
-            return dataclasses.replace(request, **replays.tested_in(earlier))
-        return dataclasses.replace(request, kernels=(asked.kernel(),))
+            return msgspec.structs.replace(request, **replays.tested_in(earlier))
+        return msgspec.structs.replace(request, kernels=(asked.kernel(),))
 
     def finish(finished: Finished) -> int:
         return _keep(finished, look, passes=keep_pass)
@@ -219,8 +218,7 @@ def _keep(finished: Finished, look: _Look, *, passes: bool) -> int:
     return results.exit_code
 
 
-@dataclass(frozen=True)
-class _Look:
+class _Look(msgspec.Struct, frozen=True):
     """What is to be seen of a recording."""
 
     times: int

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import click
+import msgspec
 
 from harness.cli.options import Name
 from harness.cli.race import suites_of
@@ -142,7 +142,7 @@ def run(
         kernels: tuple[KernelSpec, ...] = (whole,)
         if base is not None:
             kernels = against(whole, base, len(request.stack(whole).patches))
-        request = dataclasses.replace(
+        request = msgspec.structs.replace(
             request,
             kernels=kernels,
             coverage=coverage,

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from harness import project
 from harness.cli.options import (
@@ -247,8 +246,7 @@ def testing_options(function: F) -> F:
     return function
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """The values of :func:`testing_options`."""
 
     project_file: Path | None
@@ -321,8 +319,7 @@ def test_of(target: str, schedule: str | None) -> tuple[str, str | None]:
     return found
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """A run that has come to its end."""
 
     request: Request
@@ -357,7 +354,7 @@ def conduct(
             request = Request.again(request_of(journal.read(directory), directory), program)
             if asked.hosts or asked.dask:
                 dask = asked.dask or ""
-                request = dataclasses.replace(request, hosts=asked.hosts, dask=dask)
+                request = msgspec.structs.replace(request, hosts=asked.hosts, dask=dask)
             name = ""
         else:
             name = rundir.new_name()

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 
 import click
+import msgspec
 
 from harness.cli.testing import Asked, Finished, conduct
 from harness.errors import ExitCode, UserError
@@ -31,7 +31,7 @@ def compare_variants(
     def shape(request: Request) -> Request:
         kernels = variants.specs(request, names, asked.kernel())
         cost, by_function = variants.counts(metrics)
-        request = dataclasses.replace(
+        request = msgspec.structs.replace(
             request,
             kernels=kernels,
             cost=cost or functions,

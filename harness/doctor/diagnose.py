@@ -7,10 +7,11 @@ import difflib
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+
+import msgspec
 
 from harness import __version__
 from harness.context import Context
@@ -26,8 +27,7 @@ from harness.store import Store
 _ROOT = Path("/")
 
 
-@dataclass(frozen=True)
-class Doctor:
+class Doctor(msgspec.Struct, frozen=True):
     """Runs all checks.  *root* is the directory of the machine's files."""
 
     host_facts: HostFacts

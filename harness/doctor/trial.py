@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -46,8 +46,7 @@ _MORE_PROCESSORS = (8, 1)
 _HOW = "make test-kernel, which builds a kernel; then harness doctor again"
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The result of a boot under one accelerator.  ``seconds`` is the boot's duration."""
 
     trouble: str = ""

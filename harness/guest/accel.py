@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -43,8 +42,7 @@ class Wanted(StrEnum):
     TCG = "tcg"
 
 
-@dataclass(frozen=True)
-class Probe:
+class Probe(msgspec.Struct, frozen=True):
     """The accelerator to use, and why that one.
 
     ``holds_s`` is for how many seconds that may be believed on this machine; 0 for not at all.
@@ -147,8 +145,7 @@ async def _try_kvm(
     return Probe(Accelerator.TCG, trouble, DAY_S)
 
 
-@dataclass(frozen=True)
-class _NotBooted:
+class _NotBooted(msgspec.Struct, frozen=True):
     """A kernel did not boot under KVM, which may be the kernel's fault."""
 
     trouble: str
@@ -182,8 +179,7 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     until: float
 
 
-@dataclass(frozen=True)
-class ProbeCache:
+class ProbeCache(msgspec.Struct, frozen=True):
     """What was found out on this machine, in the files of *directory*.
 
     An answer is for one machine (:attr:`Host.identity`), one QEMU, one machine type and one

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import UserError
 from harness.guest import confidential, firmware
@@ -70,8 +71,7 @@ class HostFacts:
         )
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a test would run.
 
     ``type`` is ``sealed`` or ``vng``.  ``accelerator`` is None as long as it is not known, and
@@ -87,8 +87,7 @@ class Place:
     refused: str = ""
 
 
-@dataclass(frozen=True)
-class Requirement:
+class Requirement(msgspec.Struct, frozen=True):
     """A name that tests may require."""
 
     meaning: str

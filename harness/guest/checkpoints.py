@@ -15,8 +15,9 @@ from __future__ import annotations
 import shutil
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import MachineError
 from harness.guest import snapshot
@@ -47,8 +48,7 @@ class NotHere(Exception):
     """There can be no checkpoint just there, but may be a little later."""
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(msgspec.Struct, frozen=True):
     """A guest as it was within a recording."""
 
     count: int

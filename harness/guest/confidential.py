@@ -10,8 +10,9 @@ has been run on hardware by this project; docs/confidential.md says what has bee
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from harness.guest.emulator import Emulator
 from harness.guest.firmware import Firmware, Has, directories
@@ -33,8 +34,7 @@ class Wanted(StrEnum):
     SEV_SNP = "sev-snp"
 
 
-@dataclass(frozen=True)
-class Technology:
+class Technology(msgspec.Struct, frozen=True):
     """What one of them asks of processor, host kernel, QEMU, firmware and guest kernel."""
 
     title: str
@@ -110,16 +110,14 @@ TECHNOLOGIES = {
 }
 
 
-@dataclass(frozen=True)
-class Missing:
+class Missing(msgspec.Struct, frozen=True):
     """One thing that a guest of some kind lacks here, and what to do about it."""
 
     reason: str
     do: str = ""
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """Whether guests of *kind* can be started: how, or everything that is missing."""
 
     kind: Kind
@@ -317,8 +315,7 @@ def lacks(kind: Kind, kernel: Mapping[str, str]) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """What a guest gets of what was asked for.
 
     ``refused`` says why a guest that was to be confidential cannot be had; ``note`` is for people

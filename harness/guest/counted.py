@@ -7,8 +7,9 @@ import re
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.guest.machine import escaped
 from harness.model.cost import USER_SPACE, Counts, Symbols
@@ -126,8 +127,7 @@ def encode_addresses(addresses: Iterable[int]) -> bytes:
     return b"".join(struct.pack("=Q", each) for each in sorted(addresses))
 
 
-@dataclass(frozen=True)
-class _Told:
+class _Told(msgspec.Struct, frozen=True):
     """What a file of counts says of a schedule."""
 
     threads: dict[int, int]
@@ -203,8 +203,7 @@ def stands(out: Path, symbols: Symbols) -> tuple[Stand, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True)
-class _Tree:
+class _Tree(msgspec.Struct, frozen=True):
     """The chains of calls that the plugin has seen, with names."""
 
     nodes: Sequence[tuple[int, int, int, int]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ _LIMIT_S = 20.0
 _VERSION = re.compile(r"version (\d+)\.(\d+)")
 
 
-@dataclass(frozen=True)
-class SevFacts:
+class SevFacts(msgspec.Struct, frozen=True):
     """What an SEV guest must be told about the host's processor, as QEMU found it out.
 
     ``cbitpos`` is the bit of a guest page-table entry that says that a page is encrypted;
@@ -32,8 +30,7 @@ class SevFacts:
     reduced_phys_bits: int
 
 
-@dataclass(frozen=True)
-class Emulator:
+class Emulator(msgspec.Struct, frozen=True):
     """A QEMU program; everything is empty where there is none."""
 
     path: str = ""

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
+import msgspec
 from qemu.qmp import QMPError
 
 from harness.guest import frames, processors
@@ -28,16 +28,14 @@ _SHUTDOWNS = {"guest-reset": How.RESET, POWERED_OFF: How.POWER_OFF}
 _RESTLESS = {Unquiet.BUSY: "busy", Unquiet.RCU: "rcu"}
 
 
-@dataclass(frozen=True)
-class Closed:
+class Closed(msgspec.Struct, frozen=True):
     """A channel's end of file; ``error`` says what was wrong with its content."""
 
     name: str
     error: str = ""
 
 
-@dataclass(frozen=True)
-class GivenUp:
+class GivenUp(msgspec.Struct, frozen=True):
     """The harness does not wait for the guest any longer: ``how`` and ``detail`` say why."""
 
     how: How

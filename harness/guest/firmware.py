@@ -13,10 +13,11 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 _ROOT = Path("/")
 _MACHINE = "pc-q35-"
@@ -39,8 +40,7 @@ class Has(StrEnum):
     """What a TDX guest consists of before it starts."""
 
 
-@dataclass(frozen=True)
-class Firmware:
+class Firmware(msgspec.Struct, frozen=True):
     """An image that a guest can start from.
 
     ``flash`` says that it is made for QEMU's parallel flash; else it is loaded with ``-bios``.

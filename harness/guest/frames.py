@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
+
+import msgspec
 
 from harness.model.events import Hello
 
@@ -80,8 +81,7 @@ class Io(IntEnum):
     """A terminal; its output comes as standard output."""
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """Start a program.  Times in the units of their names; strings as bytes without NUL.
 
     ``rows`` and ``columns`` are those of the terminal, if there is one.
@@ -108,23 +108,20 @@ class Run:
     where nothing looks after that."""
 
 
-@dataclass(frozen=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     """Lines that say what a run has left in the kernel's memory, before its end."""
 
     data: bytes
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(msgspec.Struct, frozen=True):
     """Bytes that the program wrote to stdout, or to stderr."""
 
     data: bytes
     stderr: bool
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """Last frame of a run: ``code`` is a signal number or an exit status.
 
     ``token`` is the run's, which only the agent knows: a test that got hold of the port does not.
@@ -148,20 +145,17 @@ class Ended:
     """How many calls had yet to fail when the run was over."""
 
 
-@dataclass(frozen=True)
-class Beat:
+class Beat(msgspec.Struct, frozen=True):
     """Sign of life, about every second of a run."""
 
     monotonic_ns: int
 
 
-@dataclass(frozen=True)
-class PowerOff:
+class PowerOff(msgspec.Struct, frozen=True):
     """Ask the guest to power off; there is no answer."""
 
 
-@dataclass(frozen=True)
-class AgentError:
+class AgentError(msgspec.Struct, frozen=True):
     """Something the agent cannot do; ``errno`` is 0 where no system call failed.
 
     ``token`` is the run's as in :class:`Ended`, and all zero before the first run.  ``text`` may
@@ -174,23 +168,20 @@ class AgentError:
     token: bytes
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(msgspec.Struct, frozen=True):
     """What was typed on the terminal of a run: 1 to ``MAX_INPUT`` bytes."""
 
     data: bytes
 
 
-@dataclass(frozen=True)
-class Resize:
+class Resize(msgspec.Struct, frozen=True):
     """The terminal of a run has another size now."""
 
     rows: int
     columns: int
 
 
-@dataclass(frozen=True)
-class TimeIsUp:
+class TimeIsUp(msgspec.Struct, frozen=True):
     """Say that a run has had its limit by the host's clock.
 
     As soon as it has had ``limit_ns`` by the guest's clock, too, its program is asked to end; after

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.errors import UserError
 
@@ -25,8 +26,7 @@ _CAST = (
 _NO_MORE = "No more reverse-execution history"
 
 
-@dataclass(frozen=True)
-class Until:
+class Until(msgspec.Struct, frozen=True):
     """How far back to go."""
 
     what: str
@@ -93,8 +93,7 @@ def script(socket: str, until: Until) -> str:
     return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """Where gdb has come to."""
 
     count: int

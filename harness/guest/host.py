@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+import msgspec
 
 from harness.digest import digest
 
@@ -37,8 +38,7 @@ class Vendor(StrEnum):
     INTEL = "GenuineIntel"
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(msgspec.Struct, frozen=True):
     """Facts of a machine.  Memory in KiB, ``memlock`` in bytes."""
 
     vendor: str = ""
@@ -56,7 +56,7 @@ class Host:
     """/proc/version: release, compiler and time of the build."""
     cmdline: tuple[str, ...] = ()
     """The kernel's parameters."""
-    modules: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    modules: Mapping[str, Mapping[str, str]] = msgspec.field(default_factory=dict)
     """KVM's modules, built in or loaded, each with the parameters that can be read."""
     kvm: Access = Access.ABSENT
     """/dev/kvm."""

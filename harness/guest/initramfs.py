@@ -12,9 +12,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
+
+import msgspec
 
 from harness.errors import UserError
 from harness.foreign import of_os
@@ -23,8 +24,7 @@ _CHUNK = 1 << 20
 _MAX_FILE = 0xFFFFFFFF
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One inode.  ``path`` is relative to the guest's root, without ``.`` and ``..``.
 
     ``mode`` has the type bits of ``st_mode``.  ``source`` is the content of a file (bytes, or the

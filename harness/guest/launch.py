@@ -8,8 +8,9 @@ versions of QEMU that have them, 7.2 to 10.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from harness.guest.emulator import SevFacts
 
@@ -32,8 +33,7 @@ OBJECTS = {
 """QEMU's object for each."""
 
 
-@dataclass(frozen=True)
-class Launch:
+class Launch(msgspec.Struct, frozen=True):
     """How QEMU starts a confidential guest."""
 
     kind: Kind
@@ -47,8 +47,7 @@ class Launch:
     """Whether the firmware is told the hashes of kernel, initramfs and command line (AMD)."""
 
 
-@dataclass(frozen=True)
-class Arguments:
+class Arguments(msgspec.Struct, frozen=True):
     """What a confidential guest adds to QEMU's command line, part by part."""
 
     machine: str = ""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import msgspec
+
 from harness.errors import UserError
 from harness.guest.frames import PORT_NAME
 from harness.guest.launch import Launch, arguments
@@ -165,16 +167,14 @@ class GuestConfig:
             )
 
 
-@dataclass(frozen=True)
-class BootFiles:
+class BootFiles(msgspec.Struct, frozen=True):
     """The files from which a guest boots."""
 
     kernel: Path
     initramfs: Path
 
 
-@dataclass(frozen=True)
-class Channels:
+class Channels(msgspec.Struct, frozen=True):
     """File descriptors of QEMU's ends, already open, inherited by number.
 
     ``console`` is the writing end of a pipe, ``monitor`` and ``agent`` are sockets.  With ``files``
@@ -193,8 +193,7 @@ class Channels:
         return self.monitor, self.console, self.agent
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(msgspec.Struct, frozen=True):
     """The guest's memory: anonymous, or the pages of files, one for each NUMA node.
 
     ``shared`` writes through to the files, as making a snapshot needs it; otherwise they are mapped

@@ -18,9 +18,9 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO, Any, Self
 
+import msgspec
 from qemu.qmp import EventListener, QMPClient, QMPError
 
 from harness.errors import MachineError
@@ -49,15 +49,13 @@ _LOG = logging.getLogger(__name__)
 _LOG.addHandler(logging.NullHandler())
 
 
-@dataclass(frozen=True)
-class Shutdown:
+class Shutdown(msgspec.Struct, frozen=True):
     """The guest was reset, powered off or stopped; QEMU's word for the cause."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class Exited:
+class Exited(msgspec.Struct, frozen=True):
     """QEMU is gone.  ``code`` is its exit status, or minus the signal's number."""
 
     code: int
@@ -287,8 +285,7 @@ class QemuProcess:
         return text.decode(errors="replace").strip()
 
 
-@dataclass(frozen=True)
-class _Ends:
+class _Ends(msgspec.Struct, frozen=True):
     """Both ends of QEMU's channels: ours as objects, theirs as descriptors."""
 
     monitor: socket.socket

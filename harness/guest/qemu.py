@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from harness import klog
 from harness.errors import MachineError
@@ -227,7 +228,7 @@ class QemuGuest:
 def _by_own_clock(event: Event) -> Event:
     """Return *event* of a guest whose clock stands still whenever it cannot run."""
     if isinstance(event, Exit | GuestDied):
-        return replace(event, stood_still_s=0.0, starved_s=0.0)
+        return msgspec.structs.replace(event, stood_still_s=0.0, starved_s=0.0)
     return event
 
 

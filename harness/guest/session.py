@@ -10,9 +10,9 @@ import secrets
 import sys
 import termios
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 from qemu.qmp import QMPError
 
 from harness.errors import MachineError
@@ -55,8 +55,7 @@ _OVERTIME_S = 90.0
 """More than the agent's own limit on killing (60 s) before the host stops believing it."""
 
 
-@dataclass(frozen=True)
-class _Mark:
+class _Mark(msgspec.Struct, frozen=True):
     """The agent's last line in the kernel log was seen."""
 
 
@@ -340,7 +339,9 @@ class Session:
             end, panicked or (self._lines.panicked and isinstance(end, Shutdown)), errors
         )
         time = self._time
-        yield replace(died, stood_still_s=time.stood_still_s, starved_s=time.starved_s)
+        yield msgspec.structs.replace(
+            died, stood_still_s=time.stood_still_s, starved_s=time.starved_s
+        )
 
     async def _drain(self, limit_s: float, until_shutdown: bool = False) -> AsyncGenerator[Event]:
         """Yield further events, until both channels are closed or *limit_s* seconds have passed."""

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 from qemu.qmp import QMPError
 
 from harness.digest import digest_file, digest_sparse
@@ -54,8 +55,7 @@ SAVED_AGAIN = ("-global", "migration.send-configuration=off")
 """Has QEMU take a state that does not say of which machine it is, as of :func:`save_again`."""
 
 
-@dataclass(frozen=True)
-class RamFile:
+class RamFile(msgspec.Struct, frozen=True):
     """One file with a guest's memory; ``size`` in bytes."""
 
     sha256: str
@@ -311,7 +311,7 @@ async def _restored(
     memory = Memory(memory_files(snapshot), shared=shared)
 
     def argv(channels: Channels) -> list[str]:
-        channels = dataclasses.replace(channels, files=outputs)
+        channels = msgspec.structs.replace(channels, files=outputs)
         argv = qemu_argv(snapshot.config, snapshot.accelerator, channels, memory, None)
         return [*argv, *extra]
 
@@ -364,10 +364,13 @@ async def _until_loaded(qemu: QemuProcess) -> None:
 
 
 def _to_json(snapshot: Snapshot) -> dict[str, object]:
-    raw = dataclasses.asdict(snapshot)
-    del raw["directory"]
-    raw["hello"]["build_id"] = snapshot.hello.build_id.hex()
-    return {"format": FORMAT, **raw}
+    raw = {
+        name: msgspec.to_builtins(getattr(snapshot, name))
+        for name in ("config", "accelerator", "qemu_version", "state_sha256", "ram")
+    }
+    hello = msgspec.structs.asdict(snapshot.hello)
+    hello["build_id"] = snapshot.hello.build_id.hex()
+    return {"format": FORMAT, "hello": hello, **raw}
 
 
 def _from_json(directory: Path, raw: Any) -> Snapshot:

@@ -12,9 +12,9 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from qemu.qmp import QMPError
 
 from harness.errors import MachineError
@@ -30,8 +30,7 @@ _INTERRUPT = b"\x03"
 _BEGIN, _END = b"T05replaylog:begin;", b"T05replaylog:end;"
 
 
-@dataclass(frozen=True)
-class _Stop:
+class _Stop(msgspec.Struct, frozen=True):
     """Where a breakpoint or a watchpoint stops a replay."""
 
     count: int

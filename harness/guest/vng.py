@@ -12,7 +12,6 @@ root its place there and lets virtme-ng's init set the guest up, see ``agent/vir
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import os
 import re
@@ -23,6 +22,8 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import MachineError, UserError
 from harness.guest.machine import (
@@ -241,7 +242,7 @@ class VngGuest(QemuGuest):
 
     @property
     def capabilities(self) -> Capabilities:
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             super().capabilities,
             snapshot=Capability(False, "a guest with files of the host cannot be saved"),
             host_root=Capability(True),

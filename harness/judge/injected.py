@@ -12,7 +12,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import msgspec
@@ -68,8 +67,7 @@ _LASTING = frozenset(
 no chance to remove it."""
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """The evidence about a point, besides its own ending and log."""
 
     complaints: Sequence[Finding]

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.entries import each
 from harness.judge.assertions import of_case, of_output
@@ -28,8 +29,7 @@ _SHOWN = 3
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What was observed of one attempt, as far as expectations speak of it."""
 
     ended: TestEnded

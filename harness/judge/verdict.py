@@ -8,7 +8,6 @@ and never ended is ``notrun`` or ``error``.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 
@@ -394,7 +393,7 @@ def _decoded(findings: Sequence[Finding], decoded: Decoded | None) -> Sequence[F
     if decoded is None or len(decoded.reports) != len(findings):
         return findings
     return [
-        dataclasses.replace(finding, report=report)
+        msgspec.structs.replace(finding, report=report)
         for finding, report in zip(findings, decoded.reports, strict=True)
     ]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.klog import Finding, Severity
 from harness.klog.taint import unaccounted
@@ -34,8 +35,7 @@ _STATUS = {
 _RCU = "rcu"
 
 
-@dataclass(frozen=True, slots=True)
-class AtBoot:
+class AtBoot(msgspec.Struct, frozen=True):
     """Findings of the guest's boot that count against a test."""
 
     complaints: tuple[Finding, ...] = ()

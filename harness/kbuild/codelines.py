@@ -14,7 +14,6 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -117,14 +116,13 @@ def _source_of(name: str, lines: Collection[str]) -> str | None:
     return next((path for path in lines if name.endswith(f"/{path}")), None)
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(msgspec.Struct, frozen=True):
     """What objects say; each row with the address at which its section begins in the kernel."""
 
     wanted: Mapping[str, frozenset[int]]
     rows: list[tuple[int, Row]]
     notes: list[str]
-    differs: list[str] = field(default_factory=list)
+    differs: list[str] = msgspec.field(default_factory=list)
     """Objects that are not what their sources are compiled into."""
 
     def map(self) -> CodeMap:

@@ -8,7 +8,6 @@ behind the last tree that was built, and a new version of a series begins at its
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -30,8 +29,7 @@ _FILE = "facts.json"
 _IMAGE = "arch/x86/boot/bzImage"
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What is to be found out, besides whether a tree builds and what compilers say."""
 
     sparse: tuple[str, ...] = ()
@@ -64,8 +62,7 @@ class Facts(msgspec.Struct, frozen=True):
         return not (self.error or self.headers_error or unknown)
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """The facts of a tree, and its kernel."""
 
     facts: Facts

@@ -6,8 +6,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from harness.digest import digest
 from harness.errors import UserError
@@ -17,8 +18,7 @@ _SET = re.compile(r"CONFIG_(\w+)=(.+)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(msgspec.Struct, frozen=True):
     """One requested option."""
 
     name: str
@@ -40,8 +40,7 @@ class Option:
         return f"CONFIG_{self.name}={self.value}"
 
 
-@dataclass(frozen=True)
-class Fragments:
+class Fragments(msgspec.Struct, frozen=True):
     """Several fragments merged; the later one overrides the earlier."""
 
     names: tuple[str, ...]
@@ -61,17 +60,19 @@ class Fragments:
 
     def binding(self) -> Fragments:
         """Return the same request with the options of suites required like the user's."""
-        options = tuple(replace(option, suite="") for option in self.options)
-        return replace(self, options=options, wishes=())
+        options = tuple(msgspec.structs.replace(option, suite="") for option in self.options)
+        return msgspec.structs.replace(self, options=options, wishes=())
 
 
 def varied(fragments: Fragments, name: str, value: str) -> Fragments:
     """Return *fragments* with another value of one option, which others may have to give way to."""
     others = tuple(
-        replace(option, optional=True) for option in fragments.options if option.name != name
+        msgspec.structs.replace(option, optional=True)
+        for option in fragments.options
+        if option.name != name
     )
     mine = Option(name, value, "another value", optional=True)
-    return replace(fragments, options=(*others, mine))
+    return msgspec.structs.replace(fragments, options=(*others, mine))
 
 
 def load(directory: Path, names: Sequence[str]) -> Fragments:
@@ -98,7 +99,7 @@ def with_companion(fragments: Fragments, suite: str, companion: Fragments) -> Fr
         mine = options.get(option.name)
         if mine and not mine.suite and mine.line == option.line:
             continue
-        wishes.append(replace(option, suite=suite))
+        wishes.append(msgspec.structs.replace(option, suite=suite))
         options.pop(option.name, None)
         options[option.name] = wishes[-1]
     names = (*fragments.names, *companion.names)
@@ -117,9 +118,9 @@ def with_suite(fragments: Fragments, suite: str, text: str, origin: str) -> Frag
     decided = {option.name for option in fragments.options if not option.suite}
     decided |= {option.name for option in fragments.wishes if option.suite == suite}
     wishes = {
-        option.name: replace(option, value="y", optional=True, suite=suite)
+        option.name: msgspec.structs.replace(option, value="y", optional=True, suite=suite)
         if option.value == "m"
-        else replace(option, suite=suite)
+        else msgspec.structs.replace(option, suite=suite)
         for option in _parse(text, origin, origin)
         if option.name not in decided
     }

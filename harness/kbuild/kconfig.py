@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import UserError
 from harness.proc.environment import clean
@@ -37,7 +38,7 @@ def unmet(
     if sandbox:
         python = tuple(dict.fromkeys(map(Path, (sys.prefix, sys.base_prefix))))
         shown = (*sandbox.readable, *python, _PROGRAM)
-        sandbox = replace(sandbox, readable=shown)
+        sandbox = msgspec.structs.replace(sandbox, readable=shown)
     done = capture(
         [sys.executable, "-I", str(_PROGRAM), str(tree), str(config), *names],
         env={**clean(), **make_variables, "srctree": str(tree)},

@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,8 +82,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     """What the makefiles of a stranger said of things that the sandbox has kept from them."""
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(msgspec.Struct, frozen=True):
     """A finished kernel in the store."""
 
     key: str
@@ -116,8 +114,7 @@ class Kernel:
         return why_denied(fragments, self.config.read_text(), self.meta.unmet)
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(msgspec.Struct, frozen=True):
     """The build directories of one source and one list of fragments."""
 
     name: str
@@ -302,8 +299,7 @@ def load(store: Store, key: str) -> Kernel | None:
     return Kernel(key, path, meta)
 
 
-@dataclass(frozen=True)
-class _Work:
+class _Work(msgspec.Struct, frozen=True):
     """One build in a slot."""
 
     tree: Tree

@@ -24,7 +24,6 @@ import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -65,8 +64,7 @@ _FUNCTION = re.compile(
 _COMMAND = re.compile(r"^(?:saved)?cmd_(?P<target>\S+) := (?P<command>.*)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(msgspec.Struct, frozen=True):
     """Reports with the lines that were found."""
 
     reports: tuple[str, ...]
@@ -112,8 +110,7 @@ def find_slot(kernel: Kernel, store: Store) -> Slot | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(msgspec.Struct, frozen=True):
     """The known lines of the frames of one kernel, kept in the store."""
 
     store: Store
@@ -199,16 +196,15 @@ def obstacles(kernel: Kernel, place: Slot) -> Iterator[str]:
         yield "the directory in which the kernel was built has another configuration now"
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """The functions of one section of an object file."""
 
     object: str
     """Relative to the object directory."""
     section: str
-    functions: dict[str, tuple[int, int]] = field(default_factory=dict)
+    functions: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
     """Offset and size in bytes."""
-    weak: set[str] = field(default_factory=set)
+    weak: set[str] = msgspec.field(default_factory=set)
 
     def base(self, name: str, start: int, symbols: Symbols) -> int | None:
         """Return where vmlinux has this section if its function *name* begins at *start*.

@@ -14,8 +14,9 @@ import posixpath
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import MachineError
 
@@ -26,8 +27,7 @@ _TABLE, _STRINGS, _LINE_STRINGS = ".debug_line", ".debug_str", ".debug_line_str"
 _PATH, _DIRECTORY = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """Instructions that come from one line.
 
     In an object file addresses count from the beginning of ``section``; in a linked one they are

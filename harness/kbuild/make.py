@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import UserError
 from harness.kbuild import toolchain
@@ -15,8 +16,7 @@ from harness.proc.sandbox import Sandbox, denied
 _MOST_TRIED = 8
 
 
-@dataclass(frozen=True)
-class Make:
+class Make(msgspec.Struct, frozen=True):
     """A kernel tree and its object directory."""
 
     source: Path
@@ -32,7 +32,7 @@ class Make:
     """The compiler; programs that run while the kernel is built are compiled with gcc."""
     options: tuple[str, ...] = ()
     """Additional arguments of make, such as ``W=1``."""
-    tried: list[str] = field(default_factory=list)
+    tried: list[str] = msgspec.field(default_factory=list)
     """Messages of the makefiles about accesses that the sandbox denied."""
 
     def run(

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.digest import digest
 from harness.errors import UserError
@@ -19,8 +20,7 @@ ARCH = "x86"
 GCC = "gcc"
 
 
-@dataclass(frozen=True)
-class Toolchain:
+class Toolchain(msgspec.Struct, frozen=True):
     """Identity of the compiler and the binary utilities."""
 
     compiler: str

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -48,20 +47,18 @@ class _State(msgspec.Struct, frozen=True):
     """By the C file of an object that is there."""
 
 
-@dataclass(frozen=True)
-class Built:
+class Built(msgspec.Struct, frozen=True):
     """A tree that was built at W=1."""
 
     error: str
     """The first error; empty where it builds."""
     warnings: tuple[Warned, ...]
     """Of the whole tree; of what was built where it does not build."""
-    sparse: Mapping[str, Looked] = field(default_factory=dict)
+    sparse: Mapping[str, Looked] = msgspec.field(default_factory=dict)
     """By those of the files which sparse was to look at that the configuration compiles."""
 
 
-@dataclass(frozen=True)
-class Workshop:
+class Workshop(msgspec.Struct, frozen=True):
     """The slot in which the trees of one source and one configuration are built at W=1."""
 
     place: Slot
@@ -82,7 +79,7 @@ class Workshop:
         limit_s: float,
     ) -> Workshop:
         """Return the workshop for a source and fragments; see :func:`harness.kbuild.slot`."""
-        named = replace(fragments, names=(*fragments.names, "W=1"))
+        named = msgspec.structs.replace(fragments, names=(*fragments.names, "W=1"))
         return cls(
             slot(context.store, source, named, lineage, cc=cc),
             context,
@@ -259,13 +256,15 @@ class Workshop:
         """Return how make is called; with sparse on the files *look_at*."""
         make = self.place.make(self.log, self.limit_s)
         if not look_at:
-            return replace(make, options=_W1)
+            return msgspec.structs.replace(make, options=_W1)
         script = self.place.path / "sparse.sh"
         script.write_text(sparse.script(look_at))
         sandbox = make.sandbox
         if sandbox is not None:
-            sandbox = replace(sandbox, readable=(*sandbox.readable, script))
-        return replace(make, sandbox=sandbox, options=(*_W1, "C=1", f"CHECK=sh {script}"))
+            sandbox = msgspec.structs.replace(sandbox, readable=(*sandbox.readable, script))
+        return msgspec.structs.replace(
+            make, sandbox=sandbox, options=(*_W1, "C=1", f"CHECK=sh {script}")
+        )
 
 
 class _Said:

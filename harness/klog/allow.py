@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, ClassVar
 
@@ -69,16 +68,14 @@ class Allowance(Entry, frozen=True, kw_only=True, forbid_unknown_fields=True):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(msgspec.Struct, frozen=True):
     """A finding that no longer counts, and why."""
 
     finding: Finding
     allowance: Allowance
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(msgspec.Struct, frozen=True):
     """Findings after the allowances were applied."""
 
     remaining: tuple[Finding, ...]

@@ -14,10 +14,11 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from harness.errors import MachineError, UserError
 from harness.proc.process import capture, find
@@ -32,8 +33,7 @@ arm64 the stack repeats this entry first."""
 _TIMEOUT = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """``name+offset/size`` in a report."""
 
     name: str
@@ -51,8 +51,7 @@ class Finder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Symbols:
+class Symbols(msgspec.Struct, frozen=True):
     """The functions of a linked kernel."""
 
     by_name: Mapping[str, tuple[int, ...]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.klog.rules import IDLE, PLUMBING, RULES, Rule
 
@@ -40,8 +41,7 @@ _VOLATILE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """A console line, split from its printk prefix."""
 
     raw: str
@@ -55,8 +55,7 @@ class Line:
     """Whether the text follows a printk prefix."""
 
 
-@dataclass(frozen=True, slots=True)
-class Title:
+class Title(msgspec.Struct, frozen=True):
     """A title that was found in a line."""
 
     rule: Rule

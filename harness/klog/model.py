@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from harness.outcome import Outcome
 
@@ -35,8 +36,7 @@ _OF_TIME = frozenset({"rcu-stall", "soft-lockup", "hard-lockup", "hung-task", "w
 _PANIC_OF_TIME = re.compile(r"(?i)softlockup|hard lockup|hung_task|RCU Stall")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One complete report of the kernel, and how often it appeared.
 
     Repetitions (same fingerprint, same title up to numbers) are counted in ``count``; text, line

@@ -8,7 +8,9 @@ only lines with a needle are read.  While a report is open, every line is read.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from harness.klog import lines
 from harness.klog.lines import Line, Title
@@ -75,12 +77,12 @@ class Scanner:
             self._closed = True
             while self._open:
                 self._finish(self._open[0])
-        found = [replace(c.finding, count=c.count) for c in self._found.values()]
+        found = [msgspec.structs.replace(c.finding, count=c.count) for c in self._found.values()]
         return tuple(sorted(found, key=lambda f: f.line))
 
     def findings(self) -> tuple[Finding, ...]:
         """Return the complete findings so far, without reports that are still being printed."""
-        found = [replace(c.finding, count=c.count) for c in self._found.values()]
+        found = [msgspec.structs.replace(c.finding, count=c.count) for c in self._found.values()]
         return tuple(sorted(found, key=lambda f: f.line))
 
     def severity(self) -> Severity | None:
@@ -273,10 +275,10 @@ class Scanner:
             old = self._found[key]
             old.count += 1
             worst = max(old.finding.severity, finding.severity, key=lambda s: s.rank)
-            old.finding = replace(old.finding, severity=worst)
+            old.finding = msgspec.structs.replace(old.finding, severity=worst)
             return
         self._found[key] = _Counted(
-            replace(
+            msgspec.structs.replace(
                 finding,
                 kind=FLOOD.kind,
                 rule=FLOOD.id,

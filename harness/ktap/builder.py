@@ -22,7 +22,8 @@ The rules where KTAP is ambiguous or the stream violates it:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.ktap import closing
 from harness.ktap.group import Candidate, Group, Node, freeze, why_untried, worst_below
@@ -45,8 +46,7 @@ from harness.ktap.model import Collection, Kind
 from harness.outcome import Outcome, worst
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """A case that just got its outcome, for live progress.
 
     ``depth`` is 0 at the top.  Names are not unique yet, and a parent comes after its cases.

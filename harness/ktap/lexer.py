@@ -36,7 +36,8 @@ terminal colours, carriage returns and leading control characters are removed fi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.ktap.limits import MAX_NAME, MAX_NUMBER, MAX_TEXT
 from harness.ktap.stamps import PRINTK_STAMP
@@ -79,24 +80,21 @@ _BOM = b"\xef\xbb\xbf"
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """A KTAP line.  ``column`` is its depth; ``commented``: it follows ``# ``."""
 
     column: int
     commented: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Header(Token):
+class Header(Token, frozen=True):
     """A version line."""
 
     version: str
     known: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Plan(Token):
+class Plan(Token, frozen=True):
     """``1..N``; ``skip_reason`` is the text of ``1..0 # SKIP``; ``count`` None: unreadable."""
 
     count: int | None
@@ -104,8 +102,7 @@ class Plan(Token):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Glued:
+class Glued(msgspec.Struct, frozen=True):
     """A result after other text.  ``start`` is its position in the line.
 
     ``damaged``: the text before an ``ok`` may be the rest of a ``not``.  ``strong``: the text is
@@ -119,8 +116,7 @@ class Glued:
     result: Result
 
 
-@dataclass(frozen=True, slots=True)
-class Result(Token):
+class Result(Token, frozen=True):
     """A result line; ``dashed``: it has a ``-`` before its name.
 
     A ``number`` above ``MAX_NUMBER`` stands for every number that is too high to be right.
@@ -134,30 +130,26 @@ class Result(Token):
     dashed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Bail(Token):
+class Bail(Token, frozen=True):
     """``Bail out!``"""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Subtest(Token):
+class Subtest(Token, frozen=True):
     """``# Subtest: NAME``, as KUnit and TAP 14 announce nested results."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hint(Token):
+class Hint(Token, frozen=True):
     """The harness header's ``#  RUN  name``, ``#  OK  name`` or ``#  FAIL  name``."""
 
     word: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Totals(Token):
+class Totals(Token, frozen=True):
     """``# Totals: pass:1 fail:0 ...``, from ``kselftest.h`` or (with ``total``) from KUnit.
 
     KUnit has such a line for one test too; ``test`` is its name then, and empty otherwise.
@@ -167,8 +159,7 @@ class Totals(Token):
     test: str
 
 
-@dataclass(frozen=True, slots=True)
-class PlanNotRun(Token):
+class PlanNotRun(Token, frozen=True):
     """``# Planned tests != run tests``: the program itself detected that its plan was broken.
 
     ``unplanned``: according to the line, it planned none.

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from harness.outcome import Outcome, worst
 
@@ -86,8 +87,7 @@ _NOTES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
+class Diagnostic(msgspec.Struct, frozen=True):
     """One diagnostic of the reader; ``line`` counts from 1, 0 is the whole stream."""
 
     kind: Kind
@@ -107,8 +107,7 @@ class Diagnostic:
         return cls(Kind(data["kind"]), int(data["line"]), str(data["text"]))
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """One planned or reported test result.
 
     ``path`` runs from the outermost case to this one; no two cases of a report have the same.
@@ -175,8 +174,7 @@ class Case:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Collection:
+class Collection(msgspec.Struct, frozen=True):
     """The results under one version line, or under one indentation that has none.
 
     ``version`` is the version line without its indentation, empty if there was none.
@@ -238,8 +236,7 @@ class Collection:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """The content of one stream.
 
     ``lines`` and ``size`` (bytes) measure the stream.  ``broken`` is True if any diagnostic was

@@ -11,8 +11,9 @@ starts with a time is not read as KTAP.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
+
+import msgspec
 
 from harness.ktap.limits import MAX_PREFIX
 
@@ -73,8 +74,7 @@ class _Patterns:
 _PATTERNS = _Patterns()
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(msgspec.Struct, frozen=True):
     """The prefix of every line of one log; ``shown`` is its text in the first line."""
 
     shown: bytes

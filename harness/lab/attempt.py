@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -71,8 +70,7 @@ def _points(schedule: Schedule) -> tuple[tuple[int, int], ...]:
     return tuple((each.at * NS, each.length * NS) for each in schedule.points)
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """The paths of the logs of attempts."""
 
     out: Path

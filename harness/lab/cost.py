@@ -12,9 +12,10 @@ A directory of the run holds what that takes, for each kernel:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from harness.context import Context
 from harness.errors import MachineError
@@ -29,8 +30,7 @@ COST = Path(LOGS, "=cost")
 _SYMBOLS, _COUNTS = "symbols", "counts"
 
 
-@dataclass(frozen=True)
-class CostProbe:
+class CostProbe(msgspec.Struct, frozen=True):
     """Counts the instructions of attempts; with *functions*, also where in the kernel they are."""
 
     out: Path

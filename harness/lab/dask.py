@@ -61,8 +61,7 @@ _CLOSE_S = 20.0
 _WORDS = 2000
 
 
-@dataclass(frozen=True)
-class _Sent:
+class _Sent(msgspec.Struct, frozen=True):
     """An entry that the cluster holds."""
 
     name: str

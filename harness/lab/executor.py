@@ -7,8 +7,9 @@ What goes in and comes out are plain values, and records as the journal has them
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from harness.errors import MachineError
 from harness.model.ids import HERE, HostName, KernelName
@@ -17,8 +18,7 @@ from harness.model.records import GuestFailed, GuestReady, TestEnded, TestStarte
 from harness.store import Entry
 
 
-@dataclass(frozen=True)
-class TemplateId:
+class TemplateId(msgspec.Struct, frozen=True):
     """A kind of guest: tests with the same come from the same template."""
 
     kernel: KernelName
@@ -27,8 +27,7 @@ class TemplateId:
     """Where it is: templates do not travel."""
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One attempt at a test."""
 
     test: PlannedTest

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from harness.errors import MachineError
 from harness.foreign import of_os
 from harness.guest.qemu import GuestNotBooted
@@ -32,8 +34,7 @@ _HOST_FAILURES = frozenset({How.QEMU_DIED, How.QEMU_STUCK})
 Editions = Mapping[Entry, tuple[int, int] | None]
 
 
-@dataclass(frozen=True)
-class Bench:
+class Bench(msgspec.Struct, frozen=True):
     """A kernel on which tests can run."""
 
     factory: TemplateFactory

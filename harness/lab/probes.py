@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -35,8 +34,7 @@ _CODE, _RANGES, _HITS = "code.json", "ranges", "hits"
 _NUMBERED = re.compile(r"^(?P<name>.*)\.\d+$")
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What was measured of an attempt; paths are relative to the run's directory."""
 
     metrics: tuple[Metric, ...] = ()
@@ -63,8 +61,7 @@ class Probe(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class LineProbe:
+class LineProbe(msgspec.Struct, frozen=True):
     """Watches which lines of a :class:`CodeMap` attempts run, under QEMU's TCG."""
 
     directory: Path

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from harness.context import Context
 from harness.errors import MachineError
@@ -33,8 +34,7 @@ _UNLOCK = re.compile(
 """Functions behind which others may go on."""
 
 
-@dataclass(frozen=True)
-class RaceProbe:
+class RaceProbe(msgspec.Struct, frozen=True):
     """Has guests begin at the same instruction, and notes what is asked of their schedule."""
 
     directory: Path

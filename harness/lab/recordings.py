@@ -12,8 +12,9 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import MachineError
 from harness.foreign import of_os
@@ -27,8 +28,7 @@ REPLAY = Path(LOGS, "=replay")
 """The directory, relative to that of a run."""
 
 
-@dataclass(frozen=True)
-class Recordings:
+class Recordings(msgspec.Struct, frozen=True):
     """Records attempts on one kernel."""
 
     out: Path

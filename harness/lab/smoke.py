@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from harness.context import Context
 from harness.digest import digest
@@ -31,8 +32,7 @@ _WORDS = 3
 """Lines of a console that did not come up which are shown."""
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """The result of a boot."""
 
     trouble: str = ""
@@ -45,7 +45,7 @@ class Seen:
 
     def after(self, seconds: float) -> Seen:
         """Return the same with how long it took."""
-        return replace(self, seconds=seconds)
+        return msgspec.structs.replace(self, seconds=seconds)
 
 
 def pack_program(factory: TemplateFactory, source: Path) -> BootFiles:

@@ -18,9 +18,11 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from harness.context import Context
 from harness.digest import digest
@@ -56,8 +58,7 @@ class WrongKernel(MachineError):
     """The guest runs another kernel than the one that was built."""
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(msgspec.Struct, frozen=True):
     """The source of fresh guests of one kind, any number at a time."""
 
     hello: Hello
@@ -82,8 +83,7 @@ Answers = Mapping[GuestTable, Probe]
 """The accelerator of guests, if it was determined."""
 
 
-@dataclass(frozen=True)
-class _Boots:
+class _Boots(msgspec.Struct, frozen=True):
     """The boot files of a guest that can be saved."""
 
     config: GuestConfig
@@ -329,7 +329,7 @@ class TemplateFactory:
         qemu = await asyncio.to_thread(identity, Path(which(config.qemu)))
         probed = await self._accelerator(config, guest, files)
         beside = (
-            json.dumps(asdict(config), sort_keys=True),
+            json.dumps(msgspec.to_builtins(config), sort_keys=True),
             " ".join((*CMDLINE, *(COUNTED_CMDLINE if config.counted else ()))),
             self._processor(probed.accelerator),
             qemu,

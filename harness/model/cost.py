@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -17,8 +16,7 @@ Stack = tuple[str, ...]
 """Functions of the kernel from the outermost to the innermost."""
 
 
-@dataclass(frozen=True)
-class Symbols:
+class Symbols(msgspec.Struct, frozen=True):
     """The functions of a kernel: their first addresses, in order, and their names."""
 
     addresses: tuple[int, ...]
@@ -33,8 +31,7 @@ class Symbols:
         return (self.addresses[at], after[0]) if after else None
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True):
     """The instructions of a test, and of everything else that ran meanwhile."""
 
     user: int
@@ -43,7 +40,7 @@ class Counts:
     """In the context of other tasks: threads of the kernel, and the idle one; not of the agent."""
     stacks: tuple[tuple[tuple[str, ...], int], ...] = ()
     """Calls from the outermost inwards with instructions of the innermost; only with symbols."""
-    calls: Mapping[str, int] = field(default_factory=dict)
+    calls: Mapping[str, int] = msgspec.field(default_factory=dict)
     """How often each function was entered; only with symbols."""
     lost: int = 0
     """Instructions that are not part of *stacks*."""

@@ -8,10 +8,11 @@ that they can be written to a journal or sent to another host.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
 from enum import IntFlag, StrEnum
 from types import TracebackType
 from typing import Protocol, Self
+
+import msgspec
 
 
 class Accelerator(StrEnum):
@@ -21,16 +22,14 @@ class Accelerator(StrEnum):
     TCG = "tcg"
 
 
-@dataclass(frozen=True)
-class Capability:
+class Capability(msgspec.Struct, frozen=True):
     """A capability of a guest; if it is not available, ``reason`` says why."""
 
     available: bool
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Capabilities:
+class Capabilities(msgspec.Struct, frozen=True):
     """What the planner reads to skip, before a guest starts, tests that cannot run in it."""
 
     accelerator: Accelerator
@@ -40,16 +39,14 @@ class Capabilities:
     host_root: Capability
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """The size of a terminal, in characters."""
 
     rows: int
     columns: int
 
 
-@dataclass(frozen=True)
-class Faults:
+class Faults(msgspec.Struct, frozen=True):
     """Which calls of a program fail on purpose: settings of the kernel's fault injection.
 
     ``settings`` are values by files below debugfs; they hold for the program, its threads and what
@@ -60,8 +57,7 @@ class Faults:
     counter: str
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """One program to run.
 
     ``argv[0]`` is the program's path in the guest.  ``env`` is the whole environment, as pairs of
@@ -103,43 +99,37 @@ class Command:
     points: tuple[tuple[int, int], ...] | None = None
 
 
-@dataclass(frozen=True)
-class Stdout:
+class Stdout(msgspec.Struct, frozen=True):
     """Bytes that the test wrote to its standard output, cut anywhere."""
 
     data: bytes
 
 
-@dataclass(frozen=True)
-class Stderr:
+class Stderr(msgspec.Struct, frozen=True):
     """Bytes that the test wrote to its standard error, cut anywhere."""
 
     data: bytes
 
 
-@dataclass(frozen=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     """Lines about what the test has left in the kernel's memory, cut anywhere."""
 
     data: bytes
 
 
-@dataclass(frozen=True)
-class KernelLog:
+class KernelLog(msgspec.Struct, frozen=True):
     """Whole lines of the kernel log, each with its newline; only the very last may lack it."""
 
     data: bytes
 
 
-@dataclass(frozen=True)
-class Heartbeat:
+class Heartbeat(msgspec.Struct, frozen=True):
     """The agent lives; ``monotonic_s`` is the guest's clock since its boot."""
 
     monotonic_s: float
 
 
-@dataclass(frozen=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True):
     """The test ended, and the guest lives.
 
     One of ``status`` (0 to 255) and ``signal`` is None.  ``timed_out`` says that the limit was
@@ -178,8 +168,7 @@ class Exit:
     faults_left: int | None = None
 
 
-@dataclass(frozen=True)
-class NotStarted:
+class NotStarted(msgspec.Struct, frozen=True):
     """The program could not be executed: ``errno`` of execve() or chdir(); the guest lives."""
 
     errno: int
@@ -224,8 +213,7 @@ class How(StrEnum):
 _IN_GUEST = frozenset({How.PANIC, How.RESET, How.POWER_OFF, How.HANG, How.CRASHED, How.UNKILLABLE})
 
 
-@dataclass(frozen=True)
-class GuestDied:
+class GuestDied(msgspec.Struct, frozen=True):
     """The guest is gone, and the test with it.  ``detail`` is text for people.
 
     ``stood_still_s`` and ``starved_s`` are as in :class:`Exit`.
@@ -312,8 +300,7 @@ class Unquiet(IntFlag):
     """A grace period of RCU that does not end."""
 
 
-@dataclass(frozen=True)
-class Hello:
+class Hello(msgspec.Struct, frozen=True):
     """First frame of the guest.  ``build_id`` is empty when the kernel has none.
 
     ``taint`` has the flags of /proc/sys/kernel/tainted, ``boot`` those of :class:`BootFlag`.

@@ -6,8 +6,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from harness.model.mutants import Mutant
 from harness.mutants.operators import Edit, early_returns, edits
@@ -33,8 +34,7 @@ def can_hold(path: str) -> bool:
     return plain and path.endswith(_KINDS) and "uapi" not in path.split("/")[:-1]
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(msgspec.Struct, frozen=True):
     edit: Edit
     function: Function | None
     alone: bool

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 SELECTOR = "harness_mutant"
 """The variable of the kernel that has the number of the variant that runs; 0 is none."""
@@ -46,8 +47,7 @@ _QUIET = (
 """Warnings that a fault may well cause; some directories of the kernel make errors of them."""
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(msgspec.Struct, frozen=True):
     """Another body of one function of a file."""
 
     number: int

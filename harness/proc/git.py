@@ -9,8 +9,9 @@ No other module starts git, so that this holds of every call.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import MachineError
 from harness.proc.environment import clean, user
@@ -50,8 +51,7 @@ _OVER_REPOSITORY = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=fals
 """What a repository's own settings must not turn on: programs of its owner's."""
 
 
-@dataclass(frozen=True)
-class GitResult:
+class GitResult(msgspec.Struct, frozen=True):
     """A git command that has ended."""
 
     argv: tuple[str, ...]

@@ -20,9 +20,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import msgspec
 
 from harness.errors import HarnessError, MachineError, UserError
 from harness.foreign import disk_full, in_output
@@ -40,8 +41,7 @@ _NO_ROOM = 1 << 20
 """A disk with fewer free bytes than this is full."""
 
 
-@dataclass(frozen=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True):
     """A program that has ended."""
 
     argv: tuple[str, ...]
@@ -57,8 +57,7 @@ class Completed:
         return self.status == 0
 
 
-@dataclass(frozen=True)
-class Captured:
+class Captured(msgspec.Struct, frozen=True):
     """A program that has ended, with its two outputs apart."""
 
     argv: tuple[str, ...]

@@ -18,8 +18,9 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import MachineError
 from harness.proc.environment import search_path
@@ -48,25 +49,25 @@ _DENIED = re.compile(
 HINT = "read the series before you build it with your own rights: --trust own"
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Resource limits of a command in a sandbox, together with its children."""
 
-    memory_bytes: int = field(default_factory=lambda: max(4 * _GIB, _memory() * 3 // 4))
-    processes: int = field(default_factory=lambda: max(1024, 64 * len(os.sched_getaffinity(0))))
+    memory_bytes: int = msgspec.field(default_factory=lambda: max(4 * _GIB, _memory() * 3 // 4))
+    processes: int = msgspec.field(
+        default_factory=lambda: max(1024, 64 * len(os.sched_getaffinity(0)))
+    )
     file_bytes: int = _FILE_BYTES
     output_bytes: int = _OUTPUT_BYTES
     """Of what it prints, which the harness reads and keeps."""
 
 
-@dataclass(frozen=True)
-class Sandbox:
+class Sandbox(msgspec.Struct, frozen=True):
     """The paths of this machine that a command may access, in addition to the system's programs."""
 
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
     """Below the readable ones or elsewhere."""
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = msgspec.field(default_factory=Limits)
 
     def argv(self, argv: Sequence[str], cwd: Path | None) -> list[str]:
         """Return the command line that runs *argv* in the sandbox, in *cwd* or in /tmp."""
@@ -92,8 +93,7 @@ class Sandbox:
         ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(msgspec.Struct, frozen=True):
     """A sandbox in use: the command in it, and the cgroup that counts its processes.
 
     Only a cgroup limits the processes of root, and all memory together; another user's processes

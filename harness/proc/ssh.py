@@ -19,9 +19,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from harness.digest import DigestingSink, Write
 from harness.errors import HarnessError, MachineError, UserError
@@ -48,8 +49,7 @@ _NO_KEY = "No authentication methods available"
 """paramiko has no class of its own for that."""
 
 
-@dataclass(frozen=True)
-class Login:
+class Login(msgspec.Struct, frozen=True):
     """How a machine is reached."""
 
     name: str

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from harness.model.ids import KernelName
 from harness.model.results import Test
 from harness.outcome import Outcome
@@ -31,8 +33,7 @@ _KERNEL_COLUMNS = 12
 _CELL_COLUMNS = len("999 of 999, 9 bad")
 
 
-@dataclass(frozen=True)
-class Forecast:
+class Forecast(msgspec.Struct, frozen=True):
     """What is expected of a kernel, from earlier builds and tests; None for what is not known."""
 
     build_s: float | None
@@ -41,8 +42,7 @@ class Forecast:
     """Seconds that its tests take, with as many at a time as there are guests."""
 
 
-@dataclass(frozen=True)
-class CellOf:
+class CellOf(msgspec.Struct, frozen=True):
     """The tests of a suite on a kernel that is built."""
 
     total: int

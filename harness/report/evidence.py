@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.judge.compare import Change, compare
 from harness.judge.merge import split
@@ -21,8 +22,7 @@ MOST_CASES = 5
 _WIDEST = 300
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True):
     """One piece of evidence: where it is from, and its printable lines."""
 
     title: str

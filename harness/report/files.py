@@ -9,7 +9,6 @@ says "cut off", which is an error, and to remove ``results.json``.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import os
 import secrets
@@ -18,8 +17,9 @@ import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import ExitCode, HarnessError, UserError
 from harness.foreign import told
@@ -38,8 +38,7 @@ _IN_PLACE = (errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV)
 the user's."""
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(msgspec.Struct, frozen=True):
     """Where the reports of a run are."""
 
     paths: Mapping[str, Path]
@@ -119,7 +118,7 @@ class Reports:
                 _append(self._job_page, page)
             except HarnessError as error:
                 # It was not asked for; a container may have the variable without the file.
-                return dataclasses.replace(written, note=f"{error.what}: {error.where}")
+                return msgspec.structs.replace(written, note=f"{error.what}: {error.where}")
         return written
 
     def stopped(self, error: BaseException) -> None:

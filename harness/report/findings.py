@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.judge.compare import compare
 from harness.judge.merge import split
@@ -29,8 +30,7 @@ FIGURES = "Figures"
 _COUNTED = "instructions"
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """One finding."""
 
     title: str

@@ -8,14 +8,14 @@ would have to wait for them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.model.results import Results, encode
 from harness.report.kernels import by_kernel
 
 
-@dataclass(frozen=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """The inputs of a report besides the results."""
 
     directory: str = ""
@@ -24,8 +24,7 @@ class View:
     """The CI system that reports, for KCIDB; empty for its default."""
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(msgspec.Struct, frozen=True):
     """One format."""
 
     render: Callable[[Results, View], bytes]

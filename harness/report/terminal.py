@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TextIO
+
+import msgspec
 
 from harness.report.text import WIDEST_LOG
 from harness.visible import defuse
@@ -14,8 +15,7 @@ from harness.visible import defuse
 _SIGNS = "✓✗⠋━─…"
 
 
-@dataclass(frozen=True)
-class Terminal:
+class Terminal(msgspec.Struct, frozen=True):
     """The capabilities of a stream."""
 
     live: bool

@@ -6,7 +6,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from harness.judge.repeat import is_rerun
 from harness.model.ids import KernelName
@@ -160,8 +161,7 @@ class Attempts:
         return f"{test.name} [{attempt}" + (f"/{self._head.repeat}]" if self._head.repeat else "]")
 
 
-@dataclass(frozen=True)
-class Ready:
+class Ready(msgspec.Struct, frozen=True):
     """A built kernel, and the attempts that are left on it."""
 
     name: KernelName
@@ -170,7 +170,7 @@ class Ready:
     attempts: Attempts
     ended: tuple[tuple[str, int, Test], ...] = ()
     """Test, number and result of each attempt that ended before the run was taken up again."""
-    elsewhere: Mapping[str, KernelName] = field(default_factory=dict)
+    elsewhere: Mapping[str, KernelName] = msgspec.field(default_factory=dict)
     """Tests that run on another kernel of the run instead, as that is the same."""
 
     def label(self, text: str) -> str:

@@ -12,9 +12,10 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from harness import __version__, kbuild, series, source
 from harness.checks import BUILT, Checks, Subject, Tell
@@ -46,8 +47,7 @@ from harness.run.rundir import RunDirectory
 from harness.run.schedule import now
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """What is to be checked."""
 
     request: Request

@@ -7,9 +7,10 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from harness.context import Context
 from harness.errors import HarnessError
@@ -21,8 +22,7 @@ from harness.run.prepare import Built, Selected, build, select
 from harness.run.request import Request
 
 
-@dataclass(frozen=True)
-class Coming:
+class Coming(msgspec.Struct, frozen=True):
     """A kernel whose turn it is."""
 
     selected: Selected
@@ -32,8 +32,7 @@ class Coming:
     """How long that took."""
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True):
     """Chooses kernels; *selected* are those that were requested, *out* is the run's directory."""
 
     request: Request

@@ -32,8 +32,7 @@ _KERNEL_DOES_NOT = {
 _TERMS: Mapping[Says, Term] = {Says.GOOD: "good", Says.BAD: "bad", Says.SKIP: "skip"}
 
 
-@dataclass(frozen=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """Commits from a good one to a bad one."""
 
     repository: Path

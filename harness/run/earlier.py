@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import UserError
 from harness.lab import probes
@@ -18,8 +18,7 @@ from harness.run.request import Request
 _HINT = "harness run --coverage makes such a run"
 
 
-@dataclass(frozen=True)
-class LastCoverage:
+class LastCoverage(msgspec.Struct, frozen=True):
     """The coverage of a run."""
 
     directory: Path
@@ -80,4 +79,4 @@ def left_to(request: Request, last: LastCoverage) -> Request:
             hint=_HINT,
         )
     left_out = tuple(test.name for test in last.coverage.tests if test.name not in patch.tests)
-    return dataclasses.replace(request, left_out=left_out)
+    return msgspec.structs.replace(request, left_out=left_out)

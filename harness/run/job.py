@@ -6,8 +6,9 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.context import Context
 from harness.errors import HarnessError, UserError
@@ -30,8 +31,7 @@ from harness.run.underway import Underway
 from harness.store import Store
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a run ended."""
 
     results: Results
@@ -41,8 +41,7 @@ class Outcome:
     """The error that stopped the run after it had a plan, or that prevented its reports."""
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """One run: what is asked for, and where everything goes."""
 
     request: Request

@@ -11,6 +11,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from harness.context import Context
 from harness.judge.verdict import judge_test
 from harness.kbuild import Kernel
@@ -29,8 +31,7 @@ from harness.run.prepare import Prepared
 from harness.run.schedule import now
 
 
-@dataclass(frozen=True)
-class Under:
+class Under(msgspec.Struct, frozen=True):
     """A kernel, and its selected fault."""
 
     kernel: KernelName

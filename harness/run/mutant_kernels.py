@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
+
 from harness import kbuild
 from harness.context import Context
 from harness.errors import UserError
@@ -24,8 +26,7 @@ from harness.series.planted import contents, with_files
 _SAID = 300
 
 
-@dataclass(frozen=True)
-class Together:
+class Together(msgspec.Struct, frozen=True):
     """A kernel with many faults."""
 
     kernel: Kernel | None

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from harness.context import Context
 from harness.errors import MachineError
 from harness.judge import merge
@@ -59,8 +61,7 @@ _TRIES = 2
 """How often a test runs under a fault as long as its report cannot be trusted."""
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(msgspec.Struct, frozen=True):
     """The results of the tests on the kernel without a fault."""
 
     results: Results
@@ -90,8 +91,7 @@ class _Tried:
     logs: Logs = field(default_factory=Logs)
 
 
-@dataclass(frozen=True)
-class Mutation:
+class Mutation(msgspec.Struct, frozen=True):
     """Plants faults on top of *prepared*, in the run in *directory* that tells *book*."""
 
     prepared: Prepared
@@ -196,8 +196,7 @@ class Mutation:
         return Planter(self.prepared.built.selected, self.context, log)
 
 
-@dataclass(frozen=True)
-class _Trial:
+class _Trial(msgspec.Struct, frozen=True):
     """Faults while they are tried."""
 
     mutation: Mutation

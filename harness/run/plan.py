@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
+
+import msgspec
 
 from harness.errors import UserError
 from harness.lab.room import too_small
@@ -24,8 +25,7 @@ NO_LIMIT_S = 3600.0
 """Stands for ``timeout=0`` in a suite's settings: kselftest's "none", which no guest gets."""
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """The inputs of the plan of a kernel's tests, besides the suites."""
 
     sources: Mapping[str, SuiteSource]
@@ -38,7 +38,7 @@ class Terms:
     default_timeout_s: float
     rerun: Callable[[str, str], str]
     """Makes the command line for a suite's name and a test's name."""
-    build_logs: Mapping[str, str] = field(default_factory=dict)
+    build_logs: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Each suite's build log, relative to the run's directory."""
     needed: Collection[str] | None = None
     """The tests of a kernel that is there for these alone, as far as it has them; None for all."""

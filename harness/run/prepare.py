@@ -8,7 +8,6 @@ guests can do, and :func:`planned` has the tests.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,8 +35,7 @@ from harness.source import Source
 from harness.suites import Suite
 
 
-@dataclass(frozen=True)
-class Selected:
+class Selected(msgspec.Struct, frozen=True):
     """A kernel and its suites, as far as they are known before anything is built."""
 
     request: Request
@@ -82,8 +80,7 @@ class Selected:
         )
 
 
-@dataclass(frozen=True)
-class Built:
+class Built(msgspec.Struct, frozen=True):
     """A kernel and its suites."""
 
     selected: Selected
@@ -110,8 +107,7 @@ class Built:
         )
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """Everything that is needed to run tests on a kernel."""
 
     built: Built

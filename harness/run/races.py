@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -88,8 +88,8 @@ class Trials:
         plain = watch(self.prepared.built, self.directory, self.context)
         return {
             Mode.PLAIN: plain,
-            Mode.PROFILE: replace(plain, profile=True),
-            Mode.STANDS: replace(plain, stands=True),
+            Mode.PROFILE: msgspec.structs.replace(plain, profile=True),
+            Mode.STANDS: msgspec.structs.replace(plain, stands=True),
         }
 
     async def ready(self, test: PlannedTest, mode: Mode) -> GuestReady | GuestFailed:
@@ -143,8 +143,7 @@ class Trials:
             raise first_of(errors) from None
 
 
-@dataclass(frozen=True)
-class Racer:
+class Racer(msgspec.Struct, frozen=True):
     """Makes a plan of schedules from the plan of a kernel's tests."""
 
     prepared: Prepared
@@ -186,7 +185,7 @@ class Racer:
 
                 await trials.at_once([one(test) for test in left])
         planned = tuple(each for test in tests for each in self._schedules(test, known))
-        return replace(self.prepared, tests=planned)
+        return msgspec.structs.replace(self.prepared, tests=planned)
 
     def _wanted(self) -> tuple[PlannedTest, ...]:
         names = {test.name for test in self.prepared.tests}

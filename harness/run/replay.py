@@ -10,9 +10,10 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from harness.errors import MachineError, UserError
 from harness.guest import gdb, record, replay, timetravel
@@ -30,8 +31,7 @@ _LEAVE_LIMIT_S = 20.0
 _NO_FAILURE = (Outcome.PASS, Outcome.SKIP)
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """A recording that was kept."""
 
     test: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -29,8 +28,7 @@ INJECT, REPLAY = "inject", "replay"
 """The fragments of a kernel whose calls can fail on purpose, and of one that gdb can read."""
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What the user wants tested: the project file and what overrides it."""
 
     project_file: Path

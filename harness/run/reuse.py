@@ -16,7 +16,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -72,8 +71,7 @@ class _Guest(msgspec.Struct, kw_only=True):
     """Of the runs that are named here; their logs are copied where they are still there."""
 
 
-@dataclass(frozen=True)
-class Verdicts:
+class Verdicts(msgspec.Struct, frozen=True):
     """The stored observations."""
 
     context: Context

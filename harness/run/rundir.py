@@ -18,9 +18,10 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import UserError
 from harness.foreign import told
@@ -36,8 +37,7 @@ NEXT = "next"
 """Where a run begins whose directory holds an earlier one."""
 
 
-@dataclass(frozen=True)
-class RunDirectory:
+class RunDirectory(msgspec.Struct, frozen=True):
     """The locked directory of a run."""
 
     path: Path

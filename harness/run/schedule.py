@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+import msgspec
 
 from harness import ktap
 from harness.digest import digest
@@ -53,8 +54,7 @@ Watch = Callable[[Ready], TestProgress]
 """Begins to show the tests of a kernel, and returns where they are shown."""
 
 
-@dataclass(frozen=True)
-class Schedule:
+class Schedule(msgspec.Struct, frozen=True):
     """Runs the rest of the plan, and records it in the journal."""
 
     executor: Executor
@@ -62,7 +62,7 @@ class Schedule:
     watch: Watch
     tcg_factor: float = 1.0
     """How much longer tests may take where the processors are emulated."""
-    reruns: Reruns = field(default_factory=Reruns)
+    reruns: Reruns = msgspec.field(default_factory=Reruns)
     """What is run beyond the plan."""
     record: RecordSpec | None = None
     """How attempts are recorded, if they are."""

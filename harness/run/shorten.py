@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -59,8 +58,7 @@ async def shortest(points: Points, fails: Fails) -> Points:
     return left
 
 
-@dataclass(frozen=True)
-class Shortening:
+class Shortening(msgspec.Struct, frozen=True):
     """Looks into the schedules of *prepared* under which a test fails, for the run's *book*."""
 
     prepared: Prepared

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,7 +54,7 @@ def run_one(
     with reports.kept_true(), rundir.fresh(directory) as place:
         reports.begin_in(place.path)
         job = Job(
-            request=dataclasses.replace(request, expression=test.name),
+            request=msgspec.structs.replace(request, expression=test.name),
             store=store,
             display=display,
             jobs=1,

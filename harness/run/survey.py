@@ -51,8 +51,7 @@ _FIT = frozenset({Outcome.PASS, Outcome.FAIL, Outcome.XFAIL, Outcome.XPASS})
 """How a test may end without a fault for a sweep over it to say something."""
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """The requested points and tests."""
 
     spec: InjectSpec

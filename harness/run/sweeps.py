@@ -6,8 +6,10 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from harness.context import Context
 from harness.errors import UserError
@@ -43,8 +45,7 @@ class Budget:
         return BudgetSpent(seconds=self.seconds or 0.0)
 
 
-@dataclass(frozen=True)
-class Sweeper:
+class Sweeper(msgspec.Struct, frozen=True):
     """Makes a plan of points from the plan of a kernel's tests."""
 
     prepared: Prepared
@@ -85,7 +86,7 @@ class Sweeper:
                 where=", ".join(test.name for test in tests),
                 why="none of these tests makes one",
             )
-        return replace(self.prepared, tests=planned)
+        return msgspec.structs.replace(self.prepared, tests=planned)
 
     async def _survey(
         self, tests: Sequence[PlannedTest], wanted: Wanted, tell: Callable[[Surveyed], None]

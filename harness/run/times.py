@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -26,13 +25,12 @@ _BUILT_S = 1.0
 """What takes less was in the cache."""
 
 
-@dataclass(frozen=True)
-class Times:
+class Times(msgspec.Struct, frozen=True):
     """Seconds that were measured."""
 
-    tests: dict[str, float] = field(default_factory=dict)
+    tests: dict[str, float] = msgspec.field(default_factory=dict)
     """By name, with and without the kernel's."""
-    builds: dict[str, float] = field(default_factory=dict)
+    builds: dict[str, float] = msgspec.field(default_factory=dict)
     """Of kernels with their suites, by the name of the series and their own."""
 
     def of_test(self, kernel: KernelName, name: str) -> float | None:

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, aclosing
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -313,16 +312,18 @@ class Underway:
             )
             if self._request.coverage:
                 watch = partial(coverage.watch, built, self._place.path, self._context)
-                bench = replace(bench, watch=await builder.do(watch))
+                bench = msgspec.structs.replace(bench, watch=await builder.do(watch))
             if self._request.cost:
                 count = partial(cost.watch, built, self._place.path, self._context)
-                bench = replace(bench, watch=await builder.do(count))
+                bench = msgspec.structs.replace(bench, watch=await builder.do(count))
             if self._request.recording:
                 vmlinux = built.kernel.vmlinux
-                bench = replace(bench, watch=Recordings(self._place.path, each.name, vmlinux))
+                bench = msgspec.structs.replace(
+                    bench, watch=Recordings(self._place.path, each.name, vmlinux)
+                )
             elif self._request.race is not None:
                 begin = partial(races.watch, built, self._place.path, self._context)
-                bench = replace(bench, watch=await builder.do(begin))
+                bench = msgspec.structs.replace(bench, watch=await builder.do(begin))
             hosts.planned(prepared, bench)
             yield await self._ready(head, prepared)
 

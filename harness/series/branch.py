@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import UserError
 from harness.proc.git import GitResult, borrow, git, must
@@ -23,8 +24,7 @@ _DONE = "refs/harness/applied"
 _UNFINISHED = ("rebase-apply", "rebase-merge", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")
 
 
-@dataclass(frozen=True)
-class Applied:
+class Applied(msgspec.Struct, frozen=True):
     """The result in the user's repository."""
 
     branch: str
@@ -101,10 +101,10 @@ def with_trailers(series: Series) -> Series:
         return (text + gap + "\n".join(new)).encode(errors="surrogateescape") + mark + diff
 
     patches = tuple(
-        replace(patch, data=add(patch.data, (*patch.trailers, *series.trailers)))
+        msgspec.structs.replace(patch, data=add(patch.data, (*patch.trailers, *series.trailers)))
         for patch in series.patches
     )
-    return replace(series, patches=patches)
+    return msgspec.structs.replace(series, patches=patches)
 
 
 def _is_trailer(line: str) -> bool:

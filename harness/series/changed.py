@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+
+import msgspec
 
 from harness.proc.git import git, must
 from harness.series.model import Tree
@@ -19,16 +20,15 @@ _ENTRY = re.compile(r"^(?P<commit>[0-9a-f]{40,64}) \d+ (?P<line>\d+)(?: \d+)?$")
 _LIMIT_S = 300
 
 
-@dataclass(frozen=True)
-class ChangedLines:
+class ChangedLines(msgspec.Struct, frozen=True):
     """The lines of one patch that are left in the final tree."""
 
     number: int
     """Its place among all patches of the stack, from 1."""
     subject: str
-    files: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    files: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
     """Lines by file, from 1 and ascending; only files with lines left."""
-    texts: dict[str, dict[int, str]] = field(default_factory=dict)
+    texts: dict[str, dict[int, str]] = msgspec.field(default_factory=dict)
     """The text of these lines; bytes that are not UTF-8 are replaced."""
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import UserError
 from harness.series.mail import Kind, Mail
@@ -24,8 +25,7 @@ from harness.series.postings import (
 _MOST_NAMED = 20
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """The selected series, and why it was selected."""
 
     posting: Posting

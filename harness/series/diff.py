@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _GIT = re.compile(r'diff --git ("?[^/\s]+/.+)$')
@@ -27,8 +28,7 @@ _ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, '"': 34,
 _MARKS = re.compile(r"^(?:diff --git |--- )", re.M)
 
 
-@dataclass(frozen=True)
-class Damage:
+class Damage(msgspec.Struct, frozen=True):
     """The position at which a diff is damaged."""
 
     line: int
@@ -36,8 +36,7 @@ class Damage:
     why: str
 
 
-@dataclass(frozen=True)
-class Diff:
+class Diff(msgspec.Struct, frozen=True):
     """The diff of a text."""
 
     start: int

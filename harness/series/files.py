@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import msgspec
+
 from harness.errors import UserError
 from harness.foreign import told
 from harness.series import mbox, quilt
@@ -34,8 +36,7 @@ _SUFFIXES = (".patch", ".diff", ".eml", ".mbox", ".mbx")
 _HINT = "name a directory of patches, a patch, an mbox, a maildir or a mail"
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """The files of a series."""
 
     paths: tuple[Path, ...]
@@ -129,8 +130,7 @@ def _suffix(path: Path) -> str:
     return without_packing(path).suffix
 
 
-@dataclass(frozen=True)
-class Raw:
+class Raw(msgspec.Struct, frozen=True):
     """A mail as it stands in a file."""
 
     path: Path

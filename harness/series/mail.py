@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from email.utils import mktime_tz, parseaddr, parsedate_tz
 from enum import Enum
+
+import msgspec
 
 from harness.digest import digest
 from harness.errors import UserError
@@ -46,8 +47,7 @@ class Kind(Enum):
     TOO_LARGE = "mail that is too large"
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     """A mail's headers and its relevant text."""
 
     headers: mime.Message | None
@@ -62,8 +62,7 @@ class Content:
         return self.headers.header(name) if self.headers else ""
 
 
-@dataclass(frozen=True)
-class Mail:
+class Mail(msgspec.Struct, frozen=True):
     """The stored facts about a mail; its text can be read again."""
 
     raw: Raw

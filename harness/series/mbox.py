@@ -15,7 +15,8 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 Buffer = bytes | mmap.mmap
 
@@ -40,8 +41,7 @@ _BARE = re.compile(rb"^From ", re.M)
 _MOST_HEADER = 1 << 16
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """A mail in a mailbox, without its ``From `` line."""
 
     start: int

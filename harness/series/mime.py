@@ -10,9 +10,10 @@ import quopri
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from email.parser import BytesHeaderParser, BytesParser
 from email.policy import compat32
+
+import msgspec
 
 _HEADER = re.compile(rb"[!-9;-~]+:")
 _BLANK = re.compile(rb"\n\n")
@@ -26,8 +27,7 @@ _DIFF = re.compile(rb"^(?:diff --git |--- )", re.M)
 _TEXTS = ("text/plain", "text/x-patch", "text/x-diff", "application/x-patch", "text/patch")
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """A text of a mail, with lines that end in a newline alone."""
 
     text: str
@@ -38,8 +38,7 @@ class Text:
     delsp: bool = False
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A mail, read."""
 
     headers: email.message.Message

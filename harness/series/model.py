@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from harness.digest import digest
 from harness.model.results import CoverMail
@@ -13,8 +14,7 @@ from harness.series.content import content_digest
 from harness.source.trust import least
 
 
-@dataclass(frozen=True)
-class Trailer:
+class Trailer(msgspec.Struct, frozen=True):
     """A line such as ``Reviewed-by: A <a@example.org>`` that a reply gives."""
 
     name: str
@@ -26,8 +26,7 @@ class Trailer:
     """It names another person than the one who sent the reply."""
 
 
-@dataclass(frozen=True)
-class Patch:
+class Patch(msgspec.Struct, frozen=True):
     """One patch."""
 
     number: int
@@ -72,8 +71,7 @@ class Patch:
         return f'patch {self.number}/{self.total} "{self.subject}"'
 
 
-@dataclass(frozen=True)
-class OneMail:
+class OneMail(msgspec.Struct, frozen=True):
     """A mail of a series, by itself."""
 
     message_id: str
@@ -84,8 +82,7 @@ class OneMail:
     """None for a cover letter."""
 
 
-@dataclass(frozen=True)
-class Series:
+class Series(msgspec.Struct, frozen=True):
     """Patches in the order in which they apply; only those that were asked for."""
 
     title: str
@@ -111,7 +108,7 @@ class Series:
     """``Link:`` in the cover letter."""
     trailers: tuple[Trailer, ...] = ()
     """The trailers of replies to the cover letter; they are not applied."""
-    cover_mail: CoverMail = field(default_factory=CoverMail)
+    cover_mail: CoverMail = msgspec.field(default_factory=CoverMail)
     """What a reply needs to know of the cover letter, or of the first patch where there is none."""
     notes: tuple[str, ...] = ()
     """Choices that were made, and what was left out."""
@@ -125,8 +122,7 @@ class Series:
         return self.change_id or f"{self.title}\n{first.author if first else ''}"
 
 
-@dataclass(frozen=True)
-class Stack:
+class Stack(msgspec.Struct, frozen=True):
     """Series that are applied in order; an empty stack is the unpatched source."""
 
     name: str
@@ -170,8 +166,7 @@ class Stack:
         return digest(*(patch.data for patch in self.patches)) if self.series else ""
 
 
-@dataclass(frozen=True)
-class AppliedPatch:
+class AppliedPatch(msgspec.Struct, frozen=True):
     """A patch that has become a commit."""
 
     number: int
@@ -180,8 +175,7 @@ class AppliedPatch:
     commit: str
 
 
-@dataclass(frozen=True)
-class Tree:
+class Tree(msgspec.Struct, frozen=True):
     """A base with series on it: a commit in the cache's git repository."""
 
     repo: Path

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from harness.proc.git import git, must
 from harness.series.model import Tree
@@ -43,4 +44,4 @@ def with_files(tree: Tree, files: Mapping[str, bytes], subject: str, scratch: Pa
     ask("update-index", "-z", "--index-info", stdin=b"".join(rows))
     made = ask("write-tree")
     commit = ask("commit-tree", "-p", tree.commit, "-m", subject, made)
-    return replace(tree, commit=commit, tree=made)
+    return msgspec.structs.replace(tree, commit=commit, tree=made)

@@ -9,8 +9,9 @@ add and remove.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
+
+import msgspec
 
 from harness.series import diff
 from harness.series.model import Patch
@@ -19,17 +20,16 @@ _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 _RENAME = re.compile(r"^rename from (.+)\nrename to (.+)$", re.M)
 
 
-@dataclass(frozen=True)
-class Lines:
+class Lines(msgspec.Struct, frozen=True):
     """Lines of one file before and after a patch."""
 
-    in_diff: dict[int, int] = field(default_factory=dict)
+    in_diff: dict[int, int] = msgspec.field(default_factory=dict)
     """By the line after it: the line of the diff, from 0, of what the hunks show."""
-    added: set[int] = field(default_factory=set)
+    added: set[int] = msgspec.field(default_factory=set)
     """Lines after it that it has added."""
-    removed: set[int] = field(default_factory=set)
+    removed: set[int] = msgspec.field(default_factory=set)
     """Lines before it that it has removed."""
-    shifts: list[tuple[int, int]] = field(default_factory=list)
+    shifts: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """By the first line before it that follows a hunk: how much all from there on are shifted."""
 
     def after(self, line: int) -> int | None:
@@ -71,7 +71,7 @@ def lines_of(patch: Patch, applied: bytes = b"") -> dict[str, Lines]:
                 for line, index in moved.items()
                 if line not in real.in_diff or rows[index][1:] == others[real.in_diff[line]][1:]
             }
-            found[name] = replace(real, in_diff=same)
+            found[name] = msgspec.structs.replace(real, in_diff=same)
     return found
 
 

@@ -8,8 +8,10 @@ no such headers, as files of ``git format-patch``, by their version and count.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import parseaddr
+
+import msgspec
 
 from harness.series.mail import Kind, Mail
 
@@ -167,7 +169,9 @@ def settle_versions(
         if about.minor is None or (about.version, about.total) in plain:
             return mail
         # [PATCH v6.1 1/3] is for Linux 6.1: there is no v6 of which it could be a part.
-        return replace(mail, subject=replace(about, version=None, minor=None))
+        return msgspec.structs.replace(
+            mail, subject=msgspec.structs.replace(about, version=None, minor=None)
+        )
 
     patches = [of_series(mail) for mail in patches]
     covers = [of_series(mail) for mail in covers]
@@ -180,18 +184,22 @@ def settle_versions(
             # A new version of one patch, sent as an answer to the old one.
             old = next((m for m in above if m.subject.number and m.kind is Kind.PATCH), None)
             if old and old.subject.title == about.title and _of(old) < _of(mail):
-                about = replace(about, number=old.subject.number, total=old.subject.total)
+                about = msgspec.structs.replace(
+                    about, number=old.subject.number, total=old.subject.total
+                )
         elif about.version is None and about.total:
             cover = _cover_above(mail, above, covers)
             if cover and cover.subject.version:
-                about = replace(about, version=cover.subject.version, minor=cover.subject.minor)
+                about = msgspec.structs.replace(
+                    about, version=cover.subject.version, minor=cover.subject.minor
+                )
                 if cover.where not in told:
                     told.add(cover.where)
                     notes.append(
                         f"v{about.version} is what the cover letter says, and the patches do not "
                         f"say: {cover.subject.raw}"
                     )
-        settled.append(replace(mail, subject=about))
+        settled.append(msgspec.structs.replace(mail, subject=about))
     return settled, covers
 
 

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.model.results import Kernel
 from harness.proc.git import git, object_id
@@ -12,8 +13,7 @@ from harness.proc.git import git, object_id
 _LIMIT_S = 300
 
 
-@dataclass(frozen=True)
-class Versions:
+class Versions(msgspec.Struct, frozen=True):
     """The changes of each patch from one version of a series to the next."""
 
     text: str

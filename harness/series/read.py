@@ -6,9 +6,10 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from email.utils import getaddresses
 from pathlib import Path
+
+import msgspec
 
 from harness.digest import digest
 from harness.errors import UserError
@@ -88,11 +89,13 @@ def read(path: Path, *, upto: int | None = None, version: int | None = None) -> 
             where, why, hint = (part.replace(str(saved), str(path)) for part in parts)
             raise UserError(error.what, where=where, why=why, hint=hint) from None
         patches = (
-            replace(patch, path=path, where=patch.where.replace(str(saved), str(path)))
+            msgspec.structs.replace(
+                patch, path=path, where=patch.where.replace(str(saved), str(path))
+            )
             for patch in series.patches
         )
         trust = Trust.STRANGER if remote else Trust.OWN
-        return replace(series, patches=tuple(patches), trust=trust)
+        return msgspec.structs.replace(series, patches=tuple(patches), trust=trust)
 
 
 def read_mail(path: Path) -> OneMail:
@@ -132,7 +135,9 @@ def _read(path: Path, upto: int | None, version: int | None) -> Series:
             _refuse_doubles(posting, place)
             _refuse_holes(choice, place, upto, opened)
         series = _series(opened, posting, mails, place, upto, notes, quilt=found.quilt)
-        return replace(series, trust=trust_of(found, opened, [*posting.all, *posting.covers]))
+        return msgspec.structs.replace(
+            series, trust=trust_of(found, opened, [*posting.all, *posting.covers])
+        )
 
 
 def _series(

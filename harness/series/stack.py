@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import UserError
 from harness.model.spec import Trust
@@ -36,7 +37,7 @@ def read_stack(
             break
         series = read(path, upto=left, version=version)
         if trust and path in trust:
-            series = replace(series, trust=trust[path])
+            series = msgspec.structs.replace(series, trust=trust[path])
         found.append(series)
         if left is not None:
             left -= len(series.patches)

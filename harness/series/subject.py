@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 _COUNT = re.compile(r"(?<![\d./])(\d{1,4})\s*(?:/|of)\s*(\d{1,4})(?![\d./])", re.I)
 _VERSION = re.compile(
@@ -26,8 +27,7 @@ _PULL = re.compile(r"\bpull\b", re.I)
 _RESEND = re.compile(r"resen[dt]|repost", re.I)
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """A subject, taken apart."""
 
     raw: str

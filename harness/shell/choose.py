@@ -10,7 +10,6 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -42,8 +41,7 @@ _WEEK_S = 7 * 24 * 3600.0
 _USERS = {"etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n", "etc/group": b"root:x:0:\n"}
 
 
-@dataclass(frozen=True)
-class Rerun:
+class Rerun(msgspec.Struct, frozen=True):
     """A test of the run, to be run again in the same way."""
 
     test: PlannedTest
@@ -58,8 +56,7 @@ class Rerun:
         return command_of(self.test, self.seed, self.limit_s)
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """The kernel, suites and guest that a shell opens on."""
 
     run: str

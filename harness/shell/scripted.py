@@ -13,7 +13,8 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from harness import klog, ktap
 from harness.errors import UserError
@@ -53,8 +54,7 @@ class CommandFailed(Exception):
     """A command did not end with status 0; the text has its output."""
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """How a command ended."""
 
     argv: tuple[str, ...]

@@ -15,7 +15,8 @@ import signal
 import termios
 import tty
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.errors import UserError
 from harness.model.events import (
@@ -37,8 +38,7 @@ _DEFAULT = Window(24, 80)
 _MOST = 0xFFFF
 
 
-@dataclass(frozen=True)
-class Terminal:
+class Terminal(msgspec.Struct, frozen=True):
     """Two descriptors of one terminal."""
 
     keys: int

@@ -10,9 +10,10 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+import msgspec
 
 from harness import klog
 from harness.errors import ExitCode, MachineError
@@ -79,8 +80,7 @@ def directory_for_socket() -> Path:
     return chosen if len(bytes(chosen / f"{GDB}12345678" / "gdb")) < _SOCKET else Path("/tmp")  # noqa: S108
 
 
-@dataclass(frozen=True)
-class Screen:
+class Screen(msgspec.Struct, frozen=True):
     """Where the output of a session goes; each function writes its argument at once."""
 
     say: Callable[[str], None]
@@ -92,8 +92,7 @@ class Screen:
     err: Callable[[bytes], None]
 
 
-@dataclass(frozen=True)
-class Visit:
+class Visit(msgspec.Struct, frozen=True):
     """One session in a guest of *place*: on *terminal*, or for one command *line*."""
 
     place: Place

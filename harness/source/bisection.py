@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from harness.errors import UserError
 from harness.proc.git import borrow, git, must
@@ -27,8 +28,7 @@ _NO_CHECKOUT = "'--no-checkout' "
 _LIMIT_S = 600
 
 
-@dataclass(frozen=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True):
     """A commit, for display."""
 
     id: str

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import UserError
 
@@ -18,8 +19,7 @@ https://host/linux.git#v6.1         the same, from its URL"""
 """The forms of a source, as errors and the manual show them."""
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A kernel tree that is in the cache's git repository."""
 
     spec: str

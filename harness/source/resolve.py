@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from harness.context import Context
 from harness.digest import digest_file
@@ -45,7 +46,7 @@ def resolve_first(specs: Sequence[str], context: Context, *, relative_to: Path) 
         gone = "; ".join(f"{each}: {error.what}" for each, error in missing)
         note = f"the kernel source is {spec}, because others are not available ({gone})"
         context.note(note)
-        return replace(found, note="; ".join(filter(None, (note, found.note))))
+        return msgspec.structs.replace(found, note="; ".join(filter(None, (note, found.note))))
     raise MachineError(
         "none of the kernel sources is available",
         where=", ".join(specs),

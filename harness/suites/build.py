@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,8 +118,7 @@ def _digest_beside(directory: Path) -> Iterator[str]:
         yield from (name, digest_file(path))
 
 
-@dataclass(frozen=True)
-class _Work:
+class _Work(msgspec.Struct, frozen=True):
     source: SuiteSource
     kernel: Kernel
     tree: Tree

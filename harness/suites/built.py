@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -39,8 +37,7 @@ class Meta(msgspec.Struct, frozen=True):
     broken: tuple[BrokenProgram, ...]
 
 
-@dataclass(frozen=True)
-class Suite:
+class Suite(msgspec.Struct, frozen=True):
     """A built suite in the store."""
 
     key: str
@@ -75,7 +72,7 @@ class Suite:
 def barred(suite: Suite, reason: str) -> Suite:
     """Return *suite* with each of its programs an error for this *reason*."""
     refused = (BrokenProgram(program.name, reason) for program in suite.programs)
-    return dataclasses.replace(suite, programs=(), broken=(*refused, *suite.broken))
+    return msgspec.structs.replace(suite, programs=(), broken=(*refused, *suite.broken))
 
 
 def load(store: Store, key: str, name: str) -> Suite | None:

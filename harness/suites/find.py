@@ -6,8 +6,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import UserError
 from harness.foreign import of_os
@@ -24,8 +25,7 @@ _RENAMED = {"mm": "vm", "vm": "mm"}
 """Directories by their other name: Linux 6.3 called vm mm."""
 
 
-@dataclass(frozen=True)
-class SuiteSource:
+class SuiteSource(msgspec.Struct, frozen=True):
     """The sources of a suite."""
 
     name: str
@@ -36,14 +36,14 @@ class SuiteSource:
     """A directory outside the kernel tree; None for a suite of the tree itself."""
     programs: tuple[str, ...] = ()
     """Only these programs: names, paths or globs; none named means all."""
-    expectations: Expectations = field(default_factory=Expectations)
+    expectations: Expectations = msgspec.field(default_factory=Expectations)
     """Its known failures."""
     expectations_file: Path | None = None
     """The file with them; None if there is none."""
     brings_config: bool = False
     """Whether what its ``config`` file asks for is to be in the kernel; the project's own suites
     run on what the project has chosen."""
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings = msgspec.field(default_factory=Settings)
     """The needs of its programs."""
     settings_file: Path | None = None
     """The file with them; None if there is none."""
@@ -56,7 +56,7 @@ class SuiteSource:
 
     def dated(self) -> SuiteSource:
         """Return the suite without the expectations that only hold for a posted series."""
-        return replace(self, expectations=self.expectations.dated())
+        return msgspec.structs.replace(self, expectations=self.expectations.dated())
 
     def check_programs(self, names: Sequence[str]) -> None:
         """Raise UserError if one of the files names a program that is not in *names*."""
@@ -98,7 +98,7 @@ def find(
         target, _, glob = wanted.removeprefix(_KERNEL).partition(":")
         name = target.strip("/").replace("/", ".")
         found = _in_tree(name, target, repo, commit, (glob,) if glob else ())
-        return replace(found, brings_config=True)
+        return msgspec.structs.replace(found, brings_config=True)
     if (working_dir / wanted).is_dir():
         directory = (working_dir / wanted).resolve()
         return _directory(directory.name, directory, ())
@@ -126,7 +126,7 @@ def merge_duplicates(found: Sequence[SuiteSource]) -> list[SuiteSource]:
         if before is not None:
             both = dict.fromkeys((*before.programs, *each.programs))
             whole = not (before.programs and each.programs)
-            each = replace(each, programs=() if whole else tuple(both))
+            each = msgspec.structs.replace(each, programs=() if whole else tuple(both))
         joined[key] = each
     return list(joined.values())
 
@@ -164,11 +164,13 @@ def _directory(name: str, directory: Path, programs: tuple[str, ...]) -> SuiteSo
 
 def _expecting(source: SuiteSource, file: Path) -> SuiteSource:
     """Return *source* with the expectations of *file*; UserError if there is no such file."""
-    return replace(source, expectations=expectations.load(file), expectations_file=file)
+    return msgspec.structs.replace(
+        source, expectations=expectations.load(file), expectations_file=file
+    )
 
 
 def _needing(source: SuiteSource, file: Path) -> SuiteSource:
-    return replace(source, settings=settings.load(file), settings_file=file)
+    return msgspec.structs.replace(source, settings=settings.load(file), settings_file=file)
 
 
 def _in_tree(

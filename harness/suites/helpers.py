@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from harness.suites.files import real, why_no_file
 
 _REFERENCE = re.compile(rb"(?:\.\./)+(?:[\w.@+-]+/)*[\w.@+-]*")
@@ -23,8 +25,7 @@ _MOST = 1 << 20
 _SCRIPTS = (".sh", ".pl", ".py", ".bash", ".awk")
 
 
-@dataclass(frozen=True)
-class Neighbourhood:
+class Neighbourhood(msgspec.Struct, frozen=True):
     """A suite's directory in a directory of suites; what is looked for lies in that one."""
 
     suite: Path

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.suites.files import real, why_no_program
 from harness.suites.find import SuiteSource
 from harness.suites.part import Part, outside
 
 
-@dataclass(frozen=True)
-class Making:
+class Making(msgspec.Struct, frozen=True):
     """Making what a part compiles, so that what fails says why."""
 
     limit_s: float

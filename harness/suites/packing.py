@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from harness.suites.files import real, why_no_file
 from harness.suites.helpers import Helpers
@@ -17,8 +18,7 @@ _FOUND = ("TEST_FILES", "TEST_PROGS_EXTENDED", "TEST_INCLUDES")
 """Lists of files that are not made; a program that is not there has a result of its own."""
 
 
-@dataclass(frozen=True)
-class Packer:
+class Packer(msgspec.Struct, frozen=True):
     """Copies listed files to *files*; what cannot be packed is in *problems*, by its path."""
 
     files: Path
@@ -27,7 +27,7 @@ class Packer:
     left_out: Mapping[str, str]
     """What the copy of the suite lacks already, by its path: the reason."""
     helpers: Helpers
-    problems: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, str] = msgspec.field(default_factory=dict)
 
     def pack(self, part: Part, lists: Mapping[str, list[str]]) -> None:
         """Copy what *part* lists."""

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from harness.errors import UserError
 from harness.kbuild import toolchain
@@ -51,8 +52,7 @@ class MakefileBroken(UserError):
     """make cannot read the Makefile of a suite, so its programs are unknown."""
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """A directory with its own Makefile: the suite's, or one below it."""
 
     directory: Path
@@ -66,7 +66,7 @@ class Part:
 
     def below(self, name: str) -> Part:
         """Return the part in the directory *name* of this one."""
-        return replace(
+        return msgspec.structs.replace(
             self,
             directory=self.directory / name,
             output=self.output / name,

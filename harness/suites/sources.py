@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness.digest import digest, digest_files
 from harness.errors import UserError
@@ -21,8 +22,7 @@ from harness.store import is_cache
 from harness.suites.files import real, why_no_file
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(msgspec.Struct, frozen=True):
     """A file, directory or link of the copy: its name there, and its source."""
 
     name: str

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import os
@@ -51,7 +50,7 @@ def harness(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProce
 def diagnose(root: Path, shape: str, qemu: str, memory_mib: int = 512) -> Diagnosis:
     """Look at a machine of that shape, without a boot."""
     SHAPES[shape].build(root)
-    emulator = dataclasses.replace(EMULATORS[qemu], sev=C_BIT)
+    emulator = msgspec.structs.replace(EMULATORS[qemu], sev=C_BIT)
     host_facts = HostFacts(root=root, host=read_host(root, lambda _: True), emulator=emulator)
     return Doctor(
         host_facts, Quiet(), GuestTable(memory_mib=memory_mib), root, quick=True
@@ -333,7 +332,7 @@ def test_what_tools_said_is_text_and_no_markup() -> None:
     assert "→ [/]" in text.getvalue()
     assert "NOT READY (exit 3): missing qemu" in text.getvalue()
     plain = io.StringIO()
-    print_table(found, plain, dataclasses.replace(LOG, unicode=False))
+    print_table(found, plain, msgspec.structs.replace(LOG, unicode=False))
     assert plain.getvalue().isascii()
 
 
@@ -344,7 +343,7 @@ def test_the_table_is_within_the_terminal_and_ends_in_no_blanks(width: int) -> N
     check = Check(name="sandbox", group="machine", state="no", detail=detail, do=advice)
     found = Diagnosis(harness="1", time="t", machine="m " * 99, ready=True, checks=(check,))
     text = io.StringIO()
-    print_table(found, text, dataclasses.replace(LOG, columns=width))
+    print_table(found, text, msgspec.structs.replace(LOG, columns=width))
     lines = text.getvalue().splitlines()
     assert all(line == line.rstrip() for line in lines)
     assert max(map(len, lines)) <= min(width, 240)

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.errors import ExitCode, MachineError
@@ -92,7 +93,7 @@ def test_where_a_kernel_boots_under_kvm_it_is_taken_and_remembered(machine: Mach
 def test_a_device_that_cannot_be_opened_needs_no_boot(
     machine: Machine, access: Access, why: str
 ) -> None:
-    machine.host = dataclasses.replace(USABLE, kvm=access)
+    machine.host = msgspec.structs.replace(USABLE, kvm=access)
     assert machine.find().accelerator is Accelerator.TCG
     assert machine.find().why.startswith(f"{why} /dev/kvm")
     with pytest.raises(MachineError) as error:
@@ -234,7 +235,7 @@ def test_a_kernel_that_panics_only_under_kvm_is_kvms_fault(machine: Machine) -> 
 )
 def test_a_changed_machine_is_asked_again(machine: Machine, change: dict[str, object]) -> None:
     machine.find()
-    machine.host = dataclasses.replace(USABLE, **change)  # type: ignore[arg-type]
+    machine.host = msgspec.structs.replace(USABLE, **change)
     machine.find()
     assert len(machine.booted) == 2
     machine.host = USABLE

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.errors import UserError
@@ -50,7 +51,7 @@ def machine(
             ("SNP.fd", "amd-sev-snp", [Has.SEV_HASHES, Has.SNP_METADATA]),
         ):
             install(root, f"60-{name}.json", descriptor(add_image(root, name, *has), feature))
-    emulator = dataclasses.replace(EMULATORS[qemu], sev=C_BIT)
+    emulator = msgspec.structs.replace(EMULATORS[qemu], sev=C_BIT)
     return HostFacts(root=root, host=read_host(root, lambda _: True), emulator=emulator)
 
 
@@ -167,7 +168,7 @@ def test_each_link_of_the_chain_can_break(tmp_path: Path) -> None:
     snp = machine(tmp_path, "snp", "10.1").host
 
     def changed(kind: Kind, **changes: object) -> str:
-        return _offer(tmp_path, kind, dataclasses.replace(snp, **changes))  # type: ignore[arg-type]
+        return _offer(tmp_path, kind, msgspec.structs.replace(snp, **changes))
 
     assert changed(Kind.SEV) == ""
     assert changed(Kind.SEV_SNP) == ""
@@ -201,7 +202,7 @@ def test_sev_locks_the_memory_of_a_guest(tmp_path: Path) -> None:
 
 def test_a_qemu_that_cannot_say_the_c_bit_is_not_guessed_for(tmp_path: Path) -> None:
     host_facts = machine(tmp_path, "snp", "10.1")
-    mute = dataclasses.replace(
+    mute = msgspec.structs.replace(
         host_facts.emulator, sev=None, sev_trouble="SEV is not enabled in KVM"
     )
     found = offer(Kind.SEV, host_facts.host, mute, host_facts.images)
@@ -340,7 +341,7 @@ def test_other_machine_types_are_refused(machine_type: MachineType) -> None:
 
 
 def test_a_comma_in_the_firmwares_name_stays_in_it() -> None:
-    launch = dataclasses.replace(LAUNCHES[Kind.SEV], firmware="/fw/a,readonly=off")
+    launch = msgspec.structs.replace(LAUNCHES[Kind.SEV], firmware="/fw/a,readonly=off")
     assert told(launch)["-drive"][0].endswith(",file=/fw/a,,readonly=off")
 
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.guest import snapshot
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.long(60)]
 
 def _allocate(restored: Restored, where: str, sweep: str, nth: int) -> Outcome:
     fault = settings_of(Fault(test="", sweep=sweep, nth=nth))
-    return restored(dataclasses.replace(probe("allocate", where), faults=fault))
+    return restored(msgspec.structs.replace(probe("allocate", where), faults=fault))
 
 
 @pytest.mark.parametrize("where", ["self", "child", "thread"])
@@ -55,7 +55,7 @@ def test_without_a_fault_nothing_is_counted(restored: Restored) -> None:
 
 def test_a_setting_that_there_is_not_is_named(restored: Restored) -> None:
     faults = Faults((("failslab/no-such-thing", "1"),), "failslab/times")
-    outcome = restored(dataclasses.replace(probe("exit", "0"), faults=faults))
+    outcome = restored(msgspec.structs.replace(probe("exit", "0"), faults=faults))
     assert outcome.not_started.detail == (
         "/sys/kernel/debug/failslab/no-such-thing: No such file or directory"
     )
@@ -79,7 +79,7 @@ def test_what_a_test_leaves_is_told_with_the_stacks_of_its_allocations(
         outcomes = []
         for deed in (probe("exit", "0"), probe("leave"), probe("replace", "/bin/probe")):
             async with await snapshot.restore(snapshot.load(tmp_path)) as guest:
-                outcomes.append(await run(guest, dataclasses.replace(deed, watch_left=True)))
+                outcomes.append(await run(guest, msgspec.structs.replace(deed, watch_left=True)))
         return tuple(outcomes)
 
     nothing, segment, file = (_left_of(outcome) for outcome in asyncio.run(work()))
@@ -93,5 +93,5 @@ def test_what_a_test_leaves_is_told_with_the_stacks_of_its_allocations(
 
 
 def test_a_kernel_that_does_not_know_whose_its_objects_are_says_nothing(restored: Restored) -> None:
-    outcome = restored(dataclasses.replace(probe("leave"), watch_left=True))
+    outcome = restored(msgspec.structs.replace(probe("leave"), watch_left=True))
     assert [each for each in outcome.events if isinstance(each, Left)] == []

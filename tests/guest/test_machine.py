@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.errors import MachineError, UserError
@@ -113,9 +113,7 @@ def test_what_a_guest_lacks_has_a_reason() -> None:
 
 def test_values_can_be_written_to_a_journal() -> None:
     event = Exit(0, None, False, 0.1, 0.2, 300, 0.4, True)
-    read = json.loads(json.dumps(dataclasses.asdict(event)))
-    # JSON has no tuples.
-    assert Exit(**read | {"restless": tuple(read["restless"])}) == event
+    assert msgspec.json.decode(msgspec.json.encode(event), type=Exit) == event
     assert {how for how in How if how.in_guest} == {
         "panic",
         "reset",

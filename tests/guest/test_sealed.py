@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import re
 import subprocess
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.errors import MachineError
@@ -66,7 +66,7 @@ def test_output_is_kept_apart(restored: Restored) -> None:
 
 
 def test_the_program_gets_what_the_command_says(restored: Restored) -> None:
-    command = dataclasses.replace(
+    command = msgspec.structs.replace(
         probe("describe", "", "two words", "\udcff"), cwd="/tmp", env=(("A", "1"), ("B", "x=y"))
     )
     lines = restored(command).stdout.split(b"\n")
@@ -90,14 +90,14 @@ def test_the_program_gets_what_the_command_says(restored: Restored) -> None:
 def test_what_does_not_start_is_not_run(
     restored: Restored, argv: str, cwd: str, errno: int
 ) -> None:
-    end = restored(dataclasses.replace(probe(), argv=(argv,), cwd=cwd)).not_started
+    end = restored(msgspec.structs.replace(probe(), argv=(argv,), cwd=cwd)).not_started
     assert end.errno == errno
     assert argv in end.detail
 
 
 def test_files_are_written_before_the_program_starts(restored: Restored) -> None:
     name = "/proc/sys/kernel/core_pattern"
-    outcome = restored(dataclasses.replace(probe("read", name), files=((name, "mine"),)))
+    outcome = restored(msgspec.structs.replace(probe("read", name), files=((name, "mine"),)))
     assert outcome.stdout == b"mine\n"
 
 
@@ -105,7 +105,7 @@ def test_files_are_written_before_the_program_starts(restored: Restored) -> None
 def test_without_its_files_a_program_does_not_start(
     restored: Restored, name: str, errno: int
 ) -> None:
-    end = restored(dataclasses.replace(probe("output"), files=((name, "1"),))).not_started
+    end = restored(msgspec.structs.replace(probe("output"), files=((name, "1"),))).not_started
     assert name in end.detail
     assert end.errno in (errno, 5)
 
@@ -261,7 +261,7 @@ def test_silence_is_no_hang_while_the_agent_lives(restored: Restored) -> None:
 
 def test_the_clock_is_set(restored: Restored) -> None:
     wanted = 2_000_000_000
-    command = dataclasses.replace(probe("clock"), wall_clock_ns=wanted * 10**9)
+    command = msgspec.structs.replace(probe("clock"), wall_clock_ns=wanted * 10**9)
     assert 0 <= float(restored(command).stdout) - wanted < 10
 
 
@@ -374,7 +374,7 @@ def test_an_archive_that_is_not_unpacked_to_its_end(boot_files: BootFiles, tmp_p
     damaged.write_bytes(boot_files.initramfs.read_bytes() + b"no archive" * 100)
 
     async def work() -> bytes:
-        files = dataclasses.replace(boot_files, initramfs=damaged)
+        files = msgspec.structs.replace(boot_files, initramfs=damaged)
         async with await QemuGuest.boot(GuestConfig(), Accelerator.TCG, files) as guest:
             return guest.boot_log
 

@@ -247,12 +247,14 @@ def virtme(vng_files: BootFiles) -> Virtme:
 def mine(*argv: str, timeout_s: float = 20.0) -> Command:
     command = probe(*argv, timeout_s=timeout_s)
     at = "/selftests/probe"
-    return dataclasses.replace(command, argv=(f"{at}/probe", *argv), cwd=at)
+    return msgspec.structs.replace(command, argv=(f"{at}/probe", *argv), cwd=at)
 
 
 def shell(script: str) -> Command:
     env = (("PATH", "/usr/bin:/bin"), ("HOME", "/root"))
-    return dataclasses.replace(mine(), argv=("/bin/sh", "-c", script), env=env, merge_output=True)
+    return msgspec.structs.replace(
+        mine(), argv=("/bin/sh", "-c", script), env=env, merge_output=True
+    )
 
 
 @pytest.mark.kernel
@@ -305,7 +307,7 @@ def test_programs_in_a_vng_guest(vng_files: BootFiles, virtme: Virtme) -> None:
         assert (end.signal, end.timed_out) == (signal.SIGTERM, True)
         assert (await run(guest, mine("fork-bomb", timeout_s=5))).exit.log_complete
         wanted = 2_000_000_000
-        command = dataclasses.replace(mine("clock"), wall_clock_ns=wanted * 10**9)
+        command = msgspec.structs.replace(mine("clock"), wall_clock_ns=wanted * 10**9)
         assert 0 <= float((await run(guest, command)).stdout) - wanted < 10
         outcome = await run(guest, mine("lkdtm", "WARNING"))
         assert outcome.exit.taint

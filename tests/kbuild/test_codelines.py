@@ -8,9 +8,9 @@ import struct
 import subprocess
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.context import Context
@@ -135,7 +135,9 @@ def test_a_damaged_object(tmp_path: Path, cut: int) -> None:
 
 def test_the_same_places_as_a_vmlinux_with_debug_information(built: Built) -> None:
     code = find(built, everything(built))
-    with_lines = replace(built.kernel, key="other", path=built.kernel.path.parent / "debug")
+    with_lines = msgspec.structs.replace(
+        built.kernel, key="other", path=built.kernel.path.parent / "debug"
+    )
     with_lines.path.mkdir()
     built.debug.rename(with_lines.vmlinux)
     other = code_lines(
@@ -245,5 +247,5 @@ def test_a_strangers_objects_are_looked_at_in_the_sandbox(built: Built) -> None:
     for path in built.store.place("codelines").iterdir():
         path.unlink()
     (built.slot.path / "ccache").mkdir()
-    built.slot = replace(built.slot, owner="x", ccache=built.slot.path / "ccache")
+    built.slot = msgspec.structs.replace(built.slot, owner="x", ccache=built.slot.path / "ccache")
     assert where(find(built, everything(built))) == expected

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness import store as store_module
@@ -262,7 +263,7 @@ def test_debug_information_of_vmlinux_is_used_where_there_is_some(built: Built) 
 
 def as_a_strangers(built: Built) -> Built:
     (built.slot.path / "ccache").mkdir()
-    slot = replace(built.slot, owner="x", ccache=built.slot.path / "ccache")
+    slot = msgspec.structs.replace(built.slot, owner="x", ccache=built.slot.path / "ccache")
     return replace(built, slot=slot)
 
 

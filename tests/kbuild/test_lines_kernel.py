@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import re
 import subprocess
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness import kbuild, project
@@ -99,7 +99,7 @@ def test_lines_of_real_reports(
     assert [f.kind for f in findings] == ["warning", "bug", "oops", "list-corruption"]
     reports = [f.report for f in findings]
     # By another key, so that what an earlier run has found out does not count.
-    kernel = dataclasses.replace(prepared.kernel, key="test-lines")
+    kernel = msgspec.structs.replace(prepared.kernel, key="test-lines")
     (user_store.place("lines") / "test-lines.json").unlink(missing_ok=True)
     for number in range(10):
         (tmp_path / str(number)).mkdir()

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -68,7 +68,7 @@ def test_a_patch_is_followed_to_where_it_applies(old: list[str], new: list[str],
     rows, tree = told.diff.decode().split("\n"), above + new
     for applied in (moved, patch_of(above + old, above + new).diff):
         lines = lines_of(told, applied)["f.c"]
-        real = lines_of(dataclasses.replace(told, data=b"\n---\n\n" + applied))["f.c"]
+        real = lines_of(msgspec.structs.replace(told, data=b"\n---\n\n" + applied))["f.c"]
         assert (lines.added, lines.shifts) == (real.added, real.shifts)
         for line, index in lines.in_diff.items():
             if applied is moved or line in real.in_diff:

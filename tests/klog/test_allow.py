@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 
+import msgspec
 import pytest
 
 from harness.klog import Finding, Severity
@@ -80,8 +80,8 @@ def test_a_valid_entry_wins_over_an_expired_one() -> None:
 
 def test_an_entry_covers_no_more_reports_than_it_says() -> None:
     today = date(2029, 1, 1)
-    often = replace(GUP, count=3)
-    other = replace(GUP, title=GUP.title.replace(":12", ":13"))
+    often = msgspec.structs.replace(GUP, count=3)
+    other = msgspec.structs.replace(GUP, title=GUP.title.replace(":12", ":13"))
     for times, findings, remaining in (
         (1, [GUP], []),
         (1, [often], [often]),

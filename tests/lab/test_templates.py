@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.context import Context
@@ -45,7 +46,7 @@ def factory(root: Path, shape: str, options: str = "") -> TemplateFactory:
         warnings=(),
     )
     host = read_host(SHAPES[shape].build(root / "machine"), lambda _: True)
-    emulator = dataclasses.replace(EMULATORS["10.1"], sev=C_BIT)
+    emulator = msgspec.structs.replace(EMULATORS["10.1"], sev=C_BIT)
     host_facts = HostFacts(host=host, emulator=emulator, images=[IMAGE])
     store = Store(root / "cache")
     return TemplateFactory(Kernel("key", kernel, meta), 60.0, Context(store, Quiet()), host_facts)
@@ -151,7 +152,7 @@ def test_a_machine_without_the_device_is_not_asked(
 
 def test_a_snapshot_under_kvm_is_bound_to_the_processor(tmp_path: Path) -> None:
     maker = factory(tmp_path, "sev")
-    host = dataclasses.replace(maker.host_facts.host, flags=frozenset({"svm", "another"}))
+    host = msgspec.structs.replace(maker.host_facts.host, flags=frozenset({"svm", "another"}))
     other = dataclasses.replace(maker, host_facts=HostFacts(host=host))
     assert maker._processor(Accelerator.KVM) != other._processor(Accelerator.KVM)
     assert maker._processor(Accelerator.TCG) == other._processor(Accelerator.TCG)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -154,7 +153,7 @@ def placed(
     monkeypatch.setattr(ssh, "connect", connect)
     request = built.selected.request
     project = msgspec.structs.replace(request.project, hosts=tables)
-    request = dataclasses.replace(request, project=project)
+    request = msgspec.structs.replace(request, project=project)
 
     async def go() -> tuple[dict[str, str], dict[str, set[str]]]:
         hosts = Hosts(request, out, Context(store, Quiet()), 1)
@@ -213,7 +212,7 @@ def test_nothing_is_built_for_a_host_that_cannot_be_had(
     request = built.selected.request
     tables = {"big": HostTable(ssh="me@big.invalid")}
     project = msgspec.structs.replace(request.project, hosts=tables)
-    request = dataclasses.replace(request, project=project, hosts=("big",))
+    request = msgspec.structs.replace(request, project=project, hosts=("big",))
 
     async def go() -> None:
         hosts = Hosts(request, tmp_path, Context(Store(tmp_path / "store"), Quiet()), 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import io
 import math
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from harness import project
@@ -536,7 +536,7 @@ def test_a_patch_that_changes_no_code_says_what_the_kernel_before_says(
         return str(number if number % 2 else max(0, number - 1))
 
     played.content = content
-    request = dataclasses.replace(played.of_series(), reuse=True)
+    request = msgspec.structs.replace(played.of_series(), reuse=True)
     results = played.run(request, tmp_path / "out", breaks_at(first))
     assert only(results).first_bad == str(first)
     tested = {kernel for kernel, _ in played.ran}

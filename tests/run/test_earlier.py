@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness import project
@@ -93,7 +93,7 @@ def test_what_was_left_out_is_left_out_again(request_: Request) -> None:
 def test_the_coverage_of_another_series_is_not_believed(
     request_: Request, number: int, subjects: tuple[str, ...], said: str
 ) -> None:
-    asked = dataclasses.replace(request_, for_patch=number)
+    asked = msgspec.structs.replace(request_, for_patch=number)
     with pytest.raises(UserError) as caught:
         left_to(asked, coverage(*subjects))
     assert said in str(caught.value)
@@ -101,4 +101,4 @@ def test_the_coverage_of_another_series_is_not_believed(
 
 def test_guests_are_emulated_where_lines_are_watched(request_: Request) -> None:
     assert request_.guest_table().accel == "auto"
-    assert dataclasses.replace(request_, coverage=True).guest_table().accel == "tcg"
+    assert msgspec.structs.replace(request_, coverage=True).guest_table().accel == "tcg"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -210,8 +209,8 @@ def test_what_differs_runs_again_on_both_until_the_counts_decide(
     kernels = (KernelSpec(name="tip"), KernelSpec(name="base", series=("none",)))
     run = job(tmp_path / "out", user_store, *kernels)
     suite = str(Path(__file__).parent / "differs")
-    request = dataclasses.replace(run.request, suites=(suite,), base="tip", reruns=MOST)
-    ended = dataclasses.replace(run, request=request).run("r")
+    request = msgspec.structs.replace(run.request, suites=(suite,), base="tip", reruns=MOST)
+    ended = msgspec.structs.replace(run, request=request).run("r")
     assert ended.error is None
     assert ended.results.against is not None
     (case,) = ended.results.against.cases
@@ -229,7 +228,7 @@ def test_what_differs_runs_again_on_both_until_the_counts_decide(
 
 def test_what_is_asked_for_is_found_again(prepared: Prepared) -> None:
     kernels = (KernelSpec(name="base", series=("none",)), KernelSpec(name="2", upto=2))
-    request = dataclasses.replace(prepared.built.selected.request, kernels=kernels)
+    request = msgspec.structs.replace(prepared.built.selected.request, kernels=kernels)
     asked = request.record("2026-07-01T03:00:00.000Z")
     assert asked.schema == 2
     assert Request.again(asked, ("harness",)).kernels == kernels

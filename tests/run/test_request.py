@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,7 @@ def lineage_of(asked: Request, source: str) -> str | None:
 def other(asked: Request, **changes: Any) -> Request:
     """Return *asked* with another kernel."""
     (spec,) = asked.kernels
-    return dataclasses.replace(asked, kernels=(msgspec.structs.replace(spec, **changes),))
+    return msgspec.structs.replace(asked, kernels=(msgspec.structs.replace(spec, **changes),))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +180,7 @@ def test_what_vng_guests_need_is_built_in(
         (directory / "kernel-configs" / f"{name}.config").touch()
     asked = other(request(directory), config=config)
     assert fragments_of(asked) == (config or ("a",), ())
-    found, notes = fragments_of(dataclasses.replace(asked, guest="vng"))
+    found, notes = fragments_of(msgspec.structs.replace(asked, guest="vng"))
     assert found == names
     added = [name for name in names if name not in (config or ("a",))]
     assert [note.rpartition(": ")[2] for note in notes] == [", ".join(added)] * bool(added)
@@ -194,7 +193,7 @@ def test_without_virtme_ng_nothing_is_built_for_it(
     monkeypatch.setenv("PATH", "/nowhere")
     fragments_of(request(directory))
     with pytest.raises(MachineError, match="virtme-run is not installed"):
-        fragments_of(dataclasses.replace(request(directory), guest="vng"))
+        fragments_of(msgspec.structs.replace(request(directory), guest="vng"))
 
 
 @pytest.mark.parametrize(
@@ -220,7 +219,7 @@ def test_who_is_a_stranger(
 ) -> None:
     letters = [each.bytes() for each in Thread().letters()]
     (directory / "here" / "mail.mbox").write_bytes(mboxrd(letters))
-    asked = dataclasses.replace(
+    asked = msgspec.structs.replace(
         other(request(directory, *series), source=source), trust=Trust(trust) if trust else None
     )
     assert (lineage_of(asked, source or "linux") is not None) is stranger
@@ -260,11 +259,11 @@ def test_sources_of_the_project_file_are_trusted_as_it_says(directory: Path) -> 
 
 
 def test_a_stranger_gets_no_guest_with_the_users_files(directory: Path) -> None:
-    asked = dataclasses.replace(request(directory, "one"), guest="vng", trust=Trust.STRANGER)
+    asked = msgspec.structs.replace(request(directory, "one"), guest="vng", trust=Trust.STRANGER)
     (spec,) = asked.kernels
     with pytest.raises(UserError, match="in guests with your files"):
         asked.lineage(spec, asked.stack(spec), "linux")
-    own = dataclasses.replace(asked, trust=Trust.OWN)
+    own = msgspec.structs.replace(asked, trust=Trust.OWN)
     assert own.lineage(spec, own.stack(spec), "linux") is None
 
 
@@ -283,7 +282,7 @@ def test_versions_of_a_strangers_series_have_one_lineage(directory: Path) -> Non
 
 
 def test_trust_survives_in_the_journal_and_in_the_command_for_one_test(directory: Path) -> None:
-    asked = dataclasses.replace(request(directory, "one"), trust=Trust.STRANGER)
+    asked = msgspec.structs.replace(request(directory, "one"), trust=Trust.STRANGER)
     assert Request.again(asked.record("now"), ("harness",)).trust is Trust.STRANGER
     assert "--trust stranger" in asked.rerun(asked.kernels[0], ["s"], "s:t")
     assert "--trust" not in request(directory, "one").rerun(
@@ -292,7 +291,7 @@ def test_trust_survives_in_the_journal_and_in_the_command_for_one_test(directory
 
 
 def test_cost_is_counted_on_one_processor_that_is_emulated(directory: Path) -> None:
-    asked = dataclasses.replace(request(directory), cost=True)
+    asked = msgspec.structs.replace(request(directory), cost=True)
     guest = asked.guest_table()
     assert (guest.cpus, guest.accel, guest.counted) == (1, "tcg", True)
     assert not request(directory).guest_table().counted
@@ -315,7 +314,7 @@ def test_cost_where_it_cannot_be_counted_is_refused(
 ) -> None:
     file = directory / "harness.toml"
     file.write_text(f"{FILE}\n[guest]\n{table}\n")
-    asked = dataclasses.replace(
+    asked = msgspec.structs.replace(
         request(directory), project=project.load(file), cost=True, guest=guest
     )
     with pytest.raises(UserError, match=what) as error:
@@ -324,14 +323,14 @@ def test_cost_where_it_cannot_be_counted_is_refused(
 
 
 def test_what_is_recorded_is_asked_for_again_with_its_seeds(directory: Path) -> None:
-    asked = dataclasses.replace(request(directory), recording=RecordSpec())
+    asked = msgspec.structs.replace(request(directory), recording=RecordSpec())
     guest = asked.guest_table()
     assert (guest.cpus, guest.accel, guest.counted) == (1, "tcg", True)
     assert asked.watched
     words = shlex.split(asked.rerun(KernelSpec(), (), "s:p"))
     assert (words[:2], words[-1:]) == (["harness", "replay"], ["s:p"])
     assert "--seed" not in words
-    hunt = dataclasses.replace(asked, recording=RecordSpec(seed=9), repeat=50, until_fail=True)
+    hunt = msgspec.structs.replace(asked, recording=RecordSpec(seed=9), repeat=50, until_fail=True)
     words = shlex.split(hunt.rerun(KernelSpec(), (), "s:p"))
     assert words[-5:] == ["--seed", "9", "--hunt", "50", "s:p"]
     again = Request.again(hunt.record("now"), ("harness",))

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -87,7 +87,7 @@ def test_a_variant_may_have_a_compiler_of_its_own(request_: Request) -> None:
 
 def test_sizes_are_those_of_what_only_one_has(request_: Request) -> None:
     kernels = variants.specs(request_, ["first", "second", "one,mine.patch"], KernelSpec())
-    asked = dataclasses.replace(request_, kernels=kernels)
+    asked = msgspec.structs.replace(request_, kernels=kernels)
     one = Size(patches=1, files=1, added=2, removed=0)
     assert variants.sizes(asked) == {"first": Size(), "second": one, "mine": one}
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.lab.packing import suite_entries
@@ -174,6 +174,6 @@ def test_a_program_without_a_c_library_is_left_alone(bench: Bench) -> None:
     source = bench.suite(f"CFLAGS := -nostdlib\n{MAKEFILE.format('a b')}", a=bare, b=bare)
     with (bench.root / "mine/Makefile").open("a") as file:
         file.write("$(OUTPUT)/b: CFLAGS := -nostartfiles -nodefaultlibs\n")
-    built = bench.build(replace(source))
+    built = bench.build(msgspec.structs.replace(source))
     assert built.broken == ()
     assert subprocess.run([built.files / "b"], check=False).returncode == 0

@@ -12,9 +12,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness import suites
@@ -444,7 +444,7 @@ def test_a_suite_that_cannot_be_built_does_not_take_the_others_along(bench: Benc
 
 def test_a_program_that_is_asked_for_and_not_there_refuses_the_run(bench: Bench) -> None:
     source = bench.suite(MAKEFILE.format("a"), a=MAIN.format(0))
-    wanted = [SuiteSource("demo", "demo", None), replace(source, programs=("b*",))]
+    wanted = [SuiteSource("demo", "demo", None), msgspec.structs.replace(source, programs=("b*",))]
     with pytest.raises(UserError, match="no program 'b\\*'"):
         suites.build_all(wanted, bench.build)
 

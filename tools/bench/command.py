@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 
 import click
+import msgspec
 
 from harness import project
 from harness.cli.options import find_project, project_option
@@ -96,7 +96,7 @@ def bench(
         ),
     )
     store, progress = Store.default(), make_progress(sys.stderr)
-    own = dataclasses.replace(request, kernels=(KernelSpec(),))
+    own = msgspec.structs.replace(request, kernels=(KernelSpec(),))
     measured = Measured()
     every: dict[str, Part] = {
         "guests": Bench(request, store, progress, rounds, virtme_rounds, measured),

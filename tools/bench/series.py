@@ -13,8 +13,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from harness import kbuild, series
 from harness.checks import CHECKS, Checks
@@ -78,9 +80,9 @@ class SandboxBench:
             tree = Tree(base.repo, base.commit, base.tree, base.commit, ())
             configure(make, tree, fragments, toolchain.identify(), context)
             # Without ccache, which would give the same objects again.
-            make = replace(make, options=("CC=gcc",))
+            make = msgspec.structs.replace(make, options=("CC=gcc",))
             inside = Sandbox((place.source, place.request), (place.objects, place.ccache))
-            ways = {"own": make, "stranger": replace(make, sandbox=inside)}
+            ways = {"own": make, "stranger": msgspec.structs.replace(make, sandbox=inside)}
             with self.progress.step("Building what the others need"):
                 make.must(["prepare"], "the tree cannot be prepared")
             for number in range(SANDBOX_ROUNDS):
@@ -148,7 +150,7 @@ class CheckBench(OneStage):
 
     def _checked(self, context: Context, scratch: Path) -> float:
         """Check the source, then call the command; return how long that took, in seconds."""
-        request = replace(self.request, kernels=(KernelSpec(series=(SERIES,)),))
+        request = msgspec.structs.replace(self.request, kernels=(KernelSpec(series=(SERIES,)),))
         wish = checking.Wish(request, CHECKS, Severity.ERROR, lambda _number, _check: "")
         subject, _ = checking.prepare(wish, "bench", scratch, context)
         with context.lock(subject.workshop.place.name):
