@@ -226,7 +226,7 @@ FIXTURE_TEARDOWN(zone)
  * What can move is taken from there first. What cannot would keep the block from
  * being taken offline, which the zone is there for.
  */
-/* Shows: D.zone (from patch 1) */
+/* Shows: D.zone (from patch 3) */
 TEST_F_TIMEOUT(zone, of_what_moves_has_no_restricted_pages, MIG_LIMIT)
 {
 	unsigned long first = self->block * self->pages, i, ordinary = 0, inside = 0;
