@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -165,7 +164,7 @@ def replayed(config: GuestConfig, files: BootFiles, context: Context) -> int | s
 
     Or how the replay was not like the recording.  Raises HarnessError where QEMU does not do it.
     """
-    config = replace(config, counted=True, cpus=1, numa_nodes=1)
+    config = msgspec.structs.replace(config, counted=True, cpus=1, numa_nodes=1)
     with context.store.scratch("doctor") as work:
         return signals.run(_replayed(config, files, work))
 
@@ -193,7 +192,7 @@ def count(config: GuestConfig, kernel: Kernel, files: BootFiles, context: Contex
 
     Raises HarnessError where the guest or a tool fails.
     """
-    config = replace(config, counted=True, cpus=1)
+    config = msgspec.structs.replace(config, counted=True, cpus=1)
     with context.store.scratch("doctor") as work:
         symbols = functions(kernel.vmlinux, Sandbox((kernel.vmlinux,), ()))
         probe = cost.start(work, "", symbols, context, functions=False)

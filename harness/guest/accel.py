@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -157,7 +156,7 @@ async def _boot_under_kvm(
 ) -> Probe | _NotBooted:
     """Boot *files* under KVM, for *limit_s* seconds at most; a Probe if that settles it."""
     try:
-        await boot(dataclasses.replace(config, boot_limit_s=limit_s), Accelerator.KVM, files)
+        await boot(msgspec.structs.replace(config, boot_limit_s=limit_s), Accelerator.KVM, files)
     except GuestNotBooted as error:
         trouble = f"KVM does not work: {error.what}"
         if error.died.how is How.QEMU_DIED:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -90,8 +89,7 @@ _DEVICE_AT_ONCE = ",ioeventfd=off"
 """QEMU handles what the guest writes to the port at once, not when its main loop comes to it."""
 
 
-@dataclass(frozen=True)
-class GuestConfig:
+class GuestConfig(msgspec.Struct, frozen=True):
     """A sealed guest's machine.  ``memory_mib`` in MiB; limits in seconds.
 
     Memory and processors are divided evenly among ``numa_nodes``; a node may be without processors.

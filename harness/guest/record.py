@@ -19,12 +19,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,8 +51,7 @@ _MARGIN = 1_000_000
 """How many instructions are recorded beyond the end: a replay can stop short of the very last."""
 
 
-@dataclass(frozen=True)
-class Recording:
+class Recording(msgspec.Struct, frozen=True):
     """What is known of a recording beside its files."""
 
     start: int
@@ -78,13 +75,15 @@ class Recording:
     """And of what the guest found in its memory."""
     ending: str = ""
     """How the guest ended, in words; empty where it ended with its test."""
-    about: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    about: Mapping[str, str] = msgspec.field(default_factory=dict)
     """What the caller noted: the test, its kernel."""
 
 
 def save(directory: Path, recording: Recording) -> None:
     """Write *recording* into its directory; raises OSError."""
-    text = json.dumps({"format": FORMAT, **dataclasses.asdict(recording)}, indent=1, sort_keys=True)
+    text = json.dumps(
+        {"format": FORMAT, **msgspec.structs.asdict(recording)}, indent=1, sort_keys=True
+    )
     (directory / META).write_text(text + "\n")
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
-import dataclasses
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
 from qemu.qmp import QMPError
 
 from harness.errors import MachineError
@@ -37,8 +37,7 @@ _STUCK_S = 30.0
 """A replay that executes nothing for so long, in time in which QEMU can run, never goes on."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Tape:
+class Tape(msgspec.Struct, frozen=True):
     """A recording on disk, with the guest that it begins with."""
 
     directory: Path
@@ -276,8 +275,7 @@ async def _copied(guest: Snapshot, directory: Path) -> Snapshot:
         raise of_os(error, "the guest of a recording cannot be copied", directory) from error
 
 
-@dataclasses.dataclass(frozen=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """What a replay to the end has shown."""
 
     registers: str

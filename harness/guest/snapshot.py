@@ -14,12 +14,10 @@ features.  Kernel and initramfs are in the guest's memory: their files are not n
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,8 +67,7 @@ class RamFile(msgspec.Struct, frozen=True):
         return cls(digest_sparse(path), status.st_size, status.st_mtime_ns)
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """A published snapshot.  ``ram`` says of each node's memory file what it must be."""
 
     directory: Path
@@ -270,7 +267,7 @@ def copied(snapshot: Snapshot, directory: Path) -> Snapshot:
     directory.mkdir()
     for file in (state_of(snapshot), *memory_files(snapshot)):
         sparse.copy(file, directory / file.name)
-    return dataclasses.replace(snapshot, directory=directory, state_sha256="", ram=())
+    return msgspec.structs.replace(snapshot, directory=directory, state_sha256="", ram=())
 
 
 def state_of(snapshot: Snapshot) -> Path:
@@ -291,7 +288,7 @@ async def save_again(qemu: QemuProcess, own: Snapshot, directory: Path) -> Snaps
         )
     except (QMPError, TimeoutError) as e:
         raise _not_saved(qemu, e) from e
-    return dataclasses.replace(own, directory=directory)
+    return msgspec.structs.replace(own, directory=directory)
 
 
 async def save_memory(own: Snapshot, directory: Path) -> None:

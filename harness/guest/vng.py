@@ -20,7 +20,6 @@ import shutil
 import site
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -58,8 +57,7 @@ _PORTS = re.compile(r"virtio-serial-\w+|virtserialport|virtconsole")
 _HINT = "this release of virtme-ng may be too old or too new: 1.42 is known to work"
 
 
-@dataclass(frozen=True)
-class Virtme:
+class Virtme(msgspec.Struct, frozen=True):
     """The output of virtme-run for one machine."""
 
     program: str

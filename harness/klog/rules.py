@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from importlib.resources import files
 from typing import Any
+
+import msgspec
 
 from harness.klog.model import Severity
 
@@ -41,8 +42,7 @@ class End(StrEnum):
     """The title is the whole report."""
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True, dict=True):
     """One title: its pattern, its meaning and the end of its report."""
 
     id: str

@@ -18,7 +18,6 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -93,8 +92,7 @@ class _Boots(msgspec.Struct, frozen=True):
     """What decides what it does, beside its kernel and its initramfs."""
 
 
-@dataclass(frozen=True)
-class TemplateFactory:
+class TemplateFactory(msgspec.Struct, frozen=True, eq=False):
     """Makes guests for one kernel."""
 
     kernel: Kernel
@@ -102,14 +100,16 @@ class TemplateFactory:
     """Seconds after which a guest that has not booted never will."""
     context: Context
 
-    host_facts: HostFacts = field(default_factory=HostFacts)
+    host_facts: HostFacts = msgspec.field(default_factory=HostFacts)
     """The facts about this machine."""
-    busy: dict[str, asyncio.Event] = field(default_factory=dict, compare=False)
+    busy: dict[str, asyncio.Event] = msgspec.field(default_factory=dict)
     """What is being found out or made, by name, until it is there."""
 
     def config(self, guest: GuestTable) -> GuestConfig:
         """Return the configuration of *guest* on this machine."""
-        return replace(_plain(guest, self.boot_limit_s), confidential=self._closed(guest).launch)
+        return msgspec.structs.replace(
+            _plain(guest, self.boot_limit_s), confidential=self._closed(guest).launch
+        )
 
     async def probe(self, needs: Mapping[GuestTable, Collection[str]]) -> Answers:
         """Find out what accelerates the guests, where the *needs* of their tests depend on that.
@@ -388,12 +388,14 @@ class TemplateFactory:
             raise MachineError("there is no such guest on this machine", why=refused)
         if gdb:
             # A user at a breakpoint has no time limit.
-            config = replace(config, gdb=gdb, boot_limit_s=_WEEK_S, heartbeat_limit_s=_WEEK_S)
+            config = msgspec.structs.replace(
+                config, gdb=gdb, boot_limit_s=_WEEK_S, heartbeat_limit_s=_WEEK_S
+            )
         if config.confidential:
             return await self._checked(await QemuGuest.boot(config, Accelerator.KVM, files))
         virtme = await self._virtme(config) if guest.type == "vng" else None
         # A probe must not wait for gdb.
-        answer = await self._accelerator(replace(config, gdb=""), guest, files)
+        answer = await self._accelerator(msgspec.structs.replace(config, gdb=""), guest, files)
         if virtme:
             made = await VngGuest.boot_with(virtme, config, answer.accelerator, files)
             return await self._checked(made)
@@ -494,7 +496,7 @@ def _plain(guest: GuestTable, boot_limit_s: float) -> GuestConfig:
     if guest.counted:
         # A second of its clock takes several of the host's.
         slower = config.heartbeat_limit_s * COUNTED_FACTOR
-        config = replace(
+        config = msgspec.structs.replace(
             config, boot_limit_s=boot_limit_s * COUNTED_FACTOR, heartbeat_limit_s=slower
         )
     return config

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -35,8 +34,7 @@ class Together(msgspec.Struct, frozen=True):
     """By number the faults that it does not have, with what the compiler said."""
 
 
-@dataclass(frozen=True)
-class Planter:
+class Planter(msgspec.Struct, frozen=True, dict=True):
     """Builds kernels with faults on top of the tree of *selected*."""
 
     selected: Selected

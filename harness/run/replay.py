@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import shlex
 import shutil
 import tempfile
@@ -131,7 +130,7 @@ async def check(directory: Path, times: int, into: Path | None = None) -> Tape:
                 hint="record it again; if that is no better, this QEMU cannot do it",
             )
         registers = seen.registers
-    return dataclasses.replace(tape, checkpoints=seen.checkpoints)
+    return msgspec.structs.replace(tape, checkpoints=seen.checkpoints)
 
 
 async def serve(tape: Tape, say: Callable[[str], None], until: Until | None) -> None:

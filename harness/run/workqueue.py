@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
+import msgspec
+
 from harness.lab.executor import Executor, TemplateId
 from harness.model.ids import HostName, KernelName
 from harness.model.plan import PlannedTest
@@ -19,8 +21,7 @@ from harness.run.attempts import Attempts, Ready
 from harness.run.reruns import Reruns
 
 
-@dataclass(frozen=True)
-class OfKernel:
+class OfKernel(msgspec.Struct, frozen=True, dict=True):
     """A kernel whose tests are under way."""
 
     ready: Ready

@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+import msgspec
 
 from harness.guest.emulator import Emulator, SevFacts
 from harness.guest.firmware import Has
@@ -27,8 +29,7 @@ C_BIT = SevFacts(cbitpos=51, reduced_phys_bits=1)
 _SNP = {"kvm_amd": {"sev": "Y", "sev_es": "Y", "sev_snp": "Y", "nested": "1"}}
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(msgspec.Struct, frozen=True):
     """What a machine is made of; see :meth:`build`."""
 
     vendor: str

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import os
 from dataclasses import dataclass, field
@@ -252,8 +251,8 @@ def test_another_qemu_or_machine_type_is_asked_again(machine: Machine, tmp_path:
     for _ in range(2):
         machine.find(config=config)
     assert len(machine.booted) == 1
-    machine.find(config=dataclasses.replace(config, machine=MachineType.MICROVM))
-    machine.find(config=dataclasses.replace(config, cpu="EPYC"))
+    machine.find(config=msgspec.structs.replace(config, machine=MachineType.MICROVM))
+    machine.find(config=msgspec.structs.replace(config, cpu="EPYC"))
     assert len(machine.booted) == 3
     qemu.write_text("#!/bin/sh\n# updated\n")
     machine.find(config=config)

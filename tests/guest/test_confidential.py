@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -41,7 +40,7 @@ def machine(
     """Return what is known of a machine of that shape with that QEMU."""
     made = SHAPES[shape]
     if memlock is not None:
-        made = dataclasses.replace(made, memlock=memlock)
+        made = msgspec.structs.replace(made, memlock=memlock)
     made.build(root)
     if fw:
         # Where a distribution would have them: one image for each.

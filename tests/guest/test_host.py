@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import os
 import re
@@ -15,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.errors import MachineError
@@ -238,7 +238,7 @@ def test_a_moved_snapshot_works(guest_snapshot: Snapshot, copied: Path, tmp_path
             return await run(guest, probe("output"))
 
     assert asyncio.run(work()).stdout == b"to stdout\n"
-    assert snapshot.load(moved) == dataclasses.replace(guest_snapshot, directory=moved)
+    assert snapshot.load(moved) == msgspec.structs.replace(guest_snapshot, directory=moved)
 
 
 def test_restoring_does_not_change_the_snapshot(guest_snapshot: Snapshot, copied: Path) -> None:
@@ -302,7 +302,7 @@ def test_a_state_that_qemu_refuses_is_a_machine_error(copied: Path) -> None:
 
 def test_another_qemu_is_a_machine_error(guest_snapshot: Snapshot) -> None:
     async def work() -> None:
-        await snapshot.restore(dataclasses.replace(guest_snapshot, qemu_version="1.0"))
+        await snapshot.restore(msgspec.structs.replace(guest_snapshot, qemu_version="1.0"))
 
     with pytest.raises(MachineError, match="another QEMU"):
         asyncio.run(work())

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -99,7 +98,7 @@ def test_a_node_may_have_no_processor() -> None:
 )
 def test_a_senseless_machine_is_a_user_error(changes: dict[str, object]) -> None:
     with pytest.raises(UserError):
-        dataclasses.replace(GuestConfig(), **changes)  # type: ignore[arg-type]
+        msgspec.structs.replace(GuestConfig(), **changes)
 
 
 def test_what_a_guest_lacks_has_a_reason() -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.guest import snapshot
@@ -139,7 +139,7 @@ def test_a_guest_that_is_stopped_while_it_boots(boot_files: BootFiles) -> None:
             return found[0]
 
         stopping = asyncio.create_task(stop_first())
-        hasty = dataclasses.replace(config, boot_limit_s=STOP_S - 1)
+        hasty = msgspec.structs.replace(config, boot_limit_s=STOP_S - 1)
         # On a busy machine a boot may take longer than the stop; it is the stop that counts.
         config_used = config if os.getloadavg()[0] > 2 * (os.cpu_count() or 1) else hasty
         async with await QemuGuest.boot(config_used, Accelerator.TCG, boot_files) as guest:

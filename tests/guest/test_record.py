@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.digest import digest_file, digest_sparse
@@ -43,9 +43,9 @@ def test_a_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
         "null",
         json.dumps({"format": 99}),
         json.dumps({"format": 1, "start": 1}),
-        json.dumps({"format": 1, **dataclasses.asdict(ONE), "start": "1000"}),
-        json.dumps({"format": 1, **dataclasses.asdict(ONE), "about": ["s:p"]}),
-        json.dumps({"format": 1, **dataclasses.asdict(ONE), "end": 10}),
+        json.dumps({"format": 1, **msgspec.structs.asdict(ONE), "start": "1000"}),
+        json.dumps({"format": 1, **msgspec.structs.asdict(ONE), "about": ["s:p"]}),
+        json.dumps({"format": 1, **msgspec.structs.asdict(ONE), "end": 10}),
     ],
 )
 def test_one_that_is_damaged_is_refused(tmp_path: Path, text: str) -> None:
@@ -69,7 +69,7 @@ def test_files_that_are_not_what_was_recorded_are_refused(
     for each in FILES:
         (tmp_path / each).write_bytes(b"0123456789" * 10)
     known = digest_file(tmp_path / name)
-    one = dataclasses.replace(ONE, events=known, letter=known, console=known, agent=known)
+    one = msgspec.structs.replace(ONE, events=known, letter=known, console=known, agent=known)
     record.save(tmp_path, one)
     record.check(tmp_path, record.load(tmp_path))
     if change == "gone":
@@ -86,11 +86,11 @@ def test_one_of_before_their_digests_were_noted_is_taken(tmp_path: Path) -> None
     for each in FILES:
         (tmp_path / each).write_bytes(b"some")
     some = digest_file(tmp_path / record.CONSOLE)
-    record.check(tmp_path, dataclasses.replace(ONE, console=some, agent=some))
+    record.check(tmp_path, msgspec.structs.replace(ONE, console=some, agent=some))
 
 
 def test_what_is_missing_of_a_recording_is_told_with_what_to_do(tmp_path: Path) -> None:
-    record.save(tmp_path, dataclasses.replace(ONE, console="", agent=""))
+    record.save(tmp_path, msgspec.structs.replace(ONE, console="", agent=""))
     with pytest.raises(MachineError, match="guest of the recording cannot be read") as told:
         Tape.load(tmp_path)
     assert "record the test again" in told.value.hint

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import os
 import shlex
@@ -322,7 +321,7 @@ def test_programs_in_a_vng_guest(vng_files: BootFiles, virtme: Virtme) -> None:
 
 @pytest.mark.kernel
 def test_an_init_that_fails_is_told(vng_files: BootFiles, virtme: Virtme) -> None:
-    broken = dataclasses.replace(virtme, append=virtme.append + " init=/usr/bin/false")
+    broken = msgspec.structs.replace(virtme, append=virtme.append + " init=/usr/bin/false")
 
     async def work() -> None:
         async with await VngGuest.boot_with(broken, GuestConfig(), Accelerator.TCG, vng_files):
@@ -354,7 +353,7 @@ asyncio.run(work())
 
 @pytest.mark.kernel
 def test_no_qemu_outlives_a_killed_harness(vng_files: BootFiles, virtme: Virtme) -> None:
-    told = json.dumps(dataclasses.asdict(virtme))
+    told = json.dumps(msgspec.structs.asdict(virtme))
     files = [str(vng_files.kernel), str(vng_files.initramfs)]
     command = [sys.executable, "-c", HARNESS, told, *files]
     root = Path(__file__).parents[2]

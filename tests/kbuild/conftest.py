@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.context import Context
@@ -76,8 +76,7 @@ FLAGS = "-O2 -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables -DQUO
 OBJECTS = {"kernel/one.o": "kernel/one.c", "mm/two.o": "mm/two.c", "lib/hand.o": "lib/hand.S"}
 
 
-@dataclass
-class Built:
+class Built(msgspec.Struct):
     """A slot in which something like a kernel was built."""
 
     store: Store

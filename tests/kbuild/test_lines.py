@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -264,7 +263,7 @@ def test_debug_information_of_vmlinux_is_used_where_there_is_some(built: Built) 
 def as_a_strangers(built: Built) -> Built:
     (built.slot.path / "ccache").mkdir()
     slot = msgspec.structs.replace(built.slot, owner="x", ccache=built.slot.path / "ccache")
-    return replace(built, slot=slot)
+    return msgspec.structs.replace(built, slot=slot)
 
 
 def test_a_strangers_objects_are_looked_at_in_the_sandbox(built: Built) -> None:

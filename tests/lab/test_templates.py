@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -153,7 +152,7 @@ def test_a_machine_without_the_device_is_not_asked(
 def test_a_snapshot_under_kvm_is_bound_to_the_processor(tmp_path: Path) -> None:
     maker = factory(tmp_path, "sev")
     host = msgspec.structs.replace(maker.host_facts.host, flags=frozenset({"svm", "another"}))
-    other = dataclasses.replace(maker, host_facts=HostFacts(host=host))
+    other = msgspec.structs.replace(maker, host_facts=HostFacts(host=host))
     assert maker._processor(Accelerator.KVM) != other._processor(Accelerator.KVM)
     assert maker._processor(Accelerator.TCG) == other._processor(Accelerator.TCG)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.errors import ExitCode
@@ -118,7 +118,9 @@ def test_a_failure_is_replayed_to_the_same_end_and_gdb_goes_back(project: Path) 
     first, end = tape.checkpoints[0].count, tape.recording.end
     for count in (first, first + 1, (first + end) // 2, end):
         assert tape.begin(count) > tape.recording.start
-        assert registers(tape, count) == registers(dataclasses.replace(tape, checkpoints=()), count)
+        assert registers(tape, count) == registers(
+            msgspec.structs.replace(tape, checkpoints=()), count
+        )
 
 
 def registers(tape: Tape, count: int) -> bytes:

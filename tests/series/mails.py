@@ -10,8 +10,9 @@ import lzma
 import quopri
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import msgspec
 
 ADA = "Ada Example <ada@example.org>"
 BOB = "Bob Other <bob@example.org>"
@@ -40,8 +41,7 @@ def diff(number: int, new: str = "") -> str:
     )
 
 
-@dataclass(frozen=True)
-class Letter:
+class Letter(msgspec.Struct, frozen=True):
     """A mail that is not yet sent."""
 
     subject: str
@@ -85,8 +85,7 @@ def patch(
 FUNCTIONS = (3, 5, 9, 7, 8)
 
 
-@dataclass(frozen=True)
-class Thread:
+class Thread(msgspec.Struct, frozen=True):
     """A series as it is posted: a cover letter, and patches that answer to it."""
 
     prefix: str = "PATCH"
@@ -103,7 +102,7 @@ class Thread:
     day: int = 14
     words: str = "change"
     skip: tuple[int, ...] = ()
-    prefixes: dict[int, str] = field(default_factory=dict)
+    prefixes: dict[int, str] = msgspec.field(default_factory=dict)
 
     def letters(self) -> list[Letter]:
         """Return the mails, the cover letter first."""
@@ -223,7 +222,7 @@ def _with(letter: Letter, kind: str, encoding: str, body: bytes) -> bytes:
         f"Content-Type: {kind}",
         f"Content-Transfer-Encoding: {encoding}",
     )
-    head = replace(letter, text="", headers=(*letter.headers, *headers)).bytes()
+    head = msgspec.structs.replace(letter, text="", headers=(*letter.headers, *headers)).bytes()
     return head + body
 
 

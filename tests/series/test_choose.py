@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.errors import ExitCode, UserError
@@ -137,7 +137,7 @@ def test_what_else_is_in_a_thread_is_no_series(
 def test_patches_sent_with_a_pull_request_are_patches(read_all: Callable[..., Series]) -> None:
     letters = Thread("GIT PULL").letters()
     request = "The following changes since commit 01:\n\nare available in the repository at:\n"
-    letters[0] = replace(letters[0], text=request + letters[0].text)
+    letters[0] = msgspec.structs.replace(letters[0], text=request + letters[0].text)
     assert len(read_all(letters).patches) == 3
 
 
@@ -210,7 +210,7 @@ def test_a_hole_in_a_version_below_the_old_one_is_not_filled(
         done = []
         for letter in letters:
             *before, last = above or ("",)
-            done.append(replace(letter, answers=last, references=tuple(before)))
+            done.append(msgspec.structs.replace(letter, answers=last, references=tuple(before)))
             above = (*above, letter.message_id)
         return done
 
@@ -258,7 +258,9 @@ def test_what_is_sent_again_is_read_once(read_all: Callable[..., Series]) -> Non
 
 
 def test_the_same_mail_over_two_lists(read_all: Callable[..., Series]) -> None:
-    footer = [replace(each, text=each.text + "___\na-list mailing list\n") for each in V3]
+    footer = [
+        msgspec.structs.replace(each, text=each.text + "___\na-list mailing list\n") for each in V3
+    ]
     series = read_all(V3, footer)
     assert len(series.patches) == 3
     assert series.notes == ()
@@ -294,7 +296,7 @@ def test_one_more_than_the_subjects_count(read_all: Callable[..., Series]) -> No
     assert series.total == 4
     assert "4/3 is read as the last of 4" in series.notes[0]
     with pytest.raises(UserError, match="number 5 of 3"):
-        read_all(V3, replace(more, subject="[PATCH v3 5/3] mm: more"))
+        read_all(V3, msgspec.structs.replace(more, subject="[PATCH v3 5/3] mm: more"))
 
 
 def test_a_counter_proposal_is_left_out(read_all: Callable[..., Series]) -> None:
@@ -370,7 +372,7 @@ def test_a_series_may_become_one_patch_with_another_title(
     """As an answer to its cover letter; one to a patch may be a new version of a fix on top."""
     new = m.patch("[PATCH v4] mm: all of it", 3, message_id="4@x", answers=V3[0].message_id)
     assert [p.subject for p in read_all(V3, new).patches] == ["mm: all of it"]
-    fix = replace(new, answers=V3[2].message_id)
+    fix = msgspec.structs.replace(new, answers=V3[2].message_id)
     series = read_all(V3, fix)
     assert (series.version, len(series.patches)) == (3, 3)
     assert 'left out: v4 of "mm: all of it" (1 patch)' in series.notes[0]
@@ -386,7 +388,7 @@ def test_one_version_twice_in_a_thread(read_all: Callable[..., Series]) -> None:
     assert "left out: another sending of v1 (3 patches)" in series.notes[0]
     # A word that some mails do not have parts nothing.
     letters = Thread("PATCH", name="x", cover="[RFC PATCH 0/3] mm: three changes").letters()
-    letters[2] = replace(letters[2], subject=f"[RFC {letters[2].subject[1:]}")
+    letters[2] = msgspec.structs.replace(letters[2], subject=f"[RFC {letters[2].subject[1:]}")
     assert read_all(letters).notes == ()
 
 
@@ -401,7 +403,7 @@ def test_a_version_from_another_address(read_all: Callable[..., Series]) -> None
 def test_without_threading_patches_of_one_sender_belong_together(
     read_all: Callable[..., Series],
 ) -> None:
-    letters = [replace(each, answers="") for each in V3]
+    letters = [msgspec.structs.replace(each, answers="") for each in V3]
     series = read_all(letters)
     assert (series.title, len(series.patches)) == ("mm: three changes", 3)
 
@@ -500,7 +502,7 @@ def test_versions_with_other_titles_are_known_by_their_change_id(
     with pytest.raises(UserError, match="2 different series"):
         read_all(old, new)
     told = [
-        [replace(each[0], text=each[0].text + "change-id: 2023-abc\n"), *each[1:]]
+        [msgspec.structs.replace(each[0], text=each[0].text + "change-id: 2023-abc\n"), *each[1:]]
         for each in (old, new)
     ]
     series = read_all(*told)
@@ -509,7 +511,7 @@ def test_versions_with_other_titles_are_known_by_their_change_id(
 
 def test_what_the_cover_letter_says_of_the_base(read_all: Callable[..., Series]) -> None:
     text = f"Text.\nLink: https://example.org/v2\n\nbase-commit: {'ab' * 20}\nchange-id: 2023-x\n"
-    letters = [replace(V3[0], text=text), *V3[1:]]
+    letters = [msgspec.structs.replace(V3[0], text=text), *V3[1:]]
     series = read_all(letters)
     assert (series.base_commit, series.change_id) == ("ab" * 20, "2023-x")
     assert series.links == ("https://example.org/v2",)

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.model.results import CoverMail
@@ -28,7 +28,9 @@ def keep(path: Path, letters: list[m.Letter]) -> Path:
 
 def test_the_cover_letter_of_a_thread(tmp_path: Path) -> None:
     cover, *patches = m.Thread(prefix="PATCH v3").letters()
-    path = keep(tmp_path / "thread.mbox", [replace(cover, headers=PEOPLE), *patches])
+    path = keep(
+        tmp_path / "thread.mbox", [msgspec.structs.replace(cover, headers=PEOPLE), *patches]
+    )
     assert read(path).cover_mail == CoverMail(
         message_id="<s-0@example.org>",
         subject="[PATCH v3 0/3] mm: three changes",
@@ -39,7 +41,9 @@ def test_the_cover_letter_of_a_thread(tmp_path: Path) -> None:
 
 
 def test_the_first_patch_where_there_is_no_cover_letter(tmp_path: Path) -> None:
-    letter = replace(m.patch("[PATCH] mm: one", 3, message_id="p@example.org"), headers=PEOPLE)
+    letter = msgspec.structs.replace(
+        m.patch("[PATCH] mm: one", 3, message_id="p@example.org"), headers=PEOPLE
+    )
     found = read(keep(tmp_path / "one.mbox", [letter])).cover_mail
     assert (found.message_id, found.subject) == ("<p@example.org>", "[PATCH] mm: one")
     assert found.cc == ("kvm@example.org",)

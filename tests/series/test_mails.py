@@ -7,9 +7,9 @@ import random
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +55,9 @@ def test_however_it_is_kept(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", m.SENDINGS)
 def test_however_it_is_sent(kind: str) -> None:
-    letters = [replace(each, text=each.text.replace("Why.", "Why: é.")) for each in THREAD]
+    letters = [
+        msgspec.structs.replace(each, text=each.text.replace("Why.", "Why: é.")) for each in THREAD
+    ]
     plain = read_bytes(m.mboxrd([letter.bytes() for letter in letters]))
     assert "Why: é." in plain.patches[0].data.decode()
     sent = [m.SENDINGS[kind](letter) for letter in letters[1:]]
@@ -65,7 +67,9 @@ def test_however_it_is_sent(kind: str) -> None:
 
 def test_beside_patches_other_files_are_left_out(tmp_path: Path) -> None:
     for number, letter in enumerate(THREAD):
-        (tmp_path / f"{number}.patch").write_bytes(replace(letter, message_id="").bytes())
+        (tmp_path / f"{number}.patch").write_bytes(
+            msgspec.structs.replace(letter, message_id="").bytes()
+        )
     (tmp_path / "v2-v3.diff").write_text(m.diff(7))
     (tmp_path / "thread.mbox").write_bytes(m.mboxrd([letter.bytes() for letter in THREAD]))
     (tmp_path / "README").write_text("no patch\n")
@@ -79,7 +83,7 @@ def test_a_file_of_one_mail_is_one_mail_whatever_it_quotes(tmp_path: Path) -> No
     assert "\nFrom: " in quoted
     for number, letter in enumerate(THREAD):
         text = letter.text.replace("Why.\n", f"Why.\n\n{quoted}\nend.\n", 1)
-        (tmp_path / f"{number}.eml").write_bytes(replace(letter, text=text).bytes())
+        (tmp_path / f"{number}.eml").write_bytes(msgspec.structs.replace(letter, text=text).bytes())
     series = read(tmp_path)
     assert [patch.subject for patch in series.patches] == [p.subject for p in WHOLE.patches]
     assert all(b"\nFrom mboxrd@z Thu" in patch.data for patch in series.patches)
@@ -298,7 +302,8 @@ def test_memory_is_flat(tmp_path: Path) -> None:
     mails = [letter.bytes() for letter in THREAD]
     random.seed(1)
     others = [
-        replace(REPLY, text=padding, message_id=f"{n}@example.org").bytes() for n in range(600)
+        msgspec.structs.replace(REPLY, text=padding, message_id=f"{n}@example.org").bytes()
+        for n in range(600)
     ]
     path = tmp_path / "many.mbox"
     path.write_bytes(m.mboxrd([*others[:300], *mails, *others[300:]]))
