@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -105,12 +106,13 @@ class Cache:
 
         The user's entries of the kinds *shared* are in it, too.
         """
+        theirs = quote(str(self.user.root))
         names = ["places", "locks", *(f"entries/{kind}" for kind in shared)]
         lines = [
-            f"mkdir -p {self.root}/{name}; mount --bind {self.user.root}/{name} {self.root}/{name}"
+            f"mkdir -p {self.root}/{name}; mount --bind {theirs}/{name} {self.root}/{name}"
             for name in names
         ]
-        return "\n".join([*lines, f"mount --rbind {self.root} {self.user.root}"])
+        return "\n".join([*lines, f"mount --rbind {self.root} {theirs}"])
 
     def entries(self, kind: str) -> list[Path]:
         directory = self.root / "entries" / kind
@@ -141,7 +143,7 @@ def test_a_full_disk_under_a_run(prepared: Prepared, user_store: Store, tmp_path
     command = harness(small / "out", "--suite", str(directory), "--jobs", "1")
     # No test is known to take longer than another: so they begin in the order of their names.
     status, text = in_namespace(f"""
-        mount -t tmpfs none {user_store.place("times")}
+        mount -t tmpfs none {quote(str(user_store.place("times")))}
         mount -t tmpfs -o size=2m none {small}
         {shlex.join(command)} && status=0 || status=$?
         cp -r {small}/out {kept}
