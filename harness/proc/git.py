@@ -8,6 +8,8 @@ No other module starts git, so that this holds of every call.
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -49,6 +51,13 @@ _ISOLATED = {
 
 _OVER_REPOSITORY = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
 """What a repository's own settings must not turn on: programs of its owner's."""
+
+
+_HALF_MADE = re.compile(r"failed to read \S.*/worktrees/[^/]+/commondir: Success$", re.M)
+"""What any command says that looks at the work trees while ``git worktree add`` makes another one:
+git creates that file, and then writes it."""
+_HALF_MADE_S = 0.05
+_TRIES = 40
 
 
 class GitResult(msgspec.Struct, frozen=True):
@@ -99,15 +108,19 @@ def git(
     Raises MachineError when git is missing, runs longer than *limit_s* seconds, or has no disk
     space.
     """
-    ended = capture(
-        git_argv(*args, repo=repo),
-        cwd=cwd,
-        env={**environment(as_user=as_user), **(env or {})},
-        stdin=stdin,
-        limit_s=limit_s,
-    )
-    words = ended.stderr.decode(errors="replace").strip()
-    done = GitResult(ended.argv, ended.status, ended.stdout, words)
+    for left in reversed(range(_TRIES)):
+        ended = capture(
+            git_argv(*args, repo=repo),
+            cwd=cwd,
+            env={**environment(as_user=as_user), **(env or {})},
+            stdin=stdin,
+            limit_s=limit_s,
+        )
+        words = ended.stderr.decode(errors="replace").strip()
+        done = GitResult(ended.argv, ended.status, ended.stdout, words)
+        if done.ok or not left or not _HALF_MADE.search(words):
+            break
+        time.sleep(_HALF_MADE_S)
     if trouble := host_trouble(done.stderr, repo, cwd, status=done.status):
         raise trouble
     return done

@@ -7,7 +7,9 @@ time, which is what make looks at.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import time
 from pathlib import Path
 
 from harness.errors import MachineError
@@ -15,6 +17,7 @@ from harness.proc.git import git, must
 from harness.progress import Progress
 
 _LIMIT_S = 1800
+_MAKING_S = 60
 _OWN_PARTS = 3
 """Of a work tree's path those that are its own: a slot's name, ``src`` and ``.git``."""
 
@@ -26,6 +29,7 @@ def checkout(repo: Path, commit: str, path: Path, progress: Progress) -> None:
     place it is in.  Whatever was built or edited in it is removed.  Raises MachineError if git
     fails, or if *path* holds something that is no work tree of *repo*.
     """
+    _remove_half_made(repo)
     _follow_moved(repo, path)
     if _is_usable(repo, path):
         _remove_stale_locks(repo, path)
@@ -33,6 +37,18 @@ def checkout(repo: Path, commit: str, path: Path, progress: Progress) -> None:
             return
         progress.note(f"The work tree {path} was damaged and is created again")
     _create(repo, commit, path, progress)
+
+
+def _remove_half_made(repo: Path) -> None:
+    """Remove what git has begun to make and never finished, as it was killed.
+
+    While it is there, other commands fail: see :data:`harness.proc.git._HALF_MADE`.
+    """
+    for file in (repo / "worktrees").glob("*/commondir"):
+        with contextlib.suppress(OSError):
+            state = file.stat()
+            if not state.st_size and time.time() - state.st_mtime > _MAKING_S:
+                shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def _is_usable(repo: Path, path: Path) -> bool:

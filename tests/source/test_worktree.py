@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,3 +180,35 @@ def test_another_work_tree_of_the_same_name_is_not_taken_over(
     with pytest.raises(MachineError):
         checkout(two.repo, two.commit, stray, Quiet())
     assert git("rev-parse", "HEAD", cwd=mine).text == one.commit
+
+
+def test_while_one_work_tree_is_made_another_one_can_be(
+    sources: tuple[Source, Source], store: Store
+) -> None:
+    one, two = sources
+    checkout(one.repo, one.commit, store.place("worktrees") / "a", Quiet())
+    (file,) = (one.repo / "worktrees").glob("*/commondir")
+    text = file.read_text()
+    # As git leaves it for a moment.
+    file.write_text("")
+    timer = threading.Timer(0.4, file.write_text, [text])
+    timer.start()
+    path = store.place("worktrees") / "b"
+    checkout(two.repo, two.commit, path, Quiet())
+    timer.join()
+    assert (path / "mm/sub/new.c").is_file()
+
+
+def test_a_work_tree_that_was_never_finished_is_removed(
+    sources: tuple[Source, Source], store: Store
+) -> None:
+    one, two = sources
+    path = store.place("worktrees") / "a"
+    checkout(one.repo, one.commit, path, Quiet())
+    (file,) = (one.repo / "worktrees").glob("*/commondir")
+    file.write_text("")
+    long_ago = time.time() - 1000
+    os.utime(file, (long_ago, long_ago))
+    checkout(two.repo, two.commit, store.place("worktrees") / "b", Quiet())
+    checkout(two.repo, two.commit, path, Quiet())
+    assert (path / "mm/sub/new.c").is_file()
