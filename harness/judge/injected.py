@@ -90,6 +90,9 @@ def judge_point(test: Test, plan: PlannedTest, ended: TestEnded, facts: Facts) -
     elif outcome is Outcome.PASS and what is What.NOT_REACHED:
         calls = f"calls of {fault.sweep}"
         outcome, reason = Outcome.SKIP, f"this time it made fewer than {fault.nth} {calls}"
+    elif outcome is Outcome.PASS and ended.left is None and _usual_is_known(facts):
+        what, outcome = What.UNKNOWN, Outcome.ERROR
+        reason = "the guest did not say what the test has left in the kernel's memory"
     error = _error(test, ended)
     if outcome is Outcome.PASS:
         reason = f"{what}: {error}" if what is What.HANDLED else str(what)
@@ -149,6 +152,10 @@ def _what(ended: TestEnded, outcome: Outcome, of_test: Outcome) -> What:
             return What.CRASH  # the machine was powered off
         case _:
             return What.UNKNOWN
+
+
+def _usual_is_known(facts: Facts) -> bool:
+    return facts.survey is not None and facts.survey.usual is not None
 
 
 def _leaked(ended: TestEnded, facts: Facts, *, early: bool) -> tuple[Survivor, ...]:

@@ -67,11 +67,12 @@ def _of_function(sweep: str) -> Iterator[tuple[str, str]]:
 
 
 def parse_left(data: bytes) -> tuple[Survivor, ...] | None:
-    """Return what the agent's lines say that a test has left; None where they say nothing.
+    """Return what the agent's lines say that a test has left; None where they do not say all.
 
     Objects of one cache that were allocated by the same functions are one survivor.
     """
-    if not data:
+    lines = data.decode(errors="replace").splitlines()
+    if lines[-1:] != ["whole"]:
         return None
     found: dict[tuple[str, str], int] = {}
     cache, count, stack = "", 0, [""]
@@ -81,7 +82,7 @@ def parse_left(data: bytes) -> tuple[Survivor, ...] | None:
             key = cache, "\n".join(stack)
             found[key] = found.get(key, 0) + count
 
-    for line in data.decode(errors="replace").splitlines():
+    for line in lines[:-1]:
         if line.startswith("cache "):
             finish()
             cache, count = line.split(" ")[1], 0

@@ -88,7 +88,9 @@ def ended(nth: int, ending: Ending, **more: object) -> TestEnded:
     return TestEnded(**(values | more))  # type: ignore[arg-type]
 
 
-def run(*records: Record, points: int = 3, spent: bool = False) -> Results:
+def run(
+    *records: Record, points: int = 3, spent: bool = False, found: Surveyed | None = None
+) -> Results:
     tests = tuple(point(nth) for nth in range(points + 1))
     begun = [
         TestStarted(name=each.name, time="", seed="00")
@@ -100,7 +102,7 @@ def run(*records: Record, points: int = 3, spent: bool = False) -> Results:
     )
     return verdict.results(
         [
-            survey(points),
+            found or survey(points),
             SweepStarted(patches=(patch,)),
             RunPlanned(
                 run="r",
@@ -262,7 +264,16 @@ def test_it_is_told_where_leaks_are_not_looked_for() -> None:
 
 
 def test_nothing_follows_from_what_is_left_where_the_usual_is_not_known() -> None:
-    assert told(ended(1, exited(1), left=None)).outcome is Outcome.PASS
+    silent = msgspec.structs.replace(survey(), usual=None)
+    results = run(ended(1, exited(1), left=None), found=silent)
+    assert [each.outcome for each in results.tests if each.name == point(1).name] == [Outcome.PASS]
+
+
+def test_a_guest_that_does_not_say_what_is_left_is_no_pass() -> None:
+    point = told(ended(1, exited(1), left=None))
+    assert point.outcome is Outcome.ERROR
+    assert point.injected is not None
+    assert point.injected.what is What.UNKNOWN
 
 
 def test_each_patch_has_the_lines_at_which_calls_have_failed() -> None:

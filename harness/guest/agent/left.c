@@ -9,6 +9,7 @@
  * leak would be seen.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,17 +51,23 @@ static bool is_head(const char *line, long *youngest)
 	return true;
 }
 
-/* Sends the stacks of what processes from *first* on have allocated in a cache, below its name. */
-static void send_stacks(const char *cache, pid_t first)
+/*
+ * Sends the stacks of what processes from *first* on have allocated in a cache, below its name.
+ * False where they cannot be read.
+ */
+static bool send_stacks(const char *cache, pid_t first)
 {
 	char path[PATH_MAX], line[LINE_SIZE];
-	bool wanted = false, named = false;
+	bool wanted = false, named = false, whole;
 	long youngest;
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/sys/kernel/debug/slab/%s/alloc_traces", cache);
 	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file)) {
+	/* Some caches remember no users, whatever the kernel was told. */
+	if (!file)
+		return errno == ENOENT || errno == ENOSYS;
+	while (fgets(line, sizeof(line), file)) {
 		line[strcspn(line, "\n")] = 0;
 		if (is_head(line, &youngest))
 			wanted = youngest >= first;
@@ -75,8 +82,9 @@ static void send_stacks(const char *cache, pid_t first)
 		}
 		say(line);
 	}
-	if (file)
-		fclose(file);
+	whole = !ferror(file);
+	fclose(file);
+	return whole;
 }
 
 /*
@@ -85,10 +93,14 @@ static void send_stacks(const char *cache, pid_t first)
  */
 #define GRACE_PERIODS	3
 
-/* Nothing is sent where it is not known whose objects there are. */
+/*
+ * Nothing is sent where it is not known whose objects there are.  The last line says that all was
+ * read: without it the host takes the rest for nothing.
+ */
 void send_left(struct quiet *quiet, pid_t first)
 {
 	char line[LINE_SIZE], cache[64];
+	bool whole;
 	FILE *file;
 	long objects;
 
@@ -99,12 +111,16 @@ void send_left(struct quiet *quiet, pid_t first)
 	/* Names and inodes that no one uses; the third bit keeps the kernel from saying so. */
 	write_file("/proc/sys/vm/drop_caches", "6");
 	out = payload;
-	say("left");
 	file = fopen("/proc/slabinfo", "re");
-	while (file && fgets(line, sizeof(line), file))
+	if (!file)
+		return;
+	whole = true;
+	while (fgets(line, sizeof(line), file))
 		if (sscanf(line, "%63s %ld", cache, &objects) == 2 && objects)
-			send_stacks(cache, first);
-	if (file)
-		fclose(file);
+			whole &= send_stacks(cache, first);
+	whole &= !ferror(file);
+	fclose(file);
+	if (whole)
+		say("whole");
 	send_frame(FRAME_LEFT, out);
 }
