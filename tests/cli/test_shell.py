@@ -20,10 +20,11 @@ from harness.run.prepare import Prepared
 from tests.cli.test_report import END, PLAN, REQUESTED, exited, write
 from tests.cli.test_report import harness as harness_in
 from tests.guest.test_host import children_of, qemus
+from tests.run.commands import LIMIT_S
 
 REPOSITORY = Path(__file__).parents[2]
 FAULTS = REPOSITORY / "selftests" / "faults"
-LIMIT_S = 60
+ANSWER_LIMIT_S = 600
 FAILED = ("exit_1", "exit_0_after_failure", "kernel_panic", "kernel_oops")
 HOME, SUITE = "guest:~# ", "guest:/selftests/faults# "
 
@@ -35,7 +36,7 @@ def harness(*words: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=5 * LIMIT_S,
+        timeout=LIMIT_S,
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr
@@ -48,7 +49,7 @@ def shell(run: Path, *words: str) -> pexpect.spawn[str]:
         sys.executable,
         argv,
         cwd=str(REPOSITORY),
-        timeout=LIMIT_S,
+        timeout=ANSWER_LIMIT_S,
         dimensions=(30, 100),
         encoding="utf-8",
     )
@@ -109,9 +110,11 @@ def test_a_session(faults: Path) -> None:
     child.expect_exact("00001000")
     child.sendcontrol("c")
     child.expect_exact(f"^C\r\n{HOME}")
-    child.sendline("sleep 1000 & jobs; exit 9")
+    child.sendline("sleep 1000 & jobs")
     child.expect_exact("Running")
+    child.expect_exact(HOME)
     assert termios.tcgetattr(child.child_fd) != modes
+    child.sendline("exit 9")
     child.expect(pexpect.EOF)
     assert termios.tcgetattr(child.child_fd) == modes
     assert status(child) == ExitCode.AS_EXPECTED

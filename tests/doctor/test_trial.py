@@ -26,6 +26,7 @@ from harness.progress import Quiet
 from harness.run.prepare import Prepared
 from harness.store import Store
 from tests.conftest import PROJECT_FILE
+from tests.run.commands import LIMIT_S
 
 pytestmark = pytest.mark.kernel
 
@@ -35,7 +36,7 @@ def test_what_a_boot_tells(prepared: Prepared, user_store: Store) -> None:
         [sys.executable, "-m", "harness", "doctor", "--json", "--require", "nested-kvm"],
         cwd=PROJECT_FILE.parent,
         capture_output=True,
-        timeout=300,
+        timeout=LIMIT_S,
         check=False,
     )
     found = msgspec.json.decode(done.stdout, type=Diagnosis)

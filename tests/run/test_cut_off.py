@@ -23,6 +23,7 @@ from harness.model.results import Results
 from harness.outcome import Outcome
 from harness.run import journal
 from harness.run.prepare import Prepared
+from tests.run.commands import LIMIT_S
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long(50)]
 REPOSITORY = Path(__file__).parents[2]
@@ -70,7 +71,7 @@ def harness(*words: str) -> subprocess.Popen[str]:
 
 def ended(*words: str) -> tuple[int, str]:
     process = harness(*words)
-    text = process.communicate(timeout=300)[0]
+    text = process.communicate(timeout=LIMIT_S)[0]
     assert "Traceback" not in text, text
     return process.returncode, text
 
@@ -139,7 +140,7 @@ def test_a_run_killed_at_any_moment_goes_on_where_it_was(
         words = ["run", "--suite", str(suite), "--out", str(out)]
         while True:
             process = harness(*words)
-            wait = moments.uniform(0.1, whole) if kills < wanted else 300.0
+            wait = moments.uniform(0.1, whole) if kills < wanted else LIMIT_S
             try:
                 text = process.communicate(timeout=wait)[0]
             except subprocess.TimeoutExpired:
@@ -194,7 +195,7 @@ def test_an_interrupted_run_can_be_taken_up_again(
 ) -> None:
     out = tmp_path / "out"
     process = harness("run", "--suite", str(suite), "--out", str(out), "--jobs", "1")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + LIMIT_S
     while not (out / journal.FILE_NAME).exists() or len(finished(out)) < 2:
         assert time.monotonic() < deadline
         assert process.poll() is None

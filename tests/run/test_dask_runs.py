@@ -20,7 +20,8 @@ from harness.outcome import Outcome
 from harness.run import journal
 from harness.run.prepare import Prepared
 from harness.store import Store
-from tests.run.test_hosts import LIMIT_S, Place, gone
+from tests.run.commands import LIMIT_S
+from tests.run.test_hosts import Place, gone
 from tools.bench.sshd import free_port
 
 COUNT = 40
@@ -33,6 +34,7 @@ def place(tmp_path: Path, user_store: Store, prepared: Prepared) -> Place:
     return Place(tmp_path, user_store)
 
 
+@pytest.mark.kernel
 @pytest.mark.extra
 def test_a_cluster_on_this_machine(place: Place) -> None:
     out = place.root / "out"
@@ -141,14 +143,14 @@ def run_under(place: Place, cluster: Cluster, *faults: Callable[[], None]) -> Pa
     out = place.root / "out"
     words = ("--suite", str(dawdling(place)), "--out", str(out))
     run = place.start("run", "--dask", cluster.address, *words)
-    end = time.monotonic() + 2 * LIMIT_S
+    end = time.monotonic() + LIMIT_S
     for number, fault in enumerate(faults, start=1):
         while ended(out) < number * COUNT // (len(faults) + 2):
             assert run.poll() is None, run.stdout and run.stdout.read()
             assert time.monotonic() < end
             time.sleep(0.1)
         fault()
-    output, _ = run.communicate(timeout=2 * LIMIT_S)
+    output, _ = run.communicate(timeout=LIMIT_S)
     assert b"Traceback" not in output, output
     assert run.returncode == ExitCode.NOT_AS_EXPECTED, output
     said = results.decode((out / "results.json").read_bytes())

@@ -17,6 +17,7 @@ from harness.outcome import Outcome
 from harness.run.prepare import Prepared
 from harness.store import Store
 from tests.proc.test_environment import exported
+from tests.run.commands import LIMIT_S
 
 pytestmark = pytest.mark.kernel
 REPOSITORY = Path(__file__).parents[2]
@@ -59,7 +60,7 @@ def test_what_is_exported_changes_no_verdict(
         env={**os.environ, **variables, "HARNESS_CACHE": str(user_store.root)},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=LIMIT_S,
         check=False,
     )
     assert done.returncode == ExitCode.NOT_AS_EXPECTED, done.stdout + done.stderr

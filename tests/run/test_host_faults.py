@@ -28,6 +28,7 @@ from harness.outcome import Outcome
 from harness.run import journal
 from harness.run.prepare import Prepared
 from harness.store import Store
+from tests.run.commands import LIMIT_S
 from tests.run.records import begun
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long(100)]
@@ -74,7 +75,7 @@ def test_a_killed_qemu_is_an_error_of_its_test_alone(prepared: Prepared, tmp_pat
         stderr=subprocess.STDOUT,
         text=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + LIMIT_S
     while not (begun(out, "killed:b_slow") and (guests := list(children(process.pid, "qemu")))):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
@@ -83,7 +84,7 @@ def test_a_killed_qemu_is_an_error_of_its_test_alone(prepared: Prepared, tmp_pat
     time.sleep(3)
     assert guests == list(children(process.pid, "qemu"))
     os.kill(guests[0], signal.SIGKILL)
-    text = process.communicate(timeout=120)[0]
+    text = process.communicate(timeout=LIMIT_S)[0]
     assert process.returncode == ExitCode.NOT_AS_EXPECTED, text
     tests = {test.program: test for test in said(out).tests}
     assert {name: test.outcome for name, test in tests.items()} == {
@@ -127,7 +128,7 @@ def in_namespace(script: str) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
+        timeout=LIMIT_S,
         check=False,
     )
     assert "Traceback" not in done.stdout, done.stdout

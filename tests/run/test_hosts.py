@@ -22,6 +22,7 @@ from harness.outcome import Outcome
 from harness.run import journal
 from harness.run.prepare import Prepared
 from harness.store import Store
+from tests.run.commands import LIMIT_S
 from tests.run.records import begun
 from tests.run.test_main_job import suite
 from tools.bench.sshd import Sshd, sshd
@@ -29,8 +30,6 @@ from tools.bench.sshd import Sshd, sshd
 pytestmark = [pytest.mark.kernel, pytest.mark.long(90)]
 REPOSITORY = Path(__file__).parents[2]
 TOLD_TO_CI = "tHe-tOkEn-Of-ThE-cI"
-LIMIT_S = 1200
-"""Two kernels may have to be built, and others build in the same cache meanwhile."""
 
 
 class Place:
@@ -55,7 +54,7 @@ class Place:
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "harness", *words]
 
-    def harness(self, *words: str, limit_s: float = 300) -> subprocess.CompletedProcess[str]:
+    def harness(self, *words: str, limit_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             self.argv(*words),
             cwd=self.project,

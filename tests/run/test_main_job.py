@@ -23,6 +23,7 @@ from harness.model.results import Results, Test
 from harness.outcome import Outcome
 from harness.run.prepare import Prepared
 from harness.series import read
+from tests.run.commands import LIMIT_S
 from tests.run.records import begun, ended
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long(60)]
@@ -61,7 +62,7 @@ def run(out: Path, *options: str) -> Run:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=1800,
+        timeout=LIMIT_S,
         check=False,
     )
     assert "Traceback" not in done.stdout, done.stdout
@@ -140,7 +141,7 @@ def test_two_runs_at_once_do_not_meet(prepared: Prepared, tmp_path: Path) -> Non
         for out in outs
     ]
     for process, out in zip(both, outs, strict=True):
-        text = process.communicate(timeout=300)[0]
+        text = process.communicate(timeout=LIMIT_S)[0]
         assert process.returncode == ExitCode.AS_EXPECTED, text
         said = results.decode((out / "results.json").read_bytes())
         assert said.counts == {Outcome.PASS: 2}
@@ -194,7 +195,7 @@ def test_what_one_test_does_to_the_kernel_no_other_meets(
     assert "lkdtm" in mixed.test("mixed:d_warn").kernel_log
     # The command line that is offered runs that test alone.
     again = [*shlex.split(mixed.test("mixed:e_fails").rerun), "--out", str(tmp_path / "alone")]
-    done = subprocess.run(again, cwd=REPOSITORY, capture_output=True, timeout=300, check=False)
+    done = subprocess.run(again, cwd=REPOSITORY, capture_output=True, timeout=LIMIT_S, check=False)
     assert done.returncode == ExitCode.NOT_AS_EXPECTED
     alone = results.decode((tmp_path / "alone" / "results.json").read_bytes())
     assert [test.name for test in alone.tests] == ["mixed:e_fails"]
@@ -280,7 +281,7 @@ def test_an_interrupted_run_keeps_its_journal_and_leaves_no_guest(
         stderr=subprocess.STDOUT,
         text=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + LIMIT_S
     while not (ended(out, "slow:a_good") and begun(out, "slow:b_slow")):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()[0]

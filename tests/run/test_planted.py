@@ -14,6 +14,7 @@ import pytest
 from harness.errors import ExitCode
 from harness.run.prepare import Prepared
 from tests.conftest import PROJECT_FILE
+from tests.run.commands import LIMIT_S
 from tests.run.patches import series_of, text_of
 
 pytestmark = [pytest.mark.kernel, pytest.mark.proof]
@@ -37,7 +38,7 @@ DEFECTS = {
 }
 
 
-def harness(*argv: str, limit_s: float = 850) -> subprocess.CompletedProcess[str]:
+def harness(*argv: str, limit_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
     """Run the program in the project; return how it ended."""
     return subprocess.run(
         [sys.executable, "-m", "harness", *argv],

@@ -13,6 +13,7 @@ import pytest
 
 from harness import project
 from harness.run.prepare import Prepared
+from tests.run.commands import LIMIT_S
 from tests.run.test_main_job import PROVOKE, REPOSITORY, suite
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long(30)]
@@ -44,7 +45,7 @@ def run_pytest(directory: Path, *args: str) -> subprocess.CompletedProcess[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
+        timeout=LIMIT_S,
         check=False,
     )
 

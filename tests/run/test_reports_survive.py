@@ -18,6 +18,7 @@ from harness.errors import ExitCode
 from harness.model import results
 from harness.outcome import Outcome
 from harness.run.prepare import Prepared
+from tests.run.commands import LIMIT_S
 from tests.run.records import begun
 
 pytestmark = pytest.mark.kernel
@@ -57,7 +58,7 @@ def start(out: Path, junit: Path, *options: str) -> subprocess.Popen[str]:
 
 def wait_for(process: subprocess.Popen[str], out: Path, test: str) -> None:
     """Wait until *test* has begun."""
-    end = time.monotonic() + 600
+    end = time.monotonic() + LIMIT_S
     while not begun(out, test):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end
@@ -73,7 +74,7 @@ def test_each_test_has_its_own_logs_whatever_its_name(prepared: Prepared, tmp_pa
     names = ("a,b", "a_b", "a@b", "A_b", "boot", "x" * 240 + ".sh")
     directory = suite(tmp_path / "odd", *names)
     process = start(tmp_path / "out", tmp_path / "ci.xml", "--suite", str(directory))
-    text = process.communicate(timeout=600)[0]
+    text = process.communicate(timeout=LIMIT_S)[0]
     assert process.returncode == ExitCode.AS_EXPECTED, text
     said = results.decode((tmp_path / "out" / "results.json").read_bytes())
     printed = {
@@ -90,7 +91,7 @@ def test_a_run_whose_directory_is_removed_reports_all_the_same(
     process = start(out, tmp_path / "ci.xml", "--suite", str(directory), "--jobs", "1")
     wait_for(process, out, "gone:b_slow")
     shutil.rmtree(out)
-    text = process.communicate(timeout=600)[0]
+    text = process.communicate(timeout=LIMIT_S)[0]
     assert process.returncode == ExitCode.AS_EXPECTED, text
     assert classnames(tmp_path / "ci.xml") == ["gone:a_good", "gone:b_slow", "gone:c_good"]
     said = results.decode((out / "results.json").read_bytes())
@@ -115,7 +116,7 @@ def test_more_signals_do_not_cost_the_reports(
         time.sleep(0.002)
         if (out / "results.json").exists():
             break
-    text = process.communicate(timeout=600)[0]
+    text = process.communicate(timeout=LIMIT_S)[0]
     assert process.returncode == ExitCode.INTERRUPTED, text
     assert "Traceback" not in text
     assert classnames(tmp_path / "ci.xml") == ["cut:a_slow", "cut:b_slow", "cut:c_slow"]
