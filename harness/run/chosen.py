@@ -55,7 +55,8 @@ class Chosen(msgspec.Struct, frozen=True):
                 if spec != likely:
                     ahead.cancel()
                 await asyncio.wait({ahead})
-                there = ahead.result() if spec == likely else None
+                # Another kernel may have been needed first, and then this one all the same.
+                there = ahead.result() if spec == likely and not ahead.cancelled() else None
                 yield there or Coming(await self._select(spec))
         finally:
             ahead.cancel()

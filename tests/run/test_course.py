@@ -449,6 +449,22 @@ def test_one_that_a_commit_makes_unstable_is_found_by_its_counts(
     assert only(results).first_bad == commits[first][:12]
 
 
+def test_a_kernel_that_is_needed_after_its_build_ahead_was_given_up(
+    played: Played, tmp_path: Path
+) -> None:
+    """The good one is needed first, as the test is unstable."""
+    commits = played.grow(4)
+    middle = commits[2]
+    played.takes_s = {middle: 2.0}
+    results = played.run(
+        played.request(commits[0], "HEAD"),
+        tmp_path / "out",
+        lambda number, _, count: int(number) < 2 or count % 4 == 3,
+    )
+    assert only(results).first_bad == middle[:12]
+    assert played.built.count(middle[:12]) == 2, "its build was given up, and begun again"
+
+
 def test_a_bad_commit_that_does_not_build_is_what_is_looked_for(
     played: Played, tmp_path: Path
 ) -> None:
