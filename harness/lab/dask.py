@@ -308,7 +308,9 @@ class DaskWorker:
             await asyncio.to_thread(pack, self.context.store, (kind, key), sink)
             try:
                 future = await self.client.scatter(packed.getvalue(), direct=False, hash=False)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if (task_ := asyncio.current_task()) is not None and task_.cancelling():
+                    raise
                 lost = await self._loss(error)
                 # One loss, of which all are told that wait for it.
                 lost.where = lost.where or f"{name} at {time.monotonic():.3f}"

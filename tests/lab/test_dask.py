@@ -219,6 +219,8 @@ def play(
 ) -> None:
     # Not by name: types are also checked where the extra is not installed.
     library = importlib.import_module("dask")
+    # Its defaults, too, would be undone with the setting below.
+    importlib.import_module("distributed")
 
     async def whole() -> None:
         store = Store(tmp_path / "s")
@@ -327,8 +329,9 @@ def test_a_cancelled_task_is_lost_and_the_cluster_is_not(
     play(tmp_path, monkeypatch, go)
 
 
+@pytest.mark.parametrize("dropped", [False, True])
 def test_an_entry_that_cannot_be_sent_is_a_loss_of_those_that_wait_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dropped: bool
 ) -> None:
     async def go(it: Played) -> None:
         client, scatter = it.worker.client, it.worker.client.scatter
@@ -337,7 +340,9 @@ def test_an_entry_that_cannot_be_sent_is_a_loss_of_those_that_wait_for_it(
             from distributed.comm.core import CommClosedError
 
             await asyncio.sleep(1)
-            raise CommClosedError("in <TCP>: Stream is closed")
+            error = CommClosedError("in <TCP>: Stream is closed")
+            # So does Dask where its client has dropped what is awaited.
+            raise asyncio.CancelledError(str(error)) if dropped else error
 
         monkeypatch.setattr(client, "scatter", broken)
         losses = [await it.lost(each) for each in [it.running(take), it.running(take)]]
