@@ -39,6 +39,8 @@ _LONGEST_LINE = 1 << 20
 """A longer line of a program in a sandbox is taken apart."""
 _NO_ROOM = 1 << 20
 """A disk with fewer free bytes than this is full."""
+_LITTLE_ROOM = 2 << 30
+"""One with fewer was full for git, which then removes what it wrote: a tree of Linux is 1.4 GB."""
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -332,8 +334,9 @@ def host_trouble(output: str, *places: Path | None, status: int) -> HarnessError
     if status == 0:
         return None
     there = [place for place in places if place]
+    enough = _LITTLE_ROOM if "unable to write" in output else _NO_ROOM
     for place in there:
-        if _free(place) < _NO_ROOM:
+        if _free(place) < enough:
             return disk_full(place)
     if status == -signal.SIGXFSZ:
         output += "File size limit exceeded"  # as a shell says it

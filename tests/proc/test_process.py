@@ -74,6 +74,31 @@ def test_a_full_disk_is_recognised(tmp_path: Path) -> None:
         process.run(["sh", "-c", "head -c 1 /dev/zero > /dev/full"], cwd=tmp_path)
 
 
+def test_a_disk_is_full_also_if_git_has_removed_what_did_not_fit(tmp_path: Path) -> None:
+    """git then says "unable to write file" and no more, and there is space again."""
+    repository, full = tmp_path / "repository", tmp_path / "full"
+    full.mkdir()
+    for words in (["init", "-q", "."], ["add", "."], ["commit", "-q", "-m", "m"]):
+        argv = ["git", "-c", "user.name=A", "-c", "user.email=a@example.org"]
+        repository.mkdir(exist_ok=True)
+        (repository / "file").write_bytes(os.urandom(5 << 20))
+        subprocess.run([*argv, *words], cwd=repository, check=True)
+    script = (
+        "from pathlib import Path\n"
+        "from harness.proc.git import git\n"
+        f"words = 'worktree', 'add', '--detach', {str(full / 'tree')!r}\n"
+        f"print(git(*words, repo=Path({str(repository / '.git')!r}), cwd=Path({str(full)!r})))\n"
+    )
+    mounted = f'mount -t tmpfs -o size=4m none {full}; exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-ec", mounted, "sh", sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "no space is left" in done.stderr, done.stdout + done.stderr
+
+
 def test_children_die_with_a_killed_harness(tmp_path: Path) -> None:
     script = (
         "from harness.proc import process\n"
