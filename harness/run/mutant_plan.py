@@ -76,7 +76,8 @@ def planting(selected: Selected, asked: MutantsAsked) -> Planting:
         found += mutants_of(path, source, lines[path], len(found) + 1)
     chosen = _chosen(found, asked, lines)
     made = tuple(_whole(each, sources[each.path], selected) for each in chosen)
-    entries = equivalent.load(selected.request.project_dir / equivalent.FILE_NAME)
+    listed = equivalent.load(selected.request.project_dir / equivalent.FILE_NAME)
+    entries = [entry for entry in listed if entry.holds_for(selected.stack.name)]
     reasons = {entry.mutant: str(entry) for entry in entries}
     ends = [
         MutantEnded(number=each.number, status=Status.EQUIVALENT, reason=reasons[each.name])

@@ -42,6 +42,18 @@ def test_an_entry_for_no_mutant_is_told(tmp_path: Path) -> None:
     assert "'lib/tiny.c:f: a > 2 => a < 2'" in note
 
 
+def test_an_entry_holds_for_the_series_that_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "m.toml"
+    path.write_text(
+        ENTRY.format("a") + 'series = ["v1?"]\n' + ENTRY.format("a") + 'series = ["v9"]\n'
+        '[[equivalent]]\nmutant = "b"\nreason = "r"\nowner = "me"\n'
+    )
+    in_v11, in_v9, in_all = equivalent.load(path)
+    assert [in_v11.holds_for(name) for name in ("v11", "v10+test-vm", "v9")] == [True, False, False]
+    assert in_v9.holds_for("v9")
+    assert in_all.holds_for("none")
+
+
 @pytest.mark.parametrize(
     ("text", "where"),
     [
@@ -50,6 +62,8 @@ def test_an_entry_for_no_mutant_is_told(tmp_path: Path) -> None:
         ('[[equivalent]]\nmutant = "a"\nreason = " "\nowner = "b"', "equivalent[1].reason"),
         ('[[equivalent]]\nmutant = "a"\nreason = "r"\nowner = "b"\nline = 3', "line"),
         (ENTRY.format("a") + ENTRY.format("a"), "equivalent[2]"),
+        (ENTRY.format("a") + "series = []\n", "equivalent[1].series"),
+        (ENTRY.format("a") + 'series = ["v10", ""]\n', "equivalent[1].series"),
         ("[[equivalent", "m.toml"),
     ],
 )

@@ -33,7 +33,13 @@ SETS = """
 	return 0;
 """
 EQUAL = f"{FILE}:{FUNCTION}: attr->ia_valid & ATTR_SIZE => attr->ia_valid | ATTR_SIZE"
-LIST = f'[[equivalent]]\nmutant = "{EQUAL}"\nreason = "as a sample"\nowner = "me"\n'
+SURVIVES = f"{FILE}:{FUNCTION}: -EPERM => -EINVAL"
+ENTRY = '[[equivalent]]\nmutant = "{}"\nreason = "as a sample"\nowner = "me"\nseries = ["{}"]\n'
+LIST = (
+    ENTRY.format(EQUAL, "v10*")
+    + ENTRY.format(SURVIVES, "another")
+    + ENTRY.format(f"{FILE}:gone: a => b", "another")
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +62,8 @@ def tried(project: Path) -> Path:
     assert status == 0, text
     assert "No test noticed (1):" in text
     assert "+			return -EINVAL;".expandtabs() in text
+    # Two entries are about another series.
+    assert "no mutant is called" not in text
     return project / "tried"
 
 
@@ -80,6 +88,7 @@ def test_each_planted_fault_is_told_rightly(tried: Path) -> None:
     assert found.score == pytest.approx(100 * 4 / 7)
     survivor = found.of(Status.SURVIVED)[0]
     assert survivor.tests == ("mine:sets",)
+    assert survivor.name == SURVIVES
     assert "-\t\t\treturn -EPERM;" in survivor.diff
     assert {each.killer for each in found.of(Status.KILLED)} == {"mine:sets"}
     assert (tried / found.of(Status.KILLED)[0].output).exists()
