@@ -694,6 +694,9 @@ static void translated(plugin_id id, struct qemu_plugin_tb *tb)
 	struct block *block = NULL;
 
 	(void)id;
+	/* There is a processor now: QEMU 10 aborts if it is asked for the counters of one before. */
+	if (score && now == &direct)
+		now = qemu_plugin_scoreboard_find(score, 0);
 	wait_for_host();
 	if (symbols) {
 		block = calloc(1, sizeof(*block));
@@ -805,7 +808,6 @@ static bool set_up(void)
 		return false;
 	if (!qemu_plugin_register_vcpu_insn_exec_inline) {
 		score = qemu_plugin_scoreboard_new(sizeof(struct totals));
-		now = qemu_plugin_scoreboard_find(score, 0);
 	}
 	counts->magic = MAGIC;
 	counts->nodes = 1;

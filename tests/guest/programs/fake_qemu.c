@@ -35,6 +35,7 @@ struct qemu_plugin_tb {
 };
 
 static void (*translate)(uint64_t id, struct qemu_plugin_tb *tb);
+static int processors;	/* none while the plugin is installed */
 
 void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, void *callback)
 {
@@ -105,7 +106,7 @@ struct scored {
 
 int qemu_plugin_num_vcpus(void)
 {
-	return 1;
+	return processors;
 }
 
 size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *bytes, size_t size)
@@ -121,6 +122,9 @@ void *qemu_plugin_scoreboard_new(size_t size)
 
 void *qemu_plugin_scoreboard_find(void *score, unsigned int cpu)
 {
+	/* QEMU 10.0 does so. */
+	if (cpu >= processors)
+		abort();
 	return score;
 }
 
@@ -199,6 +203,7 @@ int main(int argc, char **argv)
 	install = dlsym(plugin, "qemu_plugin_install");
 	if (install(0, NULL, argc - 2, argv + 2))
 		return 3;
+	processors = 1;
 	while (fgets(line, sizeof(line), stdin)) {
 		if (sscanf(line, "b %lx %lx %c", &a, &b, &last) == 3) {
 			block(a, b, last, b);
