@@ -81,6 +81,19 @@ def find_virtme() -> str:
     return program
 
 
+def usable_virtme() -> str:
+    """Return the path of virtme-run as :func:`find_virtme`; MachineError where it cannot work."""
+    program = find_virtme()
+    if any(letter.isspace() for letter in program):
+        raise MachineError(
+            "virtme-ng cannot work from a directory whose name has a space",
+            where=program,
+            why="its init is a word of the kernel's command line, and a space ends a word",
+            hint="move the clone and recreate its .venv (`make setup`), or use --guest sealed",
+        )
+    return program
+
+
 def virtme_environment(home: str) -> dict[str, str]:
     """Return the environment for virtme-run: *home*, an empty directory, holds no settings.
 
@@ -120,17 +133,10 @@ def ask_virtme(config: GuestConfig, kernel: Path) -> Virtme:
     """Ask virtme-run how it would start *kernel*; nothing is started.
 
     It gets a home directory of its own, which is empty, so that it finds no settings of the user.
-    Raises MachineError when it is not there, fails, or answers what cannot be understood.
+    Raises MachineError when it is not there, cannot work, fails, or answers what nobody understands.
     """
-    program = find_virtme()
+    program = usable_virtme()
     check_config(config)
-    if any(letter.isspace() for letter in program):
-        raise MachineError(
-            "virtme-ng cannot work from a directory whose name has a space",
-            where=program,
-            why="its init is a word of the kernel's command line, and a space ends a word",
-            hint="move the clone and recreate its .venv (`make setup`), or use --guest sealed",
-        )
     options = [
         *("--kimg", str(kernel)),
         *("--mods", "none"),

@@ -188,7 +188,7 @@ class Request(msgspec.Struct, frozen=True):
     def fragments(self, spec: KernelSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the names of the fragments to build *spec* with, and a note on added ones.
 
-        Raises MachineError where vng guests are asked for and there is no virtme-ng.
+        Raises MachineError where vng guests are asked for and virtme-ng cannot start them.
         """
         names = spec.config or self.project.kernel.config
         directory = self.project_dir / self.project.kernel.config_dir
@@ -197,7 +197,7 @@ class Request(msgspec.Struct, frozen=True):
             names = (*names, own)
         if self.guest_table().type != "vng":
             return names, ()
-        vng.find_virtme()
+        vng.usable_virtme()
         # A project may have the same options in fragments of its own.
         there = [name for name in vng.FRAGMENTS if (directory / f"{name}.config").exists()]
         missing = tuple(name for name in there if name not in names)

@@ -21,6 +21,7 @@ from harness.model.results import Results
 from harness.outcome import Outcome
 from harness.run import journal
 from harness.run.prepare import Prepared
+from tests.guest.test_vng import needs_vng
 from tests.run.test_faults import FAULTS, Fault, Row, compare, render, run
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long(30)]
@@ -103,6 +104,7 @@ def test_faults_at_boot_and_after_the_end(prepared: Prepared, tmp_path: Path) ->
     assert [finding.kind for finding in again.findings] == ["warning"]
 
 
+@needs_vng
 @pytest.mark.proof
 def test_faults_at_boot_of_a_guest_that_is_booted_for_each_test(
     prepared: Prepared, tmp_path: Path

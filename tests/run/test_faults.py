@@ -24,6 +24,7 @@ from harness.model.results import Results, Test
 from harness.outcome import Outcome
 from harness.run import journal
 from harness.run.prepare import Prepared
+from tests.guest.test_vng import needs_vng
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long(90)]
 REPOSITORY = Path(__file__).parents[2]
@@ -199,6 +200,7 @@ VNG_SAMPLE = (
 )
 
 
+@needs_vng
 def test_faults_are_told_from_vng_guests_too(tmp_path: Path) -> None:
     said, rows = run_faults(VNG_SAMPLE, tmp_path, "--guest", "vng")
     print(f"\n{render(rows)}, {said.seconds:.0f} s")
@@ -207,6 +209,7 @@ def test_faults_are_told_from_vng_guests_too(tmp_path: Path) -> None:
     assert all(test.guest.startswith("vng, ") for test in said.tests)
 
 
+@needs_vng
 @pytest.mark.proof
 def test_every_fault_is_told_from_vng_guests(tmp_path: Path) -> None:
     said, rows = run_faults(table(), tmp_path, "--guest", "vng")
