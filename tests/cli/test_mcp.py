@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from harness.run.prepare import Prepared
 from tests.cli import projects
 from tests.cli.projects import REPOSITORY, Project
 from tests.matrixrun import Posted, write_matrix
+from tests.run.commands import LIMIT_S
 
 pytestmark = pytest.mark.extra
 
@@ -27,10 +29,12 @@ def talk(project_file: Path, conversation: Conversation) -> None:
     from mcp import Client, StdioServerParameters, stdio_client
 
     words = ["-m", "harness", "mcp", "--project", str(project_file)]
-    server = StdioServerParameters(command=sys.executable, args=words, cwd=REPOSITORY)
+    # Clients give a server few variables: its cache would be another one.
+    env = {name: os.environ[name] for name in ("HARNESS_CACHE",) if name in os.environ}
+    server = StdioServerParameters(command=sys.executable, args=words, cwd=REPOSITORY, env=env)
 
     async def main() -> None:
-        with anyio.fail_after(600):
+        with anyio.fail_after(LIMIT_S):
             async with Client(stdio_client(server)) as client:
                 await conversation(client)
 

@@ -83,7 +83,7 @@ def test_entries_of_a_run_excuse_the_same_run_and_what_was_posted(
     assert now.status == ExitCode.NOT_AS_EXPECTED, now.text
     assert outcomes(now) == KNOWN
     (note,) = (each for each in now.results.notes if "posted = true" in each)
-    line = re.search(r'write ("\S+/patches/v10" = "\w{16}") there', note)
+    line = re.search(r'write ("[^"]+/patches/v10" = "\w{16}") there', note)
     assert line is not None
     assert line[1] in mine.read_text()
     # Told before the tests, and again at the end.
