@@ -231,7 +231,7 @@ class Replay:
             "the replay does not come to where the recording was",
             where=f"{self.tape.directory}, instruction {count}",
             why=why,
-            hint="record it again",
+            hint="ask `harness doctor` whether this QEMU can replay at all, and record it again",
         )
 
     def differences(self) -> tuple[str, ...]:

@@ -133,7 +133,7 @@ def ask_virtme(config: GuestConfig, kernel: Path) -> Virtme:
     """Ask virtme-run how it would start *kernel*; nothing is started.
 
     It gets a home directory of its own, which is empty, so that it finds no settings of the user.
-    Raises MachineError when it is not there, cannot work, fails, or answers what nobody understands.
+    Raises MachineError when it is not there, cannot work, fails, or gives no known answer.
     """
     program = usable_virtme()
     check_config(config)

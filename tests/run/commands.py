@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from harness.model import results
 from harness.model.results import Results
@@ -32,3 +35,18 @@ def harness(directory: Path, *arguments: str) -> tuple[int, str]:
 def read(out: Path) -> Results:
     """Return the results of the run in *out*."""
     return results.decode((out / "results.json").read_bytes())
+
+
+def qemu_release() -> tuple[int, ...]:
+    """Return the release of the QEMU of this machine; nothing without one."""
+    try:
+        said = subprocess.check_output(["qemu-system-x86_64", "--version"], text=True)
+    except FileNotFoundError:
+        return ()
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+REPLAYS = qemu_release() < (10,)
+"""Whether QEMU can replay a recording: docs/failures.md."""
+needs_replay = pytest.mark.skipif(not REPLAYS, reason="QEMU 10 does not end a replay")

@@ -104,7 +104,8 @@ def test_a_loop_of_known_length_is_counted_to_the_instruction(counted: results.R
     # Names of the same length: the C library looks through that of a program.
     difference = value(twice, "instructions_user") - value(once, "instructions_user")
     assert difference == 2 * ROUNDS  # dec and jnz
-    assert value(once, "instructions_user") < 2 * ROUNDS + 20_000
+    # The rest is the start of the C library: 137,790 with that of Debian 13.
+    assert value(once, "instructions_user") < 2 * ROUNDS + 250_000
     # The clock ticks on during the longer loop, and that is all that the kernel has more to do.
     assert value(once, "instructions_kernel") <= value(twice, "instructions_kernel")
     assert value(twice, "instructions_kernel") < 1.2 * value(once, "instructions_kernel")

@@ -26,11 +26,11 @@ from harness.model import results
 from harness.outcome import Outcome
 from harness.run import replay as replays
 from tests.guest.test_timetravel import Gdb
-from tests.run.commands import harness
+from tests.run.commands import harness, needs_replay
 from tests.run.test_faults import FAULTS, REPOSITORY
 from tests.run.test_main_job import suite
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, needs_replay]
 PLANTED = FAULTS / "replay"
 FAILS = """
 	int wait(int *status);
