@@ -232,7 +232,7 @@ def test_what_a_host_loses_that_does_not_come_back_runs_elsewhere(
             *("--suite", str(endless)),
         )
         end = time.monotonic() + LIMIT_S
-        while not out.is_dir() or not any(
+        while not (out / journal.FILE_NAME).exists() or not any(
             isinstance(each, TestStarted) and each.host == "big" for each in journal.read(out)
         ):
             assert run.poll() is None, run.stdout and run.stdout.read()
