@@ -334,7 +334,7 @@ def host_trouble(output: str, *places: Path | None, status: int) -> HarnessError
     if status == 0:
         return None
     there = [place for place in places if place]
-    enough = _LITTLE_ROOM if "unable to write" in output else _NO_ROOM
+    enough = _LITTLE_ROOM if "unable to write file" in output else _NO_ROOM
     for place in there:
         if _free(place) < enough:
             return disk_full(place)
